@@ -1,0 +1,1 @@
+"""Segment very large microscopy volumes with deep networks."""

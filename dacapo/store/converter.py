@@ -1,0 +1,181 @@
+"""Conversion of configs to plain values (numbers, strings, lists, dicts) and back.
+
+``__type__`` names the class of a config. Where a field is declared with a base class, reading looks the class up in
+the registry and refuses one it does not know. Reading is strict: a field that the class does not have, a missing one
+or a value of another type is an error that names the path to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.config import Config, config_class
+
+TYPE_KEY = "__type__"
+
+C = TypeVar("C", bound=Config)
+
+
+def _is_config(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, Config)
+
+
+def _mismatch(value: Any, expected: str) -> TypeError:
+    return TypeError(f"expected {expected}, got {value!r}")
+
+
+def _strict_number(kind: type) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if kind is bool and (isinstance(value, bool) or value in (0, 1)):
+            return bool(value)
+        if kind is float and number:
+            return float(value)
+        if kind is int and number and value == int(value):
+            return int(value)
+        raise _mismatch(value, {int: "a whole number", float: "a number", bool: "true or false"}[kind])
+
+    return structure
+
+
+def _is_number_union(cls: Any) -> bool:
+    return get_origin(cls) in (Union, UnionType) and {int, float} <= set(get_args(cls)) <= {int, float, NoneType}
+
+
+def _structure_number_union(value: Any, cls: Any) -> Any:
+    if value is None and NoneType in get_args(cls):
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise _mismatch(value, "a number")
+
+
+def _structure_str(value: Any, _: Any) -> str:
+    if not isinstance(value, str):
+        raise _mismatch(value, "a string")
+    return value
+
+
+def _structure_path(value: Any, _: Any) -> Path:
+    if not isinstance(value, (str, Path)):
+        raise _mismatch(value, "a path")
+    return Path(value)
+
+
+def _structure_coordinate(value: Any, _: Any) -> Coordinate:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(v, (int, float)) for v in value):
+        raise _mismatch(value, "a list of numbers")
+    return Coordinate(value)
+
+
+def _structure_roi(value: Any, _: Any) -> Roi:
+    if isinstance(value, Roi):
+        return value
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise _mismatch(value, "a roi as [offset, shape]")
+    offset, shape = (_structure_coordinate(part, Coordinate) for part in value)
+    return Roi(offset, shape)
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
+    for kind in (int, float, bool):
+        converter.register_structure_hook(kind, _strict_number(kind))
+    converter.register_structure_hook(str, _structure_str)
+    converter.register_structure_hook(Path, _structure_path)
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(Coordinate, _structure_coordinate)
+    converter.register_unstructure_hook(Coordinate, lambda value: [int(v) if v == int(v) else v for v in value])
+    converter.register_structure_hook(Roi, _structure_roi)
+    converter.register_unstructure_hook(
+        Roi, lambda roi: [converter.unstructure(roi.offset), converter.unstructure(roi.shape)]
+    )
+    converter.register_structure_hook_func(_is_number_union, _structure_number_union)
+    converter.register_unstructure_hook(tuple, lambda value: [converter.unstructure(item) for item in value])
+    converter.register_unstructure_hook_func(
+        lambda cls: get_origin(cls) in (tuple,), lambda value: [converter.unstructure(item) for item in value]
+    )
+
+    # Functions are generated per concrete class; the factory's hook then only dispatches. Registering the
+    # dispatching hook for the concrete class itself would recurse for ever.
+    concrete: dict[type, Callable[[Any, Any], Any]] = {}
+
+    def structure_factory(base: Any, _: Any = None) -> Callable[[Any, Any], Any]:
+        def structure(value: Any, _: Any) -> Any:
+            if isinstance(value, base):
+                return value
+            if not isinstance(value, Mapping):
+                raise _mismatch(value, f"the fields of a {base.__name__}")
+            fields = dict(value)
+            cls = config_class(fields.pop(TYPE_KEY, base.__name__), base)
+            if cls not in concrete:
+                concrete[cls] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
+            return concrete[cls](fields, cls)
+
+        return structure
+
+    def unstructure_factory(cls: Any, _: Any = None) -> Callable[[Any], dict[str, Any]]:
+        per_class: dict[type, Callable[[Any], dict[str, Any]]] = {}
+
+        def unstructure(value: Any) -> dict[str, Any]:
+            kind = type(value)
+            if kind not in per_class:
+                per_class[kind] = make_dict_unstructure_fn(kind, converter)
+            return {TYPE_KEY: kind.__name__, **per_class[kind](value)}
+
+        return unstructure
+
+    converter.register_structure_hook_factory(_is_config, structure_factory)
+    converter.register_unstructure_hook_factory(_is_config, unstructure_factory)
+    return converter
+
+
+converter = _make_converter()
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return a config as plain values that YAML and JSON can hold."""
+    plain = converter.unstructure(config)
+    assert isinstance(plain, dict)
+    return plain
+
+
+def from_plain(plain: Any, base: type[C], source: str = "") -> C:
+    """Build a config from plain values.
+
+    Args:
+        plain: What :func:`to_plain` returned, or the same read from a file of the original.
+        base: The class of the config, or a base of it when ``plain`` names the class.
+        source: Where the values come from (a file name), for the error message.
+
+    Raises:
+        ConfigError: If a field is unknown, missing or of another type; each is listed with its path.
+        UnknownTypeError: If the class is not known.
+    """
+    try:
+        return converter.structure(plain, base)
+    except cattrs.BaseValidationError as error:
+        problems = "; ".join(cattrs.transform_error(error, path="", format_exception=_describe))
+        where = f"{source}: " if source else ""
+        raise ConfigError(f"{where}{base.__name__} cannot be read: {problems}") from error
+    except TypeError as error:
+        raise ConfigError(f"{source + ': ' if source else ''}{base.__name__} cannot be read: {error}") from error
+
+
+def _describe(error: BaseException, kind: Any) -> str:
+    if isinstance(error, KeyError):
+        return f"required field {error} missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        cls = error.cl
+        known = ", ".join(f.name for f in attrs.fields(cls))
+        return f"unknown field {', '.join(sorted(error.extra_fields))} of {cls.__name__} (it has {known})"
+    return str(error)
