@@ -47,6 +47,11 @@ def _strict_number(kind: type) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _is_tuple(cls: Any) -> bool:
+    origin: Any = get_origin(cls)
+    return origin is tuple
+
+
 def _is_number_union(cls: Any) -> bool:
     return get_origin(cls) in (Union, UnionType) and {int, float} <= set(get_args(cls)) <= {int, float, NoneType}
 
@@ -101,9 +106,7 @@ def _make_converter() -> cattrs.Converter:
     )
     converter.register_structure_hook_func(_is_number_union, _structure_number_union)
     converter.register_unstructure_hook(tuple, lambda value: [converter.unstructure(item) for item in value])
-    converter.register_unstructure_hook_func(
-        lambda cls: get_origin(cls) in (tuple,), lambda value: [converter.unstructure(item) for item in value]
-    )
+    converter.register_unstructure_hook_func(_is_tuple, lambda value: [converter.unstructure(item) for item in value])
 
     # Functions are generated per concrete class; the factory's hook then only dispatches. Registering the
     # dispatching hook for the concrete class itself would recurse for ever.
