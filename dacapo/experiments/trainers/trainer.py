@@ -1,0 +1,144 @@
+"""What trains a model: the interface of trainers and of their configs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+
+from dacapo.errors import TrainingError
+from dacapo.experiments.config import Config, field
+
+if TYPE_CHECKING:
+    import torch
+
+    from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.model import Model
+    from dacapo.experiments.tasks.task import Task
+    from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+    from dacapo.store.array_store import LocalContainerIdentifier
+
+
+class Trainer(ABC):
+    """Make batches and step the optimizer.
+
+    A trainer is built from its config. ``create_optimizer`` comes first, then ``build_batch_provider``, then the
+    trainer is entered as a context and iterated:
+
+        with trainer:
+            for stats in trainer.iterate(100, model, optimizer, device):
+                ...
+
+    To resume, build everything anew, load the states of model, optimizer and trainer, and set ``iteration``.
+
+    Attributes:
+        iteration: The next iteration to do, counted from 0.
+        seed: Where all randomness of an iteration starts, together with its number. The run sets it.
+        batch_size: Number of samples in one batch.
+        learning_rate: Learning rate of the optimizer.
+    """
+
+    iteration: int = 0
+    seed: int = 0
+    batch_size: int
+    learning_rate: float
+
+    @abstractmethod
+    def create_optimizer(self, model: Model) -> torch.optim.Optimizer:
+        """Return an optimizer of the parameters of ``model``."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def iterate(
+        self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> Iterator[TrainingIterationStats]:
+        """Train ``model`` for some iterations, starting with ``self.iteration``.
+
+        When an iteration's statistics are yielded, ``self.iteration`` and ``state_dict`` describe the state after it.
+
+        Args:
+            num_iterations: How many iterations to do.
+            model: The model to train, in place.
+            optimizer: What ``create_optimizer`` returned for this model.
+            device: Where to train.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def can_train(self, datasets: Sequence[Dataset]) -> bool:
+        """Return whether this trainer can train on all of the datasets."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def build_batch_provider(
+        self,
+        datasets: Sequence[Dataset],
+        model: Model,
+        task: Task,
+        snapshot_container: LocalContainerIdentifier | None = None,
+    ) -> None:
+        """Prepare whatever makes the batches.
+
+        Args:
+            datasets: Where the data comes from.
+            model: Says which input it needs and which output it gives.
+            task: Turns ground truth into targets, and has the loss.
+            snapshot_container: Where snapshots of batches are written, if they are.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def __enter__(self) -> Self:
+        raise NotImplementedError
+
+    @abstractmethod
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what an exact resume needs beside model, optimizer and iteration.
+
+        Only plain values and tensors, so that ``torch.load(..., weights_only=True)`` reads it back.
+        """
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state that ``state_dict`` returned. An empty state changes nothing.
+
+        Raises:
+            TrainingError: If the state cannot be of this kind of trainer.
+        """
+        if state:
+            raise TrainingError(
+                f"{type(self).__name__} keeps no state, but was given one with {sorted(state)}; "
+                "the checkpoint is of another trainer"
+            )
+
+
+@attrs.define
+class TrainerConfig(Config):
+    """Base of all trainer configs."""
+
+    trainer_type: ClassVar[type[Trainer]]
+
+    name: str = field("A unique name for this trainer. It is used as its name in the store, so keep it short.")
+    batch_size: int = field("Number of samples in one batch.")
+    learning_rate: float = field("Learning rate of the optimizer.")
+    seed: int | None = field(
+        "Seed of all randomness in training. Left out, it follows from the run's name and repetition.",
+        default=None,
+        kw_only=True,
+    )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that batch size and learning rate are positive."""
+        if self.batch_size < 1:
+            return False, f"batch_size is {self.batch_size}, but a batch needs at least one sample"
+        if not self.learning_rate > 0:
+            return False, f"learning_rate is {self.learning_rate}, but must be above 0"
+        return super().verify()
