@@ -1,0 +1,44 @@
+"""The complete description of a run."""
+
+from __future__ import annotations
+
+import attrs
+
+from dacapo.experiments.architectures import ArchitectureConfig
+from dacapo.experiments.config import Config, field
+from dacapo.experiments.datasplits import DataSplitConfig
+from dacapo.experiments.starts import StartConfig
+from dacapo.experiments.tasks import TaskConfig
+from dacapo.experiments.trainers import TrainerConfig
+
+
+@attrs.define
+class RunConfig(Config):
+    """What to learn, with which network, how, and on which data."""
+
+    task_config: TaskConfig = field("What to learn.")
+    architecture_config: ArchitectureConfig = field("The network.")
+    trainer_config: TrainerConfig = field("How batches are made and the network is trained.")
+    datasplit_config: DataSplitConfig = field("The data to train and validate on.")
+    name: str = field("Name of the run; its files are kept under it.")
+    repetition: int = field("Which repetition of the same experiment this is, counted from 0.")
+    num_iterations: int = field("Number of iterations to train for.")
+    validation_interval: int = field("Validate, and keep a checkpoint, every so many iterations.", default=1000)
+    start_config: StartConfig | None = field("Weights of an earlier run to start from.", default=None)
+
+    def verify(self) -> tuple[bool, str]:
+        """Check the run's own values, then each part.
+
+        Returns:
+            Whether the run can work, and a sentence about the first thing that cannot.
+        """
+        for name in ("num_iterations", "validation_interval"):
+            if getattr(self, name) <= 0:
+                return False, f"{name} must be at least 1, got {getattr(self, name)}"
+        for name in ("task_config", "architecture_config", "trainer_config", "datasplit_config", "start_config"):
+            part = getattr(self, name)
+            if part is not None:
+                works, why = part.verify()
+                if not works:
+                    return False, f"{name}: {why}"
+        return True, "nothing wrong found in this RunConfig"

@@ -1,0 +1,83 @@
+"""Where the arrays of a run are kept: names of containers and datasets, no data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class LocalArrayIdentifier:
+    """One array on a local file system.
+
+    Attributes:
+        container: Folder of the Zarr or N5 container.
+        dataset: Path of the array inside the container, with ``/`` between its parts.
+    """
+
+    container: Path = attrs.field(converter=Path)
+    dataset: str = attrs.field()
+
+
+@attrs.frozen
+class LocalContainerIdentifier:
+    """One container (a Zarr or N5 folder) on a local file system.
+
+    Attributes:
+        container: Folder of the container.
+    """
+
+    container: Path = attrs.field(converter=Path)
+
+    def array_identifier(self, dataset: str) -> LocalArrayIdentifier:
+        """Return the identifier of a dataset in this container."""
+        return LocalArrayIdentifier(self.container, dataset)
+
+
+class ArrayStore(ABC):
+    """Names the arrays that belong to a run.
+
+    ``dataset`` and ``index`` are names of validation datasets; ``parameters`` are those of a post-processor, whose
+    string is part of the name.
+    """
+
+    @abstractmethod
+    def validation_prediction_array(self, run_name: str, iteration: int, dataset: str) -> LocalArrayIdentifier:
+        """Return where the network's output on a validation dataset goes."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def validation_output_array(
+        self, run_name: str, iteration: int, parameters: Any, dataset: str
+    ) -> LocalArrayIdentifier:
+        """Return where the post-processed prediction of a validation dataset goes."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def validation_input_arrays(
+        self, run_name: str, index: str | None = None
+    ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:
+        """Return where copies of a validation dataset's raw data and ground truth go."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def remove(self, array_identifier: LocalArrayIdentifier) -> None:
+        """Delete an array.
+
+        Raises:
+            ArrayNotFoundError: If it does not exist.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
+        """Return the container of the batches that are saved while training."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def validation_container(self, run_name: str) -> LocalContainerIdentifier:
+        """Return the container of everything that validation writes."""
+        raise NotImplementedError

@@ -1,0 +1,92 @@
+"""Arrays of runs in Zarr containers below one folder."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
+from dacapo.store.array_store import ArrayStore, LocalArrayIdentifier, LocalContainerIdentifier
+from dacapo.utils.names import check_name
+
+
+class LocalArrayStore(ArrayStore):
+    """Keeps what validation writes in ``<basedir>/<run>/validation.zarr`` and snapshots in ``snapshot.zarr`` beside it.
+
+    Args:
+        basedir: Folder that holds one folder per run.
+    """
+
+    def __init__(self, basedir: Path | str) -> None:
+        self.basedir = Path(basedir)
+
+    def best_validation_array(self, run_name: str, criterion: str, index: str | None = None) -> LocalArrayIdentifier:
+        """Return where the best output for a criterion goes, of one validation dataset if ``index`` names one."""
+        dataset = criterion if index is None else f"{index}/{criterion}"
+        return self.validation_container(run_name).array_identifier(dataset)
+
+    def validation_prediction_array(self, run_name: str, iteration: int, dataset: str) -> LocalArrayIdentifier:
+        """Return where the network's output on a validation dataset goes."""
+        return self.validation_container(run_name).array_identifier(f"{iteration}/{dataset}/prediction")
+
+    def validation_output_array(
+        self, run_name: str, iteration: int, parameters: Any, dataset: str
+    ) -> LocalArrayIdentifier:
+        """Return where the post-processed prediction of a validation dataset goes."""
+        return self.validation_container(run_name).array_identifier(f"{iteration}/{dataset}/output/{parameters}")
+
+    def validation_input_arrays(
+        self, run_name: str, index: str | None = None
+    ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:
+        """Return where copies of a validation dataset's raw data and ground truth go."""
+        container = self.validation_container(run_name)
+        group = "inputs" if index is None else f"inputs/{index}"
+        return container.array_identifier(f"{group}/raw"), container.array_identifier(f"{group}/gt")
+
+    def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
+        """Return the container of the batches that are saved while training."""
+        return LocalContainerIdentifier(self._run_folder(run_name) / "snapshot.zarr")
+
+    def validation_container(self, run_name: str) -> LocalContainerIdentifier:
+        """Return the container of everything that validation writes."""
+        return LocalContainerIdentifier(self._run_folder(run_name) / "validation.zarr")
+
+    def remove(self, array_identifier: LocalArrayIdentifier) -> None:
+        """Delete a dataset with all that lies below it, and nothing outside its container.
+
+        Raises:
+            ArrayNotFoundError: If the dataset does not exist.
+            ConfigError: If the dataset's name is empty or leads out of the container.
+            StorageError: If the files cannot be deleted.
+        """
+        path = _path_inside(array_identifier)
+        if not path.is_dir() and not path.is_symlink():
+            raise ArrayNotFoundError(
+                f"there is no dataset {array_identifier.dataset!r} in {array_identifier.container} to remove"
+            )
+        try:
+            if path.is_symlink():
+                path.unlink()
+            else:
+                shutil.rmtree(path)
+        except OSError as error:
+            raise StorageError(f"cannot remove {path}: {error}") from error
+
+    def _run_folder(self, run_name: str) -> Path:
+        return self.basedir / check_name(run_name, "run name")
+
+
+def _path_inside(identifier: LocalArrayIdentifier) -> Path:
+    """Return the folder of a dataset, sure to lie in its container even where folders on the way are links."""
+    dataset = PurePosixPath(identifier.dataset)
+    if not dataset.parts or dataset.is_absolute() or ".." in dataset.parts:
+        raise ConfigError(
+            f"{identifier.dataset!r} does not name a dataset inside {identifier.container}; "
+            "give its path in the container, such as 'volumes/raw'"
+        )
+    path = identifier.container / dataset
+    container = identifier.container.resolve()
+    if not path.parent.resolve().is_relative_to(container):
+        raise ConfigError(f"{path} leads out of the container {identifier.container}, so it is not removed")
+    return path

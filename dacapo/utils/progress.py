@@ -1,0 +1,29 @@
+"""Progress bars."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(
+    iterable: Iterable[T] | None = None, *, total: float | None = None, desc: str = "", unit: str = "it"
+) -> tqdm[T]:
+    """Return a progress bar on stderr that shows nothing where stderr is no terminal.
+
+    Args:
+        iterable: What to walk through; None for a bar that is moved by its ``update``.
+        total: Number of steps, where ``iterable`` has no length.
+        desc: Words before the bar.
+        unit: What one step is.
+
+    >>> list(progress([1, 2, 3], desc="counting"))
+    [1, 2, 3]
+    """
+    # disable=None is tqdm's way to say "unless it is a terminal".
+    return tqdm(iterable, total=total, desc=desc, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
