@@ -1,0 +1,100 @@
+"""The network that is trained: a body and a prediction head."""
+
+from __future__ import annotations
+
+import torch
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.architectures.architecture import Architecture, compute_shape
+
+
+class Model(torch.nn.Module):
+    """Chain an architecture and a prediction head.
+
+    Predictors create models. The tensors of a batch have the axes batch, channel, space; the shapes below count
+    voxels, without batch and channels.
+
+    Attributes:
+        architecture: The network body.
+        prediction_head: Turns feature maps into predictions.
+        chain: Both, one after the other. The same parameters also appear under the two names above.
+        num_in_channels: Number of channels of the input.
+        num_out_channels: Number of channels of the prediction.
+        input_shape: Spatial shape of the input in training.
+        eval_input_shape: Spatial shape of the input in prediction, at least as large.
+        output_shape: Spatial shape of the prediction for an input of ``input_shape``.
+        eval_activation: Applied to predictions in eval mode only.
+    """
+
+    num_out_channels: int
+    num_in_channels: int
+    input_shape: Coordinate
+    eval_input_shape: Coordinate
+    output_shape: Coordinate
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        prediction_head: torch.nn.Module,
+        eval_activation: torch.nn.Module | None = None,
+    ) -> None:
+        """Join the parts and find out the shape of the prediction.
+
+        Args:
+            architecture: The network body.
+            prediction_head: Takes the body's ``num_out_channels``.
+            eval_activation: What turns predictions into their final form after training, such as a sigmoid, where
+                the loss wants them without it.
+        """
+        super().__init__()
+        self.architecture = architecture
+        self.prediction_head = prediction_head
+        self.chain = torch.nn.Sequential(architecture, prediction_head)
+        self.eval_activation = eval_activation
+        self._shapes: dict[Coordinate, tuple[int, Coordinate]] = {}
+        self.num_in_channels = architecture.num_in_channels
+        self.input_shape = architecture.input_shape
+        self.eval_input_shape = self.input_shape + architecture.eval_shape_increase
+        self.num_out_channels, self.output_shape = self.compute_output_shape(self.input_shape)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the predictions for a batch, activated in eval mode."""
+        result: torch.Tensor = self.chain(x)
+        if not self.training and self.eval_activation is not None:
+            result = self.eval_activation(result)
+        return result
+
+    def compute_output_shape(self, input_shape: Coordinate) -> tuple[int, Coordinate]:
+        """Return number of channels and spatial shape of the prediction for an input of the given spatial shape.
+
+        Nothing is computed, and neither the mode nor the random state of the model is touched. Answers are kept.
+
+        Raises:
+            AssertionError: If ``input_shape`` is no `Coordinate`.
+            ConfigError: If it has another number of axes than the architecture, or the architecture cannot use it.
+        """
+        _require_coordinate("input_shape", input_shape)
+        if input_shape.dims != self.architecture.dims:
+            raise ConfigError(
+                f"input_shape {tuple(input_shape)} has {input_shape.dims} axes, but the architecture has "
+                f"{self.architecture.dims} spatial ones; leave out batch and channels"
+            )
+        if input_shape not in self._shapes:
+            self._shapes[input_shape] = compute_shape(self.chain, self.num_in_channels, input_shape)
+        return self._shapes[input_shape]
+
+    def scale(self, voxel_size: Coordinate) -> Coordinate:
+        """Return the voxel size of the prediction, given that of the input, both in world units.
+
+        Raises:
+            AssertionError: If ``voxel_size`` is no `Coordinate`.
+        """
+        _require_coordinate("voxel_size", voxel_size)
+        return self.architecture.scale(voxel_size)
+
+
+def _require_coordinate(name: str, value: object) -> None:
+    # Raised by hand, because an assert statement vanishes under "python -O".
+    if not isinstance(value, Coordinate):
+        raise AssertionError(f"{name} must be a funlib.geometry.Coordinate, got {type(value).__name__}: {value!r}")

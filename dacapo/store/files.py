@@ -1,0 +1,163 @@
+"""Write files so that a reader sees the old content or the new one, and nothing in between.
+
+A file is written under a temporary name in the folder it belongs to, flushed to the disk, and renamed. A process that
+is killed leaves at most a file that `is_temporary` recognises, which readers skip.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from dacapo.errors import StorageError
+
+_TEMPORARY_SUFFIX = ".partial"
+
+# What file systems answer that cannot flush a folder: the rename is as durable there as it gets.
+_CANNOT_FLUSH_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
+
+
+def storage_error(action: str, path: Path, error: OSError) -> StorageError:
+    """Return the error to raise for a failed system call on ``path``: what was tried, on what, and the cause."""
+    cause = error.strerror or str(error)
+    return StorageError(f"cannot {action} {path}: {cause}; check the path, its permissions and the free space")
+
+
+def make_folder(path: Path | str) -> Path:
+    """Create a folder and its parents, if they are not there yet, and return its path.
+
+    Raises:
+        StorageError: If that fails, with the path and the cause.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error("create the folder", path, error) from error
+    return path
+
+
+def is_temporary(path: Path | str) -> bool:
+    """Return whether a path is an unfinished file of `atomic_path`."""
+    name = Path(path).name
+    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Give a temporary path to write or link to, and rename it to ``path`` when the block ends well.
+
+    The folder is created where it is missing. After an exception the temporary file is removed and ``path`` is as it
+    was. A symlink at ``path`` is replaced, not followed.
+
+    Args:
+        path: The final path.
+
+    Yields:
+        A path in the same folder that does not exist yet.
+
+    Raises:
+        StorageError: If the file cannot be written, with the path and the cause.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_TEMPORARY_SUFFIX}")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a binary file that takes the name ``path`` when the block ends well.
+
+    Raises:
+        StorageError: As `atomic_path` does.
+    """
+    with atomic_path(path) as temporary, open(temporary, "xb") as file:
+        yield file
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Write a whole file at once, atomically.
+
+    Raises:
+        StorageError: As `atomic_path` does.
+    """
+    with atomic_write(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path | str, content: str) -> None:
+    """Write a whole UTF-8 text file at once, atomically.
+
+    Raises:
+        StorageError: As `atomic_path` does.
+    """
+    write_bytes(path, content.encode("utf-8"))
+
+
+def read_bytes(path: Path | str) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        StorageError: If it cannot be read, with the path and the cause.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise storage_error("read", Path(path), error) from error
+
+
+def read_text(path: Path | str) -> str:
+    """Return the content of a UTF-8 text file.
+
+    Raises:
+        StorageError: If it cannot be read or is no UTF-8, with the path and the cause.
+    """
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StorageError(f"cannot read {path}: it is no UTF-8 text ({error}); it may be damaged") from error
+
+
+def remove_file(path: Path | str, missing_ok: bool = False) -> None:
+    """Delete one file.
+
+    Raises:
+        StorageError: If it cannot be deleted, with the path and the cause.
+    """
+    try:
+        Path(path).unlink(missing_ok=missing_ok)
+    except OSError as error:
+        raise storage_error("remove", Path(path), error) from error
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(path: Path) -> None:
+    """Make a rename in a folder survive a power failure, where the file system can."""
+    try:
+        _flush(path)
+    except OSError as error:
+        if error.errno not in _CANNOT_FLUSH_FOLDER:
+            raise
