@@ -1,0 +1,23 @@
+"""Raw images."""
+
+from __future__ import annotations
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .arraytype import ArrayType
+
+
+@attrs.define
+class IntensitiesArray(ArrayType):
+    """Image intensities, one or more channels."""
+
+    channels: dict[int, str] = field("Name of each channel by its index.")
+    min: float = field("Intensity that counts as black.")
+    max: float = field("Intensity that counts as white.")
+
+    @property
+    def interpolatable(self) -> bool:
+        """True: intensities are continuous."""
+        return True

@@ -1,0 +1,26 @@
+"""The base of all losses."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Loss(ABC):
+    """Compare a prediction with its target."""
+
+    @abstractmethod
+    def compute(
+        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the loss as a tensor with one element that can be differentiated.
+
+        Args:
+            prediction: Output of the model in train mode, before any eval activation (batch, channel, spatial).
+            target: What the predictor made of the ground truth, of the same shape.
+            weight: Weight of every value, of the same shape; 0 leaves a value out. None counts all alike.
+        """
+        raise NotImplementedError

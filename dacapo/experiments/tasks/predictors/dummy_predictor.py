@@ -1,0 +1,46 @@
+"""A predictor for tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dacapo.experiments.arraytypes import EmbeddingArray
+from dacapo.experiments.model import Model
+
+from .predictor import Predictor, channels_first, conv_head, wrap_channels
+
+if TYPE_CHECKING:
+    from dacapo.experiments.architectures.architecture import Architecture
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+
+
+class DummyPredictor(Predictor):
+    """Predict zeros everywhere."""
+
+    def __init__(self, embedding_dims: int) -> None:
+        """Set the number of channels."""
+        self.embedding_dims = embedding_dims
+
+    def create_model(self, architecture: Architecture) -> Model:
+        """Append a linear head with ``embedding_dims`` channels."""
+        return Model(architecture, conv_head(architecture, self.embedding_dims))
+
+    def create_target(self, gt: Array) -> Array:
+        """Return zeros of ``embedding_dims`` channels over the ground truth."""
+        shape = channels_first(gt).shape[1:]
+        return wrap_channels(np.zeros((self.embedding_dims, *shape), dtype=np.float32), gt)
+
+    def create_weight(
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
+    ) -> tuple[Array, None]:
+        """Return ones where the mask is set, the same for every channel."""
+        annotated = channels_first(mask, target.roi).all(axis=0)
+        shape = (self.embedding_dims, *annotated.shape)
+        return wrap_channels(np.broadcast_to(annotated, shape).astype(np.float32), target), None
+
+    @property
+    def output_array_type(self) -> EmbeddingArray:
+        """An embedding."""
+        return EmbeddingArray(self.embedding_dims)

@@ -1,0 +1,135 @@
+"""The base of all predictors, and what they share: heads, channel-first data, padding to whole voxels."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+
+if TYPE_CHECKING:
+    import torch
+    from funlib.geometry import Roi
+
+    from dacapo.experiments.architectures.architecture import Architecture
+    from dacapo.experiments.arraytypes import ArrayType
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+    from dacapo.experiments.model import Model
+
+
+class Predictor(ABC):
+    """Define what a model predicts: its head, the target it learns from and the weight of every voxel."""
+
+    @abstractmethod
+    def create_model(self, architecture: Architecture) -> Model:
+        """Append to a network body the head that predicts this predictor's channels."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def create_target(self, gt: Array) -> Array:
+        """Turn ground truth into the array that the loss compares with the prediction.
+
+        Args:
+            gt: Ground truth, with or without a channel axis.
+
+        Returns:
+            Channels first, over the roi of ``gt``. Where the target depends on its surroundings, only the part that
+            keeps the distance of :meth:`gt_region_for_roi` to the border of ``gt`` is exact.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def create_weight(
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
+    ) -> tuple[Array, Any]:
+        """Return the weight of every value of a target, and the class counts to hand in at the next call.
+
+        Args:
+            gt: Ground truth.
+            target: What :meth:`create_target` returned for it.
+            mask: 1 where ground truth is annotated; weights are 0 elsewhere.
+            moving_class_counts: What the previous call returned, None at the first. It may be changed in place.
+        """
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def output_array_type(self) -> ArrayType:
+        """What the values of a prediction mean."""
+        raise NotImplementedError
+
+    @property
+    def output_range(self) -> tuple[float, float]:
+        """Smallest and largest value of the model's output in eval mode; integers are scaled to this range."""
+        return 0.0, 1.0
+
+    @property
+    def channel_names(self) -> list[str] | None:
+        """Label of every output channel, or None where channels have none; heads are matched by these labels."""
+        return None
+
+    def gt_region_for_roi(self, target_spec: Any) -> Any:
+        """Return the region of ground truth that a target region is made from.
+
+        Args:
+            target_spec: An array spec with ``roi``, ``voxel_size`` (world units) and ``copy()``; left unchanged.
+
+        Returns:
+            A copy of the spec, of unset dtype, with a roi that is aligned where the target's roi is.
+        """
+        gt_spec = target_spec.copy()
+        gt_spec.dtype = None
+        return gt_spec
+
+    def padding(self, gt_voxel_size: Coordinate) -> Coordinate:
+        """Return how far (world units, whole voxels) ground truth may be padded, for targets up to its border."""
+        return Coordinate((0,) * len(gt_voxel_size))
+
+
+def conv_head(architecture: Architecture, num_channels: int) -> torch.nn.Module:
+    """Return a convolution of kernel size 1 from the features of a network body to a number of channels.
+
+    Raises:
+        ConfigError: If the architecture is neither 2D nor 3D.
+    """
+    import torch
+
+    heads = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
+    if architecture.dims not in heads:
+        raise ConfigError(f"architectures of {architecture.dims} dimensions are not supported, only of 2 or 3")
+    return heads[architecture.dims](architecture.num_out_channels, num_channels, kernel_size=1)
+
+
+def spatial_axes(array: Array) -> list[str]:
+    """Return the names of the axes of an array without channels."""
+    return [axis for axis in array.axes if axis != "c"]
+
+
+def channels_first(array: Array, roi: Roi | None = None) -> np.ndarray:
+    """Read an array with its channel axis in front; one of length 1 is added where it has none.
+
+    Args:
+        array: The array to read.
+        roi: World units; the whole array by default.
+    """
+    data = np.asarray(array[array.roi if roi is None else roi])
+    if "c" not in array.axes:
+        return data[np.newaxis]
+    return np.moveaxis(data, array.axes.index("c"), 0)
+
+
+def wrap_channels(data: np.ndarray, like: Array, roi: Roi | None = None) -> NumpyArray:
+    """Wrap channel-first data as an array over the roi of another one, or over a given part of it."""
+    return NumpyArray.from_np_array(data, like.roi if roi is None else roi, like.voxel_size, ["c", *spatial_axes(like)])
+
+
+def whole_voxels(distance: float | Iterable[float], voxel_size: Coordinate) -> Coordinate:
+    """Round a distance (world units, one number or one per axis) up to whole voxels, in world units."""
+    distances = distance if isinstance(distance, Iterable) else (distance,) * len(voxel_size)
+    return Coordinate(math.ceil(d / v) * v for d, v in zip(distances, voxel_size, strict=True))

@@ -1,0 +1,62 @@
+"""A task: what a network learns, how it is scored and how its output becomes a segmentation."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import TYPE_CHECKING, ClassVar
+
+import attrs
+
+from dacapo.experiments.config import Config, field
+
+if TYPE_CHECKING:
+    from dacapo.experiments.architectures.architecture import Architecture
+    from dacapo.experiments.model import Model
+
+    from .evaluators import EvaluationScores, Evaluator
+    from .losses import Loss
+    from .post_processors import PostProcessor, PostProcessorParameters
+    from .predictors import Predictor
+
+
+class Task(ABC):
+    """Hold the four parts that define a task.
+
+    Attributes:
+        predictor: Turns ground truth into targets and weights, and builds the model's head.
+        loss: Compares prediction and target.
+        post_processor: Turns predictions into a segmentation.
+        evaluator: Compares a segmentation with ground truth.
+    """
+
+    predictor: Predictor
+    loss: Loss
+    evaluator: Evaluator
+    post_processor: PostProcessor
+
+    @property
+    def parameters(self) -> list[PostProcessorParameters]:
+        """All parameters of the post-processor, in the order in which validation tries them."""
+        return list(self.post_processor.enumerate_parameters())
+
+    @property
+    def evaluation_scores(self) -> EvaluationScores:
+        """An empty score of the evaluator, which knows names, bounds and directions of all criteria."""
+        return self.evaluator.score
+
+    def create_model(self, architecture: Architecture) -> Model:
+        """Build a model that predicts what this task needs.
+
+        Args:
+            architecture: The network body; the predictor appends its head.
+        """
+        return self.predictor.create_model(architecture)
+
+
+@attrs.define
+class TaskConfig(Config):
+    """Base of all task configs."""
+
+    task_type: ClassVar[type[Task]]
+
+    name: str = field("A unique name of this task; it is stored under this name.")
