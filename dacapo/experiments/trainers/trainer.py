@@ -13,6 +13,7 @@ from dacapo.errors import TrainingError
 from dacapo.experiments.config import Config, field
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import torch
 
     from dacapo.experiments.datasplits.datasets import Dataset
@@ -99,6 +100,16 @@ class Trainer(ABC):
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
         raise NotImplementedError
+
+    def prepare_input(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return raw values changed as in every batch of training, for prediction to give the network the same.
+
+        Only what leaves nothing to chance belongs here, such as a fixed scale and shift of intensities.
+
+        Args:
+            raw: Values as the raw array gives them, any axes.
+        """
+        return raw
 
     def state_dict(self) -> dict[str, Any]:
         """Return what an exact resume needs beside model, optimizer and iteration.

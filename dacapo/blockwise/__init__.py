@@ -1,0 +1,1 @@
+"""Work on volumes block by block."""

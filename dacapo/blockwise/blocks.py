@@ -1,0 +1,49 @@
+"""Running a function over the blocks of a volume with Daisy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import BlockwiseError
+from dacapo.utils.progress import progress
+
+
+def run_blocks(name: str, total_write_roi: Roi, write_shape: Coordinate, process: Callable[[Roi], None]) -> None:
+    """Call a function once for each block that covers a region, in this process.
+
+    Args:
+        name: What is done, for the progress bar and for errors.
+        total_write_roi: The region to cover, in world units.
+        write_shape: Shape of a block in world units. Blocks start at the region's offset; the last ones may reach
+            beyond its end.
+        process: Takes the region of a block.
+
+    Raises:
+        BlockwiseError: If a block fails; the first one ends the work, and the message names the block and the cause.
+    """
+    import daisy.v2 as daisy
+    from daisy import logging as daisy_logging
+
+    daisy_logging.set_log_basedir(None)  # nothing runs in workers here, so there is nothing to log into files
+    total = 1
+    for extent, step in zip(total_write_roi.shape, write_shape, strict=True):
+        total *= -(-extent // step)
+
+    with progress(total=total, desc=name, unit="block") as bar:
+
+        def process_block(block: daisy.Block) -> None:
+            roi = Roi(block.write_roi.offset, block.write_roi.shape)
+            try:
+                process(roi)
+            except Exception as error:
+                raise BlockwiseError(f"{name}: block {roi} failed: {error}") from error
+            bar.update()
+
+        block_roi = Roi((0,) * total_write_roi.dims, write_shape)
+        task = daisy.Task(
+            name, total_write_roi, block_roi, block_roi, process_block, read_write_conflict=False, fit="overhang"
+        )
+        if not daisy.run_blockwise(task, multiprocessing=False, progress=False, summary=False):
+            raise BlockwiseError(f"{name}: not all of {total} blocks were done")

@@ -1,0 +1,173 @@
+"""The run: one task, architecture, trainer and data split, wired together."""
+
+from __future__ import annotations
+
+import torch
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.architectures import Architecture
+from dacapo.experiments.datasplits import DataSplit
+from dacapo.experiments.model import Model
+from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.starts import Start
+from dacapo.experiments.tasks import Task
+from dacapo.experiments.trainers import Trainer
+from dacapo.experiments.training_stats import TrainingStats
+from dacapo.experiments.validation_scores import ValidationScores
+from dacapo.utils.seeding import seed_from
+
+__all__ = [
+    "Architecture",
+    "DataSplit",
+    "Model",
+    "Run",
+    "Start",
+    "Task",
+    "Trainer",
+    "TrainingStats",
+    "ValidationScores",
+]
+
+
+class Run:
+    """A run in memory, built from its config.
+
+    The weights of a new model depend on the run's name and repetition only (or on the trainer's seed), so building the
+    same run twice gives the same model. Data is opened when :attr:`datasplit` is first used.
+
+    Attributes:
+        config: The config the run was built from.
+        name: Name of the run.
+        train_until: Number of iterations to train for.
+        validation_interval: Number of iterations between validations.
+        task: What is learned.
+        architecture: The network body.
+        trainer: Makes batches and steps the optimizer.
+        model: The architecture with the task's head.
+        optimizer: Optimizer of the model.
+        training_stats: Loss and time of each iteration so far.
+        start: Where the first weights come from, None for random ones.
+    """
+
+    name: str
+    train_until: int
+    validation_interval: int
+    task: Task
+    architecture: Architecture
+    trainer: Trainer
+    model: Model
+    optimizer: torch.optim.Optimizer
+    training_stats: TrainingStats
+
+    def __init__(self, run_config: RunConfig, load_starter_model: bool = True) -> None:
+        """Build the run.
+
+        Args:
+            run_config: Describes the run.
+            load_starter_model: Whether to load the weights that ``start_config`` names. A run that resumes from its own
+                checkpoint needs them not.
+
+        Raises:
+            ConfigError: If the number of iterations or the validation interval is below 1.
+        """
+        if run_config.num_iterations < 1 or run_config.validation_interval < 1:
+            raise ConfigError(
+                f"run {run_config.name!r}: num_iterations and validation_interval must be at least 1, "
+                f"got {run_config.num_iterations} and {run_config.validation_interval}"
+            )
+        self.config = run_config
+        self.name = run_config.name
+        self.train_until = run_config.num_iterations
+        self.validation_interval = run_config.validation_interval
+        self._datasplit: DataSplit | None = None
+        self._validation_scores: ValidationScores | None = None
+
+        self.task = run_config.task_config.task_type(run_config.task_config)
+        self.trainer = run_config.trainer_config.trainer_type(run_config.trainer_config)
+        configured = run_config.trainer_config.seed
+        seed = seed_from(self.name, run_config.repetition) if configured is None else configured
+        self.trainer.seed = seed
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.architecture = run_config.architecture_config.architecture_type(run_config.architecture_config)
+            self.model = self.task.create_model(self.architecture)
+        self.start = self._load_start() if load_starter_model else None
+        self.optimizer = self.trainer.create_optimizer(self.model)
+        self.training_stats = TrainingStats()
+
+    def _load_start(self) -> Start | None:
+        start_config = self.config.start_config
+        if start_config is None:
+            return None
+        start: Start = start_config.start_type(start_config)
+        self.model = start.initialize_weights(self.model, new_head=self.task.predictor.channel_names)
+        return start
+
+    @property
+    def datasplit(self) -> DataSplit:
+        """The data sets to train and validate on."""
+        if self._datasplit is None:
+            self._datasplit = _create_datasplit(self.config)
+        return self._datasplit
+
+    @property
+    def validation_scores(self) -> ValidationScores:
+        """The scores of all validations so far."""
+        if self._validation_scores is None:
+            self._validation_scores = _empty_scores(self.task, self.datasplit)
+        return self._validation_scores
+
+    @staticmethod
+    def get_validation_scores(run_config: RunConfig) -> ValidationScores:
+        """Return the (empty) validation scores of a run without building its model, optimizer or trainer.
+
+        Raises:
+            AssertionError: If the task or the data split config does not say which class it builds.
+        """
+        for part, kind in (("task_config", "task_type"), ("datasplit_config", "datasplit_type")):
+            if not hasattr(getattr(run_config, part), kind):
+                raise AssertionError(
+                    f"run {run_config.name!r}: {part} is a {type(getattr(run_config, part)).__name__}, which has no "
+                    f"{kind}; use a config of a concrete class"
+                )
+        task = run_config.task_config.task_type(run_config.task_config)
+        return _empty_scores(task, _create_datasplit(run_config))
+
+    def move_optimizer(self, device: torch.device, empty_cuda_cache: bool = False) -> None:
+        """Move the state of the optimizer to a device.
+
+        Args:
+            device: Where the model is, or will be.
+            empty_cuda_cache: Whether to give cached GPU memory back afterwards.
+
+        Raises:
+            AssertionError: If the state of a parameter is no dictionary.
+        """
+        for parameter, state in self.optimizer.state.items():
+            if not isinstance(state, dict):
+                raise AssertionError(
+                    f"optimizer state of a parameter of shape {tuple(parameter.shape)} is a {type(state).__name__}, "
+                    "expected a dictionary"
+                )
+            for key, value in state.items():
+                if torch.is_tensor(value):
+                    state[key] = value.to(device)
+        if empty_cuda_cache and torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, trained {self.training_stats.trained_until()} of {self.train_until})"
+
+
+def _create_datasplit(run_config: RunConfig) -> DataSplit:
+    datasplit: DataSplit = run_config.datasplit_config.datasplit_type(run_config.datasplit_config)
+    return datasplit
+
+
+def _empty_scores(task: Task, datasplit: DataSplit) -> ValidationScores:
+    return ValidationScores(
+        parameters=list(task.parameters),
+        datasets=list(datasplit.validate or []),
+        evaluation_scores=task.evaluation_scores,
+    )
