@@ -78,6 +78,10 @@ class EvaluationError(DacapoError, ValueError):
     """A segmentation cannot be scored because of the data; the score is recorded as NaN with this reason."""
 
 
+class RecordError(DacapoError, AssertionError, ValueError):
+    """A record of statistics or scores is added out of order, or a second time."""
+
+
 class TrainingError(DacapoError, RuntimeError):
     """Training cannot go on, for example because the loss is no longer finite."""
 

@@ -1,0 +1,72 @@
+"""An evaluator for trying things out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
+
+if TYPE_CHECKING:
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+CRITERIA = {
+    "frizz_level": Criterion(higher_is_better=True, bounds=(0.0, 1.0), store_best=True),
+    "blipp_score": Criterion(higher_is_better=False, bounds=(0.0, 1.0)),
+}
+
+
+@attrs.define
+class DummyEvaluationScores(EvaluationScores):
+    """Hold two scores that mean little.
+
+    Attributes:
+        frizz_level: Fraction of the output that is not background.
+        blipp_score: Fraction of the output that is background.
+    """
+
+    criteria = list(CRITERIA)
+
+    frizz_level: float = attrs.field(default=float("nan"))
+    blipp_score: float = attrs.field(default=float("nan"))
+
+    @staticmethod
+    def higher_is_better(criterion: str) -> bool:
+        """Return whether a higher value is better."""
+        return lookup(CRITERIA, criterion).higher_is_better
+
+    @staticmethod
+    def bounds(criterion: str) -> tuple[float, float]:
+        """Return the lowest and the highest possible value."""
+        return lookup(CRITERIA, criterion).bounds
+
+    @staticmethod
+    def store_best(criterion: str) -> bool:
+        """Return whether the weights with the best value are worth keeping."""
+        return lookup(CRITERIA, criterion).store_best
+
+
+class DummyEvaluator(Evaluator):
+    """Score how much of the output is not background, whatever the truth is."""
+
+    criteria = list(CRITERIA)
+
+    def evaluate(
+        self,
+        output_array_identifier: LocalArrayIdentifier,
+        evaluation_dataset: Array,
+    ) -> DummyEvaluationScores:
+        """Score the array stored under an identifier; the ground truth is not looked at."""
+        from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+
+        output = ZarrArray.open_from_array_identifier(output_array_identifier)
+        foreground = float(np.count_nonzero(output[output.roi])) / max(1, np.prod(output.data.shape))
+        return DummyEvaluationScores(frizz_level=foreground, blipp_score=1.0 - foreground)
+
+    @property
+    def score(self) -> DummyEvaluationScores:
+        """Scores without values, which know their criteria."""
+        return DummyEvaluationScores()

@@ -1,0 +1,192 @@
+"""The interface of scores and evaluators, and how the best scores are remembered."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeAlias
+
+import attrs
+
+from dacapo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+    from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+    from dacapo.experiments.validation_scores import ValidationScores
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+BestKey: TypeAlias = "tuple[Dataset, PostProcessorParameters, str]"
+BestScore: TypeAlias = tuple[int, float] | None
+
+
+@attrs.frozen
+class Criterion:
+    """Describe a score.
+
+    Attributes:
+        higher_is_better: Whether a higher value is better.
+        bounds: The lowest and the highest possible value; infinity or NaN where there is none.
+        store_best: Whether the weights with the best value are worth keeping.
+    """
+
+    higher_is_better: bool
+    bounds: tuple[float, float]
+    store_best: bool = False
+
+
+def lookup(criteria: Mapping[str, Criterion], name: str) -> Criterion:
+    """Return the description of a criterion.
+
+    Raises:
+        ConfigError: If there is none of that name; the message lists the known ones.
+    """
+    if name not in criteria:
+        raise ConfigError(f"unknown criterion {name!r}; known are {', '.join(criteria)}")
+    return criteria[name]
+
+
+@attrs.define
+class EvaluationScores(ABC):
+    """Hold the scores of one segmentation, each as an attribute named like its criterion."""
+
+    @property
+    @abstractmethod
+    def criteria(self) -> list[str]:
+        """Names of all criteria."""
+        raise NotImplementedError
+
+    @staticmethod
+    @abstractmethod
+    def higher_is_better(criterion: str) -> bool:
+        """Return whether a higher value is better."""
+        raise NotImplementedError
+
+    @staticmethod
+    @abstractmethod
+    def bounds(criterion: str) -> tuple[float, float]:
+        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        raise NotImplementedError
+
+    @staticmethod
+    @abstractmethod
+    def store_best(criterion: str) -> bool:
+        """Return whether the weights with the best value are worth keeping."""
+        raise NotImplementedError
+
+
+class Evaluator(ABC):
+    """Compare segmentations with ground truth, and know the best scores so far."""
+
+    @property
+    def best_scores(self) -> dict[BestKey, BestScore]:
+        """The best (iteration, score) by dataset, parameters and criterion; None where every score was NaN."""
+        if not hasattr(self, "_best_scores"):
+            self._best_scores: dict[BestKey, BestScore] = {}
+        return self._best_scores
+
+    @abstractmethod
+    def evaluate(self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array) -> EvaluationScores:
+        """Score the array stored under an identifier against the ground truth.
+
+        Raises:
+            EvaluationError: If the two cannot be compared; the message says why.
+        """
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def criteria(self) -> list[str]:
+        """Names of the criteria by which a segmentation may be chosen."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def score(self) -> EvaluationScores:
+        """Scores without values, which know their criteria."""
+        raise NotImplementedError
+
+    def is_best(
+        self,
+        dataset: Dataset,
+        parameter: PostProcessorParameters,
+        criterion: str,
+        score: EvaluationScores | float,
+    ) -> bool:
+        """Return whether a new score beats the best one of the same dataset, parameters and criterion.
+
+        Never true for NaN, nor for criteria whose best is not kept.
+
+        Args:
+            dataset: The dataset the score belongs to.
+            parameter: The post-processing parameters it was reached with.
+            criterion: Name of the criterion.
+            score: The new scores, or the number itself.
+        """
+        value = float(getattr(score, criterion)) if isinstance(score, EvaluationScores) else float(score)
+        if not self.store_best(criterion) or math.isnan(value):
+            return False
+        best = self.best_scores.get((dataset, parameter, criterion))
+        return best is None or self.compare(value, best[1], criterion)
+
+    def get_overall_best(self, dataset: Dataset, criterion: str) -> float | None:
+        """Return the best score of a dataset over all parameters, or None if there is none."""
+        best = self._overall_best(dataset, criterion)
+        return None if best is None else best[1]
+
+    def get_overall_best_parameters(self, dataset: Dataset, criterion: str) -> PostProcessorParameters | None:
+        """Return the parameters that reached the best score of a dataset, or None if there is no score."""
+        best = self._overall_best(dataset, criterion)
+        return None if best is None else best[0]
+
+    def compare(self, score_1: float, score_2: float, criterion: str) -> bool:
+        """Return whether ``score_1`` is better than ``score_2``; NaN is worse than every number."""
+        if math.isnan(score_1):
+            return False
+        if math.isnan(score_2):
+            return True
+        return score_1 > score_2 if self.higher_is_better(criterion) else score_1 < score_2
+
+    def set_best(self, validation_scores: ValidationScores) -> None:
+        """Take the best scores from a record of validations; of equal scores the earliest iteration counts.
+
+        Only criteria whose best is kept are entered.
+        """
+        best_scores: dict[BestKey, BestScore] = {}
+        for d, dataset in enumerate(validation_scores.datasets):
+            for p, parameters in enumerate(validation_scores.parameters):
+                for c, criterion in enumerate(validation_scores.criteria):
+                    if self.store_best(criterion):
+                        candidates = ((s.iteration, s.scores[d][p][c]) for s in validation_scores.scores)
+                        best_scores[(dataset, parameters, criterion)] = self._best_of(candidates, criterion)
+        self._best_scores = best_scores
+
+    def higher_is_better(self, criterion: str) -> bool:
+        """Return whether a higher value is better."""
+        return self.score.higher_is_better(criterion)
+
+    def bounds(self, criterion: str) -> tuple[float, float]:
+        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        return self.score.bounds(criterion)
+
+    def store_best(self, criterion: str) -> bool:
+        """Return whether the weights with the best value are worth keeping."""
+        return self.score.store_best(criterion)
+
+    def _best_of(self, candidates: Iterator[tuple[int, float]], criterion: str) -> BestScore:
+        best: BestScore = None
+        for iteration, score in candidates:
+            if not math.isnan(score) and (best is None or self.compare(score, best[1], criterion)):
+                best = (iteration, score)
+        return best
+
+    def _overall_best(self, dataset: Dataset, criterion: str) -> tuple[PostProcessorParameters, float] | None:
+        overall: tuple[PostProcessorParameters, float] | None = None
+        for (key_dataset, parameters, key_criterion), best in self.best_scores.items():
+            if best is None or key_criterion != criterion or key_dataset != dataset:
+                continue
+            if overall is None or self.compare(best[1], overall[1], criterion):
+                overall = (parameters, best[1])
+        return overall

@@ -1,0 +1,64 @@
+"""The interface of post-processors and their parameters."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from funlib.geometry import Coordinate
+
+if TYPE_CHECKING:
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+
+@attrs.frozen
+class PostProcessorParameters:
+    """Base of the parameters of a post-processor.
+
+    ``str(parameters)`` becomes part of the names of output arrays and of the keys of scores.
+
+    Attributes:
+        id: Tells the parameter sets of one post-processor apart.
+    """
+
+    id: int = attrs.field()
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Names of all fields, ``id`` first."""
+        return [field.name for field in attrs.fields(type(self))]
+
+
+class PostProcessor(ABC):
+    """Turn the prediction of a network into the segmentation that is asked for."""
+
+    @abstractmethod
+    def enumerate_parameters(self) -> Iterable[PostProcessorParameters]:
+        """Return the parameters that a validation tries."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
+        """Take the prediction that the next calls of :meth:`process` read."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def process(
+        self,
+        parameters: Any,
+        output_array_identifier: LocalArrayIdentifier,
+        num_workers: int = 16,
+        chunk_size: Coordinate = Coordinate((64, 64, 64)),  # noqa: B008 - immutable
+    ) -> Array:
+        """Post-process the prediction and return the array that holds the result.
+
+        Args:
+            parameters: One of those that :meth:`enumerate_parameters` returns.
+            output_array_identifier: Where to write the result; what is there is replaced.
+            num_workers: How many blocks may be in work at once.
+            chunk_size: Shape of a block in voxels; of a 3D shape the last axes are used in 2D.
+        """
+        raise NotImplementedError

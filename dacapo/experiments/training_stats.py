@@ -1,0 +1,59 @@
+"""The record of a training."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from dacapo.errors import RecordError
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@attrs.define
+class TrainingStats:
+    """Collect the statistics of consecutive training iterations.
+
+    Attributes:
+        iteration_stats: One entry per iteration, ascending without a gap.
+    """
+
+    iteration_stats: list[TrainingIterationStats] = attrs.field(factory=list)
+
+    def add_iteration_stats(self, iteration_stats: TrainingIterationStats) -> None:
+        """Append the statistics of the next iteration.
+
+        The first entry may carry any iteration; it is not 0 where the older statistics are not at hand.
+
+        Raises:
+            RecordError: If the iteration does not follow the last one.
+        """
+        if self.iteration_stats and iteration_stats.iteration != self.trained_until():
+            raise RecordError(
+                f"got the statistics of iteration {iteration_stats.iteration}, expected iteration "
+                f"{self.trained_until()}: each iteration is added once and in order; "
+                "call delete_after to train from an earlier one"
+            )
+        self.iteration_stats.append(iteration_stats)
+
+    def delete_after(self, iteration: int) -> None:
+        """Drop ``iteration`` and everything after it, so that ``trained_until()`` is at most ``iteration``."""
+        del self.iteration_stats[bisect_left(self.iteration_stats, iteration, key=lambda stats: stats.iteration) :]
+
+    def trained_until(self) -> int:
+        """Return the number of iterations trained for: the last iteration plus one, 0 for an empty record."""
+        return self.iteration_stats[-1].iteration + 1 if self.iteration_stats else 0
+
+    def to_xarray(self) -> xr.DataArray:
+        """Return the losses along the dimension ``iterations``, which is labelled with the iteration numbers."""
+        import xarray as xr
+
+        count = len(self.iteration_stats)
+        losses = np.fromiter((stats.loss for stats in self.iteration_stats), np.float64, count)
+        iterations = np.fromiter((stats.iteration for stats in self.iteration_stats), np.int64, count)
+        return xr.DataArray(losses, dims=["iterations"], coords={"iterations": iterations})

@@ -1,0 +1,211 @@
+"""The record of all validations of a run."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from dacapo.errors import RecordError
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.tasks.evaluators import EvaluationScores
+    from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+
+
+def _as_list(parameters: Iterable[PostProcessorParameters]) -> list[PostProcessorParameters]:
+    return list(parameters)
+
+
+def _object_array(values: Iterable[Any]) -> np.ndarray:
+    """Put objects into an array one by one; numpy would take sequences apart."""
+    values = list(values)
+    array = np.empty(len(values), dtype=object)
+    for index, value in enumerate(values):
+        array[index] = value
+    return array
+
+
+@attrs.define
+class ValidationScores:
+    """Collect the scores of validated iterations, per dataset, post-processing parameters and criterion.
+
+    Attributes:
+        parameters: The post-processing parameters that are tried at each iteration.
+        datasets: The datasets that are validated on.
+        evaluation_scores: Tells the criteria and which direction of each is better.
+        scores: One entry per validated iteration, ascending.
+    """
+
+    parameters: list[PostProcessorParameters] = attrs.field(converter=_as_list)
+    datasets: list[Dataset] = attrs.field()
+    evaluation_scores: EvaluationScores = attrs.field()
+    scores: list[ValidationIterationScores] = attrs.field(factory=list)
+
+    def subscores(self, iteration_scores: list[ValidationIterationScores]) -> ValidationScores:
+        """Return a record of the same run that holds only some of its iterations.
+
+        Raises:
+            RecordError: If an iteration is not part of this record.
+        """
+        held = {scores.iteration for scores in self.scores}
+        strangers = [scores.iteration for scores in iteration_scores if scores.iteration not in held]
+        if strangers:
+            raise RecordError(f"iterations {strangers} are not among the validated ones, which are {sorted(held)}")
+        return attrs.evolve(self, scores=list(iteration_scores))
+
+    def add_iteration_scores(self, iteration_scores: ValidationIterationScores) -> None:
+        """Add the scores of an iteration, at its place in the order of iterations.
+
+        Raises:
+            RecordError: If the iteration has scores already, or their shape is not datasets, parameters, criteria.
+        """
+        iteration = iteration_scores.iteration
+        self._check_shape(iteration_scores)
+        index = self._position(iteration)
+        if index < len(self.scores) and self.scores[index].iteration == iteration:
+            raise RecordError(
+                f"iteration {iteration} has been validated already; call delete_after({iteration}) to drop "
+                "its scores and the later ones before adding new ones"
+            )
+        self.scores.insert(index, iteration_scores)
+
+    def delete_after(self, iteration: int) -> None:
+        """Drop the scores of ``iteration`` and of everything after it."""
+        del self.scores[self._position(iteration) :]
+
+    def validated_until(self) -> int:
+        """Return the number of iterations validated for: the last iteration plus one, 0 for an empty record."""
+        return self.scores[-1].iteration + 1 if self.scores else 0
+
+    def compare(self, existing_iteration_scores: list[ValidationIterationScores]) -> tuple[bool, int]:
+        """Compare this record with scores that are stored elsewhere; this record takes precedence.
+
+        Returns:
+            Whether the stored scores reach further than this record and so have to be replaced, and the iteration
+            from which on scores of this record are to be written (0 to write all).
+        """
+        if not existing_iteration_scores:
+            return False, 0
+        existing = max(scores.iteration for scores in existing_iteration_scores) + 1
+        if self.validated_until() < existing:
+            return True, 0
+        return False, existing
+
+    @property
+    def criteria(self) -> list[str]:
+        """Names of the criteria, in the order of the innermost scores."""
+        return list(self.evaluation_scores.criteria)
+
+    @property
+    def parameter_names(self) -> list[str]:
+        """Names of the fields of the post-processing parameters."""
+        return self.parameters[0].parameter_names if self.parameters else []
+
+    def to_xarray(self) -> xr.DataArray:
+        """Return all scores with the dimensions ``iterations, datasets, parameters, criteria``.
+
+        Datasets and parameters are labelled with the objects themselves.
+        """
+        import xarray as xr
+
+        shape = (len(self.scores), len(self.datasets), len(self.parameters), len(self.criteria))
+        values = np.array([scores.scores for scores in self.scores], dtype=np.float64).reshape(shape)
+        return xr.DataArray(
+            values,
+            dims=["iterations", "datasets", "parameters", "criteria"],
+            coords={
+                "iterations": np.array([scores.iteration for scores in self.scores], dtype=np.int64),
+                "datasets": _object_array(self.datasets),
+                "parameters": _object_array(self.parameters),
+                "criteria": self.criteria,
+            },
+        )
+
+    def get_best(self, data: xr.DataArray, dim: str) -> tuple[xr.DataArray, xr.DataArray]:
+        """Find the best score along a dimension, each criterion in its own direction.
+
+        Args:
+            data: Scores as :meth:`to_xarray` gives them, or a part of them; ``criteria`` may be a dimension or
+                one selected criterion.
+            dim: The dimension to search.
+
+        Returns:
+            The labels along ``dim`` of the best scores, and the best scores. NaN never wins and the first of equal
+            scores does; where all are NaN the score is NaN and the label is NaN (None for labels that are objects).
+
+        Raises:
+            ValueError: If ``data`` does not say which criteria it holds, or has no dimension ``dim``.
+        """
+        self._check_best_arguments(data, dim)
+        names = np.atleast_1d(data.coords["criteria"].values)
+        signs = np.array([1.0 if self.evaluation_scores.higher_is_better(str(name)) else -1.0 for name in names])
+        criteria_last = data.transpose(*[d for d in data.dims if d not in (dim, "criteria")], ..., dim)
+        if "criteria" in data.dims:
+            criteria_last = criteria_last.transpose(..., "criteria", dim)
+            signs = signs[:, np.newaxis]
+        index, found = _best_index(criteria_last.values * signs)
+        best = criteria_last.isel({dim: 0}, drop=True) if data.sizes[dim] else criteria_last.sum(dim)
+        labels = _pick_labels(data.coords[dim].values, index, found)
+        scores = np.full(index.shape, np.nan)
+        if data.sizes[dim]:
+            chosen = np.take_along_axis(criteria_last.values, index[..., np.newaxis], axis=-1)[..., 0]
+            scores = np.where(found, chosen, np.nan)
+        order = [d for d in data.dims if d != dim]
+        return best.copy(data=labels).transpose(*order), best.copy(data=scores).transpose(*order)
+
+    def _position(self, iteration: int) -> int:
+        return bisect_left(self.scores, iteration, key=lambda scores: scores.iteration)
+
+    def _check_shape(self, iteration_scores: ValidationIterationScores) -> None:
+        expected = (len(self.datasets), len(self.parameters), len(self.criteria))
+        rows = iteration_scores.scores
+        fits = len(rows) == expected[0] and all(
+            len(row) == expected[1] and all(len(values) == expected[2] for values in row) for row in rows
+        )
+        if not fits:
+            raise RecordError(
+                f"the scores of iteration {iteration_scores.iteration} do not have one number for each of "
+                f"{expected[0]} datasets, {expected[1]} parameters and {expected[2]} criteria"
+            )
+
+    def _check_best_arguments(self, data: xr.DataArray, dim: str) -> None:
+        if "criteria" not in data.coords:
+            raise ValueError(
+                f"the scores have the dimensions {data.dims} and no 'criteria', so it is not known which direction "
+                "is better; select a criterion with data.sel(criteria=...), which keeps its name"
+            )
+        if dim not in data.dims or dim == "criteria":
+            raise ValueError(f"cannot search along {dim!r}; the scores have the dimensions {data.dims}")
+
+
+def _best_index(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the position of the largest value along the last axis, and whether there is any that is not NaN."""
+    missing = np.isnan(values)
+    if values.shape[-1] == 0:
+        return np.zeros(values.shape[:-1], dtype=np.intp), np.zeros(values.shape[:-1], dtype=bool)
+    # An infinite score still beats no score at all.
+    finite = np.clip(values, np.finfo(np.float64).min, np.finfo(np.float64).max)
+    return np.where(missing, -np.inf, finite).argmax(axis=-1), ~missing.all(axis=-1)
+
+
+def _pick_labels(labels: np.ndarray, index: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return the label at each index, or a filler where nothing was found."""
+    numbers = np.issubdtype(labels.dtype, np.number)
+    if not labels.size:
+        return np.full(index.shape, np.nan) if numbers else np.full(index.shape, None, dtype=object)
+    picked = labels[index]
+    if found.all():
+        return np.asarray(picked)
+    if numbers:
+        return np.where(found, picked, np.nan)
+    picked = np.asarray(picked, dtype=object)
+    picked[~found] = None
+    return picked
