@@ -1,0 +1,148 @@
+"""Append-only files of JSON lines, one per iteration.
+
+A save costs as much as what is new: the last line tells where the file stands, and lines are only added behind it. A
+process that is killed while writing leaves an unfinished last line, which readers drop and the next save overwrites.
+Lines are compared as bytes, in which NaN equals NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dacapo.errors import StorageError
+from dacapo.store.files import make_folder, read_bytes, storage_error
+
+ITERATION = "iteration"
+_BLOCK = 1 << 16
+
+Record = dict[str, Any]
+
+
+def encode(record: Record) -> bytes:
+    """Return a record as one line, without its end. NaN and infinities are written by these names."""
+    return json.dumps(record, separators=(",", ":"), default=_plain_number).encode()
+
+
+def read_records(path: Path) -> list[Record]:
+    """Return all records of a file.
+
+    Raises:
+        StorageError: If the file cannot be read, or holds something else than records before its last line.
+    """
+    return [record for record, _, _ in _good_lines(read_bytes(path), path)]
+
+
+def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> None:
+    """Make a file hold ``items``, and before them what it held of earlier iterations.
+
+    When the last line of the file is found in ``items``, everything up to there is taken to be stored already.
+
+    Args:
+        path: The file, which need not exist.
+        items: Objects with an ``iteration``, ascending.
+        to_record: Turns an item into a record.
+
+    Raises:
+        StorageError: If the file cannot be read or written.
+    """
+    make_folder(path.parent)
+    try:
+        with open(path, "r+b" if path.exists() else "x+b") as file:
+            position, first_new = _common(file, path, items, to_record)
+            lines = b"".join(encode(to_record(item)) + b"\n" for item in items[first_new:])
+            file.seek(position)
+            file.truncate()
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage_error("write", path, error) from error
+
+
+def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> tuple[int, int]:
+    """Return where to write, and the first item to write there."""
+    last, end = _last_line(file)
+    if last is None or not items:
+        return 0, 0
+    if last[ITERATION] < items[0].iteration:
+        return end, 0
+    index = bisect_left(items, last[ITERATION], key=lambda item: item.iteration)
+    if index < len(items) and encode(to_record(items[index])) == encode(last):
+        file.seek(0)
+        first = _parse(file.readline())
+        if first is not None and first[ITERATION] <= items[0].iteration:
+            return end, index + 1
+    return _compare_all(file, path, items, to_record)
+
+
+def _compare_all(
+    file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]
+) -> tuple[int, int]:
+    """Do as :func:`_common`, by reading the whole file: for a run that went back or was trained anew."""
+    file.seek(0)
+    position = index = 0
+    for record, line, end in _good_lines(file.read(), path):
+        if record[ITERATION] >= items[0].iteration:
+            if index == len(items) or encode(to_record(items[index])) != line:
+                break
+            index += 1
+        position = end
+    return position, index
+
+
+def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
+    """Return the last record of a file and where its line ends; what comes behind is an unfinished line."""
+    end = file.seek(0, os.SEEK_END)
+    tail, start = b"", end
+    while True:
+        lines = tail.split(b"\n")
+        # The first part may begin in the middle of its line, unless the whole file is read; the last one is unfinished.
+        complete = lines[:-1] if start == 0 else lines[1:-1]
+        end_of_line = start + len(tail) - len(lines[-1])
+        for line in reversed(complete):
+            record = _parse(line)
+            if record is not None:
+                return record, end_of_line
+            end_of_line -= len(line) + 1
+        if start == 0:
+            return None, 0
+        size = min(max(_BLOCK, len(tail)), start)
+        start = file.seek(start - size)
+        tail = file.read(size) + tail
+
+
+def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Record, bytes, int]]:
+    """Yield each record, its line and where the line ends; broken lines may stand at the end of the file only."""
+    end, broken = 0, 0
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        end += len(line) + 1
+        record = _parse(line)
+        if record is None:
+            broken = broken or number
+        elif broken:
+            raise StorageError(f"{path} is damaged in line {broken}; remove that line, or restore a copy")
+        else:
+            yield record, line, end
+
+
+def _parse(line: bytes) -> Record | None:
+    """Return the record on a line, or None if the line is broken."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get(ITERATION), int) else None
+
+
+def _plain_number(value: Any) -> Any:
+    """Return the Python number of a NumPy scalar, for :func:`json.dumps`."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"expected a number, got {value!r}")

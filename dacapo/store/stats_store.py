@@ -1,0 +1,50 @@
+"""The contract of stores that keep the record of a run: training statistics and validation scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from dacapo.experiments.training_stats import TrainingStats
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+
+if TYPE_CHECKING:
+    from dacapo.experiments.validation_scores import ValidationScores
+
+
+class StatsStore(ABC):
+    """Keeps training statistics and validation scores by the name of the run.
+
+    After a ``store_*`` the store holds what was given, together with the stored entries of iterations before the first
+    given one. Entries after the last given one are gone: the run went back to an earlier iteration.
+    """
+
+    @abstractmethod
+    def store_training_stats(self, run_name: str, training_stats: TrainingStats) -> None:
+        """Store the statistics of a run."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def retrieve_training_stats(self, run_name: str) -> TrainingStats:
+        """Return the statistics of a run, empty when nothing is stored."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def store_validation_iteration_scores(self, run_name: str, validation_scores: ValidationScores) -> None:
+        """Store the validation scores of a run."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def retrieve_validation_iteration_scores(self, run_name: str) -> list[ValidationIterationScores]:
+        """Return the scores of all validated iterations of a run, an empty list when nothing is stored."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def delete_training_stats(self, run_name: str) -> None:
+        """Delete the statistics of a run, if there are any."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def delete_validation_scores(self, run_name: str) -> None:
+        """Delete the validation scores of a run, if there are any."""
+        raise NotImplementedError
