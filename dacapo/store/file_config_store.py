@@ -202,7 +202,8 @@ class FileConfigStore(ConfigStore):
         base = config_class(_BASES[folder.name])
         if not isinstance(config, base):
             raise ConfigError(f"expected a {base.__name__} to store under {folder.name}, got {type(config).__name__}")
-        path = _file(folder, config.name)
+        name = getattr(config, "name", "")
+        path = _file(folder, name)
         plain = to_plain(config)
         if not path.is_file():
             write_text(path, dump_yaml(plain))
@@ -211,7 +212,7 @@ class FileConfigStore(ConfigStore):
         differing = list(_differences(stored, plain, set(ignore or ())))
         if differing:
             raise DuplicateNameError(
-                f"{_singular(folder)} {config.name!r} is stored already with another content ({path}): "
+                f"{_singular(folder)} {name!r} is stored already with another content ({path}): "
                 f"{_listed(differing, '; ')}; choose another name, or delete the stored one first"
             )
 

@@ -1,0 +1,6 @@
+"""Where workers run: each context is a class that the options name."""
+
+from .compute_context import ComputeContext, create_compute_context
+from .local_torch import LocalTorch
+
+__all__ = ["ComputeContext", "LocalTorch", "create_compute_context"]

@@ -1,0 +1,54 @@
+"""Workers on this machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dacapo.compute_context.compute_context import ComputeContext
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger(__name__)
+
+_GIB = 1 << 30
+
+
+@attrs.define
+class LocalTorch(ComputeContext):
+    """Runs workers on this machine, the network on its GPU where there is one with enough free memory."""
+
+    _device: str | None = attrs.field(
+        default=None, metadata={"help_text": "Device for the network, such as 'cpu' or 'cuda:1'; chosen if left out."}
+    )
+    oom_limit: float | int | None = attrs.field(
+        default=4.2,
+        metadata={
+            "help_text": "The GPU is used if at least so many GiB of its memory are free or held by this process."
+        },
+    )
+
+    @property
+    def device(self) -> torch.device:
+        """The device for the network.
+
+        Raises:
+            RuntimeError: If the config names a device that PyTorch does not know.
+        """
+        import torch
+
+        if self._device is not None:
+            return torch.device(self._device)
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        # What this process holds counts as free, so that the choice does not flip once the network is on the GPU.
+        available = (torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()) / _GIB
+        if self.oom_limit is not None and available < self.oom_limit:
+            logger.warning(
+                "using the CPU: only %.1f GiB of GPU memory are free, oom_limit is %s", available, self.oom_limit
+            )
+            return torch.device("cpu")
+        return torch.device("cuda")
