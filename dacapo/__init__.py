@@ -1,1 +1,52 @@
-"""Segment very large microscopy volumes with deep networks."""
+"""Segment very large microscopy volumes with deep networks.
+
+Nothing heavy is loaded before it is used: names are looked up in their modules when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dacapo import experiments as experiments
+    from dacapo import utils as utils
+    from dacapo.apply import apply as apply
+    from dacapo.options import Options as Options
+    from dacapo.predict import predict as predict
+    from dacapo.train import train as train
+    from dacapo.validate import validate as validate
+
+# Functions that are named like the module they are in.
+_FUNCTIONS = ("apply", "predict", "train", "validate")
+_MODULES = ("experiments", "utils")
+
+__all__ = sorted([*_FUNCTIONS, *_MODULES, "Options"])
+
+
+class _Package(ModuleType):
+    """Keeps ``dacapo.train`` and its like functions, whoever imports the modules of the same name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FUNCTIONS and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Options":
+        return importlib.import_module("dacapo.options").Options
+    if name in _FUNCTIONS:
+        return getattr(importlib.import_module(f"dacapo.{name}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"dacapo.{name}")
+    raise AttributeError(f"module 'dacapo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

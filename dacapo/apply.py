@@ -1,0 +1,158 @@
+"""Apply a trained run to a new volume: predict, then post-process."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Roi
+
+from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container
+from dacapo.blockwise.prediction import plan_blocks, predict_array
+from dacapo.compute_context import create_compute_context
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.run import Run
+from dacapo.experiments.selection import Selection, select
+from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Applied:
+    """What :func:`apply` wrote, and with what."""
+
+    output: LocalArrayIdentifier
+    prediction: LocalArrayIdentifier
+    selection: Selection
+
+
+def apply(
+    run_name: str,
+    input_container: Path | str,
+    input_dataset: str,
+    output_path: Path | str,
+    validation_dataset: str | None = None,
+    criterion: str = "voi",
+    iteration: int | None = None,
+    parameters: PostProcessorParameters | str | None = None,
+    roi: Roi | None = None,
+    num_workers: int = 12,
+    output_dtype: npt.DTypeLike = np.uint8,
+    overwrite: bool = True,
+    file_format: str = "zarr",
+) -> Applied:
+    """Segment a volume with the best checkpoint and parameters of a run.
+
+    Everything is checked before any work is done.
+
+    Args:
+        run_name: Name of a stored run.
+        input_container: Zarr or N5 container of the raw data.
+        input_dataset: Dataset inside it.
+        output_path: Container for the results, or a folder for a container of the input's name. It gets the datasets
+            ``prediction_<run>_<iteration>`` and ``output_<run>_<iteration>_<parameters>``.
+        validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
+        criterion: The score that decides.
+        iteration: Checkpoint to use, the best one by default.
+        parameters: Post-processing parameters, or what ``str`` makes of them; the best ones by default.
+        roi: Region in world units, the whole volume by default.
+        num_workers: Number of worker processes.
+        output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
+        overwrite: Whether to replace earlier results. Data that dacapo did not write is never replaced.
+        file_format: Only ``zarr``.
+
+    Raises:
+        NotFoundError: If there is no such run, checkpoint, volume, dataset, criterion, or set of parameters.
+        RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
+        ChannelMismatchError: If the volume has another number of channels than the network takes.
+        OutputExistsError: If an output exists and must be kept.
+        BlockwiseError: If a block fails.
+    """
+    run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
+    raw = open_raw(run.config, LocalArrayIdentifier(Path(input_container), input_dataset))
+    plan_blocks(run.model, raw, roi)
+    selection = select(run, criterion, validation_dataset, iteration, parameters)
+    container = output_container(output_path, input_container, file_format)
+    prediction = LocalArrayIdentifier(container, f"prediction_{run_name}_{selection.iteration}")
+    output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
+    for identifier in (prediction, output):
+        check_output(identifier, overwrite)
+    logger.info("%s", selection.reason)
+    _apply(run, selection, raw, prediction, output, roi, num_workers, output_dtype, overwrite)
+    return Applied(output, prediction, selection)
+
+
+def apply_run(
+    run: Run,
+    iteration: int,
+    parameters: PostProcessorParameters,
+    input_array_identifier: LocalArrayIdentifier,
+    prediction_array_identifier: LocalArrayIdentifier,
+    output_array_identifier: LocalArrayIdentifier,
+    roi: Roi | None = None,
+    num_workers: int = 12,
+    output_dtype: npt.DTypeLike = np.uint8,
+    overwrite: bool = True,
+) -> LocalArrayIdentifier:
+    """Segment a volume with a given checkpoint and given parameters; see :func:`apply`.
+
+    Returns:
+        The identifier of the output.
+    """
+    raw = open_raw(run.config, input_array_identifier)
+    plan_blocks(run.model, raw, roi)
+    for identifier in (prediction_array_identifier, output_array_identifier):
+        check_output(identifier, overwrite)
+    selection = Selection(iteration, parameters, "as given")
+    _apply(
+        run,
+        selection,
+        raw,
+        prediction_array_identifier,
+        output_array_identifier,
+        roi,
+        num_workers,
+        output_dtype,
+        overwrite,
+    )
+    return output_array_identifier
+
+
+def _apply(
+    run: Run,
+    selection: Selection,
+    raw: Array,
+    prediction: LocalArrayIdentifier,
+    output: LocalArrayIdentifier,
+    roi: Roi | None,
+    num_workers: int,
+    output_dtype: npt.DTypeLike,
+    overwrite: bool,
+) -> None:
+    create_weights_store().load_weights(run, selection.iteration)
+    origin = {
+        "operation": "apply",
+        "run": run.name,
+        "iteration": selection.iteration,
+        "parameters": str(selection.parameters),
+    }
+    predict_array(
+        run,
+        raw,
+        prediction,
+        output_roi=roi,
+        output_dtype=output_dtype,
+        device=create_compute_context().device,
+        metadata={ORIGIN: origin},
+        overwrite=overwrite,
+    )
+    post_processor = run.task.post_processor
+    post_processor.set_prediction(prediction)
+    post_processor.process(selection.parameters, output, num_workers=num_workers)
+    ZarrArray.open_from_array_identifier(output).add_metadata({ORIGIN: origin})

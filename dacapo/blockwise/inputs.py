@@ -1,0 +1,109 @@
+"""Opening new volumes so that a network sees them as it saw its training data."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import attrs
+
+from dacapo.errors import ConfigError, OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import (
+    Array,
+    ArrayConfig,
+    CropArrayConfig,
+    ZarrArray,
+    ZarrArrayConfig,
+)
+from dacapo.experiments.run_config import RunConfig
+from dacapo.store.array_store import LocalArrayIdentifier
+
+logger = logging.getLogger(__name__)
+
+# Attribute that marks arrays written by the operations of this package.
+ORIGIN = "dacapo"
+
+
+def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
+    """Open a volume with the changes that the run's raw data goes through before training.
+
+    The chain of array configs of the first raw array of the run (scaled intensities, for example) is put on top of the
+    new volume; crops are left out, since they belong to the place of the training data.
+
+    Args:
+        run_config: Names the training data.
+        identifier: The new volume.
+
+    Raises:
+        ArrayNotFoundError: If the volume does not exist.
+    """
+    leaf = ZarrArrayConfig(
+        name=f"{identifier.container.name}/{identifier.dataset}",
+        file_name=identifier.container,
+        dataset=identifier.dataset,
+        mode="r",
+    )
+    trained_on = _first_raw_config(run_config)
+    config = leaf if trained_on is None else _with_leaf(trained_on, leaf)
+    array: Array = config.array_type(config)
+    return array
+
+
+def _first_raw_config(run_config: RunConfig) -> ArrayConfig | None:
+    """Return the raw config of the first training dataset, None where the data split declares none."""
+    datasplit = run_config.datasplit_config
+    datasets = getattr(datasplit, "train_configs", None) or [getattr(datasplit, "train_config", None)]
+    raw: ArrayConfig | None = getattr(datasets[0], "raw_config", None)
+    return raw
+
+
+def _with_leaf(config: ArrayConfig, leaf: ZarrArrayConfig) -> ArrayConfig:
+    source = getattr(config, "source_array_config", None)
+    if isinstance(config, CropArrayConfig):
+        return _with_leaf(config.source_array_config, leaf)
+    if source is not None:
+        changed: ArrayConfig = attrs.evolve(config, source_array_config=_with_leaf(source, leaf))  # type: ignore[call-arg]
+        return changed
+    if not isinstance(config, ZarrArrayConfig):
+        logger.warning(
+            "the run was trained on a %s, which cannot be put on top of %s; the volume is used as it is",
+            type(config).__name__,
+            leaf.name,
+        )
+    return leaf
+
+
+def output_container(output_path: Path | str, input_container: Path | str, file_format: str = "zarr") -> Path:
+    """Return the container that results about an input are written to.
+
+    Args:
+        output_path: A container (its name ends in ``.zarr``), or a folder, in which the container is named as the input.
+        input_container: Container of the input.
+        file_format: Only ``zarr`` is written.
+
+    Raises:
+        ConfigError: If another format is asked for.
+    """
+    if file_format != "zarr":
+        raise ConfigError(f"results are written as 'zarr', not as {file_format!r}")
+    path = Path(output_path)
+    return path if path.suffix == ".zarr" else path / f"{Path(input_container).stem}.zarr"
+
+
+def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
+    """Refuse to write over an array that must be kept.
+
+    With ``overwrite`` only arrays that this package wrote as a result are replaced, never anything else.
+
+    Raises:
+        OutputExistsError: If the array exists and must be kept.
+    """
+    path = identifier.container / identifier.dataset
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputExistsError(f"{path} exists already; name another output or allow overwriting")
+    if ORIGIN not in ZarrArray.open_from_array_identifier(identifier).attrs:
+        raise OutputExistsError(
+            f"{path} exists and was not written by dacapo, so it is not overwritten; name another output"
+        )

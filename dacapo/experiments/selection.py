@@ -1,0 +1,94 @@
+"""Choosing a checkpoint and post-processing parameters by validation scores."""
+
+from __future__ import annotations
+
+import math
+
+import attrs
+import numpy as np
+
+from dacapo.errors import ConfigError, NotFoundError
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.experiments.validation_scores import ValidationScores
+from dacapo.store.create_store import create_stats_store
+
+
+@attrs.frozen
+class Selection:
+    """Which checkpoint and post-processing parameters to use, and why."""
+
+    iteration: int
+    parameters: PostProcessorParameters
+    reason: str
+
+
+def select(
+    run: Run,
+    criterion: str = "voi",
+    validation_dataset: str | None = None,
+    iteration: int | None = None,
+    parameters: PostProcessorParameters | str | None = None,
+) -> Selection:
+    """Choose checkpoint and parameters by the validation scores, unless they are given.
+
+    Args:
+        run: The run; its stored scores are read unless both are given.
+        criterion: The score that decides.
+        validation_dataset: Whose scores decide, by default the mean over all validation datasets.
+        iteration: Checkpoint to use.
+        parameters: Post-processing parameters, or what ``str`` makes of them.
+
+    Raises:
+        NotFoundError: If scores are needed and there are none, or anything named does not exist.
+    """
+    wanted = None if parameters is None else _find_parameters(run, parameters)
+    if iteration is not None and wanted is not None:
+        return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
+    scores = run.validation_scores
+    scores.scores = create_stats_store().retrieve_validation_iteration_scores(run.name)
+    values = _mean_scores(run, scores, criterion, validation_dataset)
+    candidates = [
+        (i, p, value)
+        for (i, p), value in values.items()
+        if not math.isnan(value) and iteration in (None, i) and wanted in (None, p)
+    ]
+    if not candidates:
+        given = f" at iteration {iteration}" if iteration is not None else ""
+        raise NotFoundError(
+            f"run {run.name!r} has no score of {criterion!r}{given} to choose by; "
+            "validate it first, or name both iteration and parameters"
+        )
+    direction = -1 if scores.evaluation_scores.higher_is_better(criterion) else 1
+    best, chosen, value = min(candidates, key=lambda c: direction * c[2])
+    where = validation_dataset or "the validation datasets"
+    return Selection(best, chosen, f"iteration {best} with {chosen}: {criterion} {value:.4g} on {where} is the best")
+
+
+def _find_parameters(run: Run, parameters: PostProcessorParameters | str) -> PostProcessorParameters:
+    if not isinstance(parameters, str):
+        return parameters
+    known = {str(p): p for p in run.task.parameters}
+    if parameters not in known:
+        raise NotFoundError(f"unknown parameters {parameters!r}; this run's are {', '.join(known)}")
+    return known[parameters]
+
+
+def _mean_scores(
+    run: Run, scores: ValidationScores, criterion: str, dataset: str | None
+) -> dict[tuple[int, PostProcessorParameters], float]:
+    """Return the score of each iteration and parameters, NaN where it is missing for a dataset that counts."""
+    if criterion not in scores.criteria:
+        raise NotFoundError(f"unknown criterion {criterion!r}; this run's are {', '.join(scores.criteria)}")
+    names = [d.name for d in scores.datasets]
+    if dataset is not None and dataset not in names:
+        raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")
+    counted = [i for i, name in enumerate(names) if dataset in (None, name)]
+    if not counted:
+        raise ConfigError(f"run {run.name!r} has no validation datasets; name both iteration and parameters")
+    c = scores.criteria.index(criterion)
+    return {
+        (s.iteration, parameters): float(np.mean([s.scores[d][p][c] for d in counted]))
+        for s in scores.scores
+        for p, parameters in enumerate(scores.parameters)
+    }

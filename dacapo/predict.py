@@ -1,0 +1,82 @@
+"""Predict a volume with one checkpoint of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Roi
+
+from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container
+from dacapo.blockwise.prediction import plan_blocks, predict_array
+from dacapo.compute_context import create_compute_context
+from dacapo.experiments.run import Run
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
+
+
+def predict(
+    run_name: str,
+    iteration: int,
+    input_container: Path | str,
+    input_dataset: str,
+    output_path: LocalArrayIdentifier | Path | str,
+    output_roi: Roi | None = None,
+    num_workers: int = 12,
+    output_dtype: npt.DTypeLike = np.uint8,
+    overwrite: bool = True,
+) -> LocalArrayIdentifier:
+    """Predict a volume with a checkpoint, block by block.
+
+    Raw data is changed as in training (see :func:`dacapo.blockwise.inputs.open_raw`). Everything is checked before any
+    work is done.
+
+    Args:
+        run_name: Name of a stored run.
+        iteration: Iteration of the checkpoint.
+        input_container: Zarr or N5 container of the raw data.
+        input_dataset: Dataset inside it.
+        output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
+            folder for a container of the input's name.
+        output_roi: Region in world units, the whole volume by default.
+        num_workers: Number of worker processes, where the compute context distributes them; blocks are otherwise
+            predicted one after another, each with all cores.
+        output_dtype: ``uint8`` scales the prediction's range to 0..255, float types keep it.
+        overwrite: Whether to replace an earlier result. Data that dacapo did not write is never replaced.
+
+    Returns:
+        The array that was written: axes channel first, attribute ``value_range`` with what its values span.
+
+    Raises:
+        NotFoundError: If there is no such run, checkpoint or volume.
+        RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
+        ChannelMismatchError: If the volume has another number of channels than the network takes.
+        OutputExistsError: If the output exists and must be kept.
+        BlockwiseError: If a block fails.
+    """
+    run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
+    raw = open_raw(run.config, LocalArrayIdentifier(Path(input_container), input_dataset))
+    output = _prediction_identifier(run_name, iteration, output_path, input_container)
+    plan_blocks(run.model, raw, output_roi)
+    check_output(output, overwrite)
+    create_weights_store().load_weights(run, iteration)
+    predict_array(
+        run,
+        raw,
+        output,
+        output_roi=output_roi,
+        output_dtype=output_dtype,
+        device=create_compute_context().device,
+        metadata={ORIGIN: {"operation": "predict", "run": run_name, "iteration": iteration}},
+        overwrite=overwrite,
+    )
+    return output
+
+
+def _prediction_identifier(
+    run_name: str, iteration: int, output_path: LocalArrayIdentifier | Path | str, input_container: Path | str
+) -> LocalArrayIdentifier:
+    if isinstance(output_path, LocalArrayIdentifier):
+        return output_path
+    return LocalArrayIdentifier(output_container(output_path, input_container), f"prediction_{run_name}_{iteration}")

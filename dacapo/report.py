@@ -1,0 +1,53 @@
+"""Tables about runs, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dacapo.errors import NotFoundError
+from dacapo.experiments.run import Run
+from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in aligned columns below a header.
+
+    >>> print(text_table(["a", "b"], [["1", "22"], ["333", "4"]]))
+    a    b
+    1    22
+    333  4
+    """
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def score_table(run_name: str, iteration: int) -> str:
+    """Return the scores of one validated iteration, by dataset and parameters, of the criteria that pick the best.
+
+    Raises:
+        NotFoundError: If the iteration was not validated.
+    """
+    scores = Run.get_validation_scores(create_config_store().retrieve_run_config(run_name))
+    stored = create_stats_store().retrieve_validation_iteration_scores(run_name)
+    found = next((s for s in stored if s.iteration == iteration), None)
+    if found is None:
+        raise NotFoundError(f"iteration {iteration} of run {run_name!r} was not validated")
+    shown = [c for c, name in enumerate(scores.criteria) if scores.evaluation_scores.store_best(name)]
+    rows = [
+        [dataset.name, str(parameters), *(f"{found.scores[d][p][c]:.4f}" for c in shown)]
+        for d, dataset in enumerate(scores.datasets)
+        for p, parameters in enumerate(scores.parameters)
+    ]
+    return text_table(["dataset", "parameters", *(scores.criteria[c] for c in shown)], rows)
+
+
+def run_table() -> str:
+    """Return the stored runs, how far they were trained, and their latest checkpoints."""
+    configs, stats, weights = create_config_store(), create_stats_store(), create_weights_store()
+    rows = []
+    for name in configs.retrieve_run_config_names():
+        config = configs.retrieve_run_config(name)
+        trained = stats.retrieve_training_stats(name).trained_until()
+        rows.append([name, f"{trained} of {config.num_iterations}", str(weights.latest_iteration(name) or "none")])
+    return text_table(["run", "trained", "checkpoint"], rows)

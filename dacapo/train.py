@@ -1,0 +1,137 @@
+"""Train a run, from the beginning or from where it stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from dacapo.compute_context import create_compute_context
+from dacapo.errors import TrainingError
+from dacapo.experiments.run import Run
+from dacapo.store.create_store import (
+    create_array_store,
+    create_config_store,
+    create_stats_store,
+    create_weights_store,
+)
+from dacapo.utils.interrupts import SafeStop
+from dacapo.utils.progress import progress
+from dacapo.validate import validate_run
+
+if TYPE_CHECKING:
+    import torch
+    from tqdm import tqdm
+
+logger = logging.getLogger(__name__)
+
+# Seconds of work that a crash may cost at most, beside the work since the last validation.
+CHECKPOINT_SECONDS = 600
+
+
+def train(run_name: str) -> Run:
+    """Train a stored run until it is done, going on from its last checkpoint if there is one.
+
+    See :func:`train_run`.
+
+    Raises:
+        NotFoundError: If there is no such run.
+    """
+    run_config = create_config_store().retrieve_run_config(run_name)
+    fresh = create_weights_store().latest_iteration(run_name) is None
+    return train_run(Run(run_config, load_starter_model=fresh))
+
+
+def train_run(run: Run) -> Run:
+    """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
+
+    A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as they
+    were. The first Ctrl-C finishes the iteration at hand, saves everything and returns; so does SIGTERM. A checkpoint
+    is also saved every ten minutes, and removed when the next one is there unless it was validated.
+
+    Returns:
+        The run; ``run.training_stats.trained_until()`` tells how far it got.
+
+    Raises:
+        TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
+    """
+    resume(run)
+    device = create_compute_context().device
+    run.model.to(device).train()
+    run.move_optimizer(device)
+    if _validation_is_due(run):  # an earlier process trained this far but could not finish validating
+        validate_run(run, run.training_stats.trained_until())
+    if run.training_stats.trained_until() >= run.train_until:
+        return run
+    run.trainer.build_batch_provider(
+        run.datasplit.train, run.model, run.task, create_array_store().snapshot_container(run.name)
+    )
+    with SafeStop() as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
+        bar.update(run.training_stats.trained_until())
+        while run.training_stats.trained_until() < run.train_until and not stop.requested:
+            _train_until_validation(run, device, stop, bar)
+            if not stop.requested and _validation_is_due(run):
+                validate_run(run, run.training_stats.trained_until())
+                run.model.train()
+    return run
+
+
+def resume(run: Run) -> None:
+    """Load statistics, scores and the latest checkpoint of a run, if it has any.
+
+    Raises:
+        TrainingError: If the statistics end before the checkpoint.
+    """
+    stats_store, weights_store = create_stats_store(), create_weights_store()
+    iteration = weights_store.latest_iteration(run.name) or 0
+    run.training_stats = stats_store.retrieve_training_stats(run.name)
+    if run.training_stats.trained_until() < iteration:
+        raise TrainingError(
+            f"run {run.name!r} has a checkpoint of iteration {iteration} but statistics of only "
+            f"{run.training_stats.trained_until()} iterations; restore the statistics or remove the later checkpoints"
+        )
+    run.training_stats.delete_after(iteration)
+    for scores in stats_store.retrieve_validation_iteration_scores(run.name):
+        if scores.iteration <= iteration:
+            run.validation_scores.add_iteration_scores(scores)
+    if iteration:
+        weights_store.load_weights(run, iteration)
+        logger.info("run %s goes on from iteration %d", run.name, iteration)
+    run.trainer.iteration = iteration
+
+
+def _validation_is_due(run: Run) -> bool:
+    iteration = run.training_stats.trained_until()
+    at_stop = iteration > 0 and (iteration % run.validation_interval == 0 or iteration == run.train_until)
+    validated = any(scores.iteration == iteration for scores in run.validation_scores.scores)
+    return at_stop and bool(run.datasplit.validate) and not validated
+
+
+def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None]) -> None:
+    """Train to the next multiple of the validation interval or the end, and save a checkpoint there."""
+    done = run.training_stats.trained_until()
+    until = min(run.train_until, (done // run.validation_interval + 1) * run.validation_interval)
+    saved, saved_at = done, time.monotonic()
+    for stats in run.trainer.iterate(until - done, run.model, run.optimizer, device):
+        run.training_stats.add_iteration_stats(stats)
+        bar.set_postfix_str(f"loss {stats.loss:.4f}", refresh=False)
+        bar.update()
+        if stop.requested:
+            break
+        if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+            saved, saved_at = _save(run, saved), time.monotonic()
+    _save(run, saved)
+
+
+def _save(run: Run, previous: int) -> int:
+    """Store statistics, then weights; drop the previous checkpoint if nothing was validated with it.
+
+    In this order, because statistics beyond the checkpoint can be cut on resume, missing ones not be made up.
+    """
+    iteration = run.training_stats.trained_until()
+    create_stats_store().store_training_stats(run.name, run.training_stats)
+    weights_store = create_weights_store()
+    weights_store.store_weights(run, iteration)
+    if 0 < previous < iteration and previous % run.validation_interval:
+        weights_store.remove(run.name, previous)
+    return iteration

@@ -1,0 +1,167 @@
+"""Score a checkpoint of a run on its validation data."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+
+import numpy.typing as npt
+
+from dacapo.blockwise.inputs import ORIGIN
+from dacapo.blockwise.prediction import predict_array
+from dacapo.compute_context import create_compute_context
+from dacapo.errors import ConfigError, EvaluationError
+from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks.evaluators import EvaluationScores
+from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import (
+    create_array_store,
+    create_config_store,
+    create_stats_store,
+    create_weights_store,
+)
+from dacapo.utils.progress import progress
+
+logger = logging.getLogger(__name__)
+
+
+def validate(
+    run_name: str,
+    iteration: int,
+    num_workers: int = 1,
+    output_dtype: npt.DTypeLike = "uint8",
+    overwrite: bool = True,
+) -> ValidationIterationScores:
+    """Score a stored checkpoint of a run on all its validation datasets.
+
+    See :func:`validate_run`, which this calls after loading run, scores and checkpoint.
+
+    Raises:
+        NotFoundError: If there is no such run or checkpoint.
+    """
+    run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
+    create_weights_store().load_weights(run, iteration)
+    for earlier in create_stats_store().retrieve_validation_iteration_scores(run_name):
+        run.validation_scores.add_iteration_scores(earlier)
+    return validate_run(run, iteration, num_workers, output_dtype, overwrite)
+
+
+def validate_run(
+    run: Run,
+    iteration: int,
+    num_workers: int = 1,
+    output_dtype: npt.DTypeLike = "uint8",
+    overwrite: bool = True,
+) -> ValidationIterationScores:
+    """Score the model of a run as it is on all validation datasets, with all post-processing parameters.
+
+    Scores are added to ``run.validation_scores`` and stored. Where they are the best so far for a criterion, the
+    output and the checkpoint of this iteration are kept as the best of that dataset and criterion; other arrays are
+    deleted once they are scored.
+
+    Args:
+        run: The run, its weights being those of ``iteration``.
+        iteration: What to record the scores under.
+        num_workers: Number of worker processes for post-processing.
+        output_dtype: Type of the predictions, as in :func:`dacapo.predict.predict`.
+        overwrite: Whether scores of this iteration may be replaced.
+
+    Returns:
+        Scores by dataset, parameters, criterion. NaN stands where a segmentation cannot be scored because of the data;
+        ``reasons`` says why. Any other error is raised.
+
+    Raises:
+        ConfigError: If the run has no validation datasets, or scores of the iteration exist and must be kept.
+    """
+    datasets = run.datasplit.validate
+    if not datasets:
+        raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
+    _make_room(run, iteration, overwrite)
+    scores = ValidationIterationScores(iteration, [])
+    for dataset in datasets:
+        scores.scores.append(_validate_dataset(run, iteration, dataset, scores.reasons, num_workers, output_dtype))
+    run.validation_scores.add_iteration_scores(scores)
+    _keep_best(run, iteration)
+    create_stats_store().store_validation_iteration_scores(run.name, run.validation_scores)
+    return scores
+
+
+def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
+    known = [scores.iteration for scores in run.validation_scores.scores]
+    if iteration in known:
+        if not overwrite:
+            raise ConfigError(
+                f"run {run.name!r} has scores of iteration {iteration}; allow overwriting to replace them"
+            )
+        run.validation_scores.scores = [s for s in run.validation_scores.scores if s.iteration != iteration]
+
+
+def _validate_dataset(
+    run: Run,
+    iteration: int,
+    dataset: Dataset,
+    reasons: dict[str, str],
+    num_workers: int,
+    output_dtype: npt.DTypeLike,
+) -> list[list[float]]:
+    """Return the scores of one dataset by parameters and criterion, and delete what was written for them."""
+    arrays = create_array_store()
+    prediction = arrays.validation_prediction_array(run.name, iteration, dataset.name)
+    predict_array(
+        run,
+        dataset.raw,
+        prediction,
+        output_roi=dataset.gt.roi,
+        output_dtype=output_dtype,
+        device=create_compute_context().device,
+        metadata={ORIGIN: {"operation": "validate", "run": run.name, "iteration": iteration}},
+    )
+    run.task.post_processor.set_prediction(prediction)
+    rows = []
+    for parameters in progress(list(run.task.parameters), desc=f"post-process {dataset.name}", unit="parameters"):
+        output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
+        try:
+            row = _scores_of(run, dataset, parameters, output, num_workers)
+        except EvaluationError as error:
+            logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
+            reasons[f"{dataset.name}/{parameters}"] = str(error)
+            row = [float("nan")] * len(run.validation_scores.criteria)
+        rows.append(row)
+    return rows
+
+
+def _scores_of(
+    run: Run, dataset: Dataset, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
+) -> list[float]:
+    run.task.post_processor.process(parameters, output, num_workers=num_workers)
+    scores: EvaluationScores = run.task.evaluator.evaluate(output, dataset.gt)
+    return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
+
+
+def _keep_best(run: Run, iteration: int) -> None:
+    """Keep output and weights of an iteration where it is the best so far, then delete its other arrays."""
+    arrays, weights = create_array_store(), create_weights_store()
+    evaluator = run.task.evaluator
+    evaluator.set_best(run.validation_scores)
+    for dataset in run.validation_scores.datasets:
+        for criterion in filter(evaluator.store_best, run.validation_scores.criteria):
+            parameters = evaluator.get_overall_best_parameters(dataset, criterion)
+            best = None if parameters is None else evaluator.best_scores[(dataset, parameters, criterion)]
+            if best is not None and best[0] == iteration:
+                output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
+                _replace(output, arrays.best_validation_array(run.name, criterion, dataset.name))
+                weights.store_best(run.name, iteration, dataset.name, criterion)
+    arrays.remove(arrays.validation_container(run.name).array_identifier(str(iteration)))
+
+
+def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
+    """Copy an array over another one, which is whole at every moment or missing."""
+    old, new = target.container / target.dataset, source.container / source.dataset
+    aside = old.with_name(f".{old.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(new, aside)
+    shutil.rmtree(old, ignore_errors=True)
+    aside.rename(old)
