@@ -80,12 +80,10 @@ def _roi(context: click.Context, parameter: click.Parameter, value: str | None) 
         return None
     try:
         limits = [tuple(map(int, part.split(":"))) for part in value.strip("[] ").split(",")]
-        begin, end = zip(*limits, strict=True)
+        return Roi(tuple(begin for begin, _ in limits), tuple(end - begin for begin, end in limits))
     except ValueError:
-        raise click.BadParameter(
-            f"{value!r} is not like [0:400,0:1000,200:1200] (begin:end per axis, in world units)"
-        ) from None
-    return Roi(begin, tuple(e - b for b, e in limits))
+        expected = "begin:end per axis in world units, such as [0:400,0:1000,200:1200]"
+        raise click.BadParameter(f"{value!r} is not {expected}") from None
 
 
 @cli.command()

@@ -77,7 +77,7 @@ def output_container(output_path: Path | str, input_container: Path | str, file_
     """Return the container that results about an input are written to.
 
     Args:
-        output_path: A container (its name ends in ``.zarr``), or a folder, in which the container is named as the input.
+        output_path: A container (its name ends in ``.zarr``), or a folder for a container of the input's name.
         input_container: Container of the input.
         file_format: Only ``zarr`` is written.
 
@@ -104,6 +104,4 @@ def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
     if not overwrite:
         raise OutputExistsError(f"{path} exists already; name another output or allow overwriting")
     if ORIGIN not in ZarrArray.open_from_array_identifier(identifier).attrs:
-        raise OutputExistsError(
-            f"{path} exists and was not written by dacapo, so it is not overwritten; name another output"
-        )
+        raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")
