@@ -4,12 +4,16 @@ from dacapo.utils.aliases import alias_modules
 
 from .architecture import Architecture as Architecture
 from .architecture import ArchitectureConfig as ArchitectureConfig
+from .cnnectome_unet import CNNectomeUNet as CNNectomeUNet
+from .cnnectome_unet import CNNectomeUNetConfig as CNNectomeUNetConfig
 from .dummy_architecture import DummyArchitecture as DummyArchitecture
 from .dummy_architecture import DummyArchitectureConfig as DummyArchitectureConfig
 
 __all__ = [
     "Architecture",
     "ArchitectureConfig",
+    "CNNectomeUNet",
+    "CNNectomeUNetConfig",
     "DummyArchitecture",
     "DummyArchitectureConfig",
 ]
@@ -18,6 +22,7 @@ alias_modules(
     __name__,
     {
         "architecture_config": "architecture",
+        "cnnectome_unet_config": "cnnectome_unet",
         "dummy_architecture_config": "dummy_architecture",
     },
 )

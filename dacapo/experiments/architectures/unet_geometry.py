@@ -1,0 +1,199 @@
+"""Sizes inside a U-Net, worked out without building it.
+
+All axes are independent of each other, so everything here is about one axis at a time, in voxels. Level 0 is the
+full resolution; each level below is smaller by its downsample factor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+
+Size = tuple[int, ...]
+Kernels = tuple[Size, ...]
+
+
+class UnusableSize(ValueError):
+    """An input of this size cannot pass through the network."""
+
+
+@dataclass(frozen=True)
+class UNetGeometry:
+    """What decides about the sizes in a U-Net.
+
+    Attributes:
+        downsample_factors: Per level, from the top.
+        kernels_down: Kernel sizes of each pass on the way down; one more than there are factors.
+        kernels_up: Kernel sizes of each pass on the way up, from the top level.
+        upsample_factors: Of each enlargement after the U-Net.
+        padded: Whether convolutions keep the size.
+        attention: Whether skip connections pass an attention gate.
+    """
+
+    downsample_factors: tuple[Size, ...]
+    kernels_down: tuple[Kernels, ...]
+    kernels_up: tuple[Kernels, ...]
+    upsample_factors: tuple[Size, ...] = ()
+    padded: bool = False
+    attention: bool = False
+
+    @property
+    def levels(self) -> int:
+        """Number of downsampling steps."""
+        return len(self.downsample_factors)
+
+    @property
+    def dims(self) -> int:
+        """Number of axes."""
+        return len(self.downsample_factors[0])
+
+    @property
+    def kernels_after(self) -> Kernels:
+        """Kernel sizes of each pass that follows an enlargement: those of the lowest level on the way up."""
+        return self.kernels_up[-1]
+
+    def stride(self, axis: int, level: int = 0) -> int:
+        """Return the product of the downsample factors from a level on."""
+        return math.prod(factors[axis] for factors in self.downsample_factors[level:])
+
+    def enlargement(self, axis: int) -> int:
+        """Return how many voxels the output has per voxel of the input."""
+        return math.prod(factors[axis] for factors in self.upsample_factors)
+
+    def crop_size(self, axis: int, level: int, size: int) -> int:
+        """Return the size to which feature maps are cropped after going up to a level.
+
+        What the pass at that level would leave without padding becomes a multiple of the stride. Otherwise, moving
+        the input by the stride would not move the output by the same step.
+        """
+        removed, stride = _removed(self.kernels_up[level], axis), self.stride(axis, level)
+        return (size - removed) // stride * stride + removed
+
+    def output_size(self, axis: int, size: int) -> int:
+        """Return the size of the output along an axis.
+
+        Args:
+            axis: Index of the axis.
+            size: Size of the input.
+
+        Raises:
+            UnusableSize: If the input cannot pass, with the level and the size there.
+        """
+        for level, factors in enumerate(self.downsample_factors):
+            size = self._convolve(self.kernels_down[level], axis, size, f"level {level} on the way down")
+            if size % factors[axis]:
+                raise UnusableSize(
+                    f"{size} voxels at level {level} on the way down cannot be divided by the downsample factor "
+                    f"{factors[axis]}"
+                )
+            size //= factors[axis]
+        size = self._convolve(self.kernels_down[-1], axis, size, f"level {self.levels}, the lowest,")
+        for level in reversed(range(self.levels)):
+            enlarged = size * self.downsample_factors[level][axis]
+            size = self.crop_size(axis, level, enlarged)
+            if size <= _removed(self.kernels_up[level], axis):
+                raise UnusableSize(f"{enlarged} voxels at level {level} on the way up are too few for its convolutions")
+            size = self._convolve(self.kernels_up[level], axis, size, f"level {level} on the way up")
+        for factors in self.upsample_factors:
+            size = self._convolve(self.kernels_after, axis, size * factors[axis], "the enlarged level")
+        return size
+
+    def is_usable(self, axis: int, size: int) -> bool:
+        """Return whether an input of this size can pass."""
+        try:
+            self.output_size(axis, size)
+        except UnusableSize:
+            return False
+        return True
+
+    def find_problem(self, shape: Sequence[int]) -> str | None:
+        """Say why an input shape cannot be used and which ones near it can; None if it is usable."""
+        problems = []
+        for axis, size in enumerate(shape):
+            try:
+                self.output_size(axis, size)
+            except UnusableSize as error:
+                problems.append(f"axis {axis}: {error}")
+        if not problems:
+            return None
+        return f"{'; '.join(problems)}. {self._suggest(shape)}"
+
+    def halo(self, axis: int) -> int:
+        """Return how many input voxels an output region needs beyond its ends, whatever its alignment."""
+        size = self._usable_size_from(axis, self.stride(axis))
+        enlargement = self.enlargement(axis)
+        lost = -(-(size * enlargement - self.output_size(axis, size)) // (2 * enlargement))
+        if not self.padded:
+            return lost
+        needed = 0
+        for voxel in range(self.stride(axis) * enlargement):
+            low, high = self.sees(axis, voxel, voxel + 1)
+            needed = max(needed, voxel // enlargement - low, high - -(-(voxel + 1) // enlargement))
+        return max(lost, needed)
+
+    def sees(self, axis: int, low: int, high: int) -> tuple[int, int]:
+        """Return the input voxels from which a padded network computes the output voxels from ``low`` to ``high``.
+
+        Both intervals start at the first voxel of an endless volume and leave out their end.
+        """
+        for factors in reversed(self.upsample_factors):
+            low, high = _shrink(_grow((low, high), self.kernels_after, axis), factors[axis])
+        region, skips = (low, high), []
+        for level, factors in enumerate(self.downsample_factors):
+            region = _grow(region, self.kernels_up[level], axis)
+            skip, region = region, _shrink(region, factors[axis])
+            if self.attention:
+                # The gate is interpolated between the corner voxels, which shifts its grid by up to a voxel.
+                region = (region[0] - 1, region[1] + 1)
+                skip = _union(skip, _enlarge(region, factors[axis]))
+            skips.append(skip)
+        region = _grow(region, self.kernels_down[-1], axis)
+        for level in reversed(range(self.levels)):
+            region = _union(_enlarge(region, self.downsample_factors[level][axis]), skips[level])
+            region = _grow(region, self.kernels_down[level], axis)
+        return region
+
+    def _convolve(self, kernels: Kernels, axis: int, size: int, where: str) -> int:
+        left = size if self.padded else size - _removed(kernels, axis)
+        if left < 1:
+            used = ", ".join(str(kernel[axis]) for kernel in kernels)
+            raise UnusableSize(f"{size} voxels at {where} are too few for kernels of {used}")
+        return left
+
+    def _usable_size_from(self, axis: int, size: int) -> int:
+        # Usable sizes repeat with the stride once they are large enough, so there always is a next one.
+        return next(larger for larger in count(max(size, 1)) if self.is_usable(axis, larger))
+
+    def _suggest(self, shape: Sequence[int]) -> str:
+        above = [self._usable_size_from(axis, size) for axis, size in enumerate(shape)]
+        below = [
+            next((smaller for smaller in range(size, 0, -1) if self.is_usable(axis, smaller)), None)
+            for axis, size in enumerate(shape)
+        ]
+        smaller = "no smaller one works" if None in below else f"{tuple(below)} is the next smaller one that works"
+        return f"The next larger shape that works is {tuple(above)}, {smaller}"
+
+
+def _removed(kernels: Kernels, axis: int) -> int:
+    return sum(kernel[axis] - 1 for kernel in kernels)
+
+
+def _grow(region: tuple[int, int], kernels: Kernels, axis: int) -> tuple[int, int]:
+    # An even kernel reaches one voxel further towards the end, as torch pads it.
+    before = sum((kernel[axis] - 1) // 2 for kernel in kernels)
+    after = sum(kernel[axis] // 2 for kernel in kernels)
+    return region[0] - before, region[1] + after
+
+
+def _enlarge(region: tuple[int, int], factor: int) -> tuple[int, int]:
+    return region[0] * factor, region[1] * factor
+
+
+def _shrink(region: tuple[int, int], factor: int) -> tuple[int, int]:
+    return region[0] // factor, -(-region[1] // factor)
+
+
+def _union(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return min(one[0], other[0]), max(one[1], other[1])
