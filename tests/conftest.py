@@ -1,0 +1,59 @@
+"""What all tests share: options in a temporary folder, few threads, fixed seeds."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports NumPy or PyTorch, which read it once.
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import yaml
+
+from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
+
+# The same examples each time, and no limit per example, which a busy machine would exceed.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fib25", metavar="PATH", help="Zarr container of the FIB-25 volume, for the tests on real data")
+
+
+@pytest.fixture(scope="session")
+def fib25(request: pytest.FixtureRequest) -> Path:
+    """Path of the FIB-25 container; the test is skipped where none is given."""
+    path = request.config.getoption("--fib25")
+    if path is None:
+        pytest.skip("needs --fib25 PATH")
+    path = Path(path).resolve()
+    if not path.is_dir():
+        raise pytest.UsageError(f"--fib25: there is no container {path}")
+    return path
+
+
+@pytest.fixture
+def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DaCapoConfig]:
+    """Options of a store in a temporary folder, for this process and those it starts."""
+    file = tmp_path / "options.yaml"
+    file.write_text(yaml.safe_dump({"runs_base_dir": str(tmp_path / "runs")}))
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(file))
+    Options.reset()
+    yield Options.instance()
+    Options.reset()
+
+
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
