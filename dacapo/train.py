@@ -46,8 +46,8 @@ def train_run(run: Run) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
     A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
-    they were. The first Ctrl-C finishes the iteration at hand, saves everything and returns; so does SIGTERM. A checkpoint
-    is also saved every ten minutes, and removed when the next one is there unless it was validated.
+    they were. The first Ctrl-C finishes the iteration at hand, saves everything and returns; so does SIGTERM. A
+    checkpoint is also saved every ten minutes, and removed when the next one is there unless it was validated.
 
     Returns:
         The run; ``run.training_stats.trained_until()`` tells how far it got.

@@ -1,1 +1,41 @@
-""""""
+"""What a run is made of.
+
+Names are looked up in their modules when first asked for, because parts of this package (the config base, for example)
+are used by layers below the run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dacapo.experiments.model import Model as Model
+    from dacapo.experiments.run import Run as Run
+    from dacapo.experiments.run_config import RunConfig as RunConfig
+    from dacapo.experiments.training_iteration_stats import TrainingIterationStats as TrainingIterationStats
+    from dacapo.experiments.training_stats import TrainingStats as TrainingStats
+    from dacapo.experiments.validation_iteration_scores import ValidationIterationScores as ValidationIterationScores
+    from dacapo.experiments.validation_scores import ValidationScores as ValidationScores
+
+_HOMES = {
+    "Model": "model",
+    "Run": "run",
+    "RunConfig": "run_config",
+    "TrainingIterationStats": "training_iteration_stats",
+    "TrainingStats": "training_stats",
+    "ValidationIterationScores": "validation_iteration_scores",
+    "ValidationScores": "validation_scores",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
