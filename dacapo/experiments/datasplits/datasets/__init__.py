@@ -1,0 +1,10 @@
+"""Datasets: raw data with its ground truth."""
+
+from dacapo.utils.aliases import alias_modules
+
+from .dataset import Dataset, DatasetConfig
+from .dummy_dataset import DummyDataset, DummyDatasetConfig
+
+__all__ = ["Dataset", "DatasetConfig", "DummyDataset", "DummyDatasetConfig"]
+
+alias_modules(__name__, {"dataset_config": "dataset", "dummy_dataset_config": "dummy_dataset"})

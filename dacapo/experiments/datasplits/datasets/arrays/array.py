@@ -1,0 +1,155 @@
+"""The interface of all arrays: numbers on a voxel grid that lies somewhere in the world."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import DacapoError, RoiError
+from dacapo.experiments.config import Config, field
+
+NON_SPATIAL_AXES = ("b", "c")
+"""Names of the axes that have no extent in the world: batch and channel."""
+
+
+def spatial_axes_of(axes: list[str]) -> list[str]:
+    """Return the axes that have an extent in the world, in their order."""
+    return [axis for axis in axes if axis not in NON_SPATIAL_AXES]
+
+
+class Array(ABC):
+    """Values on a regular grid, addressed by rois in world units.
+
+    A roi has one entry per spatial axis, in the order in which the spatial axes stand in :attr:`axes`. The grid
+    starts at ``roi.offset``, which need not be a multiple of the voxel size.
+    """
+
+    name: str = ""
+
+    @property
+    @abstractmethod
+    def attrs(self) -> Mapping[str, Any]:
+        """Attributes stored beside the array."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def axes(self) -> list[str]:
+        """Names of the axes in the order of the data; ``c`` is channels, ``b`` batch, all others are spatial."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def dims(self) -> int:
+        """Number of spatial axes."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def voxel_size(self) -> Coordinate:
+        """Size of a voxel in world units, per spatial axis."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def roi(self) -> Roi:
+        """Region of the world that the array covers, in world units."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype[Any]:
+        """Data type of the values that reading returns."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def num_channels(self) -> int | None:
+        """Length of the channel axis, None without one."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def data(self) -> Any:
+        """All values, as something numpy can slice; lazy where the array is on disk."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def writable(self) -> bool:
+        """Whether ``array[roi] = value`` works."""
+        raise NotImplementedError
+
+    @property
+    def channel_axis(self) -> int | None:
+        """Position of the channel axis in :attr:`axes`, None without one."""
+        return self.axes.index("c") if "c" in self.axes else None
+
+    def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
+        """Read the values in a roi.
+
+        Args:
+            roi: In world units, on the voxel grid and inside :attr:`roi`.
+
+        Returns:
+            The values, with all axes of :attr:`axes`.
+
+        Raises:
+            RoiError: If the roi is not on the grid or reaches outside.
+        """
+        return np.asarray(self.data[self.slices(roi)])
+
+    def slices(self, roi: Roi) -> tuple[slice, ...]:
+        """Return the index into the data that stands for a roi, one slice per axis.
+
+        Raises:
+            RoiError: If the roi is not on the grid or reaches outside.
+        """
+        self.check_roi(roi)
+        begin = (roi.offset - self.roi.offset) / self.voxel_size
+        shape = roi.shape / self.voxel_size
+        spatial = iter([slice(int(b), int(b + s)) for b, s in zip(begin, shape, strict=True)])
+        return tuple(slice(None) if axis in NON_SPATIAL_AXES else next(spatial) for axis in self.axes)
+
+    def check_roi(self, roi: Roi) -> None:
+        """Raise if a roi cannot be read: it must lie on the voxel grid and inside the array."""
+        mine = self.roi
+        who = self.name or type(self).__name__
+        if roi.dims != mine.dims:
+            raise RoiError(f"{who}: roi {roi} has {roi.dims} dimensions, the array has {mine.dims} ({mine})")
+        if None in roi.offset or None in roi.shape:
+            raise RoiError(f"{who}: roi {roi} has no bounds, give one inside {mine}")
+        problems = []
+        if any((roi.offset - mine.offset) % self.voxel_size) or any(roi.shape % self.voxel_size):
+            problems.append(
+                f"not aligned to the voxel grid (voxel size {self.voxel_size}, starting at {mine.offset}); "
+                "use roi.snap_to_grid"
+            )
+        if any(a < b for a, b in zip(roi.begin, mine.begin, strict=True)) or any(
+            a > b for a, b in zip(roi.end, mine.end, strict=True)
+        ):
+            problems.append(f"not inside the array's roi {mine}; use roi.intersect")
+        if problems:
+            raise RoiError(f"{who}: roi {roi} is {' and '.join(problems)}")
+
+
+@attrs.define
+class ArrayConfig(Config):
+    """Base of the configs of arrays; ``config.array_type(config)`` builds the array."""
+
+    array_type: ClassVar[type[Any]]
+
+    name: str = field("Name of the array, for messages and for finding the config in a store.")
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that the array can be built. Opens files and reads their metadata, but no voxels."""
+        try:
+            self.array_type(self)
+        except DacapoError as error:
+            return False, str(error)
+        return True, f"nothing wrong found in this {type(self).__name__}"

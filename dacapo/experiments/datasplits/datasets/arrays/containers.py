@@ -1,0 +1,220 @@
+"""Arrays in containers on disk: Zarr v2 (read and written), N5 and Zarr v3 (read)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError, UnsafeFileError
+
+from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates, read_metadata
+
+MAX_LISTED = 20
+MAX_DEPTH = 8
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array found in a container, not opened."""
+
+    container: Path
+    dataset: str
+    format: str
+    """``zarr2``, ``zarr3`` or ``n5``."""
+    header: Mapping[str, Any]
+    """What the format stores about shape, chunks and data type."""
+    attributes: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        """Container and dataset, for messages."""
+        return f"{self.container}/{self.dataset}" if self.dataset else str(self.container)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the array."""
+        return self.container / self.dataset
+
+
+def dataset_name(dataset: str) -> str:
+    """Return the name of a dataset without leading, trailing and double slashes.
+
+    Raises:
+        ConfigError: If the name leads out of the container.
+    """
+    parts = [part for part in dataset.replace("\\", "/").split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ConfigError(f"dataset {dataset!r} leads out of its container; give the path inside the container")
+    return "/".join(parts)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except NotADirectoryError:
+        return {}
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error}") from error
+    except ValueError as error:
+        raise MetadataError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise MetadataError(f"{path} holds {type(content).__name__}; expected a JSON object")
+    return content
+
+
+def _identify(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
+    """Return format, header and attributes of the array in a folder, None if there is none."""
+    if (folder / ".zarray").is_file():
+        return "zarr2", _read_json(folder / ".zarray"), _read_json(folder / ".zattrs")
+    if (folder / "zarr.json").is_file():
+        header = _read_json(folder / "zarr.json")
+        return ("zarr3", header, header.get("attributes", {})) if header.get("node_type") == "array" else None
+    if (folder / "attributes.json").is_file():
+        header = _read_json(folder / "attributes.json")
+        return ("n5", header, header) if "dimensions" in header and "dataType" in header else None
+    return None
+
+
+def is_array(folder: Path) -> bool:
+    """Return whether a folder is an array of a known format."""
+    return _identify(folder) is not None
+
+
+def group_attributes(folder: Path) -> dict[str, Any]:
+    """Return the attributes of a group, of whichever format, empty if it has none."""
+    attributes = _read_json(folder / "zarr.json").get("attributes", {})
+    return {**_read_json(folder / "attributes.json"), **_read_json(folder / ".zattrs"), **attributes}
+
+
+def find_array(container: Path, dataset: str) -> StoredArray:
+    """Find an array in a container, from its small metadata files alone.
+
+    Raises:
+        ArrayNotFoundError: If the container or the dataset is not there; the message lists the datasets that are.
+        UnsafeFileError: If reading the array could execute code.
+    """
+    name = dataset_name(dataset)
+    if not container.exists():
+        raise ArrayNotFoundError(f"container {container} does not exist (asked for its dataset {dataset!r})")
+    identified = _identify(container / name)
+    if identified is None:
+        what = "is a group, not an array" if (container / name).is_dir() else "does not exist"
+        held = list_datasets(container)
+        more = ", ..." if len(held) > MAX_LISTED else ""
+        holds = f"it holds {', '.join(held[:MAX_LISTED])}{more}" if held else "it holds no arrays"
+        raise ArrayNotFoundError(f"dataset {dataset!r} {what} in {container}; {holds}")
+    found = StoredArray(container, name, *identified)
+    _refuse_objects(found)
+    return found
+
+
+def list_datasets(container: Path) -> list[str]:
+    """Return the names of the arrays in a container, sorted; a few more than messages show at most."""
+    names: list[str] = []
+    for folder in _walk(container, 0):
+        names.append(folder.relative_to(container).as_posix())
+        if len(names) > MAX_LISTED:
+            break
+    return sorted(names)
+
+
+def _walk(folder: Path, depth: int) -> Iterator[Path]:
+    if is_array(folder):
+        yield folder
+    elif depth < MAX_DEPTH and folder.is_dir():
+        for child in sorted(folder.iterdir()):
+            if child.is_dir():
+                yield from _walk(child, depth + 1)
+
+
+def _refuse_objects(found: StoredArray) -> None:
+    """Raise if the array holds Python objects: decoding those may run code of whoever wrote the file."""
+    header = found.header
+    codecs = [header.get("compressor"), *(header.get("filters") or []), *(header.get("codecs") or [])]
+    names = [str(codec.get("id", codec.get("name"))) for codec in codecs if isinstance(codec, Mapping)]
+    unsafe = [name for name in names if "pickle" in name.lower()]
+    kind = header.get("dtype")
+    if unsafe or (kind is not None and _has_objects(kind)):
+        reason = f"codec {unsafe[0]}" if unsafe else f"data type {kind}"
+        raise UnsafeFileError(
+            f"{found.where} stores Python objects ({reason}), which could run code when read; it was not opened. "
+            "Write it again with a numeric data type"
+        )
+
+
+def _has_objects(kind: Any) -> bool:
+    if isinstance(kind, str):
+        return "O" in kind
+    # A structured type is a list of [name, type] or [name, type, shape].
+    return any(_has_objects(part[1]) for part in kind if isinstance(part, list) and len(part) > 1)
+
+
+def open_array(found: StoredArray, mode: str) -> Any:
+    """Open an array; what is returned can be sliced and has ``shape`` and ``dtype``.
+
+    Args:
+        found: From :func:`find_array`.
+        mode: ``r`` to read, anything else to write too, which Zarr v2 can.
+
+    Raises:
+        StorageError: If the array cannot be opened.
+    """
+    try:
+        if found.format == "zarr2":
+            import zarr
+
+            opened = zarr.open_array(str(found.path), mode="r" if mode == "r" else "r+", write_empty_chunks=False)
+            return opened
+        return _open_tensorstore(found)
+    except Exception as error:
+        raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
+
+
+def _open_tensorstore(found: StoredArray) -> Any:
+    import tensorstore
+
+    spec = {"driver": found.format, "kvstore": {"driver": "file", "path": f"{found.path.resolve()}/"}}
+    opened = tensorstore.open(spec, open=True, read=True).result()
+    # N5 lists its axes from the fastest to the slowest.
+    return opened.T if found.format == "n5" else opened
+
+
+def numpy_dtype(opened: Any) -> np.dtype[Any]:
+    """Return the data type of what :func:`open_array` returned."""
+    return np.dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
+
+
+def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | None) -> ArrayMetadata:
+    """Read the place of an array in the world; see :mod:`.metadata`.
+
+    Raises:
+        MetadataError: If the attributes contradict each other or the shape.
+    """
+    candidates = Candidates()
+    if found.format == "n5":
+        n5_candidates(found.where, [found.attributes, group_attributes(found.path.parent)], candidates)
+    else:
+        plain_candidates(found.where, found.attributes, candidates)
+    names = found.header.get("dimension_names")
+    if not candidates.axes and names and all(isinstance(name, str) and name for name in names):
+        candidates.axes.append(("dimension_names", list(names)))
+    _ome_above(found, candidates)
+    return read_metadata(found.where, shape, candidates, axes)
+
+
+def _ome_above(found: StoredArray, candidates: Candidates) -> None:
+    """Look for multiscales in the groups above an array, from the closest to the container."""
+    parts = found.dataset.split("/") if found.dataset else []
+    for depth in reversed(range(len(parts))):
+        attributes = group_attributes(found.container.joinpath(*parts[:depth]))
+        nested = attributes.get("ome")
+        multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
+        if multiscales and ome_candidates(found.where, multiscales, "/".join(parts[depth:]), candidates):
+            return

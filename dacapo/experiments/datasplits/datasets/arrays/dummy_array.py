@@ -1,0 +1,79 @@
+"""A small made-up array, to try things without data."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from .array import Array, ArrayConfig
+
+SHAPE = Coordinate(100, 50, 50)
+VOXEL_SIZE = Coordinate(1, 2, 2)
+
+
+class DummyArray(Array):
+    """A 3D array in memory of 100 x 50 x 50 voxels of 1 x 2 x 2 world units.
+
+    The values are float32 in [0, 1] and the same each time: a smooth pattern with structures of about ten voxels, so
+    that a threshold gives separate objects.
+    """
+
+    def __init__(self, array_config: ArrayConfig) -> None:
+        self.name = array_config.name
+        grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in SHAPE), indexing="ij", sparse=True)
+        waves = [0.5 + 0.5 * np.sin(0.6 * axis) for axis in grid]
+        self._data: np.ndarray[Any, Any] = (waves[0] * waves[1] * waves[2]).astype(np.float32)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def axes(self) -> list[str]:
+        return ["z", "y", "x"]
+
+    @property
+    def dims(self) -> int:
+        return 3
+
+    @property
+    def voxel_size(self) -> Coordinate:
+        return VOXEL_SIZE
+
+    @property
+    def roi(self) -> Roi:
+        return Roi((0, 0, 0), SHAPE * VOXEL_SIZE)
+
+    @property
+    def writable(self) -> bool:
+        return True
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        return self._data
+
+    def __setitem__(self, roi: Roi, value: Any) -> None:
+        """Set the values in a roi, in memory only."""
+        self._data[self.slices(roi)] = value
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._data.dtype
+
+    @property
+    def num_channels(self) -> None:
+        return None
+
+
+@attrs.define
+class DummyArrayConfig(ArrayConfig):
+    """Config of a small made-up array; it has nothing to choose."""
+
+    array_type: ClassVar[type[DummyArray]] = DummyArray
+
+    def verify(self) -> tuple[bool, str]:
+        """Say that made-up data is no good for real experiments."""
+        return False, f"array {self.name!r} is a DummyArrayConfig, made-up data that is never valid for an experiment"

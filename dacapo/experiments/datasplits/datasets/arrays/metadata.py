@@ -1,0 +1,357 @@
+"""Where an array on disk lies in the world: axes, voxel size, offset and units from its attributes.
+
+Several conventions are in use, and a file may follow more than one:
+
+- *plain*: ``axes`` or ``axis_names``, ``types``, ``units``, ``offset``, ``resolution`` or ``voxel_size`` beside the
+  data, in world units; a name that ends in ``^`` is a channel axis;
+- *transform*: one mapping ``transform`` with ``axes``, ``units``, ``scale`` and ``translate``;
+- *N5*: the same as plain and ``pixelResolution`` with ``downsamplingFactors``, with the axes in x, y, z order;
+- *OME-NGFF* multiscales on a group above the data.
+
+Every one that is there is read, and they must agree. The offset is the corner of the first voxel.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import MetadataError, MetadataWarning
+
+from .array import NON_SPATIAL_AXES, spatial_axes_of
+
+NANOMETERS = {
+    "angstrom": 0.1,
+    "nanometer": 1.0,
+    "micrometer": 1e3,
+    "millimeter": 1e6,
+    "centimeter": 1e7,
+    "meter": 1e9,
+}
+
+
+@dataclass(frozen=True)
+class ArrayMetadata:
+    """Place of an array in the world; all but ``axes`` have one entry per spatial axis."""
+
+    axes: list[str]
+    voxel_size: Coordinate
+    offset: Coordinate
+    units: list[str]
+
+    def roi(self, shape: Sequence[int]) -> Roi:
+        """Return the region that an array of that shape covers, in world units."""
+        spatial = [n for axis, n in zip(self.axes, shape, strict=True) if axis not in NON_SPATIAL_AXES]
+        return Roi(self.offset, self.voxel_size * Coordinate(spatial))
+
+    def as_attributes(self) -> dict[str, Any]:
+        """Return the attributes that say this, in the plain convention under all its names."""
+        types = {"c": "channel", "b": "batch"}
+        return {
+            "axes": self.axes,
+            "axis_names": self.axes,
+            "types": [types.get(axis, "space") for axis in self.axes],
+            "units": self.units,
+            "offset": [int(v) for v in self.offset],
+            "resolution": [int(v) for v in self.voxel_size],
+            "voxel_size": [int(v) for v in self.voxel_size],
+        }
+
+
+@dataclass
+class Candidates:
+    """What the attributes of one array say, each with the key that says it.
+
+    Sequences are in the order of the data. Those about the world have one entry per axis, or per spatial axis.
+    """
+
+    axes: list[tuple[str, list[str]]] = field(default_factory=list)
+    voxel_size: list[tuple[str, list[float]]] = field(default_factory=list)
+    offset: list[tuple[str, list[float]]] = field(default_factory=list)
+    units: list[tuple[str, list[str]]] = field(default_factory=list)
+
+
+def read_metadata(where: str, shape: Sequence[int], found: Candidates, axes: Sequence[str] | None) -> ArrayMetadata:
+    """Settle on the metadata of an array.
+
+    Args:
+        where: File and dataset, for messages.
+        shape: Of the data.
+        found: What the attributes say.
+        axes: Names that replace those of the attributes.
+
+    Raises:
+        MetadataError: If what is given contradicts itself or the shape.
+
+    Warns:
+        MetadataWarning: If something is not given. Axes are then the last of z, y, x, led by c; the voxel size is 1
+            and the offset 0. Also if a voxel size or offset is not whole, and is rounded.
+    """
+    names = _axes(where, shape, found, axes)
+    dims = len(spatial_axes_of(names))
+
+    def settle(key: str, candidates: list[tuple[str, list[float]]], default: int) -> Coordinate:
+        values = [(k, _whole(where, k, _spatial(where, k, v, names))) for k, v in candidates]
+        value = _agreed(where, key, values)
+        if value is None:
+            _warn(f"{where}: no {key} in its attributes; assumed {default} along each axis")
+            return Coordinate((default,) * dims)
+        return Coordinate(value)
+
+    voxel_size = settle("voxel size", found.voxel_size, 1)
+    if min(voxel_size) <= 0:
+        key = found.voxel_size[0][0]
+        raise MetadataError(
+            f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be at least 1 (whole units)"
+        )
+    offset = settle("offset", found.offset, 0)
+    units = [(key, _spatial(where, key, value, names)) for key, value in found.units]
+    return ArrayMetadata(names, voxel_size, offset, (units[0][1] if units else [""] * dims))
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, MetadataWarning, stacklevel=2)
+
+
+def _axes(where: str, shape: Sequence[int], found: Candidates, override: Sequence[str] | None) -> list[str]:
+    candidates = found.axes if override is None else [("_axes of the config", list(override))]
+    for key, value in candidates:
+        if len(value) != len(shape):
+            raise MetadataError(f"{where}: {key} is {value}, {len(value)} names for an array of shape {tuple(shape)}")
+    given = _agreed(where, "axes", [(key, _plain_names(value)) for key, value in candidates])
+    if given is None:
+        given = _default_axes(where, len(shape), found)
+        _warn(f"{where}: no axes in its attributes; assumed {', '.join(given)}")
+    if len(set(given)) != len(given) or not spatial_axes_of(given):
+        raise MetadataError(f"{where}: axes are {given}; expected different names, at least one of them spatial")
+    return given
+
+
+def _plain_names(names: Sequence[str]) -> list[str]:
+    """Strip the mark of a non-spatial axis; a marked axis that is no batch axis is the channels."""
+
+    def plain(name: str) -> str:
+        if not name.endswith("^"):
+            return name
+        return "b" if name == "b^" else "c"
+
+    return [plain(str(name)) for name in names]
+
+
+def _default_axes(where: str, ndim: int, found: Candidates) -> list[str]:
+    lengths = {len(value) for _, value in (*found.voxel_size, *found.offset)}
+    dims = min(lengths | {ndim, 3})
+    if ndim - dims > 2:
+        raise MetadataError(f"{where}: no axes in its attributes, and none can be guessed for {ndim} dimensions")
+    return ["b", "c"][2 - (ndim - dims) :] + ["z", "y", "x"][3 - dims :]
+
+
+def _spatial(where: str, key: str, value: Sequence[Any], axes: list[str]) -> list[Any]:
+    """Keep the entries of spatial axes of a sequence that has one entry per axis or per spatial axis."""
+    dims = len(spatial_axes_of(axes))
+    if len(value) == dims:
+        return list(value)
+    if len(value) == len(axes):
+        return [v for axis, v in zip(axes, value, strict=True) if axis not in NON_SPATIAL_AXES]
+    raise MetadataError(f"{where}: {key} is {list(value)}, {len(value)} entries for the axes {', '.join(axes)}")
+
+
+def _whole(where: str, key: str, value: Sequence[float]) -> list[int]:
+    try:
+        numbers = [float(v) for v in value]
+        rounded = [round(v) for v in numbers]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise MetadataError(f"{where}: {key} is {list(value)}; expected numbers") from error
+    if any(not math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6) for a, b in zip(numbers, rounded, strict=True)):
+        _warn(f"{where}: {key} is {numbers}, but world units are whole numbers; rounded to {rounded}")
+    return rounded
+
+
+def _agreed(where: str, what: str, candidates: Sequence[tuple[str, list[Any]]]) -> list[Any] | None:
+    if not candidates:
+        return None
+    first_key, first = candidates[0]
+    for key, value in candidates[1:]:
+        if value != first:
+            raise MetadataError(
+                f"{where}: {what} given twice and differently: {first_key} is {first}, {key} is {value}"
+            )
+    return first
+
+
+def _list(where: str, key: str, value: Any) -> list[Any]:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return list(value)
+    raise MetadataError(f"{where}: {key} is {value!r}; expected a list with one entry per axis")
+
+
+def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
+    """Collect what is said beside the data, in the order of the data."""
+    types = attributes.get("types")
+    for key in ("axes", "axis_names"):
+        if key in attributes:
+            names = [str(name) for name in _list(where, key, attributes[key])]
+            found.axes.append((key, _typed_names(names, types)))
+    for key in ("voxel_size", "resolution"):
+        if key in attributes:
+            found.voxel_size.append((key, _list(where, key, attributes[key])))
+    if "offset" in attributes:
+        found.offset.append(("offset", _list(where, "offset", attributes["offset"])))
+    if "units" in attributes:
+        found.units.append(("units", _list(where, "units", attributes["units"])))
+    transform_candidates(where, attributes, found)
+
+
+def _typed_names(names: list[str], types: Any) -> list[str]:
+    if not isinstance(types, Sequence) or len(types) != len(names):
+        return names
+    return [_name_by_type(name, kind) for name, kind in zip(names, types, strict=True)]
+
+
+def _name_by_type(name: str, kind: Any) -> str:
+    return {"channel": "c", "batch": "b"}.get(str(kind), name)
+
+
+def transform_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
+    """Collect what the mapping ``transform`` says; its lists are in the order of the data, also in N5."""
+    transform = attributes.get("transform")
+    if not isinstance(transform, Mapping):
+        return
+    for key, collected in (
+        ("axes", found.axes),
+        ("scale", found.voxel_size),
+        ("translate", found.offset),
+        ("units", found.units),
+    ):
+        if key in transform:
+            name = f"transform/{key}"
+            collected.append((name, _list(where, name, transform[key])))
+
+
+def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candidates) -> None:
+    """Collect what N5 attributes say; their lists run x, y, z.
+
+    ``downsamplingFactors`` multiply ``pixelResolution``, which is that of the full resolution. They leave the offset
+    alone, since the corner of a volume does not move when its voxels grow.
+
+    Args:
+        where: File and dataset, for messages.
+        levels: Attributes of the dataset, then of the group above it, which may hold the resolution.
+        found: Where to collect.
+    """
+    own, *above = levels
+    reverse = {
+        key: _list(where, key, own[key])[::-1]
+        for key in ("axes", "axis_names", "types", "units", "offset", "resolution", "voxel_size")
+        if key in own
+    }
+    transform = {"transform": own["transform"]} if "transform" in own else {}
+    plain_candidates(where, {**reverse, **transform}, found)
+    for attributes in (own, *above):
+        if "pixelResolution" in attributes:
+            _pixel_resolution(where, attributes["pixelResolution"], own.get("downsamplingFactors"), found)
+            return
+    if not found.voxel_size and above and "resolution" in above[0]:
+        _pixel_resolution(where, above[0]["resolution"], own.get("downsamplingFactors"), found, "resolution")
+
+
+def _pixel_resolution(where: str, value: Any, factors: Any, found: Candidates, key: str = "pixelResolution") -> None:
+    unit = value.get("unit") if isinstance(value, Mapping) else None
+    size = _list(where, key, value.get("dimensions") if isinstance(value, Mapping) else value)[::-1]
+    if factors is not None:
+        scale = _list(where, "downsamplingFactors", factors)[::-1]
+        if len(scale) != len(size):
+            raise MetadataError(f"{where}: {key} is {value}, but downsamplingFactors {factors} has another length")
+        size = [a * b for a, b in zip(size, scale, strict=True)]
+        key = f"{key} times downsamplingFactors"
+    found.voxel_size.append((key, size))
+    if unit is not None:
+        found.units.append((key, [str(unit)] * len(size)))
+
+
+def ome_candidates(where: str, multiscales: Any, path: str, found: Candidates) -> bool:
+    """Collect what OME-NGFF multiscales of a group say about the array at ``path`` below the group.
+
+    Lengths with a unit are converted to nanometers, so that world units stay whole numbers. The translation is taken
+    as the corner of the first voxel.
+
+    Returns:
+        Whether the array is listed there.
+    """
+    for number, image in enumerate(multiscales if isinstance(multiscales, Sequence) else []):
+        for dataset in image.get("datasets", []):
+            if str(dataset.get("path", "")).strip("/") != path:
+                continue
+            transforms = [*dataset.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]
+            _ome_image(where, f"multiscales[{number}]", image.get("axes"), transforms, found)
+            return True
+    return False
+
+
+def _ome_image(where: str, key: str, axes: Any, transforms: Sequence[Mapping[str, Any]], found: Candidates) -> None:
+    factors: list[float] = []
+    if axes is not None:
+        described = [
+            axis if isinstance(axis, Mapping) else {"name": axis} for axis in _list(where, f"{key}/axes", axes)
+        ]
+        names = [_name_by_type(str(axis.get("name")), axis.get("type")) for axis in described]
+        found.axes.append((f"{key}/axes", names))
+        units = [str(axis.get("unit") or "") for axis in described]
+        factors = [NANOMETERS.get(unit, 1.0) for unit in units]
+        found.units.append((f"{key}/axes", ["nm" if unit in NANOMETERS else unit for unit in units]))
+    scale, translation = _compose(where, key, transforms)
+    for kind, value, collected in (("scale", scale, found.voxel_size), ("translation", translation, found.offset)):
+        if value is not None:
+            name = f"{key}/coordinateTransformations/{kind}"
+            collected.append((name, _multiply(where, name, value, factors)))
+
+
+def _multiply(where: str, key: str, value: list[float], factors: list[float]) -> list[float]:
+    if not factors:
+        return value
+    if len(value) != len(factors):
+        raise MetadataError(f"{where}: {key} is {value}, expected one entry for each of the {len(factors)} axes")
+    return [v * f for v, f in zip(value, factors, strict=True)]
+
+
+def _compose(
+    where: str, key: str, transforms: Sequence[Mapping[str, Any]]
+) -> tuple[list[float] | None, list[float] | None]:
+    """Apply the transformations one after the other; each is a scale or a translation."""
+    scale: list[float] | None = None
+    translation: list[float] | None = None
+    apply: dict[str, Callable[[float, float], float]] = {"scale": lambda a, b: a * b, "translation": lambda a, b: a + b}
+    for transform in transforms:
+        kind = transform.get("type")
+        if kind == "identity":
+            continue
+        if kind not in apply or kind not in transform:
+            raise MetadataError(f"{where}: {key} has the coordinate transformation {dict(transform)}, which is unknown")
+        value = _list(where, f"{key}/{kind}", transform[kind])
+        translation = _pairwise(where, key, translation, value, apply[kind], absent=kind == "translation")
+        if kind == "scale":
+            scale = _pairwise(where, key, scale, value, apply[kind], absent=True)
+    if scale is not None and translation is None:
+        translation = [0.0] * len(scale)
+    return scale, translation
+
+
+def _pairwise(
+    where: str,
+    key: str,
+    have: list[float] | None,
+    value: list[float],
+    apply: Callable[[float, float], float],
+    absent: bool,
+) -> list[float] | None:
+    """Combine two lists entry by entry; with nothing there yet, the new one is the result if ``absent``."""
+    if have is None:
+        return value if absent else None
+    if len(have) != len(value):
+        raise MetadataError(f"{where}: {key} has coordinate transformations of {len(have)} and {len(value)} entries")
+    return [apply(a, b) for a, b in zip(have, value, strict=True)]

@@ -1,0 +1,395 @@
+"""An array on disk: Zarr v2 to read and write, N5 and Zarr v3 to read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError, DtypeError, MetadataError, OutputExistsError, RoiError, StorageError
+from dacapo.experiments.config import field
+
+from .array import NON_SPATIAL_AXES, Array, ArrayConfig, spatial_axes_of
+from .containers import dataset_name, find_array, group_attributes, is_array, metadata_of, numpy_dtype, open_array
+from .metadata import ArrayMetadata
+
+if TYPE_CHECKING:
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+MODES = ("r", "r+", "a", "w")
+DEFAULT_CHUNK = {1: 2**18, 2: 512, 3: 64}
+"""Edge of a chunk in voxels, by the number of spatial axes."""
+MAX_CHUNK_BYTES = 256 * 2**20
+"""A chunk above this is split. Compressors stop at 2 GiB, and a reader holds a whole chunk in memory."""
+
+
+class ZarrArray(Array):
+    """An array in a container on disk.
+
+    The array is opened once, when this is built, and its attributes are read then. Voxels are read when asked for.
+
+    Where the attributes say nothing about axes, voxel size or offset, a default stands in and a
+    :class:`~dacapo.errors.MetadataWarning` says which. See :mod:`.metadata` for what is understood.
+    """
+
+    def __init__(self, array_config: ZarrArrayConfig) -> None:
+        """Open the array.
+
+        Raises:
+            ArrayNotFoundError: If the container or the dataset does not exist.
+            MetadataError: If the attributes contradict each other or the shape of the data.
+            UnsafeFileError: If the array holds Python objects.
+            StorageError: If it cannot be opened.
+        """
+        self.config = array_config
+        self.name = array_config.name
+        self.file_name = array_config.file_name
+        self.dataset = array_config.dataset
+        self.snap_to_grid = array_config.snap_to_grid
+        if self.mode not in MODES:
+            raise ConfigError(f"array {self.name!r}: mode is {self.mode!r}; expected one of {', '.join(MODES)}")
+        self._found = find_array(self.file_name, self.dataset)
+        self._opened = open_array(self._found, self.mode)
+        self._shape = tuple(int(n) for n in self._opened.shape)
+        self._dtype = numpy_dtype(self._opened)
+        self._attributes: dict[str, Any] = dict(self._found.attributes)
+        self._metadata = metadata_of(self._found, self._shape, array_config._axes)
+        self._grid_roi = self._metadata.roi(self._shape)
+        self._roi = self._snapped(self._grid_roi)
+
+    def _snapped(self, roi: Roi) -> Roi:
+        """Shrink the roi to the grid of the config, and to whole voxels."""
+        if self.snap_to_grid is None:
+            return roi
+        if self.snap_to_grid.dims != roi.dims or min(self.snap_to_grid) <= 0:
+            raise ConfigError(f"{self}: snap_to_grid is {self.snap_to_grid}; expected {roi.dims} positive numbers")
+        grid = Coordinate(math.lcm(a, b) for a, b in zip(self.voxel_size, self.snap_to_grid, strict=True))
+        snapped = roi.snap_to_grid(grid, mode="shrink")
+        if any((snapped.offset - roi.offset) % self.voxel_size):
+            raise RoiError(
+                f"{self}: the grid {self.snap_to_grid} does not meet the voxels, which are {self.voxel_size} "
+                f"large and start at {roi.offset}"
+            )
+        return snapped
+
+    def __repr__(self) -> str:
+        return f"ZarrArray({self.name!r}, {self._found.where})"
+
+    def __str__(self) -> str:
+        return f"array {self.name!r} ({self._found.where})"
+
+    @property
+    def mode(self) -> str:
+        """How the array was opened: ``r`` to read, else to write too."""
+        return self.config.mode or "a"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Copy of the attributes beside the array; :meth:`add_metadata` changes them."""
+        return dict(self._attributes)
+
+    @property
+    def axes(self) -> list[str]:
+        return list(self._metadata.axes)
+
+    @property
+    def dims(self) -> int:
+        return len(self.spatial_axes)
+
+    @property
+    def spatial_axes(self) -> list[str]:
+        """Names of the axes that have an extent in the world."""
+        return spatial_axes_of(self._metadata.axes)
+
+    @property
+    def voxel_size(self) -> Coordinate:
+        return self._metadata.voxel_size
+
+    @property
+    def units(self) -> list[str]:
+        """Unit of the world per spatial axis, empty strings where unknown."""
+        return list(self._metadata.units)
+
+    @property
+    def roi(self) -> Roi:
+        return self._roi
+
+    @property
+    def writable(self) -> bool:
+        return self.mode != "r" and self._found.format == "zarr2"
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def num_channels(self) -> int | None:
+        axis = self.channel_axis
+        return None if axis is None else self._shape[axis]
+
+    @property
+    def data(self) -> Any:
+        """The opened array on disk, which reads what it is sliced by.
+
+        It covers all of the dataset, also where ``snap_to_grid`` made :attr:`roi` smaller.
+        """
+        return self._opened
+
+    def slices(self, roi: Roi) -> tuple[slice, ...]:
+        self.check_roi(roi)
+        begin = (roi.offset - self._grid_roi.offset) / self.voxel_size
+        end = begin + roi.shape / self.voxel_size
+        spatial = iter([slice(int(b), int(e)) for b, e in zip(begin, end, strict=True)])
+        return tuple(slice(None) if axis in NON_SPATIAL_AXES else next(spatial) for axis in self._metadata.axes)
+
+    def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
+        """Read the values in a roi.
+
+        Raises:
+            RoiError: If the roi is not on the grid or reaches outside.
+            StorageError: If a chunk cannot be read, for example because it is damaged.
+        """
+        index = self.slices(roi)
+        try:
+            return np.asarray(self._opened[index])
+        except Exception as error:
+            raise StorageError(f"{self}: cannot read roi {roi}, a chunk may be damaged: {error}") from error
+
+    def __setitem__(self, roi: Roi, value: Any) -> None:
+        """Write values to a roi.
+
+        Args:
+            roi: In world units, on the voxel grid and inside :attr:`roi`.
+            value: A number, or an array of the shape of the roi with all axes; it is cast to :attr:`dtype` as numpy
+                does, so floats lose their fraction in an integer array.
+
+        Raises:
+            RoiError: If the roi is not on the grid or reaches outside, or the value has another shape.
+            StorageError: If the array cannot be written.
+        """
+        index = self.slices(roi)
+        if not self.writable:
+            raise StorageError(f"{self} cannot be written: {self._read_only_reason()}")
+        shape = tuple(len(range(*s.indices(n))) for s, n in zip(index, self._shape, strict=True))
+        value = np.asarray(value)
+        if value.ndim and value.shape != shape:
+            raise RoiError(f"{self}: a value of shape {value.shape} does not fit roi {roi}, which has shape {shape}")
+        try:
+            self._opened[index] = value if value.ndim else value[()]
+        except Exception as error:
+            raise StorageError(f"{self}: cannot write roi {roi}: {error}") from error
+
+    def _read_only_reason(self) -> str:
+        if self._found.format != "zarr2":
+            return f"it is stored as {self._found.format}, which is only read"
+        return "it was opened with mode 'r'"
+
+    def add_metadata(self, metadata: Mapping[str, Any]) -> None:
+        """Write attributes beside the array; those of the same name are replaced, others stay.
+
+        Raises:
+            MetadataError: If the array's place in the world would contradict itself; nothing is written then.
+            StorageError: If the array cannot be written.
+        """
+        if not self.writable:
+            raise StorageError(f"{self} cannot be written: {self._read_only_reason()}")
+        attributes = {**self._attributes, **metadata}
+        found = dataclasses.replace(self._found, attributes=attributes)
+        placed = metadata_of(found, self._shape, self.config._axes)
+        try:
+            self._opened.attrs.update(dict(metadata))
+        except OSError as error:
+            raise StorageError(f"{self}: cannot write attributes: {error}") from error
+        self._found, self._metadata, self._attributes = found, placed, attributes
+        self._grid_roi = placed.roi(self._shape)
+        self._roi = self._snapped(self._grid_roi)
+
+    @classmethod
+    def open_from_array_identifier(
+        cls, array_identifier: LocalArrayIdentifier, name: str = "", mode: str = "a"
+    ) -> ZarrArray:
+        """Open an existing array.
+
+        Raises:
+            ArrayNotFoundError: If there is none.
+        """
+        return cls(ZarrArrayConfig(name, array_identifier.container, array_identifier.dataset, mode=mode))
+
+    @classmethod
+    def create_from_array_identifier(
+        cls,
+        array_identifier: LocalArrayIdentifier,
+        axes: Sequence[str],
+        roi: Roi,
+        num_channels: int | None,
+        voxel_size: Coordinate,
+        dtype: Any,
+        mode: str = "a",
+        write_size: Coordinate | None = None,
+        name: str | None = None,
+        overwrite: bool = False,
+    ) -> ZarrArray:
+        """Create a Zarr v2 array filled with zeros.
+
+        Args:
+            array_identifier: Container and dataset; missing groups on the way are created.
+            axes: Names of the axes; ``c`` is left out if ``num_channels`` is None.
+            roi: Region to cover, in world units; a multiple of the voxel size.
+            num_channels: Length of the axis ``c``; None for an array without it.
+            voxel_size: In world units.
+            dtype: Data type of the values.
+            mode: ``r+``, ``a`` or ``w``; how the created array is opened. None of them replaces anything.
+            write_size: In world units, what will be written at once; makes the chunks, so that no two writes touch
+                the same chunk. Without it chunks have about a quarter of a million voxels.
+            name: Name of the array, for messages.
+            overwrite: Whether to replace an array that is there.
+
+        Raises:
+            OutputExistsError: If there is an array already and ``overwrite`` is false, or a group with arrays in it.
+            RoiError: If the roi is empty or not a multiple of the voxel size.
+            ConfigError: If axes, channels and roi do not fit together.
+            StorageError: If the folder cannot be written.
+        """
+        kept = _check_axes(axes, roi, num_channels, voxel_size)
+        if mode not in MODES[1:]:
+            raise ConfigError(f"cannot create an array with mode {mode!r}; expected one of {', '.join(MODES[1:])}")
+        container, dataset = Path(array_identifier.container), dataset_name(array_identifier.dataset)
+        _check_target(container, dataset, overwrite)
+        counts = iter(roi.shape / voxel_size)
+        shape = [num_channels or 0 if axis == "c" else 1 if axis == "b" else int(next(counts)) for axis in kept]
+        kind = _plain_dtype(dtype)
+        metadata = ArrayMetadata(kept, Coordinate(voxel_size), roi.offset, ["nm"] * roi.dims)
+        chunks = chunk_shape(shape, kept, kind.itemsize, None if write_size is None else write_size / voxel_size)
+        _create(container, dataset, shape, chunks, kind, metadata.as_attributes())
+        return cls(ZarrArrayConfig(name or dataset, container, array_identifier.dataset, mode=mode))
+
+
+def _check_axes(axes: Sequence[str], roi: Roi, num_channels: int | None, voxel_size: Coordinate) -> list[str]:
+    kept = [axis for axis in axes if axis != "c" or num_channels is not None]
+    if num_channels is not None and (num_channels < 1 or "c" not in kept):
+        raise ConfigError(f"{num_channels} channels asked for with axes {list(axes)}; expected a 'c' and at least one")
+    dims = len(spatial_axes_of(kept))
+    if roi.dims != dims or len(voxel_size) != dims:
+        raise ConfigError(f"axes {list(axes)} have {dims} spatial ones, but roi is {roi}, voxel size {voxel_size}")
+    if min(voxel_size) <= 0:
+        raise MetadataError(f"voxel size is {voxel_size}; expected positive numbers")
+    if None in roi.shape or min(roi.shape) <= 0 or any(roi.shape % voxel_size):
+        raise RoiError(f"cannot create an array for roi {roi}; expected a positive multiple of voxel size {voxel_size}")
+    return kept
+
+
+def _plain_dtype(dtype: Any) -> np.dtype[Any]:
+    kind = np.dtype(dtype)
+    if kind.kind not in "biufc":
+        raise DtypeError(f"cannot create an array of data type {kind}; expected a numeric one")
+    return kind
+
+
+def _check_target(container: Path, dataset: str, overwrite: bool) -> None:
+    """Raise if creating the array would destroy something that was not asked for."""
+    target = container / dataset
+    if group_attributes(container).get("n5") or (container / "zarr.json").exists():
+        raise StorageError(f"{container} is no Zarr v2 container, and nothing else is written; give another container")
+    parts = dataset.split("/") if dataset else []
+    for depth in range(len(parts)):
+        parent = container.joinpath(*parts[:depth])
+        if is_array(parent):
+            raise OutputExistsError(f"cannot create {target}: {parent} is an array, which holds no other arrays")
+    if is_array(target):
+        if not overwrite:
+            raise OutputExistsError(f"{target} exists; allow overwriting it, or choose another dataset")
+    elif target.is_dir() and dataset and any(child.is_dir() for child in target.iterdir()):
+        raise OutputExistsError(f"{target} is a group with content; an array cannot take its place")
+
+
+def chunk_shape(
+    shape: Sequence[int], axes: Sequence[str], itemsize: int, write_shape: Sequence[int] | None
+) -> tuple[int, ...]:
+    """Return the shape of chunks for an array that is written in blocks.
+
+    Each block covers whole chunks, as long as blocks start at multiples of their size: a chunk is one block with all
+    its channels, or an even part of it where that would be too large.
+
+    Args:
+        shape: Of the array, in voxels and channels.
+        axes: Names of the axes.
+        itemsize: Bytes per value.
+        write_shape: Voxels that are written at once, per spatial axis; None for a default.
+    """
+    dims = len(spatial_axes_of(list(axes)))
+    wanted = iter(write_shape if write_shape is not None else (DEFAULT_CHUNK.get(dims, 16),) * dims)
+    chunks = [
+        size if axis in NON_SPATIAL_AXES else max(1, min(size, int(next(wanted))))
+        for axis, size in zip(axes, shape, strict=True)
+    ]
+    spatial = [i for i, axis in enumerate(axes) if axis not in NON_SPATIAL_AXES]
+    if math.prod(chunks) * itemsize > MAX_CHUNK_BYTES:
+        chunks = [size if i in spatial else 1 for i, size in enumerate(chunks)]
+    while math.prod(chunks) * itemsize > MAX_CHUNK_BYTES:
+        even = [i for i in spatial if chunks[i] % 2 == 0]
+        if not even:
+            break
+        largest = max(even, key=lambda i: chunks[i])
+        chunks[largest] //= 2
+    return tuple(chunks)
+
+
+def _create(
+    container: Path,
+    dataset: str,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    dtype: np.dtype[Any],
+    attributes: Mapping[str, Any],
+) -> None:
+    import numcodecs
+    import zarr
+
+    try:
+        created = zarr.create(
+            shape=tuple(shape),
+            chunks=tuple(chunks),
+            dtype=dtype,
+            fill_value=0,
+            compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
+            store=zarr.DirectoryStore(str(container)),
+            path=dataset,
+            overwrite=True,
+            zarr_version=2,
+        )
+        created.attrs.put(dict(attributes))
+    except OSError as error:
+        raise StorageError(f"cannot create {container / dataset}: {error}") from error
+
+
+def _optional_coordinate(value: Any) -> Coordinate | None:
+    return None if value is None else Coordinate(value)
+
+
+@attrs.define
+class ZarrArrayConfig(ArrayConfig):
+    """Config of an array on disk."""
+
+    array_type: ClassVar[type[ZarrArray]] = ZarrArray
+
+    file_name: Path = field("Container: a folder in Zarr or N5 format.", converter=Path)
+    dataset: str = field("Path of the array inside the container.")
+    snap_to_grid: Coordinate | None = field(
+        "Shrink the roi until it starts and ends on multiples of this, in world units.",
+        default=None,
+        converter=_optional_coordinate,
+    )
+    _axes: list[str] | None = field("Names of the axes, instead of those in the file.", default=None)
+    mode: str | None = field(
+        "r to read only; r+, a or w to write too. An existing array is never replaced.", default="a"
+    )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that container and dataset exist and their metadata make sense. Reads no voxels."""
+        return ArrayConfig.verify(self)

@@ -1,0 +1,70 @@
+"""The interface of datasets: raw data with its ground truth."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Any, ClassVar
+
+import attrs
+from funlib.geometry import Coordinate
+
+from dacapo.errors import DacapoError
+from dacapo.experiments.config import Config, field
+
+from .arrays import Array
+
+
+class Dataset(ABC):
+    """Raw data and what is known about it, at one place in the world.
+
+    Two datasets are equal if they have the same type, name and config. The text of a dataset is ``Dataset(<name>)``,
+    which names it in the tables of scores.
+    """
+
+    name: str
+    """Tells datasets apart."""
+    raw: Array
+    """What the network sees."""
+    gt: Array | None = None
+    """Ground truth."""
+    mask: Array | None = None
+    """Where the ground truth can be trusted."""
+    weight: int = 1
+    """How often to sample from this dataset, relative to the others."""
+    sample_points: list[Coordinate] | None = None
+    """Where to centre training samples, in world units; None means anywhere."""
+    config: DatasetConfig | None = None
+    """The config it was built from."""
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        assert isinstance(other, Dataset)
+        return self.name == other.name and self.config == other.config
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return f"Dataset({self.name})"
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name})"
+
+
+@attrs.define
+class DatasetConfig(Config):
+    """Base of the configs of datasets; ``config.dataset_type(config)`` builds the dataset."""
+
+    dataset_type: ClassVar[type[Any]]
+
+    name: str = field("Name of the dataset; names its validation scores and arrays.")
+    weight: int = field("How often to sample from this dataset, relative to the other datasets.", default=1)
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that the dataset can be built. Opens files and reads their metadata, but no voxels."""
+        try:
+            self.dataset_type(self)
+        except DacapoError as error:
+            return False, str(error)
+        return True, f"nothing wrong found in this {type(self).__name__}"

@@ -1,0 +1,1 @@
+"""Where graphs, such as skeletons, are read from."""
