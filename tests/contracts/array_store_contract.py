@@ -1,0 +1,65 @@
+"""What every array store must do. Subclass :class:`ArrayStoreContract` and provide the fixture ``store``."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import zarr
+
+from dacapo.errors import ArrayNotFoundError, ConfigError
+from dacapo.store.array_store import ArrayStore, LocalArrayIdentifier
+
+
+class ArrayStoreContract:
+    @pytest.fixture
+    def store(self) -> ArrayStore:
+        raise NotImplementedError
+
+    def test_every_array_has_a_place_of_its_own(self, store: ArrayStore) -> None:
+        places = []
+        for run, iteration, dataset in itertools.product(("run_a", "run_b"), (100, 200), ("first", "second")):
+            places.append(store.validation_prediction_array(run, iteration, dataset))
+            for parameters in ("P(id=0)", "P(id=1)"):
+                places.append(store.validation_output_array(run, iteration, parameters, dataset))
+        for run, dataset in itertools.product(("run_a", "run_b"), (None, "first", "second")):
+            places.extend(store.validation_input_arrays(run, dataset))
+        assert len(set(places)) == len(places)
+
+    def test_containers_differ_between_runs_and_purposes(self, store: ArrayStore) -> None:
+        containers = {
+            container(run)
+            for run in ("run_a", "run_b")
+            for container in (store.snapshot_container, store.validation_container)
+        }
+        assert len(containers) == 4
+
+    def test_a_written_array_can_be_removed_and_its_neighbours_stay(self, store: ArrayStore) -> None:
+        raw, gt = store.validation_input_arrays("run", "first")
+        for identifier in (raw, gt):
+            zarr.open_group(str(identifier.container), mode="a").create_dataset(identifier.dataset, data=np.ones(3))
+        store.remove(raw)
+        group = zarr.open_group(str(gt.container), mode="r")
+        assert raw.dataset not in group
+        np.testing.assert_array_equal(group[gt.dataset][:], np.ones(3))
+
+    def test_removing_what_is_not_there_is_an_error(self, store: ArrayStore) -> None:
+        with pytest.raises(ArrayNotFoundError, match="prediction"):
+            store.remove(store.validation_prediction_array("run", 1, "first"))
+
+    @pytest.mark.parametrize("dataset", ["", ".", "..", "../other.zarr", "volumes/../../other.zarr", "/tmp"])
+    def test_nothing_outside_the_container_is_removed(self, store: ArrayStore, dataset: str) -> None:
+        container = store.validation_container("run").container
+        other = container.parent / "other.zarr"
+        for folder in (container / "volumes", other):
+            folder.mkdir(parents=True)
+        with pytest.raises(ConfigError, match="inside"):
+            store.remove(LocalArrayIdentifier(container, dataset))
+        assert container.is_dir()
+        assert other.is_dir()
+
+    @pytest.mark.parametrize("name", ["", "..", "../run", "a/b", "/run"])
+    def test_run_names_cannot_lead_elsewhere(self, store: ArrayStore, name: str) -> None:
+        with pytest.raises(ConfigError, match="run name"):
+            store.validation_container(name)

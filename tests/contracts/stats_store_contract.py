@@ -1,0 +1,121 @@
+"""What every stats store must do. Subclass :class:`StatsStoreContract` and provide ``store`` and ``reopened``."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.experiments.training_stats import TrainingStats
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.store.stats_store import StatsStore
+
+
+def training(start: int, stop: int, seed: float = 0.0) -> TrainingStats:
+    """Return statistics of the iterations from ``start`` to before ``stop``."""
+    return TrainingStats([TrainingIterationStats(i, 1.0 / (i + 1) + seed, 0.25 * i) for i in range(start, stop)])
+
+
+def validation(*iterations: int, seed: float = 0.0) -> Any:
+    """Return what a store needs of ``ValidationScores``: its entries, one per iteration."""
+    entries = [ValidationIterationScores(i, [[[i + seed, math.nan], [0.5, math.inf]]]) for i in iterations]
+    return SimpleNamespace(scores=entries)
+
+
+class StatsStoreContract:
+    @pytest.fixture
+    def store(self) -> StatsStore:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def reopened(self) -> StatsStore:
+        """A second store on the same data, as another process would open it."""
+        raise NotImplementedError
+
+    def test_nothing_stored_is_an_empty_record(self, store: StatsStore) -> None:
+        assert store.retrieve_training_stats("run") == TrainingStats()
+        assert store.retrieve_validation_iteration_scores("run") == []
+
+    def test_what_is_stored_comes_back(self, store: StatsStore, reopened: StatsStore) -> None:
+        store.store_training_stats("run", training(0, 5))
+        store.store_validation_iteration_scores("run", validation(100, 200))
+        for one in (store, reopened):
+            assert one.retrieve_training_stats("run") == training(0, 5)
+            got = one.retrieve_validation_iteration_scores("run")
+            assert [entry.iteration for entry in got] == [100, 200]
+
+    def test_nan_and_infinity_come_back(self, store: StatsStore) -> None:
+        store.store_training_stats("run", TrainingStats([TrainingIterationStats(0, math.nan, -math.inf)]))
+        (entry,) = store.retrieve_training_stats("run").iteration_stats
+        assert math.isnan(entry.loss)
+        assert entry.time == -math.inf
+        store.store_validation_iteration_scores("run", validation(100))
+        (scores,) = store.retrieve_validation_iteration_scores("run")
+        assert math.isnan(scores.scores[0][0][1])
+        assert scores.scores[0][1] == [0.5, math.inf]
+
+    def test_reasons_come_back(self, store: StatsStore) -> None:
+        entry = ValidationIterationScores(100, [[[math.nan]]], {"first/P(id=0)": "the ground truth is empty"})
+        store.store_validation_iteration_scores("run", SimpleNamespace(scores=[entry]))  # type: ignore[arg-type]
+        assert store.retrieve_validation_iteration_scores("run")[0].reasons == entry.reasons
+
+    def test_growing_stats_keep_their_beginning(self, store: StatsStore, reopened: StatsStore) -> None:
+        # The original's file store kept only what was new.
+        store.store_training_stats("run", training(0, 3))
+        store.store_training_stats("run", training(0, 6))
+        reopened.store_training_stats("run", training(0, 9))
+        assert store.retrieve_training_stats("run") == training(0, 9)
+
+    def test_entries_before_the_first_given_one_stay(self, store: StatsStore) -> None:
+        store.store_training_stats("run", training(0, 6))
+        store.store_training_stats("run", training(4, 8))
+        assert store.retrieve_training_stats("run") == training(0, 8)
+
+    def test_earlier_entries_than_the_stored_ones_are_added(self, store: StatsStore) -> None:
+        store.store_training_stats("run", training(3, 6))
+        store.store_training_stats("run", training(0, 6))
+        assert store.retrieve_training_stats("run") == training(0, 6)
+
+    @pytest.mark.parametrize("until", [0, 1, 4])
+    def test_going_back_drops_what_came_after(self, store: StatsStore, until: int) -> None:
+        store.store_training_stats("run", training(0, 6))
+        store.store_training_stats("run", training(0, until))
+        assert store.retrieve_training_stats("run") == training(0, until)
+
+    @pytest.mark.parametrize("until", [4, 6, 9])
+    def test_retraining_replaces_what_differs(self, store: StatsStore, until: int) -> None:
+        store.store_training_stats("run", training(0, 6))
+        stats = training(0, 2)
+        stats.iteration_stats += training(2, until, seed=1).iteration_stats
+        store.store_training_stats("run", stats)
+        assert store.retrieve_training_stats("run") == stats
+
+    def test_scores_grow_and_go_back(self, store: StatsStore, reopened: StatsStore) -> None:
+        for iterations in ((100, 200), (100, 200, 300, 400, 500), (100, 200, 300), ()):
+            store.store_validation_iteration_scores("run", validation(*iterations))
+            got = reopened.retrieve_validation_iteration_scores("run")
+            assert [entry.iteration for entry in got] == list(iterations)
+
+    def test_runs_do_not_mix(self, store: StatsStore) -> None:
+        store.store_training_stats("run_a", training(0, 2))
+        store.store_training_stats("run_b", training(0, 3, seed=1))
+        assert store.retrieve_training_stats("run_a") == training(0, 2)
+
+    def test_deleting_one_kind_leaves_the_other(self, store: StatsStore) -> None:
+        store.store_training_stats("run", training(0, 2))
+        store.store_validation_iteration_scores("run", validation(100))
+        store.delete_training_stats("run")
+        assert store.retrieve_training_stats("run") == TrainingStats()
+        assert len(store.retrieve_validation_iteration_scores("run")) == 1
+        store.delete_validation_scores("run")
+        assert store.retrieve_validation_iteration_scores("run") == []
+        store.delete_training_stats("run")
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "/run"])
+    def test_run_names_cannot_lead_elsewhere(self, store: StatsStore, name: str) -> None:
+        with pytest.raises(ConfigError, match="run name"):
+            store.store_training_stats(name, training(0, 1))

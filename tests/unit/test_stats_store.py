@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dacapo.errors import StorageError, UnsafeFileError
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.experiments.training_stats import TrainingStats
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.store.file_stats_store import FileStatsStore
+from dacapo.store.json_lines import update_records
+from dacapo.store.stats_store import StatsStore
+from tests.contracts.stats_store_contract import StatsStoreContract, training, validation
+from tests.golden_data import item_arrays, items
+
+
+class TestFileStatsStore(StatsStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> StatsStore:
+        return FileStatsStore(tmp_path)
+
+    @pytest.fixture
+    def reopened(self, tmp_path: Path) -> StatsStore:
+        return FileStatsStore(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileStatsStore:
+    return FileStatsStore(tmp_path)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "training_stats" / "run"
+
+
+def test_files_lie_where_the_original_has_them(store: FileStatsStore, tmp_path: Path) -> None:
+    store.store_training_stats("run_x", training(0, 1))
+    store.store_validation_iteration_scores("run_x", validation(1))
+    recorded = items("config_store")["stats_files"]
+    for place in (recorded["training"], recorded["validation"]):
+        assert (tmp_path / place.replace("<run name>", "run_x")).is_file()
+
+
+def test_recorded_training_stats(store: FileStatsStore) -> None:
+    # The original read back only [3, 4, 5] after the second save; a record that loses its beginning is wrong.
+    golden = items("stats")["training"]
+    entries = [TrainingIterationStats(**entry) for entry in golden["iterations"]]
+    for iterations in (golden["file_stats_store"]["stored_first"], golden["file_stats_store"]["stored_second"]):
+        store.store_training_stats("run_x", TrainingStats(entries[: len(iterations)]))
+        assert store.retrieve_training_stats("run_x").iteration_stats == entries[: len(iterations)]
+
+
+@pytest.mark.parametrize("case", ["validation_binary", "validation_instance"])
+def test_recorded_validation_scores(store: FileStatsStore, case: str) -> None:
+    golden = items("stats")[case]
+    scores = item_arrays("stats", case)["scores"]
+    entries = [
+        ValidationIterationScores(iteration, values.tolist())
+        for iteration, values in zip(golden["iterations"], scores, strict=True)
+    ]
+    for iterations in golden["file_stats_store"]["stored"]:
+        given_scores = SimpleNamespace(scores=entries[: len(iterations)])
+        store.store_validation_iteration_scores("run_x", given_scores)  # type: ignore[arg-type]
+        got = store.retrieve_validation_iteration_scores("run_x")
+        assert [entry.iteration for entry in got] == iterations
+        np.testing.assert_array_equal([entry.scores for entry in got], scores[: len(iterations)])
+
+
+def test_a_save_writes_only_what_is_new(store: FileStatsStore, file: Path) -> None:
+    store.store_training_stats("run", training(0, 1000))
+    before = file.stat()
+    store.store_training_stats("run", training(0, 1001))
+    after = file.stat()
+    assert after.st_ino == before.st_ino
+    assert after.st_size - before.st_size < 100
+
+
+def test_a_save_does_not_look_at_the_history(tmp_path: Path) -> None:
+    encoded: list[int] = []
+
+    def to_record(entry: TrainingIterationStats) -> dict[str, float]:
+        encoded.append(entry.iteration)
+        return {"iteration": entry.iteration, "loss": entry.loss}
+
+    path = tmp_path / "run"
+    update_records(path, training(0, 5000).iteration_stats, to_record)
+    encoded.clear()
+    update_records(path, training(0, 5002).iteration_stats, to_record)
+    assert encoded == [4999, 5000, 5001]
+
+
+def test_a_long_record_is_read_fast(store: FileStatsStore) -> None:
+    stats = training(0, 100_000)
+    store.store_training_stats("run", stats)
+    start = time.process_time()
+    got = store.retrieve_training_stats("run")
+    seconds = time.process_time() - start
+    assert got.trained_until() == 100_000
+    assert seconds < 5  # takes about 0.5 s
+
+
+@pytest.mark.parametrize("torn", [b'{"iteration":3,"lo', b'{"iteration":3,"loss":0.25,"time":0.75}', b"{", b"\0" * 40])
+def test_an_unfinished_last_line_is_dropped_and_overwritten(store: FileStatsStore, file: Path, torn: bytes) -> None:
+    store.store_training_stats("run", training(0, 3))
+    whole = file.read_bytes()
+    file.write_bytes(whole + torn)
+    assert store.retrieve_training_stats("run") == training(0, 3)
+    store.store_training_stats("run", training(0, 5))
+    assert store.retrieve_training_stats("run") == training(0, 5)
+    assert file.read_bytes().startswith(whole)
+    assert file.read_bytes().count(b"\n") == 5
+
+
+def test_zeros_that_a_power_failure_leaves_are_overwritten(store: FileStatsStore, file: Path) -> None:
+    store.store_training_stats("run", training(0, 3))
+    file.write_bytes(file.read_bytes() + b"\0\0\0\n\0\0\n")
+    assert store.retrieve_training_stats("run") == training(0, 3)
+    store.store_training_stats("run", training(0, 4))
+    assert store.retrieve_training_stats("run") == training(0, 4)
+
+
+@given(cut=st.integers(0, 400))
+def test_a_file_cut_anywhere_is_repaired(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    store = FileStatsStore(tmp_path_factory.mktemp("stats"))
+    store.store_training_stats("run", training(0, 8))
+    path = store.path / "training_stats" / "run"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:cut])
+    kept = whole[:cut].count(b"\n")
+    assert store.retrieve_training_stats("run") == training(0, kept)
+    store.store_training_stats("run", training(0, 8))
+    assert path.read_bytes() == whole
+
+
+@given(
+    saves=st.lists(
+        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.0, 1.0])).map(
+            lambda t: (min(t[:2]), max(t[:2]), t[2])
+        ),
+        max_size=5,
+    )
+)
+def test_any_sequence_of_saves(tmp_path_factory: pytest.TempPathFactory, saves: list[tuple[int, int, float]]) -> None:
+    store = FileStatsStore(tmp_path_factory.mktemp("stats"))
+    expected: list[TrainingIterationStats] = []
+    for start, stop, seed in saves:
+        stats = training(start, stop, seed)
+        store.store_training_stats("run", stats)
+        first = start if stats.iteration_stats else 0
+        expected = [entry for entry in expected if entry.iteration < first] + stats.iteration_stats
+        assert store.retrieve_training_stats("run").iteration_stats == expected
+
+
+def test_a_line_longer_than_a_block_is_found(store: FileStatsStore) -> None:
+    entries = [ValidationIterationScores(i, [[[0.1 * i] * 30_000]]) for i in (1, 2, 3)]
+    for count in (2, 3):
+        store.store_validation_iteration_scores("run", SimpleNamespace(scores=entries[:count]))  # type: ignore[arg-type]
+    assert store.retrieve_validation_iteration_scores("run") == entries
+
+
+def test_numpy_numbers_are_stored_as_plain_ones(store: FileStatsStore) -> None:
+    entry = TrainingIterationStats(np.int64(0), np.float32(0.5), np.float64(0.25))  # type: ignore[arg-type]
+    store.store_training_stats("run", TrainingStats([entry]))
+    assert store.retrieve_training_stats("run").iteration_stats == [TrainingIterationStats(0, 0.5, 0.25)]
+
+
+def test_damage_before_the_last_line_is_an_error(store: FileStatsStore, file: Path) -> None:
+    store.store_training_stats("run", training(0, 3))
+    lines = file.read_bytes().split(b"\n")
+    file.write_bytes(b"\n".join([lines[0], b"garbage", *lines[2:]]))
+    with pytest.raises(StorageError, match="damaged in line 2"):
+        store.retrieve_training_stats("run")
+
+
+def test_another_file_is_an_error(store: FileStatsStore, file: Path) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text('{"iteration": 0}\n')
+    with pytest.raises(StorageError, match="TrainingIterationStats"):
+        store.retrieve_training_stats("run")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_files_of_the_original_are_read_and_turned_into_lines(store: FileStatsStore, file: Path, protocol: int) -> None:
+    documents = [{**items("config_store")["stats_files"]["training_document"], "iteration": i} for i in range(3)]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(pickle.dumps(documents, protocol))
+    entries = [TrainingIterationStats(i, 0.1, 0.2) for i in range(5)]
+    assert store.retrieve_training_stats("run").iteration_stats == entries[:3]
+    store.store_training_stats("run", TrainingStats(entries))
+    assert file.read_bytes().startswith(b"{")
+    assert store.retrieve_training_stats("run").iteration_stats == entries
+
+
+def test_scores_of_the_original_are_read(store: FileStatsStore, tmp_path: Path) -> None:
+    file = tmp_path / "validation_scores" / "run"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(pickle.dumps([{"iteration": 5, "scores": [[[0.5]]], "run_name": "run"}]))
+    assert store.retrieve_validation_iteration_scores("run") == [ValidationIterationScores(5, [[[0.5]]])]
+
+
+class _Harmful:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.target),)
+
+
+@pytest.mark.parametrize(
+    "access",
+    [
+        lambda store: store.retrieve_training_stats("run"),
+        lambda store: store.store_training_stats("run", training(0, 2)),
+    ],
+    ids=["read", "save"],
+)
+def test_a_pickle_that_would_run_code_is_refused(
+    store: FileStatsStore, file: Path, tmp_path: Path, access: Callable[[FileStatsStore], object]
+) -> None:
+    file.parent.mkdir(parents=True)
+    content = pickle.dumps([{"iteration": 0, "loss": _Harmful(tmp_path / "owned"), "time": 0.0}])
+    file.write_bytes(content)
+    with pytest.raises(UnsafeFileError, match="mkdir"):
+        access(store)
+    assert not (tmp_path / "owned").exists()
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"\x80", b"\x80\x04garbage", pickle.dumps({"a": 1}), pickle.dumps([1])])
+def test_a_damaged_pickle_is_an_error(store: FileStatsStore, file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with pytest.raises(StorageError):
+        store.retrieve_training_stats("run")
