@@ -1,0 +1,181 @@
+"""Blockwise prediction must equal one pass of the network over the whole volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from funlib.geometry import Coordinate, Roi
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dacapo.blockwise.prediction import as_network_input, plan_blocks, predict_array
+from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, InputTooSmallError, RoiError
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.run import Run
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.reflection import read_reflected, reflected_indices
+from tests.operations.runs import affinities_run_config, unet_config
+
+VALID = {"padding": "valid"}
+SAME = {"padding": "same"}
+
+
+def numpy_array(shape: tuple[int, ...], voxel_size: tuple[int, ...], channels: int | None = None) -> NumpyArray:
+    rng = np.random.default_rng(3)
+    values = rng.random(shape if channels is None else (channels, *shape)).astype(np.float32)
+    axes = ["z", "y", "x"][-len(shape) :]
+    roi = Roi((40,) * len(shape), Coordinate(shape) * Coordinate(voxel_size))
+    return NumpyArray.from_np_array(values, roi, Coordinate(voxel_size), axes if channels is None else ["c", *axes])
+
+
+def make_run(folder: Path, dims: int, **architecture: object) -> Run:
+    run = Run(affinities_run_config(folder, dims=dims, architecture_config=unet_config(dims, **architecture)))
+    run.model.eval()
+    return run
+
+
+def whole_pass(run: Run, raw: NumpyArray) -> np.ndarray:
+    """One forward pass that gives an output at every voxel of ``raw``.
+
+    With valid padding the input is continued by reflection, so that the output has the shape of the data or more; with
+    same padding the data goes in as it is, rounded up to the down-sampling.
+    """
+    model, voxel_size = run.model, raw.voxel_size
+    stride = model.architecture.stride
+    shape = raw.roi.shape / voxel_size
+    first_input, first_output = model.input_shape, model.compute_output_shape(model.input_shape)[1]
+    context = (first_input - first_output) / 2
+    wanted = [-(-s // k) * k for s, k in zip(shape, stride, strict=True)]
+    if any(context):
+        extra = [(o - w) % k for w, o, k in zip(wanted, first_output, stride, strict=True)]
+        after = context + Coordinate(w + e - s for w, e, s in zip(wanted, extra, shape, strict=True))
+    else:
+        after = Coordinate(w - s for w, s in zip(wanted, shape, strict=True))
+    values = read_reflected(raw, raw.roi.grow(context * voxel_size, after * voxel_size))
+    with torch.inference_mode():
+        output = model(as_network_input(values, raw.axes, torch.device("cpu")))[0].numpy()
+    factor = voxel_size / model.scale(voxel_size)
+    return output[(slice(None), *(slice(0, s * f) for s, f in zip(shape, factor, strict=True)))]
+
+
+CASES = [
+    pytest.param(2, VALID, (61, 53), (4, 4), id="2d-valid"),
+    pytest.param(2, SAME, (61, 54), (4, 4), id="2d-same"),
+    pytest.param(2, {**VALID, "downsample_factors": [Coordinate(2, 2), Coordinate(3, 1)],
+                     "input_shape": Coordinate(56, 40)}, (77, 61), (4, 2), id="2d-two-levels-uneven"),
+    pytest.param(2, {**SAME, "use_attention": True}, (62, 40), (4, 4), id="2d-attention"),
+    pytest.param(2, {**VALID, "constant_upsample": False, "eval_shape_increase": Coordinate(8, 12)},
+                 (61, 53), (4, 4), id="2d-larger-eval-shape"),
+    pytest.param(3, VALID, (33, 41, 30), (8, 4, 4), id="3d-valid"),
+    pytest.param(3, {**SAME, "input_shape": Coordinate(16, 16, 16)}, (33, 41, 30), (8, 4, 4), id="3d-same"),
+    pytest.param(3, {**VALID, "input_shape": Coordinate(22, 28, 28), "downsample_factors": [Coordinate(1, 2, 2)]},
+                 (23, 35, 30), (8, 4, 4), id="3d-anisotropic"),
+    pytest.param(2, {**VALID, "upsample_factors": [Coordinate(2, 2)]}, (41, 33), (4, 4), id="2d-super-resolution"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dims", "architecture", "shape", "voxel_size"), CASES)
+def test_blocks_equal_one_whole_pass(
+    tmp_path: Path, dims: int, architecture: dict[str, object], shape: tuple[int, ...], voxel_size: tuple[int, ...]
+) -> None:
+    run = make_run(tmp_path, dims, **architecture)
+    raw = numpy_array(shape, voxel_size)
+    plan = plan_blocks(run.model, raw)
+    blocks = [-(-s // w) for s, w in zip(plan.grid_roi.shape, plan.write_shape, strict=True)]
+    assert np.prod(blocks) > 1, "one block would prove nothing"
+
+    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+
+    assert output.roi == raw.roi
+    assert output.voxel_size == run.model.scale(raw.voxel_size)
+    np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", [VALID, SAME])
+def test_a_region_is_predicted_as_in_the_whole(tmp_path: Path, architecture: dict[str, object]) -> None:
+    run = make_run(tmp_path, 2, **architecture)
+    raw = numpy_array((61, 53), (4, 4))
+    whole = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "whole"), output_dtype=np.float32)
+    roi = Roi((40 + 4 * 5, 40 + 4 * 31), (4 * 33, 4 * 22))
+    part = predict_array(
+        run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "part"), output_roi=roi, output_dtype=np.float32
+    )
+    assert part.roi == roi
+    np.testing.assert_allclose(part[roi], whole[roi], atol=1e-5)
+
+
+def test_uint8_is_the_scaled_prediction(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2)
+    raw = numpy_array((40, 40), (4, 4))
+    exact = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "f"), output_dtype=np.float32)
+    scaled = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "u"))
+    assert scaled.dtype == np.uint8
+    assert scaled.attrs["value_range"] == [0.0, 1.0]
+    np.testing.assert_array_equal(scaled[scaled.roi], np.rint(exact[exact.roi] * 255))
+
+
+def test_the_model_is_left_in_its_mode(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2)
+    run.model.train()
+    predict_array(run, numpy_array((40, 40), (4, 4)), LocalArrayIdentifier(tmp_path / "out.zarr", "p"))
+    assert run.model.training
+
+
+class _BrokenArray(NumpyArray):
+    def __getitem__(self, roi: Roi) -> np.ndarray:
+        raise OSError("chunk 3.4 cannot be read")
+
+
+def test_a_failing_block_fails_the_call(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2)
+    raw = numpy_array((40, 40), (4, 4))
+    raw.__class__ = _BrokenArray
+    with pytest.raises(BlockwiseError, match=r"predict: block .* failed: chunk 3\.4 cannot be read"):
+        predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "roi", "error", "message"),
+    [
+        ((20, 40), None, None, InputTooSmallError, r"\(28, 28\) voxels, the volume only \(20, 40\)"),
+        ((40, 40), 2, None, ChannelMismatchError, "takes 1 input channels, the array has 2"),
+        ((40, 40, 40), None, None, ConfigError, "takes 2D input, the array has 3"),
+        ((40, 40), None, Roi((40, 40), (200, 80)), RoiError, "is not inside the data"),
+        ((40, 40), None, Roi((42, 40), (80, 80)), RoiError, "is not aligned"),
+        ((40, 40), None, Roi((40, 40), (0, 80)), RoiError, "empty"),
+    ],
+)
+def test_impossible_predictions_are_refused_before_any_work(
+    tmp_path: Path,
+    shape: tuple[int, ...],
+    channels: int | None,
+    roi: Roi | None,
+    error: type[Exception],
+    message: str,
+) -> None:
+    run = make_run(tmp_path, 2)
+    raw = numpy_array(shape, (4,) * len(shape), channels)
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    with pytest.raises(error, match=message):
+        predict_array(run, raw, target, output_roi=roi)
+    assert not target.container.exists()
+
+
+@given(start=st.integers(-40, 40), length=st.integers(0, 40), size=st.integers(1, 9))
+def test_reflection_is_that_of_numpy(start: int, length: int, size: int) -> None:
+    padded = np.pad(np.arange(size), 100, mode="reflect")
+    np.testing.assert_array_equal(
+        reflected_indices(start, start + length, size), padded[100 + start : 100 + start + length]
+    )
+
+
+def test_reading_beyond_the_volume_reflects_each_axis() -> None:
+    raw = numpy_array((7, 5), (4, 2), channels=2)
+    roi = Roi((40 - 12, 40 - 4), (4 * 12, 2 * 9))
+    expected = np.pad(raw[raw.roi], [(0, 0), (3, 2), (2, 2)], mode="reflect")
+    np.testing.assert_array_equal(read_reflected(raw, roi), expected)
+    with pytest.raises(RoiError, match="not aligned"):
+        read_reflected(raw, Roi((39, 40), (8, 2)))

@@ -1,0 +1,208 @@
+"""The command line: it works, and every mistake is one line that says what was given and what was expected."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from dacapo.cli import cli
+from dacapo.errors import DacapoError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.options import DaCapoConfig
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store
+from dacapo.train import train
+from tests.operations.runs import affinities_run_config, cells, write_array
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base folder with a trained and validated run, and its data beside it."""
+    from dacapo.options import Options
+
+    base = tmp_path_factory.mktemp("trained")
+    Options.reset()
+    Options.instance(runs_base_dir=base)
+    config = affinities_run_config(base / "data", num_iterations=4, validation_interval=2)
+    create_config_store().store_run_config(config)
+    train(config.name)
+    raw, _ = cells((40, 44, 40), seed=7)
+    write_array(base / "data" / "new.zarr", "raw", raw)
+    Options.reset()
+    return base
+
+
+def run_cli(base: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["--runs-dir", str(base), *map(str, arguments)])
+
+
+def test_runs_are_listed(trained: Path) -> None:
+    result = run_cli(trained, "runs")
+    assert result.exit_code == 0
+    assert re.search(r"affinities\s+4 of 4\s+4", result.output)
+
+
+def test_train_goes_on_and_says_how_far(trained: Path) -> None:
+    result = run_cli(trained, "train", "affinities")
+    assert result.exit_code == 0, result.output
+    assert "trained 4 of 4 iterations" in result.output
+
+
+def test_validate_prints_the_scores(trained: Path) -> None:
+    result = run_cli(trained, "validate", "affinities", 4)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"validate\s+WatershedPostProcessorParameters\(id=0.*\s+\d+\.\d{4}", result.output)
+
+
+def test_predict_writes_where_it_says(trained: Path, tmp_path: Path) -> None:
+    data = trained / "data" / "new.zarr"
+    result = run_cli(trained, "predict", "affinities", 4, data, "raw", tmp_path, "--roi", "[80:240,40:200,40:180]")
+    assert result.exit_code == 0, result.output
+    written = tmp_path / "new.zarr" / "prediction_affinities_4"
+    assert result.output.strip().endswith(str(written))
+    array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "new.zarr", written.name))
+    assert array.num_channels == 3
+    assert tuple(array.roi.begin) == (80, 40, 40)
+    assert tuple(array.roi.end) == (240, 200, 180)
+
+
+def test_apply_picks_the_best_and_says_why(trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = trained / "data" / "new.zarr"
+    result = run_cli(trained, "apply", "affinities", data, "raw", tmp_path / "out.zarr")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"iteration [24] with Watershed.*: voi [\d.]+ on the validation datasets is the best", caplog.text)
+    segmentation = result.output.strip().splitlines()[-1].removeprefix(f"{tmp_path / 'out.zarr'}/")
+    array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "out.zarr", segmentation))
+    assert array.dtype == np.uint64
+    assert array.roi.shape == ZarrArray.open_from_array_identifier(LocalArrayIdentifier(data, "raw")).roi.shape
+
+
+def mistakes(trained: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
+    """Return, by name, a command line that cannot work and what its error must say."""
+    data = trained / "data" / "new.zarr"
+    raw, _ = cells((40, 44, 40))
+    write_array(tmp / "small.zarr", "raw", raw[:20])
+    write_array(tmp / "two.zarr", "raw", np.stack([raw, raw]))
+    write_array(tmp / "mine.zarr", "prediction_affinities_4", raw)
+    (tmp / "locked").mkdir()
+    return {
+        "unknown run": (["train", "affinites"], "affinities"),
+        "unknown checkpoint": (["predict", "affinities", 3, data, "raw", tmp], "3"),
+        "missing container": (["predict", "affinities", 4, tmp / "no.zarr", "raw", tmp], "no.zarr"),
+        "missing dataset": (["apply", "affinities", data, "rw", tmp], "raw"),
+        "roi outside": (
+            ["predict", "affinities", 4, data, "raw", tmp, "--roi", "[0:800,0:80,0:80]"],
+            "is not inside the data",
+        ),
+        "roi malformed": (["apply", "affinities", data, "raw", tmp, "--roi", "1-2"], "begin:end per axis"),
+        "foreign output": (
+            ["predict", "affinities", 4, data, "raw", tmp / "mine.zarr"],
+            "was not written by dacapo",
+        ),
+        "wrong channels": (["apply", "affinities", tmp / "two.zarr", "raw", tmp], "has 2"),
+        "too small": (["apply", "affinities", tmp / "small.zarr", "raw", tmp], r"\(28, 28, 28\) voxels"),
+        "unknown criterion": (["apply", "affinities", data, "raw", tmp, "--criterion", "dice"], "voi_split"),
+        "unknown dataset": (
+            ["apply", "affinities", data, "raw", tmp, "--validation-dataset", "x"],
+            "this run's are validate",
+        ),
+        "unknown parameters": (["apply", "affinities", data, "raw", tmp, "--parameters", "x"], "Watershed"),
+        "not validated": (["apply", "affinities", data, "raw", tmp, "--iteration", 3], "no score of 'voi'"),
+    }
+
+
+NAMES = [
+    "unknown run", "unknown checkpoint", "missing container", "missing dataset", "roi outside", "roi malformed",
+    "foreign output", "wrong channels", "too small", "unknown criterion", "unknown dataset", "unknown parameters",
+    "not validated",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mistakes_are_one_line(trained: Path, tmp_path: Path, name: str) -> None:
+    arguments, expected = mistakes(trained, tmp_path)[name]
+    before = sorted(p for p in tmp_path.rglob("*"))
+    result = run_cli(trained, *arguments)
+    assert result.exit_code in (1, 2)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert len(errors) == 1
+    assert re.search(expected, errors[0]), errors[0]
+    assert "Traceback" not in result.output
+    assert sorted(p for p in tmp_path.rglob("*")) == before, "something was done before the mistake was found"
+
+
+def test_debug_shows_where_an_error_came_from(trained: Path) -> None:
+    result = CliRunner().invoke(cli, ["--log-level", "DEBUG", "--runs-dir", str(trained), "train", "none"])
+    assert isinstance(result.exception, DacapoError)
+
+
+def test_existing_output_is_kept_if_asked(trained: Path, tmp_path: Path) -> None:
+    command = ["predict", "affinities", 4, trained / "data" / "new.zarr", "raw", tmp_path]
+    assert run_cli(trained, *command).exit_code == 0
+    assert run_cli(trained, *command).exit_code == 0
+    result = run_cli(trained, *command, "--no-overwrite")
+    assert result.exit_code == 1
+    assert "exists already" in result.stderr
+
+
+def test_float_labels_are_refused(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path)
+    raw, labels = cells((40, 40, 40))
+    write_array(tmp_path / "float.zarr", "labels", labels.astype(np.float32))
+    dataset = config.datasplit_config.train_configs[0]
+    dataset.gt_config = attrs.evolve(dataset.gt_config, file_name=tmp_path / "float.zarr")
+    create_config_store().store_run_config(config)
+    result = run_cli(options.runs_base_dir, "train", "affinities")
+    assert result.exit_code == 1
+    assert "float32" in result.stderr
+    assert not (options.runs_base_dir / "affinities" / "checkpoints").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_unwritable_folder_as_user(trained: Path, tmp_path: Path) -> None:
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    locked.chmod(0o500)
+    result = run_cli(trained, "predict", "affinities", 4, trained / "data" / "new.zarr", "raw", locked)
+    assert result.exit_code == 1
+    assert "locked" in result.stderr
+
+
+def test_output_folder_that_is_a_file(trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    data = trained / "data" / "new.zarr"
+    result = run_cli(trained, "predict", "affinities", 4, data, "raw", tmp_path / "file" / "out.zarr")
+    assert result.exit_code == 1
+    assert str(tmp_path / "file") in result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys, dacapo.cli, click.testing\n"
+        "result = click.testing.CliRunner().invoke(dacapo.cli.cli, ['--help'])\n"
+        "assert result.exit_code == 0, result.output\n"
+        "heavy = {'torch', 'gunpowder', 'skimage', 'daisy', 'zarr'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_dacapo_is_light() -> None:
+    code = (
+        "import sys, dacapo\n"
+        "heavy = {'torch', 'numpy', 'gunpowder', 'zarr'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "from dacapo import Options, train\n"
+        "import dacapo.train\n"
+        "assert callable(dacapo.train) and dacapo.train is train\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,150 @@
+"""An interrupted and resumed training equals an uninterrupted one, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from dacapo.errors import TrainingError
+from dacapo.experiments.run import Run
+from dacapo.options import DaCapoConfig, Options
+from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+from dacapo.train import resume, train
+from tests.operations.runs import affinities_run_config
+
+ITERATIONS, INTERVAL = 9, 3
+
+
+def prepare(base: Path, folder: Path) -> None:
+    """Store the run under a base folder and make it the one in use."""
+    Options.reset()
+    Options.instance(runs_base_dir=base)
+    config = affinities_run_config(folder, num_iterations=ITERATIONS, validation_interval=INTERVAL)
+    create_config_store().store_run_config(config)
+
+
+def start_training(base: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dacapo.cli", "--runs-dir", str(base), "train", "affinities"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def wait_for_checkpoint(process: subprocess.Popen[bytes], base: Path) -> None:
+    folder = base / "affinities" / "checkpoints" / "iterations"
+    deadline = time.monotonic() + 120
+    while not any(p.name.isdigit() for p in folder.glob("*")):
+        assert process.poll() is None, f"training ended: {process.stderr.read().decode()}"  # type: ignore[union-attr]
+        assert time.monotonic() < deadline, "no checkpoint within two minutes"
+        time.sleep(0.005)
+
+
+def result(base: Path) -> tuple[dict[str, torch.Tensor], np.ndarray, list[list[list[list[float]]]], dict[str, object]]:
+    """Return the final weights, the losses, the scores and the optimizer's state of a run."""
+    Options.reset()
+    Options.instance(runs_base_dir=base)
+    weights = create_weights_store().retrieve_weights("affinities", ITERATIONS)
+    stats = create_stats_store()
+    losses = np.array([s.loss for s in stats.retrieve_training_stats("affinities").iteration_stats])
+    scores = [s.scores for s in stats.retrieve_validation_iteration_scores("affinities")]
+    return weights.model, losses, scores, weights.optimizer
+
+
+def assert_same_optimizer(one: object, other: object) -> None:
+    if isinstance(one, dict):
+        assert isinstance(other, dict)
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_same_optimizer(one[key], other[key])
+    elif torch.is_tensor(one):
+        assert torch.equal(one, other)  # type: ignore[arg-type]
+    elif isinstance(one, (list, tuple)):
+        for a, b in zip(one, other, strict=True):  # type: ignore[call-overload]
+            assert_same_optimizer(a, b)
+    else:
+        assert one == other
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of data, and the base folder of a run trained on it in one go by a process of its own."""
+    folder = tmp_path_factory.mktemp("data")
+    base = tmp_path_factory.mktemp("whole")
+    prepare(base, folder)
+    process = start_training(base)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+    Options.reset()
+    return folder, base
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_resumed_equals_uninterrupted(
+    uninterrupted: tuple[Path, Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    folder, whole = uninterrupted
+    prepare(tmp_path, folder)
+    process = start_training(tmp_path)
+    wait_for_checkpoint(process, tmp_path)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=120)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 0, errors.decode()
+    stopped_at = create_weights_store().latest_iteration("affinities")
+    assert stopped_at is not None
+    assert 0 < stopped_at < ITERATIONS, "the process was done before it was interrupted"
+
+    process = start_training(tmp_path)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+
+    model, losses, scores, optimizer = result(whole)
+    resumed_model, resumed_losses, resumed_scores, resumed_optimizer = result(tmp_path)
+    np.testing.assert_array_equal(resumed_losses, losses)
+    assert resumed_scores == scores
+    assert model.keys() == resumed_model.keys()
+    assert all(torch.equal(model[k], resumed_model[k]) for k in model)
+    assert_same_optimizer(optimizer, resumed_optimizer)
+
+
+def test_resume_restores_everything(uninterrupted: tuple[Path, Path]) -> None:
+    _, whole = uninterrupted
+    Options.reset()
+    Options.instance(runs_base_dir=whole)
+    run = Run(create_config_store().retrieve_run_config("affinities"))
+    learning_rate = run.optimizer.param_groups[0]["lr"]
+    resume(run)
+    assert run.training_stats.trained_until() == ITERATIONS
+    assert run.trainer.iteration == ITERATIONS
+    assert run.validation_scores.validated_until() == ITERATIONS + 1
+    assert run.optimizer.param_groups[0]["lr"] > learning_rate, "the warm-up goes on where it was"
+    assert run.optimizer.state
+
+
+def test_statistics_that_end_before_the_checkpoint_are_an_error(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path, num_iterations=2, validation_interval=2)
+    create_config_store().store_run_config(config)
+    train(config.name)
+    create_stats_store().delete_training_stats(config.name)
+    with pytest.raises(TrainingError, match="checkpoint of iteration 2 but statistics of only 0"):
+        train(config.name)
+
+
+def test_more_iterations_go_on_where_training_ended(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path, num_iterations=2, validation_interval=2)
+    create_config_store().store_run_config(config)
+    train(config.name)
+    create_config_store().delete_run_config(config.name)
+    create_config_store().store_run_config(attrs.evolve(config, num_iterations=4))
+    run = train(config.name)
+    assert [s.iteration for s in run.training_stats.iteration_stats] == [0, 1, 2, 3]
+    assert [s.iteration for s in run.validation_scores.scores] == [2, 4]

@@ -1,0 +1,154 @@
+"""Validation records every score at its place, and keeps the best."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dacapo.errors import BlockwiseError, ConfigError, EvaluationError
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks import DistanceTaskConfig, OneHotTaskConfig
+from dacapo.experiments.tasks.evaluators import InstanceEvaluator
+from dacapo.experiments.tasks.post_processors import WatershedPostProcessor
+from dacapo.options import DaCapoConfig
+from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
+from dacapo.train import train
+from dacapo.validate import validate, validate_run
+from tests.operations.runs import affinities_run_config, dummy_run_config
+
+
+@pytest.fixture()
+def run(options: DaCapoConfig, tmp_path: Path) -> Run:
+    config = affinities_run_config(tmp_path)
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 3)
+    return run
+
+
+def test_scores_of_all_parameters_are_stored(run: Run) -> None:
+    scores = validate_run(run, 3)
+    values = np.array(scores.scores)
+    assert values.shape == (1, 5, 3)
+    assert np.isfinite(values).all()
+    assert create_stats_store().retrieve_validation_iteration_scores(run.name) == [scores]
+
+
+def test_best_weights_and_output_are_kept_and_the_rest_is_deleted(run: Run) -> None:
+    validate_run(run, 3)
+    arrays = create_array_store()
+    best = arrays.best_validation_array(run.name, "voi", "validate")
+    assert (best.container / best.dataset / ".zarray").exists()
+    assert not (arrays.validation_container(run.name).container / "3").exists()
+    assert create_weights_store().retrieve_best(run.name, "validate", "voi") == 3
+
+
+def test_a_worse_iteration_does_not_become_the_best(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    validate_run(run, 3)
+    create_weights_store().store_weights(run, 6)
+    evaluate = InstanceEvaluator.evaluate
+
+    def worse(*args: object) -> object:
+        scores = evaluate(*args)  # type: ignore[arg-type]
+        scores.voi_split += 1
+        scores.voi_merge += 1
+        return scores
+
+    monkeypatch.setattr(InstanceEvaluator, "evaluate", worse)
+    validate_run(run, 6)
+    assert create_weights_store().retrieve_best(run.name, "validate", "voi") == 3
+    assert [s.iteration for s in create_stats_store().retrieve_validation_iteration_scores(run.name)] == [3, 6]
+
+
+def test_what_cannot_be_scored_is_nan_with_its_reason_and_shifts_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = validate_run(run, 3).scores
+    evaluate = InstanceEvaluator.evaluate
+    calls: list[int] = []
+
+    def second_fails(*args: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise EvaluationError("nothing to compare")
+        return evaluate(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(InstanceEvaluator, "evaluate", second_fails)
+    scores = validate_run(run, 3)
+    assert all(map(math.isnan, scores.scores[0][1]))
+    for parameter in (0, 2, 3, 4):
+        assert scores.scores[0][parameter] == whole[0][parameter]
+    second = list(run.task.parameters)[1]
+    assert scores.reasons == {f"validate/{second}": "nothing to compare"}
+    stored = create_stats_store().retrieve_validation_iteration_scores(run.name)[0]
+    assert stored.reasons == scores.reasons
+    assert math.isnan(stored.scores[0][1][0])
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("a mistake in the code")])
+def test_an_error_that_is_not_the_datas_fails_the_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(WatershedPostProcessor, "process", fail)
+    with pytest.raises(type(error), match=str(error)):
+        validate_run(run, 3)
+    assert create_stats_store().retrieve_validation_iteration_scores(run.name) == []
+
+
+def test_scores_are_replaced_only_where_allowed(run: Run) -> None:
+    validate_run(run, 3)
+    validate_run(run, 3)
+    assert len(run.validation_scores.scores) == 1
+    with pytest.raises(ConfigError, match="iteration 3 already"):
+        validate_run(run, 3, overwrite=False)
+
+
+def test_a_run_without_validation_data_says_so(options: DaCapoConfig) -> None:
+    with pytest.raises(ConfigError, match="has no validation datasets"):
+        validate_run(Run(dummy_run_config()), 1)
+
+
+def test_validate_by_name_equals_the_run_in_memory(run: Run) -> None:
+    assert validate(run.name, 3).scores == validate_run(run, 3).scores
+
+
+def test_validation_does_not_change_the_model_or_its_mode(run: Run) -> None:
+    before = {k: v.clone() for k, v in run.model.state_dict().items()}
+    run.model.train()
+    validate_run(run, 3)
+    assert run.model.training
+    assert all((before[k] == v).all() for k, v in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        DistanceTaskConfig(name="d", channels=["cell"], clip_distance=40.0, tol_distance=8.0, scale_factor=40.0),
+        OneHotTaskConfig(name="o", classes=["a", "b"]),
+    ],
+)
+def test_semantic_tasks_train_and_validate(options: DaCapoConfig, tmp_path: Path, task: object) -> None:
+    config = affinities_run_config(tmp_path, task_config=task, num_iterations=2, validation_interval=2)  # type: ignore[arg-type]
+    for dataset in (*config.datasplit_config.train_configs, *config.datasplit_config.validate_configs):
+        from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, LogicalOrArrayConfig
+
+        groups = [("cell", [1, 2, 3, 4, 5, 6, 7, 8])]
+        cell = BinarizeArrayConfig(name="cell", source_array_config=dataset.gt_config, groupings=groups)
+        dataset.gt_config = cell if isinstance(task, DistanceTaskConfig) else LogicalOrArrayConfig("any", cell)
+    create_config_store().store_run_config(config)
+    run = train(config.name)
+    values = np.array(run.validation_scores.scores[0].scores)
+    assert values.shape[0] == 1
+    assert np.isfinite(values).any()
+
+
+def test_a_block_that_fails_fails_validation(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.trainer, "prepare_input", lambda raw: raw[:1])
+    with pytest.raises(BlockwiseError):
+        validate_run(run, 3)
