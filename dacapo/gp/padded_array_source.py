@@ -1,0 +1,107 @@
+"""Arrays as sources without bounds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import gunpowder as gp
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError
+from dacapo.utils.reflection import read_reflected
+
+from .dacapo_array_source import DaCapoArraySource, channels_first
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+
+
+class PaddedArraySource(DaCapoArraySource):
+    """Provide the values of an array anywhere, also outside of it.
+
+    Whatever a deformation or the context of a network reaches for can be read; where to sample is decided downstream
+    (see `RandomTargetLocation`).
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        key: gp.ArrayKey,
+        padding: Literal["reflect", "zero"],
+        *,
+        roi: Roi | None = None,
+        origin: Coordinate | None = None,
+        dtype: npt.DTypeLike | None = None,
+        interpolatable: bool | None = None,
+    ) -> None:
+        """Set the array and what stands outside of it.
+
+        Args:
+            array: Read whenever a batch is requested.
+            key: The key under which it is provided.
+            padding: Whether voxels outside mirror the ones inside, or are 0.
+            roi: The part of the array that counts as inside, on its voxel grid; all of it by default.
+            origin: The point of the world that is 0 in the pipeline. Gunpowder wants offsets that are multiples of the
+                voxel size, which those of arrays need not be.
+            dtype: What values are converted to; the array's own type by default.
+            interpolatable: Whether values between voxels may be averaged; None leaves it open.
+
+        Raises:
+            ConfigError: If the voxel grid of the array does not pass through the origin.
+        """
+        super().__init__(array, key, interpolatable=interpolatable)
+        self.padding = padding
+        self.origin = Coordinate((0,) * array.dims) if origin is None else Coordinate(origin)
+        self.dtype = np.dtype(array.dtype if dtype is None else dtype)
+        self.inside = _Inside(array, array.roi if roi is None else roi.intersect(array.roi))
+        if any((self.inside.roi.offset - self.origin) % array.voxel_size):
+            raise ConfigError(
+                f"{key}: the voxels (size {array.voxel_size}) of the array at {array.roi} do not line up with the "
+                f"point {self.origin}, where those of the arrays of the same dataset begin"
+            )
+
+    def setup(self) -> None:
+        """Announce an array without bounds."""
+        dims = self.array.dims
+        self.provides(
+            self.key,
+            gp.ArraySpec(
+                roi=Roi((None,) * dims, (None,) * dims),
+                voxel_size=self.array.voxel_size,
+                interpolatable=self.interpolatable,
+                dtype=self.dtype,
+            ),
+        )
+
+    def read(self, roi: Roi) -> np.ndarray[Any, Any]:
+        """Return the values in a region (in pipeline coordinates), channels first."""
+        roi = roi + self.origin
+        if self.padding == "reflect":
+            return channels_first(read_reflected(self.inside, roi), self.array)
+        return self._read_zero_padded(roi)
+
+    def _read_zero_padded(self, roi: Roi) -> np.ndarray[Any, Any]:
+        voxel_size = self.array.voxel_size
+        channels = () if self.array.channel_axis is None else (self.array.num_channels,)
+        result = np.zeros((*channels, *(roi.shape / voxel_size)), dtype=self.dtype)
+        common = roi.intersect(self.inside.roi)
+        if common.size > 0:
+            target = ((common - roi.offset) / voxel_size).to_slices()
+            result[(..., *target)] = channels_first(self.inside[common], self.array)
+        return result
+
+
+class _Inside:
+    """A part of an array, as far as reading needs it."""
+
+    def __init__(self, array: Array, roi: Roi) -> None:
+        self.array = array
+        self.roi = roi
+        self.voxel_size = array.voxel_size
+        self.axes = array.axes
+
+    def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
+        return self.array[roi]
