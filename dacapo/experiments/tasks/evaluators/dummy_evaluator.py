@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
 
 if TYPE_CHECKING:
-    from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.store.array_store import LocalArrayIdentifier
 
 CRITERIA = {
@@ -60,9 +60,7 @@ class DummyEvaluator(Evaluator):
         evaluation_dataset: Array,
     ) -> DummyEvaluationScores:
         """Score the array stored under an identifier; the ground truth is not looked at."""
-        from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-
-        output = ZarrArray.open_from_array_identifier(output_array_identifier)
+        output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
         foreground = float(np.count_nonzero(output[output.roi])) / max(1, np.prod(output.data.shape))
         return DummyEvaluationScores(frizz_level=foreground, blipp_score=1.0 - foreground)
 

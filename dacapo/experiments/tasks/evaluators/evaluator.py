@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import attrs
 
 from dacapo.errors import ConfigError
+from dacapo.experiments.datasplits.datasets.arrays import Array
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
-    from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.experiments.tasks.post_processors import PostProcessorParameters
     from dacapo.experiments.validation_scores import ValidationScores
     from dacapo.store.array_store import LocalArrayIdentifier

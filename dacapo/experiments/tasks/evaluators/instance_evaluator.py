@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import attrs
+import fastremap
+import numpy as np
+import numpy.typing as npt
 
+from dacapo.errors import EvaluationError
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
+from dacapo.experiments.tasks.evaluators.volumes import common_roi, read_labels
+from dacapo.utils.voi import voi as variation_of_information
 
 if TYPE_CHECKING:
-    from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.store.array_store import LocalArrayIdentifier
 
 CRITERIA = {
@@ -55,3 +61,86 @@ class InstanceEvaluationScores(EvaluationScores):
     def store_best(criterion: str) -> bool:
         """Return whether the weights with the best value are worth keeping."""
         return lookup(CRITERIA, criterion).store_best
+
+
+class InstanceEvaluator(Evaluator):
+    """Compare two volumes of labels by the variation of information."""
+
+    criteria = ["voi_merge", "voi_split", "voi"]
+
+    def __init__(self, ignore_unlabelled: bool = False):
+        """Make an evaluator.
+
+        Args:
+            ignore_unlabelled: Whether to leave out voxels that are 0 in the truth, as where only some objects were
+                traced. By default the background counts as one more object, so that a segment which reaches into it
+                is an error.
+        """
+        self.ignore_unlabelled = ignore_unlabelled
+
+    def evaluate(
+        self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array
+    ) -> InstanceEvaluationScores:
+        """Score labels where they overlap with the truth.
+
+        Raises:
+            EvaluationError: If the two do not overlap, have other voxels or several channels, or nothing is left to
+                compare.
+        """
+        output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
+        roi = common_roi(output, evaluation_array)
+        truth = read_labels(evaluation_array, roi, "truth")
+        test = read_labels(output, roi, "output")
+        ignored = [0] if self.ignore_unlabelled else []
+        split, merge = variation_of_information(test, truth, ignore_groundtruth=ignored)
+        if math.isnan(split):
+            raise EvaluationError(f"the truth has no labels in {roi}, and unlabelled voxels are ignored")
+        return InstanceEvaluationScores(voi_split=split, voi_merge=merge)
+
+    @property
+    def score(self) -> InstanceEvaluationScores:
+        """Scores without values, which know their criteria."""
+        return InstanceEvaluationScores()
+
+
+def voi(truth: npt.NDArray[Any], test: npt.NDArray[Any]) -> dict[str, float]:
+    """Return the variation of information between labels as ``voi_split`` and ``voi_merge``, in bits.
+
+    The background (0) counts as one more object in both.
+    """
+    split, merge = variation_of_information(test, truth, ignore_groundtruth=[])
+    return {"voi_split": split, "voi_merge": merge}
+
+
+@overload
+def relabel(
+    array: npt.NDArray[Any], return_backwards_map: Literal[False] = False, inplace: bool = False
+) -> tuple[npt.NDArray[Any], int]: ...
+@overload
+def relabel(
+    array: npt.NDArray[Any], return_backwards_map: Literal[True], inplace: bool = False
+) -> tuple[npt.NDArray[Any], int, npt.NDArray[Any]]: ...
+def relabel(
+    array: npt.NDArray[Any], return_backwards_map: bool = False, inplace: bool = False
+) -> tuple[npt.NDArray[Any], int] | tuple[npt.NDArray[Any], int, npt.NDArray[Any]]:
+    """Renumber labels to 1, 2, ... in the order of their ids; 0 stays 0.
+
+    Args:
+        array: Labels.
+        return_backwards_map: Whether to return the old ids, too.
+        inplace: Whether to change ``array`` itself.
+
+    Returns:
+        The new labels, of the same type; how many there are without 0; and, if asked for, the old id by new id
+        (0 at position 0).
+    """
+    old_ids = fastremap.unique(array)
+    old_ids = np.concatenate([np.zeros(1, dtype=array.dtype), old_ids[old_ids != 0]])
+    # Negative ids sort before 0, which stays in front all the same.
+    new_ids = {int(old): new for new, old in enumerate(old_ids)}
+    relabelled = fastremap.remap(np.ascontiguousarray(array), new_ids, preserve_missing_labels=False, in_place=False)
+    if inplace:
+        array[...] = relabelled
+        relabelled = array
+    count = len(old_ids) - 1
+    return (relabelled, count, old_ids) if return_backwards_map else (relabelled, count)

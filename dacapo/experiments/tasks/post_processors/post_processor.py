@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from funlib.geometry import Coordinate
 
+from dacapo.experiments.datasplits.datasets.arrays import Array
+
 if TYPE_CHECKING:
-    from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.store.array_store import LocalArrayIdentifier
 
 

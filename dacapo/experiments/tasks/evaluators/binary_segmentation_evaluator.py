@@ -1,0 +1,266 @@
+"""Comparison of binary segmentations, of one or several classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Roi
+
+from dacapo.errors import ChannelMismatchError, ConfigError, EvaluationError
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
+from dacapo.experiments.tasks.evaluators.volumes import common_roi, read_channels_first
+from dacapo.utils import binary_metrics
+from dacapo.utils.binary_metrics import BinaryComparison
+
+if TYPE_CHECKING:
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+NAN = float("nan")
+FRACTION = (0.0, 1.0)
+DISTANCE = (0.0, NAN)
+SEPARATOR = "__"
+
+
+@attrs.frozen
+class BinaryCriterion(Criterion):
+    """Describe a score and how it is computed."""
+
+    function: Callable[[BinaryComparison], float] = attrs.field(kw_only=True)
+
+
+def _criteria(*rows: tuple[Callable[[BinaryComparison], float], bool, tuple[float, float], bool]) -> dict[str, Any]:
+    return {
+        function.__name__: BinaryCriterion(better, bounds, best, function=function)
+        for function, better, bounds, best in rows
+    }
+
+
+# In the order of the fields of the scores: function, higher is better, bounds, store best.
+CRITERIA: dict[str, BinaryCriterion] = _criteria(
+    (binary_metrics.dice, True, FRACTION, False),
+    (binary_metrics.jaccard, True, FRACTION, False),
+    (binary_metrics.hausdorff, False, DISTANCE, False),
+    (binary_metrics.false_negative_rate, False, FRACTION, False),
+    (binary_metrics.false_negative_rate_with_tolerance, False, FRACTION, False),
+    (binary_metrics.false_positive_rate, False, FRACTION, False),
+    (binary_metrics.false_discovery_rate, False, FRACTION, False),
+    (binary_metrics.false_positive_rate_with_tolerance, False, FRACTION, False),
+    (binary_metrics.voi, False, (0.0, math.inf), True),
+    (binary_metrics.mean_false_distance, False, DISTANCE, False),
+    (binary_metrics.mean_false_negative_distance, False, DISTANCE, False),
+    (binary_metrics.mean_false_positive_distance, False, DISTANCE, False),
+    (binary_metrics.mean_false_distance_clipped, False, DISTANCE, False),
+    (binary_metrics.mean_false_negative_distance_clipped, False, DISTANCE, False),
+    (binary_metrics.mean_false_positive_distance_clipped, False, DISTANCE, False),
+    (binary_metrics.precision_with_tolerance, True, FRACTION, False),
+    (binary_metrics.recall_with_tolerance, True, FRACTION, False),
+    (binary_metrics.f1_score_with_tolerance, True, FRACTION, False),
+    (binary_metrics.precision, True, FRACTION, False),
+    (binary_metrics.recall, True, FRACTION, False),
+    (binary_metrics.f1_score, True, FRACTION, True),
+)
+
+
+@attrs.define
+class BinarySegmentationEvaluationScores(EvaluationScores):
+    """Hold the scores of one class; :mod:`dacapo.utils.binary_metrics` defines them.
+
+    Distances are in world units, ``voi`` is in bits.
+    """
+
+    criteria = list(CRITERIA)
+
+    dice: float = attrs.field(default=NAN)
+    jaccard: float = attrs.field(default=NAN)
+    hausdorff: float = attrs.field(default=NAN)
+    false_negative_rate: float = attrs.field(default=NAN)
+    false_negative_rate_with_tolerance: float = attrs.field(default=NAN)
+    false_positive_rate: float = attrs.field(default=NAN)
+    false_discovery_rate: float = attrs.field(default=NAN)
+    false_positive_rate_with_tolerance: float = attrs.field(default=NAN)
+    voi: float = attrs.field(default=NAN)
+    mean_false_distance: float = attrs.field(default=NAN)
+    mean_false_negative_distance: float = attrs.field(default=NAN)
+    mean_false_positive_distance: float = attrs.field(default=NAN)
+    mean_false_distance_clipped: float = attrs.field(default=NAN)
+    mean_false_negative_distance_clipped: float = attrs.field(default=NAN)
+    mean_false_positive_distance_clipped: float = attrs.field(default=NAN)
+    precision_with_tolerance: float = attrs.field(default=NAN)
+    recall_with_tolerance: float = attrs.field(default=NAN)
+    f1_score_with_tolerance: float = attrs.field(default=NAN)
+    precision: float = attrs.field(default=NAN)
+    recall: float = attrs.field(default=NAN)
+    f1_score: float = attrs.field(default=NAN)
+
+    @staticmethod
+    def store_best(criterion: str) -> bool:
+        """Return whether the weights with the best value are worth keeping."""
+        return lookup(CRITERIA, criterion).store_best
+
+    @staticmethod
+    def higher_is_better(criterion: str) -> bool:
+        """Return whether a higher value is better."""
+        return lookup(CRITERIA, criterion).higher_is_better
+
+    @staticmethod
+    def bounds(criterion: str) -> tuple[float, float]:
+        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        return lookup(CRITERIA, criterion).bounds
+
+
+@attrs.define
+class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
+    """Hold the scores of several classes; each is an attribute ``<channel>__<criterion>``.
+
+    Attributes:
+        channel_scores: Names of the channels with their scores.
+    """
+
+    channel_scores: list[tuple[str, BinarySegmentationEvaluationScores]] = attrs.field()
+
+    def __getattr__(self, name: str) -> float:
+        channel, separator, criterion = name.rpartition(SEPARATOR)
+        # Names that begin with underscores are asked for by copy and pickle before there are any fields.
+        if separator and channel and criterion in CRITERIA:
+            for known, scores in self.channel_scores:
+                if known == channel:
+                    return float(getattr(scores, criterion))
+        raise AttributeError(f"{type(self).__name__} has no score {name!r}")
+
+    @property
+    def criteria(self) -> list[str]:
+        """Names of all criteria, by channel."""
+        return [f"{channel}{SEPARATOR}{name}" for channel, scores in self.channel_scores for name in scores.criteria]
+
+    @staticmethod
+    def higher_is_better(criterion: str) -> bool:
+        """Return whether a higher value is better."""
+        return BinarySegmentationEvaluationScores.higher_is_better(_without_channel(criterion))
+
+    @staticmethod
+    def store_best(criterion: str) -> bool:
+        """Return whether the weights with the best value are worth keeping."""
+        return BinarySegmentationEvaluationScores.store_best(_without_channel(criterion))
+
+    @staticmethod
+    def bounds(criterion: str) -> tuple[float, float]:
+        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        return BinarySegmentationEvaluationScores.bounds(_without_channel(criterion))
+
+
+def _without_channel(criterion: str) -> str:
+    return criterion.rpartition(SEPARATOR)[2]
+
+
+class BinarySegmentationEvaluator(Evaluator):
+    """Compare binary volumes, channel by channel.
+
+    Everything above 0 is foreground. With ``channels`` all criteria carry the name of their channel in front
+    (``mito__dice``), also where there is only one; without, they do not.
+    """
+
+    def __init__(
+        self,
+        clip_distance: float,
+        tol_distance: float,
+        channels: Sequence[str] | None,
+        mask: Array | None = None,
+    ):
+        """Make an evaluator.
+
+        Args:
+            clip_distance: The clipped distances count at most this, in world units.
+            tol_distance: Errors at most this far off, in world units, are forgiven by the criteria with tolerance.
+            channels: Names of the channels, in the order of the channel axis; None for a volume without.
+            mask: Where it is 0, or does not reach, nothing is scored. Has the voxels of the truth, and no channels or
+                as many.
+        """
+        for name, distance in (("clip_distance", clip_distance), ("tol_distance", tol_distance)):
+            if distance < 0:
+                raise ConfigError(f"{name} is a distance in world units and cannot be {distance}")
+        self.clip_distance = clip_distance
+        self.tol_distance = tol_distance
+        self.channels = list(channels) if channels else None
+        self.mask = mask
+
+    def evaluate(
+        self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array
+    ) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
+        """Score a segmentation where it overlaps with the truth.
+
+        An array without channel axis holds the indices of the channels if there are several, and else the only one.
+
+        Raises:
+            EvaluationError: If the two do not overlap or have other voxels.
+            ChannelMismatchError: If one has another number of channels than ``channels`` names.
+        """
+        output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
+        roi = common_roi(output, evaluation_array)
+        mask = None
+        if self.mask is not None:
+            roi = _overlap(roi, common_roi(output, self.mask))
+            mask = self._read(self.mask, roi, "mask")
+        truth = self._read(evaluation_array, roi, "truth")
+        test = self._read(output, roi, "output")
+        spatial_scores = [
+            self._score(truth[i], test[i], output.voxel_size, None if mask is None else mask[min(i, len(mask) - 1)])
+            for i in range(len(truth))
+        ]
+        if self.channels is None:
+            return spatial_scores[0]
+        return MultiChannelBinarySegmentationEvaluationScores(list(zip(self.channels, spatial_scores, strict=True)))
+
+    @property
+    def criteria(self) -> list[str]:
+        """Names of the criteria by which a segmentation may be chosen."""
+        names = ["jaccard", "voi"]
+        if self.channels is None:
+            return names
+        return [f"{channel}{SEPARATOR}{name}" for channel in self.channels for name in names]
+
+    @property
+    def score(self) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
+        """Scores without values, which know their criteria."""
+        if self.channels is None:
+            return BinarySegmentationEvaluationScores()
+        return MultiChannelBinarySegmentationEvaluationScores(
+            [(channel, BinarySegmentationEvaluationScores()) for channel in self.channels]
+        )
+
+    def _score(
+        self,
+        truth: npt.NDArray[Any],
+        test: npt.NDArray[Any],
+        voxel_size: Sequence[float],
+        mask: npt.NDArray[Any] | None,
+    ) -> BinarySegmentationEvaluationScores:
+        comparison = BinaryComparison(truth, test, voxel_size, self.clip_distance, self.tol_distance, mask)
+        return BinarySegmentationEvaluationScores(
+            **{name: criterion.function(comparison) for name, criterion in CRITERIA.items()}
+        )
+
+    def _read(self, array: Array, roi: Roi, what: str) -> npt.NDArray[Any]:
+        """Return an array with the channel axis first, one channel for each that is scored."""
+        values = read_channels_first(array, roi)
+        expected = len(self.channels) if self.channels else 1
+        if "c" not in array.axes:
+            if expected == 1 or what == "mask":
+                return values[np.newaxis]
+            return np.stack([values == index for index in range(expected)])
+        if len(values) != expected and not (what == "mask" and len(values) == 1):
+            named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
+            raise ChannelMismatchError(f"the {what} has {len(values)} channels, expected {named}")
+        return values
+
+
+def _overlap(roi: Roi, other: Roi) -> Roi:
+    overlap = roi.intersect(other)
+    if overlap.empty:
+        raise EvaluationError(f"output and truth share {roi}, which the mask ({other}) does not cover")
+    return overlap

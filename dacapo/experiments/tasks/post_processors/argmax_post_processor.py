@@ -1,0 +1,79 @@
+"""Classes from predictions of one channel each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ChannelMismatchError
+from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.stored_prediction import (
+    DEFAULT_BLOCK_SIZE,
+    StoredPredictionPostProcessor,
+    map_blocks,
+)
+
+if TYPE_CHECKING:
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+
+@attrs.frozen
+class ArgmaxPostProcessorParameters(PostProcessorParameters):
+    """Parameters of :class:`ArgmaxPostProcessor`, which has none to choose."""
+
+
+class ArgmaxPostProcessor(StoredPredictionPostProcessor):
+    """Give each voxel the index of its largest channel, the first one of equals."""
+
+    def enumerate_parameters(self) -> Iterable[ArgmaxPostProcessorParameters]:
+        """Return the only set of parameters."""
+        return [ArgmaxPostProcessorParameters(id=1)]
+
+    def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
+        """Open the prediction that the next calls of :meth:`process` read.
+
+        Raises:
+            ArrayNotFoundError: If there is none.
+            ChannelMismatchError: If it has no channel axis.
+        """
+        super().set_prediction(prediction_array_identifier)
+        if self.prediction_array.channel_axis is None:
+            raise ChannelMismatchError(
+                f"the prediction has the axes {self.prediction_array.axes} and no channel axis 'c'; there is no "
+                "largest channel to find"
+            )
+
+    def process(
+        self,
+        parameters: ArgmaxPostProcessorParameters,
+        output_array_identifier: LocalArrayIdentifier,
+        num_workers: int = 16,
+        block_size: Coordinate = DEFAULT_BLOCK_SIZE,
+    ) -> Array:
+        """Write the index of the largest channel, without channel axis, in the smallest type that holds all indices.
+
+        Args:
+            parameters: Not used.
+            output_array_identifier: Where to write; what is there is replaced.
+            num_workers: How many blocks may be in work at once, in threads.
+            block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
+
+        Raises:
+            ConfigError: If no prediction was set.
+        """
+        prediction = self.prediction_array
+        axis = prediction.channel_axis
+        dtype = np.min_scalar_type((prediction.num_channels or 1) - 1)
+        output, block_shape = self.create_output(output_array_identifier, dtype, False, block_size)
+
+        def largest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.argmax(values, axis=axis).astype(dtype)
+
+        map_blocks(largest, prediction, output, block_shape, num_workers)
+        return output

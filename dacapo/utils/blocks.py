@@ -1,0 +1,40 @@
+"""Cutting a volume into blocks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError
+
+
+def fit_block_shape(block_shape: Sequence[int], volume_shape: Sequence[int]) -> Coordinate:
+    """Return a block shape that suits a volume, both in voxels.
+
+    The last axes of ``block_shape`` count where the volume has fewer; where it has more, the first entry is repeated in
+    front. No axis is longer than that of the volume.
+
+    Raises:
+        ConfigError: If a block has no extent along an axis.
+    """
+    dims = len(volume_shape)
+    if not len(block_shape) or any(b < 1 for b in block_shape):
+        raise ConfigError(f"a block shape has at least 1 voxel along each axis, got {tuple(block_shape)}")
+    padded = (block_shape[0],) * (dims - len(block_shape)) + tuple(block_shape)
+    return Coordinate(min(b, max(1, v)) for b, v in zip(padded[-dims:], volume_shape, strict=True))
+
+
+def iterate_blocks(roi: Roi, block_shape: Coordinate, voxel_size: Coordinate) -> Iterator[Roi]:
+    """Yield the regions of blocks that cover a region without overlap, the last axis fastest.
+
+    Args:
+        roi: The region to cover, in world units.
+        block_shape: Shape of a block in voxels. Blocks start at the offset of ``roi``; those at its far end are cut.
+        voxel_size: Size of a voxel in world units.
+    """
+    step = block_shape * voxel_size
+    counts = (-(-extent // edge) for extent, edge in zip(roi.shape, step, strict=True))
+    for index in itertools.product(*(range(int(count)) for count in counts)):
+        yield Roi(roi.begin + step * Coordinate(index), step).intersect(roi)
