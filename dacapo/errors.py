@@ -56,6 +56,10 @@ class DtypeError(DacapoError, TypeError):
     """An array has a data type that cannot be used for its purpose."""
 
 
+class LabelError(DacapoError, ValueError):
+    """A label names none of the classes it should name."""
+
+
 class OutputExistsError(DacapoError, FileExistsError):
     """An output is there already and overwriting was not asked for."""
 
