@@ -188,7 +188,8 @@ def _open_tensorstore(found: StoredArray) -> Any:
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:
     """Return the data type of what :func:`open_array` returned."""
-    return np.dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
+    dtype: np.dtype[Any] = np.dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
+    return dtype
 
 
 def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | None) -> ArrayMetadata:

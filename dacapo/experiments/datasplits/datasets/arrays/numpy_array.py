@@ -124,7 +124,8 @@ class NumpyArray(Array):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._data.dtype
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
 
     @property
     def num_channels(self) -> int:

@@ -285,7 +285,7 @@ def _check_axes(axes: Sequence[str], roi: Roi, num_channels: int | None, voxel_s
 
 
 def _plain_dtype(dtype: Any) -> np.dtype[Any]:
-    kind = np.dtype(dtype)
+    kind: np.dtype[Any] = np.dtype(dtype)
     if kind.kind not in "biufc":
         raise DtypeError(f"cannot create an array of data type {kind}; expected a numeric one")
     return kind

@@ -1,0 +1,82 @@
+"""Several arrays as the channels of one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from dacapo.errors import ConfigError, DtypeError
+from dacapo.experiments.config import field
+
+from .array import Array, ArrayConfig
+from .view import ChannelView, build
+
+
+class ConcatArray(ChannelView):
+    """One channel per name, in the order of ``channels``.
+
+    A channel without a source is filled from the default array, or with zeros. The roi is what all sources cover,
+    the data type one that holds all of theirs.
+    """
+
+    def __init__(self, array_config: ConcatArrayConfig) -> None:
+        """Build the sources.
+
+        Raises:
+            ConfigError: If a source is for a channel that is not listed, or sources do not fit together.
+            DtypeError: If no whole-numbered data type holds all labels.
+        """
+        configs = array_config.source_array_configs
+        unused = sorted(set(configs) - set(array_config.channels))
+        if unused:
+            raise ConfigError(
+                f"array {array_config.name!r}: sources {unused} belong to none of the channels {array_config.channels}"
+            )
+        self._by_channel = {channel: build(config) for channel, config in configs.items()}
+        default = array_config.default_config
+        self._default = None if default is None else build(default)
+        sources = [*self._by_channel.values(), *([] if self._default is None else [self._default])]
+        super().__init__(array_config.name, sources, array_config.channels)
+        self._dtype: np.dtype[Any] = np.result_type(*(source.dtype for source in sources))
+        if self._dtype.kind == "f" and all(source.dtype.kind in "biu" for source in sources):
+            kinds = ", ".join(str(source.dtype) for source in sources)
+            raise DtypeError(f"{self}: no whole-numbered type holds {kinds}; store the sources with the same one")
+
+    @property
+    def source_arrays(self) -> dict[str, Array]:
+        """The source of each channel that has one."""
+        return dict(self._by_channel)
+
+    @property
+    def source_array(self) -> Array:
+        """The first source, which says what the view does not."""
+        return self._source
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    def _compute(self, *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        by_channel = dict(zip(self._by_channel, values, strict=False))
+        result = np.zeros((len(self._channels), *values[0].shape), dtype=self._dtype)
+        for target, channel in zip(result, self._channels, strict=True):
+            if channel in by_channel:
+                target[...] = by_channel[channel]
+            elif self._default is not None:
+                target[...] = values[-1]
+        return result
+
+
+@attrs.define
+class ConcatArrayConfig(ArrayConfig):
+    """Config of several arrays as the channels of one."""
+
+    array_type: ClassVar[type[ConcatArray]] = ConcatArray
+
+    channels: list[str] = field("Names of the channels, in order.")
+    source_array_configs: dict[str, ArrayConfig] = field("The array of each channel, by its name.")
+    default_config: ArrayConfig | None = field(
+        "The array for channels that have none; without it they are zero.", default=None
+    )

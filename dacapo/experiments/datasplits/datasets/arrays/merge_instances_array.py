@@ -1,0 +1,61 @@
+"""Several instance segmentations in one."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from dacapo.errors import ConfigError, DtypeError
+from dacapo.experiments.config import field
+
+from .array import ArrayConfig
+from .view import VoxelwiseView, build
+
+
+class MergeInstancesArray(VoxelwiseView):
+    """Instances of all sources in one array of uint64, each source's ids raised above those of the sources before.
+
+    Where instances of several sources overlap, the first source in the list wins. How far ids are raised depends on
+    the largest ids in the roi that is read: within one reading every instance has its own id, while the same instance
+    can have another id in another reading.
+    """
+
+    def __init__(self, array_config: MergeInstancesArrayConfig) -> None:
+        """Build the sources.
+
+        Raises:
+            ConfigError: If the sources do not fit together, or one has channels while another has none.
+            DtypeError: If a source does not hold labels.
+        """
+        super().__init__(array_config.name, [build(config) for config in array_config.source_array_configs])
+        for source in self._sources:
+            if source.dtype.kind not in "biu":
+                raise DtypeError(f"{self}: {source} has data type {source.dtype}; expected whole-numbered labels")
+            if source.axes != self._source.axes:
+                raise ConfigError(
+                    f"{self}: sources have the axes {self._source.axes} and {source.axes}; make them equal"
+                )
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(np.uint64)
+
+    def _compute(self, *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        merged = np.zeros(values[0].shape, dtype=np.uint64)
+        highest = 0
+        for labels in values:
+            free = (labels > 0) & (merged == 0)
+            merged[free] = labels[free].astype(np.uint64) + np.uint64(highest)
+            highest += int(labels.max(initial=0))
+        return merged
+
+
+@attrs.define
+class MergeInstancesArrayConfig(ArrayConfig):
+    """Config of several instance segmentations in one."""
+
+    array_type: ClassVar[type[MergeInstancesArray]] = MergeInstancesArray
+
+    source_array_configs: list[ArrayConfig] = field("The arrays of instance ids; in overlaps the first one wins.")

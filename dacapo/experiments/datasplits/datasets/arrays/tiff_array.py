@@ -1,0 +1,139 @@
+"""An array in a TIFF file."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
+from dacapo.experiments.config import field
+
+from .array import NON_SPATIAL_AXES, Array, ArrayConfig, spatial_axes_of
+from .metadata import ArrayMetadata
+
+
+class TiffArray(Array):
+    """An array in a TIFF file, read only; where it lies in the world is told by the config.
+
+    Uncompressed files are mapped into memory and read where needed. Compressed ones are read whole when voxels are
+    asked for the first time.
+    """
+
+    def __init__(self, array_config: TiffArrayConfig) -> None:
+        """Read the header of the file.
+
+        Raises:
+            ArrayNotFoundError: If there is no such file.
+            MetadataError: If axes, offset and voxel size do not fit the shape of the data.
+            StorageError: If the file cannot be read.
+        """
+        self.name = array_config.name
+        self._file = array_config.file_name
+        if not self._file.is_file():
+            raise ArrayNotFoundError(f"array {self.name!r}: file {self._file} does not exist")
+        self._shape, self._dtype, self._mappable = self._header()
+        axes = list(array_config.axes)
+        dims = len(spatial_axes_of(axes))
+        offset, voxel_size = array_config.offset, array_config.voxel_size
+        if len(axes) != len(self._shape) or len(set(axes)) != len(axes):
+            raise MetadataError(
+                f"{self}: axes are {axes}, the data has shape {self._shape}; name each of its axes once"
+            )
+        if offset.dims != dims or voxel_size.dims != dims or min(voxel_size) <= 0:
+            raise MetadataError(
+                f"{self}: offset is {offset}, voxel size {voxel_size}; expected {dims} numbers for axes {axes}, "
+                "and voxel sizes above 0"
+            )
+        self._metadata = ArrayMetadata(axes, voxel_size, offset, [""] * dims)
+
+    def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+        import tifffile
+
+        try:
+            with tifffile.TiffFile(self._file) as file:
+                series = file.series[0]
+                return tuple(series.shape), np.dtype(series.dtype), series.dataoffset is not None
+        except (OSError, ValueError, IndexError) as error:
+            raise StorageError(f"cannot read {self._file} as TIFF: {error}") from error
+
+    def __str__(self) -> str:
+        return f"array {self.name!r} ({self._file})"
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Always empty: nothing but voxels is read from the file."""
+        return {}
+
+    @property
+    def axes(self) -> list[str]:
+        return list(self._metadata.axes)
+
+    @property
+    def dims(self) -> int:
+        return len(self.spatial_axes)
+
+    @property
+    def spatial_axes(self) -> list[str]:
+        """Names of the axes that have an extent in the world."""
+        return spatial_axes_of(self._metadata.axes)
+
+    @property
+    def shape(self) -> Coordinate:
+        """Number of voxels per spatial axis."""
+        pairs = zip(self._metadata.axes, self._shape, strict=True)
+        return Coordinate(size for axis, size in pairs if axis not in NON_SPATIAL_AXES)
+
+    @property
+    def voxel_size(self) -> Coordinate:
+        return self._metadata.voxel_size
+
+    @property
+    def roi(self) -> Roi:
+        return self._metadata.roi(self._shape)
+
+    @property
+    def writable(self) -> bool:
+        return False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype
+
+    @property
+    def num_channels(self) -> int | None:
+        axis = self.channel_axis
+        return None if axis is None else self._shape[axis]
+
+    @cached_property
+    def data(self) -> np.ndarray[Any, Any]:
+        """All values; mapped from the file where it is not compressed."""
+        import tifffile
+
+        try:
+            if self._mappable:
+                mapped: np.ndarray[Any, Any] = tifffile.memmap(self._file, mode="r", series=0)
+                return mapped
+            return np.asarray(tifffile.imread(self._file, series=0))
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StorageError(f"{self}: cannot be read: {error}") from error
+
+
+@attrs.define
+class TiffArrayConfig(ArrayConfig):
+    """Config of an array in a TIFF file."""
+
+    array_type: ClassVar[type[TiffArray]] = TiffArray
+
+    file_name: Path = field("The TIFF file.", converter=Path)
+    offset: Coordinate = field("Corner of the first voxel, in world units.", converter=Coordinate)
+    voxel_size: Coordinate = field("Size of a voxel, in world units.", converter=Coordinate)
+    axes: list[str] = field("Names of the axes, in the order of the data.")
+
+
+# The name it had. Stored configs tell classes apart by name, so it cannot be the class's own.
+ZarrArrayConfig = TiffArrayConfig

@@ -1,0 +1,119 @@
+"""A dataset with raw data, ground truth and a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import attrs
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.config import field
+
+from .arrays import Array, ArrayConfig
+from .dataset import Dataset, DatasetConfig
+
+
+class RawGTDataset(Dataset):
+    """Raw data with ground truth, and where the ground truth can be trusted.
+
+    Files are opened and checked against each other when this is built; voxels are not read.
+    """
+
+    def __init__(self, dataset_config: RawGTDatasetConfig) -> None:
+        """Build the arrays.
+
+        Raises:
+            ConfigError: If there is no raw data, or the arrays do not fit together: the voxel size of one of raw and
+                ground truth must be a multiple of the other's, all must overlap, and the mask must have the ground
+                truth's voxel size.
+        """
+        self.config = dataset_config
+        self.name = dataset_config.name
+        self.weight = dataset_config.weight
+        self.sample_points = dataset_config.sample_points
+        if dataset_config.raw_config is None:
+            raise ConfigError(f"dataset {self.name!r} has no raw_config; a dataset needs raw data")
+        self.raw = _build(dataset_config.raw_config)
+        self.gt = None if dataset_config.gt_config is None else _build(dataset_config.gt_config)
+        self.mask = None if dataset_config.mask_config is None else _build(dataset_config.mask_config)
+        self._check_weight()
+        self._check_gt()
+        self._check_mask()
+        self._check_sample_points()
+
+    def _check_weight(self) -> None:
+        if self.weight < 0:
+            raise ConfigError(f"dataset {self.name!r}: weight is {self.weight}; expected 0 or more")
+
+    def _check_gt(self) -> None:
+        if self.gt is None:
+            return
+        self._check_overlap("raw", self.raw, "gt", self.gt)
+        pairs = list(zip(self.raw.voxel_size, self.gt.voxel_size, strict=True))
+        if any(max(pair) % min(pair) for pair in pairs):
+            raise ConfigError(
+                f"dataset {self.name!r}: voxel size is {self.raw.voxel_size} for raw, {self.gt.voxel_size} for gt; "
+                "along each axis one must be a multiple of the other, resample one of them"
+            )
+
+    def _check_mask(self) -> None:
+        if self.mask is None:
+            return
+        if self.gt is None:
+            raise ConfigError(f"dataset {self.name!r} has a mask but no gt that it could mask")
+        self._check_overlap("gt", self.gt, "mask", self.mask)
+        if self.mask.voxel_size != self.gt.voxel_size:
+            raise ConfigError(
+                f"dataset {self.name!r}: voxel size is {self.gt.voxel_size} for gt, {self.mask.voxel_size} for mask; "
+                "they must be equal, resample one of them"
+            )
+
+    def _check_overlap(self, first_name: str, first: Array, second_name: str, second: Array) -> None:
+        if first.dims != second.dims:
+            raise ConfigError(
+                f"dataset {self.name!r}: {first_name} has {first.dims} spatial axes ({first.axes}), "
+                f"{second_name} has {second.dims} ({second.axes}); expected the same number"
+            )
+        if first.roi.intersect(second.roi).empty:
+            raise ConfigError(
+                f"dataset {self.name!r}: {first_name} covers {first.roi}, {second_name} covers {second.roi}; "
+                "they do not overlap, check offsets and voxel sizes"
+            )
+
+    def _check_sample_points(self) -> None:
+        region = self.raw.roi if self.gt is None else self.gt.roi
+        for point in self.sample_points or []:
+            if len(point) != region.dims or not region.contains(point):
+                raise ConfigError(
+                    f"dataset {self.name!r}: sample point {point} does not lie in "
+                    f"{'raw' if self.gt is None else 'gt'}, which covers {region}"
+                )
+
+
+def _build(config: ArrayConfig) -> Array:
+    array: Array = config.array_type(config)
+    return array
+
+
+def _coordinates(points: Iterable[Any] | None) -> list[Coordinate] | None:
+    return None if points is None else [Coordinate(point) for point in points]
+
+
+@attrs.define
+class RawGTDatasetConfig(DatasetConfig):
+    """Config of a dataset with raw data, ground truth and a mask."""
+
+    dataset_type: ClassVar[type[RawGTDataset]] = RawGTDataset
+
+    raw_config: ArrayConfig | None = field("The raw data; required.", default=None)
+    gt_config: ArrayConfig | None = field("The ground truth.", default=None)
+    mask_config: ArrayConfig | None = field(
+        "Where the ground truth can be trusted; everywhere if there is none.", default=None
+    )
+    sample_points: list[Coordinate] | None = field(
+        "Where to centre training samples, in world units; anywhere if there are none.",
+        default=None,
+        converter=_coordinates,
+    )

@@ -1,0 +1,23 @@
+"""Names of what a dataset provides, for those who move it through a pipeline."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class DataKey(Enum):
+    """Base of the names."""
+
+
+class ArrayKey(DataKey):
+    """Arrays of a dataset; the value is the dataset's attribute."""
+
+    RAW = "raw"
+    GT = "gt"
+    MASK = "mask"
+
+
+class GraphKey(DataKey):
+    """Points of a dataset; the value is the dataset's attribute."""
+
+    SAMPLE_POINTS = "sample_points"

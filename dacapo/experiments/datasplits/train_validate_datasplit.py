@@ -1,0 +1,51 @@
+"""A datasplit that lists its datasets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import ClassVar
+
+import attrs
+
+from dacapo.errors import ConfigError, DuplicateNameError
+from dacapo.experiments.config import field
+
+from .datasets import Dataset, DatasetConfig
+from .datasplit import DataSplit, DataSplitConfig
+
+
+class TrainValidateDataSplit(DataSplit):
+    """Some datasets to train on and some to validate on."""
+
+    validate: list[Dataset]
+
+    def __init__(self, datasplit_config: TrainValidateDataSplitConfig) -> None:
+        """Build the datasets.
+
+        Raises:
+            ConfigError: If a dataset does not fit together, or one to validate on has no ground truth.
+            DuplicateNameError: If two datasets to validate on have the same name, by which their scores and arrays
+                are stored.
+        """
+        name = datasplit_config.name
+        repeated = [n for n, count in Counter(c.name for c in datasplit_config.validate_configs).items() if count > 1]
+        if repeated:
+            raise DuplicateNameError(
+                f"datasplit {name!r} validates on several datasets named {', '.join(repeated)}; "
+                "their scores would overwrite each other, give each its own name"
+            )
+        self.train: list[Dataset] = [config.dataset_type(config) for config in datasplit_config.train_configs]
+        self.validate = [config.dataset_type(config) for config in datasplit_config.validate_configs]
+        for dataset in self.validate:
+            if dataset.gt is None:
+                raise ConfigError(f"datasplit {name!r} validates on {dataset}, which has no gt to compare with")
+
+
+@attrs.define
+class TrainValidateDataSplitConfig(DataSplitConfig):
+    """Config of a datasplit that lists its datasets."""
+
+    datasplit_type: ClassVar[type[TrainValidateDataSplit]] = TrainValidateDataSplit
+
+    train_configs: list[DatasetConfig] = field("The datasets to train on.")
+    validate_configs: list[DatasetConfig] = field("The datasets to validate on; each needs its own name.")
