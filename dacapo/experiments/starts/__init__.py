@@ -1,0 +1,12 @@
+"""Where the first weights of a run come from."""
+
+from dacapo.utils.aliases import alias_modules
+
+from .cosem_start import CosemStart as CosemStart
+from .cosem_start import CosemStartConfig as CosemStartConfig
+from .start import Start as Start
+from .start import StartConfig as StartConfig
+
+__all__ = ["CosemStart", "CosemStartConfig", "Start", "StartConfig"]
+
+alias_modules(__name__, {"cosem_start_config": "cosem_start", "start_config": "start"})

@@ -1,0 +1,148 @@
+"""Begin training with a network of the COSEM project that lies in a local folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import attrs
+import torch
+import yaml
+
+from dacapo.errors import ConfigError, MissingDependencyError, NotFoundError, StorageError
+from dacapo.experiments.model import Model
+from dacapo.experiments.starts.start import Start, StartConfig, load_common
+from dacapo.store.files import read_text
+from dacapo.store.local_weights_store import read_tensors
+
+FOLDER_VARIABLE = "DACAPO_COSEM_DIR"
+LABELS_FILE = "channels.yaml"
+
+# The first part of a name inside a U-Net body; what stands before it depends on how the network was wrapped.
+_BODY_PARTS = ("l_conv", "r_up", "r_conv", "attention")
+
+
+class CosemStart(Start):
+    """Load what fits of a network that was trained outside this package.
+
+    ``run`` is the folder of a setup, or its name inside the folder that ``$DACAPO_COSEM_DIR`` names. ``criterion`` is
+    the iteration of a file ``model_checkpoint_<iteration>``, or the name of any file in the folder. The files are those
+    of `torch.save`, with the state of the model under ``model_state_dict`` or on its own.
+    """
+
+    def __init__(self, start_config: StartConfig) -> None:
+        """Remember what to load; nothing is read yet."""
+        super().__init__(start_config)
+        self.name = f"{start_config.run}/{start_config.criterion}"
+
+    def check(self) -> None:
+        """Check that the folder and the checkpoint are there.
+
+        Raises:
+            MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
+            NotFoundError: If the setup or its checkpoint does not exist.
+        """
+        self._checkpoint()
+
+    def initialize_weights(self, model: Model, new_head: Sequence[str] | None = None) -> Model:
+        """Load the weights into a model, as `Start.initialize_weights` does.
+
+        Raises:
+            MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
+            NotFoundError: If the setup or its checkpoint does not exist.
+            StorageError: If the checkpoint is damaged or holds no state of a model.
+            UnsafeFileError: If it would execute code.
+            ConfigError: If not a single layer fits.
+        """
+        path = self._checkpoint()
+        content = read_tensors(path)
+        state = content.get("model_state_dict", content) if isinstance(content, dict) else None
+        if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+            raise StorageError(f"{path} holds no state of a model; expected tensors by name")
+        self.channels = get_model_setup(self.run)
+        return load_common(model, _renamed(state, model), str(path), self.channels, new_head)
+
+    def _checkpoint(self) -> Path:
+        folder = _setup_folder(self.run)
+        names = (f"model_checkpoint_{self.criterion}", self.criterion, f"{self.criterion}.pt")
+        found = next((folder / name for name in names if (folder / name).is_file()), None)
+        if found is None:
+            there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file())) or "no file"
+            raise NotFoundError(f"{folder} has no checkpoint {self.criterion!r} ({' or '.join(names)}); it has {there}")
+        return found
+
+
+@attrs.define
+class CosemStartConfig(StartConfig):
+    """Which network of the COSEM project to start from; see `CosemStart` for the meaning of the fields."""
+
+    start_type: ClassVar[type[Start]] = CosemStart
+
+
+def get_model_setup(run: str) -> list[str] | None:
+    """Return the labels of the channels that a network predicts, in their order.
+
+    They are read from ``channels.yaml`` in its folder, a list of strings.
+
+    Returns:
+        The labels, or None if the file is not there.
+
+    Raises:
+        MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
+        NotFoundError: If the folder does not exist.
+        ConfigError: If the file holds something else.
+    """
+    path = _setup_folder(run) / LABELS_FILE
+    if not path.is_file():
+        return None
+    try:
+        labels = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {error}") from error
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+        raise ConfigError(f"{path} must be a list of channel labels, for example '[mito, er]', got {labels!r}")
+    return labels
+
+
+def _setup_folder(run: str) -> Path:
+    folder = Path(run).expanduser()
+    if folder.is_dir():
+        return folder
+    base = os.environ.get(FOLDER_VARIABLE)
+    if not base:
+        raise MissingDependencyError(
+            f"{run!r} is no folder, and ${FOLDER_VARIABLE} is not set; download the model and set the variable to the "
+            "folder that holds one folder per setup"
+        )
+    folder = Path(base).expanduser() / run
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no folder {folder} for setup {run!r}; is ${FOLDER_VARIABLE} right?")
+    return folder
+
+
+def _renamed(state: Mapping[str, object], model: Model) -> dict[str, torch.Tensor]:
+    """Give the tensors the names that they have in a model: by their place in the body, the rest is the head."""
+    known = list(model.state_dict())
+    body = {_inside_body(name): name for name in known if name.startswith("architecture.")}
+    head = [name for name in known if name.startswith("prediction_head.")]
+    renamed: dict[str, torch.Tensor] = {}
+    for name, tensor in state.items():
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        inside = _inside_body(name)
+        same_kind = [own for own in head if own.rpartition(".")[2] == name.rpartition(".")[2]]
+        if name in known:
+            renamed[name] = tensor
+        elif inside is not None:
+            renamed[body.get(inside, name)] = tensor
+        else:
+            renamed[same_kind[0] if len(same_kind) == 1 else name] = tensor
+    return renamed
+
+
+def _inside_body(name: str) -> str | None:
+    parts = name.split(".")
+    start = next((index for index, part in enumerate(parts) if part in _BODY_PARTS), None)
+    return None if start is None else ".".join(parts[start:])

@@ -1,0 +1,273 @@
+"""Checkpoints as files below one folder.
+
+    <basedir>/<run>/checkpoints/iterations/<iteration>        a checkpoint
+    <basedir>/<run>/checkpoints/<dataset>/<criterion>         the best one, complete in itself
+    <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
+
+A checkpoint is what `torch.save` makes of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``
+and ``trainer``. Reading never executes anything: torch's restricted unpickler builds tensors and plain containers
+only. Checkpoints of the original dacapo hold one object of its class ``Weights``, which is allowed besides.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dacapo.errors import ConfigError, NotFoundError, StorageError, UnsafeFileError
+from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
+from dacapo.store.weights_store import Weights, WeightsStore
+from dacapo.utils.names import check_name
+
+if TYPE_CHECKING:
+    from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.run import Run
+
+FORMAT = 1
+_ITERATIONS = "iterations"
+
+# First bytes of a zip archive, which torch writes today, and of a bare pickle, which it wrote before 1.6.
+_MAGIC = (b"PK\x03\x04", b"\x80")
+
+
+class LocalWeightsStore(WeightsStore):
+    """Keeps checkpoints in files; see the module for their layout.
+
+    Files appear complete or not at all. The folder of a run can be moved or copied elsewhere as it is.
+
+    Args:
+        basedir: Folder that holds one folder per run.
+    """
+
+    def __init__(self, basedir: Path | str) -> None:
+        self.basedir = Path(basedir)
+
+    def latest_iteration(self, run: Run | str) -> int | None:
+        """Return the highest iteration with a checkpoint, None if there is none."""
+        return max(self._stored_iterations(run), default=None)
+
+    def store_weights(self, run: Run, iteration: int) -> None:
+        """Store the states of model, optimizer and trainer of a run.
+
+        Raises:
+            ConfigError: If a state holds something that a checkpoint cannot.
+            StorageError: If the file cannot be written.
+        """
+        weights = Weights.of_run(run, iteration)
+        content = {
+            "format": FORMAT,
+            "iteration": iteration,
+            "model": weights.model,
+            "optimizer": weights.optimizer,
+            "trainer": weights.trainer,
+        }
+        path = self._iteration(run, iteration)
+        try:
+            with atomic_write(path) as file:
+                torch.save(content, file)
+        except RuntimeError as error:
+            # What torch's zip writer makes of a write that fails.
+            raise StorageError(f"cannot write {path}: {error}; check the free space") from error
+
+    def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
+        """Return the checkpoint of an iteration, its tensors on the CPU.
+
+        Raises:
+            NotFoundError: If there is none.
+            StorageError: If the file is damaged.
+            UnsafeFileError: If it would execute code.
+        """
+        path = self._iteration(run, iteration)
+        if not path.is_file():
+            raise NotFoundError(self._not_there(run, iteration))
+        return read_checkpoint(path)
+
+    def remove(self, run: Run | str, iteration: int) -> None:
+        """Delete the checkpoint of an iteration; a best one that was made from it stays.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        path = self._iteration(run, iteration)
+        if not path.is_file():
+            raise NotFoundError(self._not_there(run, iteration))
+        remove_file(path)
+
+    def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
+        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the former one.
+
+        Raises:
+            NotFoundError: If there is no checkpoint of this iteration.
+            StorageError: If the file cannot be written.
+        """
+        source = self._iteration(run, iteration)
+        if not source.is_file():
+            raise NotFoundError(self._not_there(run, iteration))
+        best = self._best(run, dataset, criterion)
+        with atomic_path(best) as temporary:
+            _link_or_copy(source, temporary)
+        write_text(_record(best), json.dumps({"iteration": iteration}))
+
+    def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
+        """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
+
+        The original's stores are read too, where the best one is a link to an absolute path that may be gone, or lies
+        in a folder of the criterion's name.
+
+        Raises:
+            NotFoundError: If none was stored.
+            StorageError: If a file is damaged.
+            UnsafeFileError: If it would execute code.
+        """
+        for path in self._best_candidates(run, dataset, criterion):
+            if path.is_file():
+                return read_checkpoint(path)
+        raise NotFoundError(
+            f"run {_name(run)!r} has no best checkpoint for dataset {_name(dataset)!r} and criterion {criterion!r} "
+            f"in {self._checkpoints(run)}; it is kept when a validation improves the score"
+        )
+
+    def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
+        """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted."""
+        folder = self._checkpoints(run)
+        named = check_name(criterion, "criterion")
+        found = {
+            path.parent.name
+            for pattern in (f"*/{glob.escape(named)}", f"*/{glob.escape(named)}.json")
+            for path in folder.glob(pattern)
+            if path.is_file() and path.parent.name != _ITERATIONS
+        }
+        found |= {path.stem for path in (folder / named).glob("*.json")}
+        return sorted(found)
+
+    def _best_candidates(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Iterator[Path]:
+        straight = self._best(run, dataset, criterion)
+        swapped = straight.parent.parent / criterion / straight.parent.name
+        for path in (straight, swapped):
+            if not path.is_symlink():
+                yield path
+            iteration = _recorded_iteration(_record(path))
+            if iteration is not None:
+                yield self._iteration(run, iteration)
+            # Last, since after a move an absolute link may lead to somebody else's file.
+            yield path
+
+    def _stored_iterations(self, run: Run | str) -> list[int]:
+        names = (path.name for path in _entries(self._checkpoints(run) / _ITERATIONS))
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def _not_there(self, run: Run | str, iteration: int) -> str:
+        stored = self._stored_iterations(run)
+        known = f"there are {', '.join(map(str, stored[-10:]))}" if stored else "there are none"
+        return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {self._checkpoints(run)}; {known}"
+
+    def _checkpoints(self, run: Run | str) -> Path:
+        return self.basedir / check_name(_name(run), "run name") / "checkpoints"
+
+    def _iteration(self, run: Run | str, iteration: int) -> Path:
+        return self._checkpoints(run) / _ITERATIONS / str(int(iteration))
+
+    def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
+        folder = check_name(_name(dataset), "dataset name")
+        if folder == _ITERATIONS:
+            raise ConfigError(f"a dataset cannot be named {_ITERATIONS!r}, which is where all checkpoints are kept")
+        return self._checkpoints(run) / folder / check_name(criterion, "criterion")
+
+
+def read_checkpoint(path: Path) -> Weights:
+    """Read a checkpoint of this package or of the original, its tensors on the CPU.
+
+    Raises:
+        StorageError: If the file cannot be read, is damaged or no checkpoint.
+        UnsafeFileError: If it would execute code.
+    """
+    content = read_tensors(path)
+    if isinstance(content, Weights):
+        # The restricted unpickler fills the object without calling __init__.
+        content = vars(content)
+    states = [content.get(part) for part in ("model", "optimizer")] if isinstance(content, dict) else [None]
+    if not all(isinstance(state, dict) for state in states):
+        raise StorageError(f"{path} is no checkpoint: it holds no states of a model and an optimizer")
+    if content.get("format", FORMAT) != FORMAT:
+        raise StorageError(
+            f"{path} has checkpoint format {content['format']}, this version reads format {FORMAT}; update dacapo"
+        )
+    return Weights(
+        content["model"],
+        content["optimizer"],
+        trainer_state=content.get("trainer"),
+        iteration=content.get("iteration"),
+    )
+
+
+def read_tensors(path: Path) -> Any:
+    """Read a file of `torch.save` that holds tensors in plain containers, to the CPU.
+
+    Raises:
+        StorageError: If the file cannot be read or is damaged.
+        UnsafeFileError: If it would execute code.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not file.read(4).startswith(_MAGIC):
+                raise StorageError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
+            file.seek(0)
+            with torch.serialization.safe_globals([Weights]):
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except StorageError:
+        raise
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n\n")[-1].splitlines()[0]
+        raise UnsafeFileError(
+            f"{path} holds more than tensors and plain values and could execute code, so it was not read: {reason}"
+        ) from error
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    except (RuntimeError, EOFError) as error:
+        raise StorageError(f"{path} is damaged or cut off ({error}); remove it or restore a copy") from error
+
+
+def _name(item: Any) -> str:
+    name: str = getattr(item, "name", item)
+    return name
+
+
+def _record(best: Path) -> Path:
+    return best.with_name(f"{best.name}.json")
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage_error("read the folder", folder, error) from error
+
+
+def _recorded_iteration(record: Path) -> int | None:
+    if not record.is_file():
+        return None
+    try:
+        return int(json.loads(read_text(record))["iteration"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(f'{record} is damaged: expected {{"iteration": <number>}} ({error})') from error
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Make a second name for a file, or a copy on file systems that have no such thing.
+
+    Checkpoints are replaced and never changed in place, so two names cannot disturb each other.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

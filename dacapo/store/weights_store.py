@@ -1,0 +1,222 @@
+"""The contract of stores that keep checkpoints, and how a checkpoint is put into a run."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from dacapo.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.run import Run
+
+_PLAIN_TYPES = (type(None), bool, int, float, str)
+
+
+class Weights:
+    """Everything a run needs to go on from where it was.
+
+    Attributes:
+        model: State of the model, tensors by name.
+        optimizer: State of the optimizer.
+        trainer: State of the trainer, plain values and tensors; empty where there is none.
+        iteration: Number of iterations the model was trained for, where the file says so.
+    """
+
+    model: Mapping[str, torch.Tensor]
+    optimizer: dict[str, Any]
+    trainer: dict[str, Any]
+    iteration: int | None
+
+    def __init__(
+        self,
+        model_state_dict: Mapping[str, torch.Tensor],
+        optimizer_state_dict: dict[str, Any],
+        *,
+        trainer_state: dict[str, Any] | None = None,
+        iteration: int | None = None,
+    ) -> None:
+        """Hold the states; tensors are not copied."""
+        self.model = model_state_dict
+        self.optimizer = optimizer_state_dict
+        self.trainer = trainer_state or {}
+        self.iteration = iteration
+
+    @classmethod
+    def of_run(cls, run: Run, iteration: int) -> Weights:
+        """Take the states of a run, reduced to what can be read back without executing anything.
+
+        Raises:
+            ConfigError: If a state holds something other than numbers, strings, tensors, and lists and dicts of them.
+        """
+        model = run.model.state_dict()
+        for name, value in model.items():
+            model[name] = _plain(value, f"model.{name}")
+        optimizer = _plain(run.optimizer.state_dict(), "optimizer")
+        trainer = _plain(run.trainer.state_dict(), "trainer")
+        return cls(model, optimizer, trainer_state=trainer, iteration=iteration)
+
+    def put_into(self, run: Run) -> None:
+        """Load the states into the parts of a run.
+
+        Raises:
+            ConfigError: If the run was built from another architecture, task or optimizer; the message lists the
+                parameters that do not fit.
+        """
+        where = f"run {run.name!r}" + ("" if self.iteration is None else f", iteration {self.iteration}")
+        load_model_state(run.model, self.model, f"weights of {where}")
+        try:
+            run.optimizer.load_state_dict(self.optimizer)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(
+                f"weights of {where}: the state of the optimizer is of another one than {type(run.optimizer).__name__} "
+                f"over the parameters of this model ({error}); use the trainer that the run was started with"
+            ) from error
+        if self.trainer:
+            run.trainer.load_state_dict(self.trainer)
+
+
+class WeightsStore(ABC):
+    """Keeps checkpoints of runs by iteration, and those with the best score by dataset and criterion.
+
+    Runs are given by name or as the object itself, and so are datasets. What is not there is a
+    :class:`~dacapo.errors.NotFoundError`.
+    """
+
+    def load_weights(self, run: Run, iteration: int) -> None:
+        """Restore model, optimizer and trainer of a run from a checkpoint.
+
+        Raises:
+            NotFoundError: If there is no such checkpoint.
+            ConfigError: If it does not fit the run.
+        """
+        self.retrieve_weights(run, iteration).put_into(run)
+
+    def load_best(self, run: Run, dataset: Dataset | str, criterion: str) -> None:
+        """Restore model, optimizer and trainer of a run from its best checkpoint.
+
+        Raises:
+            NotFoundError: If none was stored for this dataset and criterion.
+            ConfigError: If it does not fit the run.
+        """
+        self.retrieve_best(run, dataset, criterion).put_into(run)
+
+    @abstractmethod
+    def latest_iteration(self, run: Run | str) -> int | None:
+        """Return the highest iteration with a checkpoint, None if there is none."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def store_weights(self, run: Run, iteration: int) -> None:
+        """Store the states of model, optimizer and trainer of a run."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
+        """Return the checkpoint of an iteration, its tensors on the CPU."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def remove(self, run: Run | str, iteration: int) -> None:
+        """Delete the checkpoint of an iteration; a best one that was made from it stays."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
+        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the former one."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
+        """Return the best checkpoint for a dataset and criterion, its tensors on the CPU."""
+        raise NotImplementedError
+
+    def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
+        """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted.
+
+        A store that cannot list them returns none; the dataset then has to be named where a best one is asked for.
+        """
+        return []
+
+
+def same_tensors(model: torch.nn.Module) -> list[list[str]]:
+    """Group the names of a model's state by the tensor they stand for.
+
+    A model lists its parts on their own and once more in its chain, so most tensors have two names.
+    """
+    groups: dict[int, list[str]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        groups.setdefault(id(tensor), []).append(name)
+    return list(groups.values())
+
+
+def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load a complete state into a model; of several names of a tensor, one is enough.
+
+    Args:
+        model: Where to load it.
+        state: Tensors by name.
+        source: What to call the state in an error.
+
+    Raises:
+        ConfigError: If names are missing or left over or shapes differ; the model is unchanged then.
+    """
+    complete = OrderedDict(state)
+    for names in same_tensors(model):
+        present = next((name for name in names if name in state), None)
+        if present is not None:
+            complete.update({name: state[present] for name in names if name not in state})
+    wanted = model.state_dict()
+    shared = [name for name in wanted if name in complete]
+    problems = {
+        "missing": [name for name in wanted if name not in complete],
+        "unexpected": [name for name in complete if name not in wanted],
+        "of another shape": [name for name in shared if _shape(wanted[name]) != _shape(complete[name])],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
+        raise ConfigError(
+            f"{source} do not fit the model. {found}. Was the architecture or the task changed after training? "
+            "Use the config the run was trained with, or start a new run from these weights"
+        )
+    metadata = getattr(state, "_metadata", None)
+    if metadata is not None:
+        complete._metadata = metadata  # type: ignore[attr-defined]
+    model.load_state_dict(complete)
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    shape = getattr(value, "shape", None)
+    return None if shape is None else tuple(shape)
+
+
+def _some(names: Sequence[str], shown: int = 6) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _plain(value: Any, where: str) -> Any:
+    """Turn subclasses of plain types into these types, and refuse everything else."""
+    if isinstance(value, torch.Tensor) or type(value) in _PLAIN_TYPES:
+        return value
+    if isinstance(value, np.generic):
+        return _plain(value.item(), where)
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, Mapping):
+        return {_plain(key, where): _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, tuple):
+        return tuple(_plain(item, f"{where}[{index}]") for index, item in enumerate(value))
+    raise ConfigError(
+        f"{where} is a {type(value).__name__}, which a checkpoint cannot hold; use numbers, strings, tensors, and "
+        "lists and dicts of them"
+    )
