@@ -1,0 +1,78 @@
+"""Affinities between voxels of a label volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError, DtypeError
+
+
+def seg_to_affgraph(
+    seg: npt.NDArray[Any],
+    neighborhood: Iterable[Sequence[int]],
+    dtype: npt.DTypeLike = np.int32,
+) -> npt.NDArray[Any]:
+    """Compute for every voxel and offset whether the voxel and its partner belong to the same object.
+
+    Args:
+        seg: Labels, 2D or 3D, of an integer type or bool. 0 is background, which belongs to no object.
+        neighborhood: Offsets in voxels from a voxel to its partner.
+        dtype: Data type of the result.
+
+    Returns:
+        Array of shape (offsets, *seg.shape): 1 where the voxel and its partner carry the same label above 0, else 0,
+        also where the partner lies outside.
+
+    Raises:
+        DtypeError: If the labels are neither integers nor bool.
+        ConfigError: If an offset has another number of dimensions than the labels, or these are not 2 or 3.
+
+    >>> seg_to_affgraph(np.array([[1, 1, 2]]), [(0, 1), (0, -1)]).tolist()
+    [[[1, 0, 0]], [[0, 1, 0]]]
+    """
+    offsets = [tuple(int(o) for o in offset) for offset in neighborhood]
+    _check(seg, offsets)
+    affinities = np.zeros((len(offsets), *seg.shape), dtype=dtype)
+    foreground = seg > 0
+    for channel, offset in zip(affinities, offsets, strict=True):
+        if any(abs(o) >= size for o, size in zip(offset, seg.shape, strict=True)):
+            continue  # no voxel has a partner inside
+        here = tuple(slice(max(0, -o), size - max(0, o)) for o, size in zip(offset, seg.shape, strict=True))
+        there = tuple(slice(max(0, o), size - max(0, -o)) for o, size in zip(offset, seg.shape, strict=True))
+        channel[here] = (seg[here] == seg[there]) & foreground[here]
+    return affinities
+
+
+def _check(seg: npt.NDArray[Any], offsets: list[tuple[int, ...]]) -> None:
+    if seg.dtype.kind not in "biu":
+        raise DtypeError(
+            f"affinities need labels of an integer type or bool, not {seg.dtype}; convert the ground truth"
+        )
+    dims = {len(offset) for offset in offsets} | {seg.ndim}
+    if dims != {seg.ndim} or seg.ndim not in (2, 3):
+        raise ConfigError(
+            f"affinities need labels and offsets that are all 2D or all 3D; "
+            f"the labels have {seg.ndim} dimensions, the offsets are {offsets}"
+        )
+
+
+def padding(neighborhood: Iterable[Sequence[int]], voxel_size: Coordinate) -> tuple[Coordinate, Coordinate]:
+    """Return how far the partners of a voxel reach, in world units.
+
+    Args:
+        neighborhood: Offsets in voxels.
+        voxel_size: World units.
+
+    Returns:
+        The largest reach towards the start, which is zero or negative, and towards the end, zero or positive.
+    """
+    offsets = [tuple(offset) for offset in neighborhood]
+    axes = range(len(voxel_size))
+    negative = Coordinate(min(0, *(offset[axis] for offset in offsets)) for axis in axes)
+    positive = Coordinate(max(0, *(offset[axis] for offset in offsets)) for axis in axes)
+    return negative * voxel_size, positive * voxel_size

@@ -1,0 +1,127 @@
+"""Weights that make rare classes count as much as frequent ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import ConfigError, DtypeError, LabelError
+
+# For every slab and class: voxels of the class, and voxels of the slab plus one.
+MovingCounts: TypeAlias = list[list[tuple[float, float]]]
+
+
+def balance_weights(
+    label_data: npt.NDArray[Any],
+    num_classes: int,
+    masks: Sequence[npt.NDArray[Any]] = (),
+    slab: Sequence[int] | None = None,
+    clipmin: float | None = 0.05,
+    clipmax: float | None = 0.95,
+    moving_counts: MovingCounts | None = None,
+) -> tuple[npt.NDArray[np.float32], MovingCounts]:
+    """Weight every voxel by the inverse of how frequent its class is.
+
+    The weight is 1 / (num_classes * f), where f is the fraction of the class among all voxels seen so far, this call
+    included. Without clipping, all classes together then weigh the same over time.
+
+    Args:
+        label_data: Class of every voxel, integers or bool, below ``num_classes``.
+        num_classes: Number of classes.
+        masks: Arrays of the shape of ``label_data``; a voxel that is 0 in any of them gets weight 0 and is not
+            counted.
+        slab: Shape of the parts that are counted and weighted each on its own, -1 for the whole axis. The last part
+            of an axis may be smaller. The whole array by default.
+        clipmin: Lower limit of the fraction f, which limits the weights of rare classes; None for no limit.
+        clipmax: Upper limit of the fraction f; None for no limit.
+        moving_counts: Counts that the previous call returned; changed in place. None at the first call.
+
+    Returns:
+        The weights and the counts, by slab (the last axis runs fastest) and class: (voxels of the class, voxels + 1).
+
+    Raises:
+        DtypeError: If the classes are neither integers nor bool.
+        LabelError: If a class is negative or not below ``num_classes``.
+        ConfigError: If the slab, a mask or the counts do not fit the shape of the labels.
+    """
+    shape = label_data.shape
+    _check(label_data, num_classes, masks, slab)
+    slab_shape = [size if s == -1 else s for s, size in zip(slab or (-1,) * len(shape), shape, strict=True)]
+    starts = list(itertools.product(*(range(0, size, s) for s, size in zip(slab_shape, shape, strict=True))))
+    counts: MovingCounts = [] if moving_counts is None else moving_counts
+    if not counts:
+        counts.extend([(0.0, 1.0)] * num_classes for _ in starts)
+    if len(counts) != len(starts) or any(len(slab_counts) != num_classes for slab_counts in counts):
+        raise ConfigError(
+            f"the counts handed in are of {len(counts)} slabs with {[len(c) for c in counts]} classes, but labels of "
+            f"shape {shape} in slabs of {slab_shape} have {len(starts)} with {num_classes}; start without counts"
+        )
+    mask = _combine(masks, shape)
+    weights = np.empty(shape, dtype=np.float32)
+    for index, start in enumerate(starts):
+        part = tuple(slice(begin, begin + size) for begin, size in zip(start, slab_shape, strict=True))
+        part_mask = None if mask is None else mask[part]
+        counts[index] = _update(counts[index], label_data[part], part_mask)
+        lookup = _class_weights(counts[index], clipmin, clipmax)
+        weights[part] = lookup[label_data[part].astype(np.uint8) if label_data.dtype == bool else label_data[part]]
+        if part_mask is not None:
+            weights[part][~part_mask] = 0
+    return weights, counts
+
+
+def _check(
+    label_data: npt.NDArray[Any],
+    num_classes: int,
+    masks: Sequence[npt.NDArray[Any]],
+    slab: Sequence[int] | None,
+) -> None:
+    if label_data.dtype.kind not in "biu":
+        raise DtypeError(f"class weights need classes of an integer type or bool, not {label_data.dtype}")
+    if label_data.size and not (label_data.min() >= 0 and label_data.max() < num_classes):
+        found = np.unique(label_data)
+        raise LabelError(f"{num_classes} classes are numbered 0 to {num_classes - 1}, but the labels are {found}")
+    for mask in masks:
+        if mask.shape != label_data.shape:
+            raise ConfigError(f"a mask has shape {mask.shape}, but the labels it is for have {label_data.shape}")
+    if slab is not None and (len(slab) != label_data.ndim or any(s < 1 and s != -1 for s in slab)):
+        raise ConfigError(f"slab {tuple(slab)} needs one size (or -1) for each of the {label_data.ndim} axes")
+
+
+def _combine(masks: Sequence[npt.NDArray[Any]], shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
+    if not masks:
+        return None
+    combined = np.ones(shape, dtype=bool)
+    for mask in masks:
+        combined &= mask != 0
+    return combined
+
+
+def _update(
+    counts: list[tuple[float, float]], labels: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None
+) -> list[tuple[float, float]]:
+    """Add the voxels of a slab to its counts."""
+    total = labels.size if mask is None else np.count_nonzero(mask)
+
+    def occurrences(label: int) -> int:
+        found = labels == label
+        return int(np.count_nonzero(found if mask is None else found & mask))
+
+    # Comparing bytes once per class is faster than a histogram, which first widens them to 64 bits.
+    return [
+        (numerator + occurrences(label), denominator + total) for label, (numerator, denominator) in enumerate(counts)
+    ]
+
+
+def _class_weights(
+    counts: list[tuple[float, float]], clipmin: float | None, clipmax: float | None
+) -> npt.NDArray[np.float32]:
+    """Return the weight of each class; that of a class never seen and not clipped is of no use, so 0."""
+    low = -math.inf if clipmin is None else clipmin
+    high = math.inf if clipmax is None else clipmax
+    fractions = [min(max(numerator / denominator, low), high) for numerator, denominator in counts]
+    return np.array([1 / max(len(counts) * f, 1e-30) if f > 0 else 0 for f in fractions], dtype=np.float32)
