@@ -7,6 +7,7 @@ or a value of another type is an error that names the path to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,7 +18,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ConfigError
+from dacapo.errors import ConfigError, UnknownTypeError
 from dacapo.experiments.config import Config, config_class
 
 TYPE_KEY = "__type__"
@@ -40,7 +41,7 @@ def _strict_number(kind: type) -> Callable[[Any, Any], Any]:
             return bool(value)
         if kind is float and number:
             return float(value)
-        if kind is int and number and value == int(value):
+        if kind is int and _is_whole(value):
             return int(value)
         raise _mismatch(value, {int: "a whole number", float: "a number", bool: "true or false"}[kind])
 
@@ -76,9 +77,23 @@ def _structure_path(value: Any, _: Any) -> Path:
     return Path(value)
 
 
+def _is_whole(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Infinity and NaN have no whole part.
+    return number and math.isfinite(value) and value == int(value)
+
+
 def _structure_coordinate(value: Any, _: Any) -> Coordinate:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(v, (int, float)) for v in value):
-        raise _mismatch(value, "a list of numbers")
+    # A Coordinate would cut 1.5 down to 1 without a word.
+    if not isinstance(value, (list, tuple)) or not all(_is_whole(v) for v in value):
+        raise _mismatch(value, "a list of whole numbers")
+    return Coordinate(value)
+
+
+def _structure_roi_part(value: Any) -> Coordinate:
+    # None stands for a dimension without bounds.
+    if not isinstance(value, (list, tuple)) or not all(v is None or _is_whole(v) for v in value):
+        raise _mismatch(value, "a list of whole numbers (null: unbounded)")
     return Coordinate(value)
 
 
@@ -87,7 +102,9 @@ def _structure_roi(value: Any, _: Any) -> Roi:
         return value
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise _mismatch(value, "a roi as [offset, shape]")
-    offset, shape = (_structure_coordinate(part, Coordinate) for part in value)
+    offset, shape = (_structure_roi_part(part) for part in value)
+    if len(offset) != len(shape):
+        raise _mismatch(value, "a roi whose offset and shape have the same length")
     return Roi(offset, shape)
 
 
@@ -99,7 +116,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(Path, _structure_path)
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Coordinate, _structure_coordinate)
-    converter.register_unstructure_hook(Coordinate, lambda value: [int(v) if v == int(v) else v for v in value])
+    converter.register_unstructure_hook(Coordinate, lambda value: [None if v is None else int(v) for v in value])
     converter.register_structure_hook(Roi, _structure_roi)
     converter.register_unstructure_hook(
         Roi, lambda roi: [converter.unstructure(roi.offset), converter.unstructure(roi.shape)]
@@ -119,7 +136,10 @@ def _make_converter() -> cattrs.Converter:
             if not isinstance(value, Mapping):
                 raise _mismatch(value, f"the fields of a {base.__name__}")
             fields = dict(value)
-            cls = config_class(fields.pop(TYPE_KEY, base.__name__), base)
+            name = fields.pop(TYPE_KEY, base.__name__)
+            if not isinstance(name, str) or not all(isinstance(key, str) for key in fields):
+                raise _mismatch(value, f"the fields of a {base.__name__} by name")
+            cls = config_class(name, base)
             if cls not in concrete:
                 concrete[cls] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
             return concrete[cls](fields, cls)
@@ -162,16 +182,31 @@ def from_plain(plain: Any, base: type[C], source: str = "") -> C:
 
     Raises:
         ConfigError: If a field is unknown, missing or of another type; each is listed with its path.
-        UnknownTypeError: If the class is not known.
+        UnknownTypeError: If a class is not known.
     """
+    where = f"{source}: " if source else ""
     try:
         return converter.structure(plain, base)
     except cattrs.BaseValidationError as error:
-        problems = "; ".join(cattrs.transform_error(error, path="", format_exception=_describe))
-        where = f"{source}: " if source else ""
-        raise ConfigError(f"{where}{base.__name__} cannot be read: {problems}") from error
-    except TypeError as error:
-        raise ConfigError(f"{source + ': ' if source else ''}{base.__name__} cannot be read: {error}") from error
+        problems = "; ".join(map(_place_first, cattrs.transform_error(error, path="", format_exception=_describe)))
+        kind = UnknownTypeError if _has_unknown_type(error) else ConfigError
+        raise kind(f"{where}{base.__name__} cannot be read: {problems}") from error
+    except (TypeError, ConfigError) as error:
+        kind = UnknownTypeError if isinstance(error, UnknownTypeError) else ConfigError
+        raise kind(f"{where}{base.__name__} cannot be read: {error}") from error
+
+
+def _has_unknown_type(error: BaseException) -> bool:
+    """Return whether an unknown type is among the problems, however deep."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_has_unknown_type(inner) for inner in error.exceptions)
+    return isinstance(error, UnknownTypeError)
+
+
+def _place_first(problem: str) -> str:
+    """Turn "what is wrong @ .where" into "where: what is wrong"."""
+    message, _, place = problem.rpartition(" @ ")
+    return f"{place.removeprefix('.')}: {message}" if place else message
 
 
 def _describe(error: BaseException, kind: Any) -> str:

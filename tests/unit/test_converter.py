@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import inspect
+import json
+import typing
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin
+
+import attrs
+import pytest
+from funlib.geometry import Coordinate, Roi
+from hypothesis import HealthCheck, given, reject, settings
+from hypothesis import strategies as st
+
+from dacapo.errors import ConfigError, UnknownTypeError
+from dacapo.experiments.config import Config, config_class, known_configs
+from dacapo.store.converter import from_plain, to_plain
+from dacapo.store.yaml_files import dump_yaml, load_yaml
+
+CONCRETE = sorted(name for name, cls in known_configs().items() if not inspect.isabstract(cls))
+TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8) | st.sampled_from(
+    ["1e4", "null", "yes", "0x1", "~"]
+)
+WHOLE = st.integers(-1000, 1000)
+COORDINATES = st.lists(WHOLE, min_size=1, max_size=3).map(Coordinate)
+SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
+    str: TEXT,
+    bool: st.booleans(),
+    int: st.integers(-(2**62), 2**62),
+    float: st.floats(allow_nan=False),
+    NoneType: st.none(),
+    Path: st.sampled_from(["a.zarr", "/data/b.zarr", "~/c", "with space/d"]).map(Path),
+    Coordinate: COORDINATES,
+    Roi: st.integers(1, 3).flatmap(
+        lambda dims: st.builds(
+            Roi,
+            st.lists(WHOLE, min_size=dims, max_size=dims).map(tuple),
+            st.lists(st.integers(0, 100), min_size=dims, max_size=dims).map(tuple),
+        )
+    ),
+}
+
+
+def values(kind: Any, depth: int = 2) -> st.SearchStrategy[Any]:
+    """Return values of the type of a config's field."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind in SIMPLE:
+        return SIMPLE[kind]
+    if origin in (typing.Union, UnionType):
+        return st.one_of([values(arg, depth) for arg in args])
+    if origin is typing.Literal:
+        return st.sampled_from(args)
+    if origin is list:
+        return st.lists(values(args[0], depth), max_size=2)
+    if origin is dict:
+        return st.dictionaries(values(args[0], depth), values(args[1], depth), max_size=2)
+    if origin is tuple and args[-1] is not Ellipsis:
+        return st.tuples(*(values(arg, depth) for arg in args))
+    if isinstance(kind, type) and issubclass(kind, Config):
+        return configs(kind, depth - 1)
+    raise AssertionError(f"no values for {kind}; add a strategy")
+
+
+def configs(base: type[Config], depth: int = 2) -> st.SearchStrategy[Config]:
+    """Return configs of a class, or of any that derives from it; at depth 0 only those without other configs inside."""
+    names = sorted(name for name in known_configs(base) if name in CONCRETE)
+    if depth <= 0:
+        names = [name for name in names if not _holds_configs(known_configs()[name])] or names[:1]
+    return st.sampled_from(names).flatmap(lambda name: instances(known_configs()[name], max(depth, 0)))
+
+
+def _holds_configs(cls: type[Config]) -> bool:
+    return any("Config" in str(field.type) for field in attrs.fields(attrs.resolve_types(cls)))
+
+
+@st.composite
+def instances(draw: st.DrawFn, cls: type[Config], depth: int = 2) -> Config:
+    """Return instances of exactly one class."""
+    fields = attrs.fields(attrs.resolve_types(cls))
+    arguments = {field.alias: draw(values(field.type, depth)) for field in fields if field.init}
+    try:
+        return cls(**arguments)
+    except (ValueError, TypeError):
+        reject()
+
+
+@pytest.mark.parametrize("name", CONCRETE)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(data=st.data())
+def test_every_config_survives_yaml_and_json(name: str, data: st.DataObject) -> None:
+    config = data.draw(instances(known_configs()[name]))
+    plain = to_plain(config)
+    assert plain["__type__"] == name
+    for read in (load_yaml(dump_yaml(plain)), json.loads(json.dumps(plain))):
+        assert from_plain(read, Config) == config
+        assert from_plain(read, type(config)) == config
+
+
+@attrs.define
+class Example(Config):
+    """One field of each type."""
+
+    name: str
+    size: int = 1
+    ratio: float = 0.5
+    either: int | float | None = None
+    flag: bool = False
+    shape: Coordinate = Coordinate((1, 2))
+    region: Roi | None = None
+    inner: Config | None = None
+    more: list[Config] = attrs.field(factory=list)
+    by_name: dict[str, Config] = attrs.field(factory=dict)
+    pair: tuple[str, list[int]] = ("a", [1])
+    path: Path = Path("x")
+
+
+def _read(**fields: Any) -> Example:
+    return from_plain({"name": "n", **fields}, Example)
+
+
+def test_plain_values_are_plain() -> None:
+    config = Example("n", inner=Example("m"), region=Roi((0, 1), (2, 3)))
+    plain = to_plain(config)
+    assert json.loads(json.dumps(plain)) == plain
+    assert list(plain) == ["__type__", *(field.name for field in attrs.fields(Example))]
+    assert plain["region"] == [[0, 1], [2, 3]]
+    assert plain["inner"]["__type__"] == "Example"
+
+
+def test_types_are_those_of_the_fields() -> None:
+    config = _read(size=2.0, ratio=1, either=1, flag=1, shape=(3.0, 4), region=((0, 0), (1, 2)), pair=["b", (2,)])
+    assert config == Example("n", 2, 1.0, 1, True, Coordinate((3, 4)), Roi((0, 0), (1, 2)), pair=("b", [2]))
+    assert [type(v) for v in (config.size, config.ratio, config.either, config.flag)] == [int, float, int, bool]
+    assert isinstance(config.shape, Coordinate)
+
+
+def test_a_region_may_be_unbounded() -> None:
+    config = Example("n", region=Roi((None, 1), (None, 2)))
+    assert from_plain(load_yaml(dump_yaml(to_plain(config))), Example) == config
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"size": "2"}, "size: expected a whole number, got '2'"),
+        ({"size": 1.5}, "whole number"),
+        ({"size": float("inf")}, "whole number"),
+        ({"size": True}, "whole number"),
+        ({"ratio": "half"}, "ratio: expected a number, got 'half'"),
+        ({"ratio": True}, "expected a number"),
+        ({"either": "1"}, "expected a number"),
+        ({"flag": "yes"}, "true or false"),
+        ({"name": 5}, "name: expected a string, got 5"),
+        ({"shape": [1.5, 2]}, "list of whole numbers"),
+        ({"shape": "12"}, "list of whole numbers"),
+        ({"shape": [None]}, "list of whole numbers"),
+        ({"region": [[0, 0]]}, r"\[offset, shape\]"),
+        ({"region": [[0, 0], [1]]}, "same length"),
+        ({"region": [[0, "a"], [1, 1]]}, "whole numbers"),
+        ({"path": 3}, "path: expected a path, got 3"),
+        ({"inner": "Example"}, "expected the fields of a Config"),
+        ({"inner": {"__type__": ["Example"]}}, "by name"),
+        ({"inner": {"__type__": "Example"}}, "inner: required field 'name' missing"),
+        (
+            {"inner": {"__type__": "Example", "name": "m", "siez": 1}},
+            "inner: unknown field siez of Example .it has name",
+        ),
+        ({"more": [{"__type__": "Example", "name": "m", "size": "x"}]}, r"more\[0\].size: .*'x'"),
+        ({"by_name": {"a": {"__type__": "Example", "name": 1}}}, r"by_name\['a'\].name: .*got 1"),
+        ({"nmae": "n"}, "unknown field nmae of Example"),
+        ({1: 2}, "by name"),
+    ],
+)
+def test_wrong_values_are_errors_that_tell_the_place(fields: dict[Any, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^file.yaml: Example cannot be read: .*{message}"):
+        from_plain({"name": "n", **fields}, Example, source="file.yaml")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"size: .*; ratio: "):
+        _read(size="x", ratio="y")
+
+
+@pytest.mark.parametrize("plain", [None, 3, "Example", [], [("name", "n")]])
+def test_something_else_than_fields_is_an_error(plain: Any) -> None:
+    with pytest.raises(ConfigError, match="expected the fields of a Example"):
+        from_plain(plain, Example)
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {"__type__": "NoSuchConfig"},
+        {"__type__": "Example", "name": "n", "inner": {"__type__": "NoSuchConfig"}},
+        {"__type__": "Example", "name": "n", "more": [{"__type__": "NoSuchConfig"}]},
+    ],
+)
+def test_an_unknown_type_is_named_however_deep(plain: dict[str, Any]) -> None:
+    with pytest.raises(UnknownTypeError, match=r"unknown Config type 'NoSuchConfig'; known are .*Example"):
+        from_plain(plain, Config)
+
+
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "__import__('os')", "Config; import os"])
+def test_a_type_is_a_name_and_nothing_more(name: str) -> None:
+    with pytest.raises(UnknownTypeError):
+        from_plain({"__type__": name}, Config)
+
+
+def test_a_config_of_another_kind_is_refused() -> None:
+    task = {"__type__": "DummyTaskConfig", "name": "t", "embedding_dims": 1, "detection_threshold": 0.1}
+    assert type(from_plain(task, config_class("TaskConfig"))).__name__ == "DummyTaskConfig"
+    with pytest.raises(UnknownTypeError, match="unknown TrainerConfig type 'DummyTaskConfig'"):
+        from_plain(task, config_class("TrainerConfig"))
