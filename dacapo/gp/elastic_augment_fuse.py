@@ -95,18 +95,19 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
             raise ConfigError(f"elastic augmentation of graphs is not supported: {list(request.graph_specs)}")
         deformation = self._draw(request.get_total_roi())
         self._samplings = {}
-        shared: dict[tuple[Coordinate, Roi], _Sampling] = {}
+        shared: dict[tuple[Coordinate, Coordinate, Coordinate], _Sampling] = {}
         grids = self._grids(request)
         dependencies = gp.BatchRequest()
         for key, spec in request.array_specs.items():
             voxel_size = self.spec[key].voxel_size
-            if (voxel_size, spec.roi) not in shared:
+            place = voxel_size, spec.roi.offset, spec.roi.shape
+            if place not in shared:
                 grid, coordinates = grids[voxel_size]
                 if coordinates is None:
                     coordinates = deformation.source_voxels(grid, voxel_size, self.subsample)
                     grids[voxel_size] = grid, coordinates
-                shared[voxel_size, spec.roi] = _sample(coordinates, grid, spec.roi, voxel_size)
-            self._samplings[key] = shared[voxel_size, spec.roi]
+                shared[place] = _sample(coordinates, grid, spec.roi, voxel_size)
+            self._samplings[key] = shared[place]
             spec.roi = self._samplings[key].source_roi
             dependencies[key] = spec.copy()
         return dependencies

@@ -3,8 +3,25 @@
 from dacapo.utils.aliases import alias_modules
 
 from .dummy_trainer import DummyTrainer, DummyTrainerConfig
+from .gp_augments import AugmentConfig
+from .gunpowder_trainer import GunpowderTrainer, GunpowderTrainerConfig
 from .trainer import Trainer, TrainerConfig
 
-__all__ = ["DummyTrainer", "DummyTrainerConfig", "Trainer", "TrainerConfig"]
+__all__ = [
+    "AugmentConfig",
+    "DummyTrainer",
+    "DummyTrainerConfig",
+    "GunpowderTrainer",
+    "GunpowderTrainerConfig",
+    "Trainer",
+    "TrainerConfig",
+]
 
-alias_modules(__name__, {"dummy_trainer_config": "dummy_trainer", "trainer_config": "trainer"})
+alias_modules(
+    __name__,
+    {
+        "dummy_trainer_config": "dummy_trainer",
+        "gunpowder_trainer_config": "gunpowder_trainer",
+        "trainer_config": "trainer",
+    },
+)

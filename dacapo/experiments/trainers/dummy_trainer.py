@@ -53,7 +53,7 @@ class DummyTrainer(Trainer):
             model.train()
             loss = model.forward(self._input(iteration, model).to(device)).square().mean()
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             self.iteration = iteration + 1
             yield TrainingIterationStats(

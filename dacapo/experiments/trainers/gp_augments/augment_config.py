@@ -1,0 +1,29 @@
+"""The interface of augmentations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dacapo.experiments.config import Config
+
+if TYPE_CHECKING:
+    import gunpowder as gp
+
+
+@attrs.define
+class AugmentConfig(Config, ABC):
+    """Base of the configs of augmentations."""
+
+    @abstractmethod
+    def node(self, raw_key: gp.ArrayKey, gt_key: gp.ArrayKey, mask_key: gp.ArrayKey) -> Any:
+        """Return a gunpowder node that changes samples.
+
+        Args:
+            raw_key: Key of the raw data, of type float32.
+            gt_key: Key of the ground truth.
+            mask_key: Key of the mask. Changes of geometry must act on all three alike.
+        """
+        raise NotImplementedError

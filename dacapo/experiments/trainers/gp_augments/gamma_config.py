@@ -1,0 +1,29 @@
+"""Random changes of contrast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .augment_config import AugmentConfig
+
+if TYPE_CHECKING:
+    import gunpowder as gp
+
+
+@attrs.define
+class GammaAugmentConfig(AugmentConfig):
+    """Raise raw values to a random power, between their smallest and largest value."""
+
+    gamma_range: tuple[float, float] = field("Smallest and largest power; 1 changes nothing.", converter=tuple)
+
+    def node(
+        self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
+    ) -> Any:
+        """Return the node, which acts on the raw data."""
+        from dacapo.gp import GammaAugment
+
+        return GammaAugment([raw_key], gamma_min=self.gamma_range[0], gamma_max=self.gamma_range[1])

@@ -1,0 +1,41 @@
+"""Random changes of contrast and brightness."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .augment_config import AugmentConfig
+
+if TYPE_CHECKING:
+    import gunpowder as gp
+
+
+@attrs.define
+class IntensityAugmentConfig(AugmentConfig):
+    """Scale raw values around their mean and shift them, by random amounts."""
+
+    scale: tuple[float, float] = field("Smallest and largest factor.", converter=tuple)
+    shift: tuple[float, float] = field("Smallest and largest shift.", converter=tuple)
+    clip: bool = field(
+        "Keep values between 0 and 1; the raw data must lie there, for example through an IntensitiesArrayConfig.",
+        default=True,
+    )
+
+    def node(
+        self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
+    ) -> Any:
+        """Return the node, which acts on the raw data."""
+        import gunpowder as gp
+
+        return gp.IntensityAugment(
+            raw_key,
+            scale_min=self.scale[0],
+            scale_max=self.scale[1],
+            shift_min=self.shift[0],
+            shift_max=self.shift[1],
+            clip=self.clip,
+        )

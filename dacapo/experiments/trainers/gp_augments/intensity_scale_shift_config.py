@@ -1,0 +1,30 @@
+"""A fixed change of the range of values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .augment_config import AugmentConfig
+
+if TYPE_CHECKING:
+    import gunpowder as gp
+
+
+@attrs.define
+class IntensityScaleShiftAugmentConfig(AugmentConfig):
+    """Multiply raw values and add to them, by fixed amounts; to get from 0..1 to -1..1, for example."""
+
+    scale: float = field("What values are multiplied with.")
+    shift: float = field("What is added afterwards.")
+
+    def node(
+        self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
+    ) -> Any:
+        """Return the node, which acts on the raw data."""
+        import gunpowder as gp
+
+        return gp.IntensityScaleShift(raw_key, self.scale, self.shift)

@@ -1,0 +1,32 @@
+"""Noise on raw data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .augment_config import AugmentConfig
+
+if TYPE_CHECKING:
+    import gunpowder as gp
+
+
+@attrs.define
+class NoiseAugmentConfig(AugmentConfig):
+    """Add normally distributed noise to raw values."""
+
+    variance: float = field("Variance of the noise.", default=0.01)
+    clip: bool = field(
+        "Keep values between 0 and 1 (or -1 and 1, if some are negative), where they must lie.", default=True
+    )
+
+    def node(
+        self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
+    ) -> Any:
+        """Return the node, which acts on the raw data."""
+        import gunpowder as gp
+
+        return gp.NoiseAugment(raw_key, mode="gaussian", clip=self.clip, var=self.variance)

@@ -1,0 +1,40 @@
+"""Mirrored and transposed samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .augment_config import AugmentConfig
+
+if TYPE_CHECKING:
+    import gunpowder as gp
+
+
+@attrs.define
+class SimpleAugmentConfig(AugmentConfig):
+    """Mirror and transpose samples at random. Axes of different voxel size are never transposed."""
+
+    mirror_only: list[int] | None = field("The axes that may be mirrored, counted from 0; None is all.", default=None)
+    transpose_only: list[int] | None = field(
+        "The axes that may be transposed, counted from 0; None is all of the most common voxel size.", default=None
+    )
+    mirror_probs: list[float] | None = field(
+        "Probability of mirroring, one value per axis; None is 0.5 for each.", default=None
+    )
+
+    def node(
+        self,
+        _raw_key: gp.ArrayKey | None = None,
+        _gt_key: gp.ArrayKey | None = None,
+        _mask_key: gp.ArrayKey | None = None,
+    ) -> Any:
+        """Return the node, which acts on all arrays."""
+        from dacapo.gp import SimpleAugment
+
+        return SimpleAugment(
+            mirror_only=self.mirror_only, transpose_only=self.transpose_only, mirror_probs=self.mirror_probs
+        )

@@ -1,0 +1,57 @@
+"""Batches on disk, to look at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dacapo.experiments.datasplits.datasets.arrays.metadata import ArrayMetadata
+
+if TYPE_CHECKING:
+    from funlib.geometry import Coordinate, Roi
+
+    from dacapo.store.array_store import LocalContainerIdentifier
+
+    from .batches import TrainingBatch
+    from .regions import SampleRegions
+
+
+def write_snapshot(
+    container: LocalContainerIdentifier, batch: TrainingBatch, prediction: np.ndarray, regions: SampleRegions
+) -> None:
+    """Write all arrays of a batch to ``<iteration>/raw``, ``gt``, ``target``, ``weight``, ``mask`` and ``prediction``.
+
+    Axes are batch, channel (where there are any), space. Offsets are relative to the input of the network, since
+    samples come from many places and may be deformed. A snapshot of the same iteration is replaced.
+
+    Args:
+        container: The Zarr container to write to.
+        batch: What the iteration trained on.
+        prediction: What the network made of it, before the weights were changed.
+        regions: Where its arrays lie.
+    """
+    arrays = {
+        "target": batch.target,
+        "weight": batch.weight,
+        "prediction": prediction,
+        "gt": batch.gt,
+        "mask": batch.mask,
+    }
+    _write(container, f"{batch.iteration}/raw", batch.raw, regions.raw_roi, regions.voxel_size)
+    for name, data in arrays.items():
+        if data is not None:
+            _write(container, f"{batch.iteration}/{name}", data, regions.target_roi, regions.target_voxel_size)
+
+
+def _write(
+    container: LocalContainerIdentifier, dataset: str, data: np.ndarray, roi: Roi, voxel_size: Coordinate
+) -> None:
+    import zarr
+
+    leading = ["b", "c"][: data.ndim - roi.dims]
+    spatial = ["z", "y", "x"][-roi.dims :]
+    metadata = ArrayMetadata([*leading, *spatial], voxel_size, roi.offset, ["nm"] * roi.dims)
+    group = zarr.open_group(str(container.container), mode="a")
+    created = group.create_dataset(dataset, data=data, chunks=(1, *data.shape[1:]), overwrite=True)
+    created.attrs.put(metadata.as_attributes())
