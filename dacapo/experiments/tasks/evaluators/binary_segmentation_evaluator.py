@@ -125,9 +125,8 @@ class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
     channel_scores: list[tuple[str, BinarySegmentationEvaluationScores]] = attrs.field()
 
     def __getattr__(self, name: str) -> float:
-        channel, separator, criterion = name.rpartition(SEPARATOR)
-        # Names that begin with underscores are asked for by copy and pickle before there are any fields.
-        if separator and channel and criterion in CRITERIA:
+        channel, _, criterion = name.rpartition(SEPARATOR)
+        if channel and criterion in CRITERIA:
             for known, scores in self.channel_scores:
                 if known == channel:
                     return float(getattr(scores, criterion))
@@ -208,13 +207,13 @@ class BinarySegmentationEvaluator(Evaluator):
             mask = self._read(self.mask, roi, "mask")
         truth = self._read(evaluation_array, roi, "truth")
         test = self._read(output, roi, "output")
-        spatial_scores = [
+        by_channel = [
             self._score(truth[i], test[i], output.voxel_size, None if mask is None else mask[min(i, len(mask) - 1)])
             for i in range(len(truth))
         ]
         if self.channels is None:
-            return spatial_scores[0]
-        return MultiChannelBinarySegmentationEvaluationScores(list(zip(self.channels, spatial_scores, strict=True)))
+            return by_channel[0]
+        return MultiChannelBinarySegmentationEvaluationScores(list(zip(self.channels, by_channel, strict=True)))
 
     @property
     def criteria(self) -> list[str]:

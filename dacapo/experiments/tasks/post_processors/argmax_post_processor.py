@@ -73,7 +73,7 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         output, block_shape = self.create_output(output_array_identifier, dtype, False, block_size)
 
         def largest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return np.argmax(values, axis=axis).astype(dtype)
+            return np.asarray(np.argmax(values, axis=axis), dtype=dtype)
 
         map_blocks(largest, prediction, output, block_shape, num_workers)
         return output

@@ -14,6 +14,7 @@ from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
+from dacapo.utils.quantize import dequantize
 from dacapo.utils.segmentation import mutex_watershed
 
 if TYPE_CHECKING:
@@ -126,15 +127,13 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
 def read_affinities(prediction: Array, count: int) -> npt.NDArray[Any]:
     """Return the first channels of a prediction as affinities from 0 to 1, the channel axis first.
 
-    Whole numbers are spread over the attribute ``value_range`` of the prediction, which is 0 to 1 where it is missing:
-    255 of uint8 is the upper end.
+    Unsigned integers are scaled back to the attribute ``value_range`` of the prediction, which is 0 to 1 where it is
+    missing.
+
+    Raises:
+        DtypeError: If the prediction is stored as anything but unsigned integers or floating point numbers.
     """
     values = prediction[prediction.roi]
     axis = prediction.channel_axis
     values = values[np.newaxis] if axis is None else np.moveaxis(values, axis, 0)
-    values = values[:count]
-    if not np.issubdtype(values.dtype, np.integer):
-        return values
-    low, high = prediction.attrs.get("value_range", (0.0, 1.0))
-    scale = (high - low) / np.iinfo(values.dtype).max
-    return np.asarray(values * np.float32(scale) + np.float32(low))
+    return dequantize(values[:count], prediction.attrs.get("value_range", (0.0, 1.0)))
