@@ -22,7 +22,7 @@ def mutex_watershed(
 
     The strongest affinities, by their difference from the bias, are taken first; above the bias they join two voxels,
     below it they keep them apart. Segments whose mean affinity is below ``bias`` are background, and so are voxels that
-    nothing joins. The whole volume is segmented at once: memory grows with it, by about 16 bytes per affinity.
+    nothing joins. The whole volume is segmented at once: memory grows with it, by some 60 bytes per affinity.
 
     Wolf et al., "The mutex watershed: efficient, parameter-free image partitioning", ECCV 2018.
 
