@@ -1,0 +1,250 @@
+"""Pictures of data, segmentations and the progress of runs, with matplotlib (the extra ``dacapo[plot]``).
+
+Figures are made without a screen and without matplotlib's global state. Colours come from the Okabe-Ito palette, which
+people with any kind of colour vision can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+ORANGE, BLUE, GREEN, INK, GREY = "#E69F00", "#0072B2", "#009E73", "#222222", "#8C8C8C"
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+}
+
+
+@attrs.frozen
+class Slices:
+    """One section through a volume and what was made of it, each of shape (rows, columns).
+
+    Attributes:
+        raw: Grey values.
+        truth: Labels, 0 where nothing is labelled.
+        prediction: What the network predicts, from 0 to 1.
+        segmentation: Labels of the segmentation.
+        voxel_size: Size of a pixel in ``unit``; pixels are square.
+        unit: Unit of ``voxel_size``.
+    """
+
+    raw: npt.NDArray[Any]
+    truth: npt.NDArray[Any]
+    prediction: npt.NDArray[Any]
+    segmentation: npt.NDArray[Any]
+    voxel_size: float = 1
+    unit: str = "voxels"
+
+
+@attrs.frozen
+class Progress:
+    """How training went.
+
+    Attributes:
+        losses: Loss of each iteration.
+        validated: The iterations that were validated.
+        voi_split: Split part of the variation of information, one for each of them, in bits.
+        voi_merge: Merge part, likewise.
+        best: The validated iteration that was chosen.
+    """
+
+    losses: Sequence[float]
+    validated: Sequence[int]
+    voi_split: Sequence[float]
+    voi_merge: Sequence[float]
+    best: int | None = None
+
+
+def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "") -> None:
+    """Write a picture: a section of raw, truth, prediction and segmentation above loss and scores over iterations.
+
+    Args:
+        path: The file to write; its ending tells the format. 1320 by 850 pixels for PNG.
+        slices: The section.
+        progress: The curves.
+        title: One line above it all.
+
+    Raises:
+        MissingDependencyError: If matplotlib is not installed.
+    """
+    with require_matplotlib().rc_context(STYLE):
+        figure = _figure(width=12, height=7.7)
+        grid = figure.add_gridspec(2, 4, height_ratios=[1.0, 0.82])
+        _draw_slices([figure.add_subplot(grid[0, column]) for column in range(4)], slices)
+        draw_loss(figure.add_subplot(grid[1, :2]), progress.losses)
+        draw_voi(figure.add_subplot(grid[1, 2:]), progress)
+        if title:
+            figure.suptitle(title, x=0.012, ha="left", fontsize=13)
+        figure.savefig(path, dpi=110)
+
+
+def label_colors(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return an image of labels in colours that depend on the label only; 0 is black.
+
+    Args:
+        labels: Labels of any shape.
+
+    Returns:
+        Red, green and blue from 0 to 1, on an additional last axis.
+    """
+    from matplotlib.colors import hsv_to_rgb
+
+    ids = labels.astype(np.uint64)
+    # Multiples of the golden ratio spread hues evenly for successive labels.
+    hue = np.modf(ids * 0.6180339887498949)[0]
+    saturation = 0.35 + 0.5 * np.modf(ids * 0.7548776662466927)[0]
+    value = 0.55 + 0.43 * np.modf(ids * 0.5698402909980532)[0]
+    colors = hsv_to_rgb(np.stack([hue, saturation, value], axis=-1)).astype(np.float32)
+    colors[ids == 0] = 0
+    return colors
+
+
+def match_labels(segmentation: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Rename segments after the objects that they cover, so that both get the same colours.
+
+    An object gives its name to the segment that covers most of it, if it also is most of that segment; other segments
+    get new names.
+
+    Args:
+        segmentation: Segments; 0 is kept.
+        truth: Objects, of the same shape; 0 counts as no object.
+
+    Returns:
+        The segmentation with its segments renamed, each to a name of its own.
+    """
+    segments, segment_index = np.unique(segmentation, return_inverse=True)
+    objects, object_index = np.unique(truth, return_inverse=True)
+    overlap = np.zeros((len(segments), len(objects)), dtype=np.int64)
+    np.add.at(overlap, (segment_index.ravel(), object_index.ravel()), 1)
+    overlap[segments == 0] = overlap[:, objects == 0] = 0
+    names = np.arange(len(segments), dtype=np.uint64) + np.uint64(objects.max(initial=0)) + np.uint64(1)
+    for segment, best in enumerate(overlap.argmax(axis=1)):
+        if overlap[segment, best] and overlap[:, best].argmax() == segment:
+            names[segment] = objects[best]
+    names[segments == 0] = 0
+    return names[segment_index].reshape(segmentation.shape)
+
+
+def draw_loss(axes: Axes, losses: Sequence[float]) -> None:
+    """Draw the loss over iterations, as it was and smoothed."""
+    values = np.asarray(losses, dtype=float)
+    iterations = np.arange(1, len(values) + 1)
+    window = max(1, len(values) // 25)
+    axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8, label="each iteration")
+    axes.plot(iterations, _running_mean(values, window), color=BLUE, linewidth=2, label=f"mean of {window}")
+    axes.set(title="Training loss", xlabel="iteration", ylabel="loss", xlim=(0, max(len(values), 1)), ylim=(0, None))
+    axes.legend(loc="upper right")
+
+
+def draw_voi(axes: Axes, progress: Progress) -> None:
+    """Draw split, merge and their sum over the validated iterations, and mark the chosen one."""
+    split, merge = np.asarray(progress.voi_split, dtype=float), np.asarray(progress.voi_merge, dtype=float)
+    style: dict[str, Any] = {"markersize": 4, "linewidth": 2}
+    axes.plot(progress.validated, split + merge, "-o", color=INK, label="sum", **style)
+    axes.plot(progress.validated, split, "--s", color=ORANGE, label="split", **style)
+    axes.plot(progress.validated, merge, ":^", color=GREEN, label="merge", **style)
+    if progress.best is not None:
+        at = list(progress.validated).index(progress.best)
+        axes.plot([progress.best], [(split + merge)[at]], "o", markersize=11, markerfacecolor="none", color=INK)
+        axes.annotate(
+            f"chosen: {(split + merge)[at]:.2f}",
+            (progress.best, (split + merge)[at]),
+            xytext=(0, 11),
+            textcoords="offset points",
+            ha="right" if at else "left",
+        )
+    axes.set(
+        title="Variation of information on the validation volume",
+        xlabel="iteration",
+        ylabel="bits (lower is better)",
+        xlim=(0, None),
+        ylim=(0, None),
+    )
+    axes.legend(loc="upper right", ncols=3)
+
+
+def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
+    raw_range = np.percentile(slices.raw, (0.5, 99.5))
+    grey: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"}
+    panels[0].imshow(slices.raw, vmin=raw_range[0], vmax=raw_range[1], **grey)
+    panels[1].imshow(label_colors(slices.truth), interpolation="nearest")
+    panels[2].imshow(slices.prediction, vmin=0, vmax=1, **grey)
+    panels[3].imshow(label_colors(match_labels(slices.segmentation, slices.truth)), interpolation="nearest")
+    for panel, name in zip(panels, ("Raw", "Truth", "Prediction (affinity)", "Segmentation"), strict=True):
+        panel.set_title(name)
+        panel.set_xticks([])
+        panel.set_yticks([])
+        panel.spines[:].set_visible(False)
+    _draw_scale_bar(panels[0], slices)
+
+
+def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
+    """Draw a bar of a round length, about a quarter as wide as the image."""
+    rows, columns = slices.raw.shape
+    wanted = columns * slices.voxel_size / 4
+    power = 10.0 ** np.floor(np.log10(wanted))
+    length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
+    left, bottom = 0.04 * columns, 0.95 * rows
+    pixels = length / slices.voxel_size
+    axes.plot([left, left + pixels], [bottom, bottom], color="white", linewidth=4, solid_capstyle="butt")
+    axes.text(
+        left + pixels / 2,
+        bottom - 0.025 * rows,
+        f"{length:g} {slices.unit}",
+        color="white",
+        ha="center",
+        va="bottom",
+        fontweight="bold",
+    )
+
+
+def _running_mean(values: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
+    """Return the mean of each value and those before it, at most ``window`` of them."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def require_matplotlib() -> ModuleType:
+    """Return matplotlib.
+
+    Raises:
+        MissingDependencyError: If it is not installed.
+    """
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingDependencyError("pictures need matplotlib; install it with: pip install 'dacapo[plot]'") from error
+    return matplotlib
