@@ -166,9 +166,17 @@ converter = _make_converter()
 
 
 def to_plain(config: Config) -> dict[str, Any]:
-    """Return a config as plain values that YAML and JSON can hold."""
-    plain = converter.unstructure(config)
-    assert isinstance(plain, dict)
+    """Return a config as plain values that YAML and JSON can hold.
+
+    Raises:
+        ConfigError: If a field holds something else than its type says, and that cannot be converted.
+    """
+    try:
+        plain: dict[str, Any] = converter.unstructure(config)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{config!r} cannot be converted to plain values: {error}; check the types of its fields"
+        ) from error
     return plain
 
 

@@ -205,6 +205,7 @@ class FileConfigStore(ConfigStore):
         name = getattr(config, "name", "")
         path = _file(folder, name)
         plain = to_plain(config)
+        from_plain(plain, base, source=f"{_singular(folder)} {name!r}")  # what cannot be read back is not written
         if not path.is_file():
             write_text(path, dump_yaml(plain))
             return

@@ -161,7 +161,7 @@ def test_a_region_may_be_unbounded() -> None:
         ({"path": 3}, "path: expected a path, got 3"),
         ({"inner": "Example"}, "expected the fields of a Config"),
         ({"inner": {"__type__": ["Example"]}}, "by name"),
-        ({"inner": {"__type__": "Example"}}, "inner: required field 'name' missing"),
+        ({"inner": {"__type__": "Example"}}, "inner.name: required field 'name' missing"),
         (
             {"inner": {"__type__": "Example", "name": "m", "siez": 1}},
             "inner: unknown field siez of Example .it has name",
