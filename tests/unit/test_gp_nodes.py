@@ -1,0 +1,522 @@
+"""The gunpowder nodes, each run in a real pipeline."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gunpowder as gp
+import numpy as np
+import pytest
+from funlib.geometry import Coordinate, Roi
+from scipy.ndimage import distance_transform_edt
+
+from dacapo.errors import ConfigError, TrainingError
+from dacapo.experiments.arraytypes import EmbeddingArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
+from dacapo.experiments.tasks.predictors import Predictor
+from dacapo.gp import (
+    CopyMask,
+    DaCapoArraySource,
+    DaCapoTargetFilter,
+    ElasticAugment,
+    GammaAugment,
+    GraphSource,
+    PaddedArraySource,
+    Product,
+    RandomTargetLocation,
+    RejectIfEmpty,
+    RejectMasked,
+    SimpleAugment,
+)
+
+RAW, LABELS, MASK = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS"), gp.ArrayKey("MASK")
+
+
+def array(data: np.ndarray, voxel_size: tuple[int, ...], offset: tuple[int, ...] | None = None) -> NumpyArray:
+    """Wrap data; one axis more than there are voxel sizes is channels."""
+    dims = len(voxel_size)
+    axes = ["c"] * (data.ndim - dims) + ["z", "y", "x"][-dims:]
+    shape = Coordinate(data.shape[-dims:]) * Coordinate(voxel_size)
+    return NumpyArray.from_np_array(data, Roi(offset or (0,) * dims, shape), Coordinate(voxel_size), axes)
+
+
+def get(pipeline: Any, rois: dict[Any, Roi], seed: int | None = 0) -> gp.Batch:
+    """Request one batch."""
+    with gp.build(pipeline):
+        return pipeline.request_batch(request_of(rois, seed))
+
+
+def request_of(rois: dict[Any, Roi], seed: int | None = 0) -> gp.BatchRequest:
+    request = gp.BatchRequest(random_seed=seed)
+    for key, roi in rois.items():
+        request[key] = gp.GraphSpec(roi=roi) if isinstance(key, gp.GraphKey) else gp.ArraySpec(roi=roi)
+    return request
+
+
+def all_padded(*arrays: tuple[Array, gp.ArrayKey, str, bool]) -> Any:
+    sources = tuple(PaddedArraySource(a, key, padding, interpolatable=i) for a, key, padding, i in arrays)  # type: ignore[arg-type]
+    return sources + gp.MergeProvider()
+
+
+# --- sources ---
+
+
+def test_array_source_reads_a_region_with_channels_in_front() -> None:
+    data = np.random.default_rng(0).random((6, 8, 3)).astype(np.float32)
+    source = DaCapoArraySource(
+        NumpyArray.from_np_array(data, Roi((8, 4), (48, 32)), Coordinate(8, 4), ["y", "x", "c"]), RAW
+    )
+    batch = get(gp.Pipeline(source), {RAW: Roi((16, 12), (24, 8))})
+    np.testing.assert_array_equal(batch[RAW].data, np.moveaxis(data, -1, 0)[:, 1:4, 2:4])
+    assert batch[RAW].spec.voxel_size == Coordinate(8, 4)
+
+
+@pytest.mark.parametrize(("padding", "mode"), [("reflect", "reflect"), ("zero", "constant")])
+def test_padded_source_continues_the_array_on_all_sides(padding: str, mode: str) -> None:
+    data = np.random.default_rng(0).integers(1, 99, (2, 7, 5)).astype(np.uint8)
+    pipeline = all_padded((array(data, (4, 2), (12, 6)), RAW, padding, True))
+    batch = get(pipeline, {RAW: Roi((12 - 12, 6 - 8), (52, 26))})
+    np.testing.assert_array_equal(batch[RAW].data, np.pad(data, ((0, 0), (3, 3), (4, 4)), mode=mode))
+
+
+def test_padded_source_provides_regions_far_outside() -> None:
+    data = np.arange(1, 5, dtype=np.uint8)[None].repeat(3, 0)
+    far = Roi((0, 24), (3, 7))
+    assert get(all_padded((array(data, (1, 1)), RAW, "zero", True)), {RAW: far})[RAW].data.sum() == 0
+    row = get(all_padded((array(data, (1, 1)), RAW, "reflect", True)), {RAW: far})[RAW].data[0]
+    np.testing.assert_array_equal(row, [1, 2, 3, 4, 3, 2, 1])  # 24 is four periods of six voxels
+
+
+def test_padded_source_moves_the_origin_and_treats_the_outside_of_its_roi_as_missing() -> None:
+    data = np.arange(8, dtype=np.int32)[None].repeat(2, 0)
+    place = array(data, (4, 4), (2, 6))  # offsets that are no multiples of the voxel size
+    source = PaddedArraySource(place, RAW, "zero", roi=Roi((2, 14), (8, 16)), origin=Coordinate(2, 6), dtype=np.float32)
+    batch = get(gp.Pipeline(source), {RAW: Roi((0, 0), (8, 32))})
+    np.testing.assert_array_equal(batch[RAW].data[0], [0, 0, 2, 3, 4, 5, 0, 0])
+    assert batch[RAW].data.dtype == np.float32
+
+
+def test_padded_source_refuses_an_origin_between_voxels() -> None:
+    with pytest.raises(ConfigError, match="line up"):
+        PaddedArraySource(array(np.zeros((4, 4)), (4, 4)), RAW, "zero", origin=Coordinate(2, 0))
+
+
+def test_graph_source_provides_the_points_of_a_region() -> None:
+    key = gp.GraphKey("POINTS")
+    nodes = [gp.Node(i, np.array(location, dtype=np.float32)) for i, location in enumerate([(1, 1), (5, 5), (9, 9)])]
+    graph = gp.Graph(nodes, [], gp.GraphSpec(roi=Roi((0, 0), (10, 10)), directed=False))
+    batch = get(gp.Pipeline(GraphSource(key, graph)), {key: Roi((4, 4), (4, 4))})
+    assert [node.id for node in batch[key].nodes] == [1]
+    assert graph.num_vertices() == 3
+
+
+# --- copies and products ---
+
+
+@pytest.mark.parametrize("drop_channels", [False, True])
+def test_copy_mask(drop_channels: bool) -> None:
+    copy_key = gp.ArrayKey("COPY")
+    data = np.zeros((2, 4, 4), dtype=np.uint8)
+    data[0, 1, 1] = data[1, 2, 2] = 1
+    pipeline = DaCapoArraySource(array(data, (1, 1)), MASK) + CopyMask(MASK, copy_key, drop_channels)
+    batch = get(pipeline, {copy_key: Roi((1, 1), (3, 3)), MASK: Roi((0, 0), (2, 2))})
+    expected = data[:, 1:, 1:].any(axis=0) if drop_channels else data[:, 1:, 1:]
+    np.testing.assert_array_equal(batch[copy_key].data, expected)
+    np.testing.assert_array_equal(batch[MASK].data, data[:, :2, :2])
+
+
+def test_copy_mask_is_independent_of_its_source() -> None:
+    copy_key = gp.ArrayKey("COPY")
+    data = np.ones((4, 4), dtype=np.uint8)
+    pipeline = DaCapoArraySource(array(data, (1, 1)), MASK) + CopyMask(MASK, copy_key)
+    get(pipeline, {copy_key: Roi((0, 0), (4, 4))})[copy_key].data[:] = 0
+    assert data.all()
+
+
+def test_product() -> None:
+    product = gp.ArrayKey("PRODUCT")
+    rng = np.random.default_rng(0)
+    weight, mask = rng.random((2, 5, 5)).astype(np.float32), rng.integers(0, 2, (5, 5)).astype(np.uint8)
+    sources = (DaCapoArraySource(array(weight, (2, 2)), RAW), DaCapoArraySource(array(mask, (2, 2)), MASK))
+    pipeline = sources + gp.MergeProvider() + Product(RAW, MASK, product)
+    batch = get(pipeline, {product: Roi((2, 2), (6, 6))})
+    np.testing.assert_array_equal(batch[product].data, (weight * mask)[:, 1:4, 1:4])
+
+
+# --- choice of samples ---
+
+
+def _first_columns(pipeline: Any, roi: Roi, count: int) -> list[int]:
+    with gp.build(pipeline):
+        return [int(pipeline.request_batch(request_of({RAW: roi}, seed))[RAW].data.flat[0]) for seed in range(count)]
+
+
+def test_random_location_reaches_every_place_in_its_bounds_and_no_other() -> None:
+    data = np.arange(20)[None].repeat(4, 0)
+    target = Roi((2, 6), (4, 8))  # inside a larger request, which may leave the bounds
+    pipeline = all_padded((array(data, (2, 2)), RAW, "zero", False)) + RandomTargetLocation(
+        target, Roi((0, 8), (8, 20))
+    )
+    # The target covers voxels 4 to 13, so its first column is 4 to 10; it lies three columns after the request's.
+    columns = _first_columns(pipeline, target, 200)
+    assert set(columns) == set(range(4, 11))
+    assert max(np.bincount(columns)[4:]) < 3 * min(np.bincount(columns)[4:])
+
+
+def test_random_location_moves_all_of_a_request_alike() -> None:
+    data = np.arange(400).reshape(20, 20)
+    sources = ((array(data, (2, 2)), RAW, "zero", False), (array(data, (2, 2)), LABELS, "zero", False))
+    pipeline = all_padded(*sources) + RandomTargetLocation(Roi((4, 4), (8, 8)), Roi((4, 4), (30, 30)))
+    for seed in range(5):
+        batch = get(pipeline, {RAW: Roi((0, 0), (16, 16)), LABELS: Roi((4, 4), (8, 8))}, seed)
+        np.testing.assert_array_equal(batch[RAW].data[2:6, 2:6], batch[LABELS].data)
+        assert batch[RAW].spec.roi == Roi((0, 0), (16, 16))
+
+
+def test_random_location_contains_bounds_that_are_smaller_than_the_target() -> None:
+    data = np.ones((10, 4), dtype=np.uint8)
+    pipeline = all_padded((array(data, (1, 1)), RAW, "zero", False)) + RandomTargetLocation(
+        Roi((0, 0), (6, 8)), Roi((0, 0), (10, 4))
+    )
+    sums = {int(get(pipeline, {RAW: Roi((0, 0), (6, 8))}, seed)[RAW].data.sum()) for seed in range(20)}
+    assert sums == {24}
+
+
+def test_random_location_centres_on_points() -> None:
+    data = np.arange(100).reshape(10, 10)
+    points = [Coordinate(8, 8), Coordinate(12, 4)]
+    pipeline = all_padded((array(data, (2, 2)), RAW, "zero", False)) + RandomTargetLocation(
+        Roi((0, 0), (4, 4)), Roi((0, 0), (20, 20)), points
+    )
+    assert set(_first_columns(pipeline, Roi((0, 0), (4, 4)), 20)) == {33, 51}
+
+
+def _sparse(p: float) -> Any:
+    """Return a pipeline with foreground in every tenth sample or so."""
+    data = np.zeros((1, 100), dtype=np.uint64)
+    data[:, ::10] = 7
+    location = RandomTargetLocation(Roi((0, 0), (1, 1)), Roi((0, 0), (1, 100)))
+    return all_padded((array(data, (1, 1)), LABELS, "zero", False)) + location + RejectIfEmpty(LABELS, p=p)
+
+
+@pytest.mark.parametrize(("p", "expected"), [(0.0, 0.1), (0.5, 0.1 / 0.55), (1.0, 1.0)])
+def test_reject_if_empty_rejects_at_the_given_rate(p: float, expected: float) -> None:
+    pipeline, roi = _sparse(p), Roi((0, 0), (1, 1))
+    with gp.build(pipeline):
+        hits = [
+            pipeline.request_batch(request_of({LABELS: roi}, seed))[LABELS].data.any()
+            for seed in range(50 if p == 1 else 400)
+        ]
+    assert np.mean(hits) == pytest.approx(expected, abs=0.06)
+
+
+def test_reject_if_empty_knows_other_backgrounds() -> None:
+    pipeline = DaCapoArraySource(array(np.full((2, 2), 5), (1, 1)), LABELS) + RejectIfEmpty(LABELS, 1.0, background=5)
+    pipeline.output.max_attempts = 3
+    with gp.build(pipeline), pytest.raises(Exception, match="background"):
+        pipeline.request_batch(request_of({LABELS: Roi((0, 0), (2, 2))}))
+
+
+def test_reject_if_empty_needs_labels() -> None:
+    pipeline = DaCapoArraySource(array(np.zeros((2, 2)), (1, 1)), RAW) + RejectIfEmpty()
+    with pytest.raises(Exception, match="RejectIfEmpty") as caught, gp.build(pipeline):
+        pass
+    assert isinstance(caught.value.__cause__, ConfigError)
+
+
+def test_reject_masked_measures_the_given_region() -> None:
+    data = np.zeros((1, 40), dtype=np.uint8)
+    data[:, 20:] = 1
+    location = RandomTargetLocation(Roi((0, 2), (1, 4)), Roi((0, 0), (1, 40)))
+    pipeline = (
+        all_padded((array(data, (1, 1)), MASK, "zero", False)) + location + RejectMasked(MASK, 0.5, Roi((0, 2), (1, 4)))
+    )
+    means = []
+    for seed in range(60):
+        batch = get(pipeline, {MASK: Roi((0, 0), (1, 8))}, seed)
+        means.append(batch[MASK].data[:, 2:6].mean())
+    assert min(means) == 0.5  # just enough is enough
+    assert max(means) == 1
+
+
+def test_reject_masked_gives_up_when_nothing_is_masked_in() -> None:
+    reject = RejectMasked(MASK, 0.1)
+    reject.max_attempts = 5
+    pipeline = DaCapoArraySource(array(np.zeros((2, 2), dtype=np.uint8), (1, 1)), MASK) + reject
+    with gp.build(pipeline):
+        request = request_of({MASK: Roi((0, 0), (2, 2))})
+        with pytest.raises(TrainingError, match=r"min_masked = 0\.1"):
+            reject.provide(request)
+
+
+# --- values ---
+
+
+def test_gamma_needs_floating_point_values() -> None:
+    pipeline = DaCapoArraySource(array(np.arange(4, dtype=np.uint8)[None], (1, 1)), RAW) + GammaAugment([RAW], 2, 2)
+    with pytest.raises(Exception, match="only floating point"):
+        get(pipeline, {RAW: Roi((0, 0), (1, 4))})
+
+
+def test_gamma_acts_on_all_of_its_arrays_alike() -> None:
+    data = np.random.default_rng(0).random((8, 8)).astype(np.float32)
+    other = gp.ArrayKey("OTHER")
+    sources = tuple(DaCapoArraySource(array(data * scale, (1, 1)), key) for key, scale in ((RAW, 1), (other, 4)))
+    pipeline = sources + gp.MergeProvider() + GammaAugment([RAW, other], 0.5, 2)
+    batch = get(pipeline, {RAW: Roi((0, 0), (8, 8)), other: Roi((0, 0), (8, 8))})
+    assert not np.allclose(batch[RAW].data, data)
+    np.testing.assert_allclose(batch[other].data, batch[RAW].data * 4, rtol=1e-4)
+
+
+# --- targets ---
+
+
+class _DistancePredictor(Predictor):
+    """Distance to background, clipped at 3 voxels; counts how often it was asked for a weight."""
+
+    def create_model(self, architecture: Any) -> Any:
+        raise AssertionError
+
+    def create_target(self, gt: Array) -> Array:
+        distances = np.minimum(distance_transform_edt(gt.data), 3)[None].astype(np.float32)
+        return NumpyArray.from_np_array(distances, gt.roi, gt.voxel_size, ["c", *gt.axes])
+
+    def create_weight(
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
+    ) -> tuple[Array, Any]:
+        count = (moving_class_counts or 0) + 1
+        weight = (mask.data * count).astype(np.float32)[None]
+        return NumpyArray.from_np_array(weight, target.roi, target.voxel_size, target.axes), count
+
+    @property
+    def output_array_type(self) -> EmbeddingArray:
+        return EmbeddingArray(1)
+
+    def gt_region_for_roi(self, target_spec: Any) -> Any:
+        spec = target_spec.copy()
+        spec.roi = spec.roi.grow(spec.voxel_size * 3, spec.voxel_size * 3)
+        return spec
+
+
+TARGET, WEIGHT = gp.ArrayKey("TARGET"), gp.ArrayKey("WEIGHT")
+
+
+@pytest.mark.parametrize("with_mask", [True, False])
+def test_target_filter_gives_the_predictor_the_context_it_asks_for(with_mask: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.random((30, 30)) > 0.1).astype(np.uint64)
+    mask = rng.integers(0, 2, labels.shape).astype(np.uint8)
+    predictor = _DistancePredictor()
+    node = DaCapoTargetFilter(predictor, LABELS, TARGET, WEIGHT, MASK if with_mask else None)
+    sources = (array(labels, (2, 2)), LABELS, "zero", False), (array(mask, (2, 2)), MASK, "zero", False)
+    pipeline = all_padded(*sources) + node
+    roi = Roi((20, 20), (16, 24))
+    with gp.build(pipeline):
+        for count in (1, 2):
+            batch = pipeline.request_batch(request_of({TARGET: roi, WEIGHT: roi, LABELS: roi}))
+            part = (slice(10, 18), slice(10, 22))
+            whole = predictor.create_target(array(labels, (2, 2))).data
+            np.testing.assert_array_equal(batch[TARGET].data, whole[(slice(None), *part)])
+            np.testing.assert_array_equal(batch[WEIGHT].data[0], (mask[part] if with_mask else 1) * np.float32(count))
+            np.testing.assert_array_equal(batch[LABELS].data, labels[part])
+    assert node.moving_class_counts == 2
+
+
+def test_target_filter_makes_no_weight_unless_asked() -> None:
+    node = DaCapoTargetFilter(_DistancePredictor(), LABELS, TARGET, WEIGHT)
+    pipeline = all_padded((array(np.ones((20, 20), dtype=np.uint8), (1, 1)), LABELS, "zero", False)) + node
+    batch = get(pipeline, {TARGET: Roi((5, 5), (4, 4))})
+    assert batch[TARGET].data.shape == (1, 4, 4)
+    assert node.moving_class_counts is None
+
+
+# --- geometry ---
+
+UNCHANGED = {"control_point_displacement_sigma": (0.0, 0.0), "rotation_interval": (0.0, 0.0)}
+
+
+def _grid(shape: tuple[int, ...], voxel_size: tuple[int, ...]) -> NumpyArray:
+    """Return an array whose values are the world coordinates of the voxels' centres, one channel per axis."""
+    axes = [(np.arange(n) + 0.5) * v for n, v in zip(shape, voxel_size, strict=True)]
+    return array(np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32), voxel_size)
+
+
+def test_elastic_without_strength_changes_nothing() -> None:
+    data = np.random.default_rng(0).random((3, 24, 24)).astype(np.float32)
+    augment = ElasticAugment((10, 10), **UNCHANGED)  # type: ignore[arg-type]
+    batch = get(all_padded((array(data, (4, 2)), RAW, "zero", True)) + augment, {RAW: Roi((16, 8), (40, 24))})
+    np.testing.assert_allclose(batch[RAW].data, data[:, 4:14, 4:16], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(16, 16), (5, 16, 16)])
+def test_elastic_rotation_by_a_right_angle_is_exact(shape: tuple[int, ...]) -> None:
+    data = np.random.default_rng(0).integers(0, 2**63, shape).astype(np.uint64)
+    dims = len(shape)
+    augment = ElasticAugment((10,) * dims, (0.0,) * dims, (math.pi / 2, math.pi / 2))
+    pipeline = all_padded((array(data, (2,) * dims), LABELS, "zero", False)) + augment
+    batch = get(pipeline, {LABELS: Roi((0,) * dims, Coordinate(shape) * 2)})
+    # More digits than a double holds: labels may only ever be copied.
+    np.testing.assert_array_equal(batch[LABELS].data, np.rot90(data, -1, axes=(-2, -1)))
+
+
+@pytest.mark.parametrize("voxel_size", [(4, 4, 4), (8, 4, 4), (2, 4, 8)])
+def test_uniform_rotation_keeps_distances_in_the_world(voxel_size: tuple[int, ...]) -> None:
+    shape = tuple(240 // v for v in voxel_size)
+    augment = ElasticAugment((40,) * 3, (0.0,) * 3, (0.0, 0.0), uniform_3d_rotation=True)
+    pipeline = all_padded((_grid(shape, voxel_size), RAW, "zero", True)) + augment
+    roi = Roi((80, 80, 80), (80, 80, 80))
+    matrices = []
+    for seed in range(6):
+        source = get(pipeline, {RAW: roi}, seed)[RAW].data.reshape(3, -1) - 120
+        place = _grid(shape, voxel_size)[roi].reshape(3, -1) - 120
+        matrix = np.linalg.lstsq(place.T, source.T, rcond=None)[0].T
+        np.testing.assert_allclose(matrix @ place, source, atol=1e-2)
+        np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-4)
+        assert np.linalg.det(matrix) == pytest.approx(1, abs=1e-4)
+        matrices.append(matrix)
+    assert np.std(matrices, axis=0).min() > 0.1  # into all directions
+
+
+@pytest.mark.parametrize("subsample", [1, 4])
+@pytest.mark.parametrize(
+    ("raw_voxel", "label_voxel"), [((2, 2), (2, 2)), ((4, 2), (4, 2)), ((2, 2, 2), (2, 2, 2)), ((4, 4), (2, 2))]
+)
+def test_elastic_deforms_all_arrays_alike(
+    raw_voxel: tuple[int, ...], label_voxel: tuple[int, ...], subsample: int
+) -> None:
+    dims = len(raw_voxel)
+    size = 160 if dims == 2 else 80
+    raw = _grid(tuple(size // v for v in raw_voxel), raw_voxel)
+    # Labels name the voxel they stand for, so the region a label came from can be told from its value.
+    label_shape = tuple(size // v for v in label_voxel)
+    labels = np.arange(math.prod(label_shape)).reshape(label_shape)
+    sources = (
+        (raw, RAW, "reflect", True),
+        (array(labels, label_voxel), LABELS, "zero", False),
+        (array((labels % 7 > 0).astype(np.uint8), label_voxel), MASK, "zero", False),
+    )
+    augment = ElasticAugment((24,) * dims, (3.0,) * dims, (0.0, 1.0), subsample, uniform_3d_rotation=dims == 3)
+    centre = Coordinate((size // 2,) * dims)
+    raw_roi, roi = Roi(centre - 16, (32,) * dims), Roi(centre - 8, (16,) * dims)
+    batch = get(all_padded(*sources) + augment, {RAW: raw_roi, LABELS: roi, MASK: roi}, seed=3)
+    assert batch[LABELS].data.dtype == labels.dtype
+    np.testing.assert_array_equal(batch[MASK].data, batch[LABELS].data % 7 > 0)
+    voxels = np.stack(np.unravel_index(batch[LABELS].data, label_shape))
+    column = (dims, *(1,) * dims)
+    source = (voxels + 0.5) * np.reshape(label_voxel, column)
+    middle = batch[RAW].crop(roi).data
+    factor = [r // v for r, v in zip(raw_voxel, label_voxel, strict=True)]
+    # Where raw voxels are larger, compare the mean of the labels' places in each.
+    for axis, n in enumerate(factor, start=1):
+        source = source.reshape(*source.shape[:axis], -1, n, *source.shape[axis + 1 :]).mean(axis=axis + 1)
+    tolerance = np.reshape(label_voxel, column) * (0.51 if max(factor) == 1 else 1.0)
+    assert (np.abs(source - middle) <= tolerance).all()
+    assert np.abs(middle - raw[roi]).max() > 4  # and it is deformed at all
+
+
+def test_elastic_displaces_control_points_by_sigma() -> None:
+    voxels, spacing, sigma = 4, 40, (3.0, 6.0)
+    raw = _grid((200, 200), (voxels, voxels))
+    augment = ElasticAugment((spacing, spacing), sigma, (0.0, 0.0))
+    # Control points lie half a spacing from the corner of the request, between voxels, hence the mean of neighbours.
+    roi = Roi((100, 100), (600, 600))
+    displacements = []
+    for seed in range(4):
+        moved = get(all_padded((raw, RAW, "reflect", True)) + augment, {RAW: roi}, seed)[RAW].data - raw[roi]
+        at_corners = (moved[:, 1:, 1:] + moved[:, :-1, 1:] + moved[:, 1:, :-1] + moved[:, :-1, :-1]) / 4
+        displacements.append(at_corners[:, 4::10, 4::10].reshape(2, -1))
+        steps = np.abs(np.diff(moved, axis=2)).max()
+        assert steps < max(sigma)  # smooth: independent ones would differ by several sigma somewhere
+    assert np.concatenate(displacements, axis=1).std(axis=1) == pytest.approx(sigma, rel=0.06)
+
+
+def test_elastic_subsampling_comes_close() -> None:
+    raw = _grid((100, 100), (2, 2))
+    roi = Roi((60, 60), (80, 82))  # no multiple of the step
+    results = []
+    for subsample in (1, 4):
+        augment = ElasticAugment((40, 40), (4.0, 4.0), (0.0, 1.0), subsample)
+        results.append(get(all_padded((raw, RAW, "reflect", True)) + augment, {RAW: roi}, 1)[RAW].data)
+    difference = np.abs(results[0] - results[1]).max()
+    assert 0 < difference < 0.5
+
+
+def test_elastic_leaves_samples_alone_with_the_given_probability() -> None:
+    raw = _grid((40, 40), (2, 2))
+    augment = ElasticAugment((20, 20), (3.0, 3.0), (0.5, 1.0), augmentation_probability=0.3)
+    pipeline, roi = all_padded((raw, RAW, "reflect", True)) + augment, Roi((20, 20), (40, 40))
+    with gp.build(pipeline):
+        changed = [
+            not np.array_equal(pipeline.request_batch(request_of({RAW: roi}, seed))[RAW].data, raw[roi])
+            for seed in range(200)
+        ]
+    assert np.mean(changed) == pytest.approx(0.3, abs=0.1)
+
+
+def test_elastic_checks_its_parameters() -> None:
+    with pytest.raises(ConfigError, match="one value per spatial axis"):
+        ElasticAugment((10, 10), (1.0,), (0, 0))
+    with pytest.raises(ConfigError, match="above 0"):
+        ElasticAugment((10, 0), (1.0, 1.0), (0, 0))
+    pipeline = all_padded((array(np.zeros((4, 4)), (1, 1)), RAW, "zero", True))
+    with (
+        pytest.raises(Exception, match="ElasticAugment") as caught,
+        gp.build(pipeline + ElasticAugment((10,) * 3, (1.0,) * 3, (0, 0))),
+    ):
+        pass
+    assert isinstance(caught.value.__cause__, ConfigError)
+
+
+def test_simple_augment_transposes_only_axes_of_the_same_voxel_size() -> None:
+    voxel_size = (8, 4, 4)
+    raw = _grid((20, 40, 40), voxel_size)
+    pipeline = all_padded((raw, RAW, "zero", True)) + SimpleAugment()
+    roi = Roi((32, 40, 48), (64, 80, 48))
+    seen = set()
+    for seed in range(120):
+        data = get(pipeline, {RAW: roi}, seed)[RAW].data
+        # Which source axis runs along each axis of the result, and in which direction.
+        along = [np.diff(data, axis=axis + 1).mean(axis=(1, 2, 3)) for axis in range(3)]
+        axes = tuple(int(np.argmax(np.abs(step))) for step in along)
+        signs = tuple(bool(step[axis] < 0) for step, axis in zip(along, axes, strict=True))
+        assert axes[0] == 0
+        steps = [abs(step[axis]) for step, axis in zip(along, axes, strict=True)]
+        assert steps == pytest.approx(voxel_size)
+        seen.add((axes, signs))
+    assert len(seen) == 16  # two orders of axes, eight mirrorings
+
+
+def test_simple_augment_keeps_arrays_of_different_size_and_voxel_size_together() -> None:
+    raw = _grid((40, 40, 40), (4, 4, 4))
+    fine = _grid((80, 80, 80), (2, 2, 2))
+    pipeline = all_padded((raw, RAW, "zero", True), (fine, LABELS, "zero", True)) + SimpleAugment()
+    raw_roi, roi = Roi((40, 40, 40), (64, 48, 72)), Roi((52, 48, 56), (40, 32, 40))
+    for seed in range(30):
+        batch = get(pipeline, {RAW: raw_roi, LABELS: roi}, seed)
+        fine_data = batch[LABELS].data
+        coarse = fine_data.reshape(3, 10, 2, 8, 2, 10, 2).mean(axis=(2, 4, 6))
+        np.testing.assert_allclose(coarse, batch[RAW].crop(roi).data, atol=1e-4)
+
+
+def test_simple_augment_heeds_its_choice_of_axes() -> None:
+    raw = _grid((20, 20), (2, 2))
+    pipeline = all_padded((raw, RAW, "zero", True)) + SimpleAugment(mirror_only=[1], transpose_only=[])
+    roi = Roi((10, 10), (20, 20))
+    mirrored = 0
+    for seed in range(20):
+        data = get(pipeline, {RAW: roi}, seed)[RAW].data
+        assert (np.diff(data[0], axis=0) > 0).all()
+        mirrored += bool((np.diff(data[1], axis=1) < 0).all())
+    assert 0 < mirrored < 20
+
+
+def test_requests_with_a_seed_repeat() -> None:
+    raw = _grid((40, 40), (2, 2))
+    location = RandomTargetLocation(Roi((0, 0), (20, 20)), Roi((0, 0), (80, 80)))
+    augments = ElasticAugment((10, 10), (2.0, 2.0), (0, 1)) + SimpleAugment() + GammaAugment([RAW], 0.5, 2)
+    pipeline = all_padded((raw, RAW, "reflect", True)) + location + augments
+    roi = {RAW: Roi((0, 0), (20, 20))}
+    first, again, other = (get(pipeline, roi, seed)[RAW].data for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
