@@ -26,6 +26,8 @@ from .snapshots import write_snapshot
 from .trainer import Trainer, TrainerConfig
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from dacapo.experiments.datasplits.datasets import Dataset
     from dacapo.experiments.model import Model
     from dacapo.experiments.tasks.losses import Loss
@@ -80,6 +82,13 @@ class GunpowderTrainer(Trainer):
             group["initial_lr"] = group["lr"]
         self._set_learning_rate(optimizer, 0)
         return optimizer
+
+    def prepare_input(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return raw values as float32, after those augmentations that change every sample alike."""
+        values = raw.astype(np.float32)
+        for augment in self.augments:
+            values = augment.at_prediction(values)
+        return values
 
     def can_train(self, datasets: Sequence[Dataset]) -> bool:
         """Return whether there are datasets, and all of them have ground truth."""

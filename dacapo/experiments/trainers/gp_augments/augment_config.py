@@ -11,6 +11,7 @@ from dacapo.experiments.config import Config
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy.typing as npt
 
 
 @attrs.define
@@ -27,3 +28,11 @@ class AugmentConfig(Config, ABC):
             mask_key: Key of the mask. Changes of geometry must act on all three alike.
         """
         raise NotImplementedError
+
+    def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return raw values after what this does to every sample alike; a network has to see that in prediction too.
+
+        Args:
+            raw: Values as the raw array gives them, any axes.
+        """
+        return raw

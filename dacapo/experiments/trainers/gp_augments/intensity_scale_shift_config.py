@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from dacapo.experiments.config import field
 
@@ -12,6 +13,7 @@ from .augment_config import AugmentConfig
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy.typing as npt
 
 
 @attrs.define
@@ -28,3 +30,7 @@ class IntensityScaleShiftAugmentConfig(AugmentConfig):
         import gunpowder as gp
 
         return gp.IntensityScaleShift(raw_key, self.scale, self.shift)
+
+    def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the changed values as float32: nothing here is left to chance."""
+        return raw.astype(np.float32) * np.float32(self.scale) + np.float32(self.shift)
