@@ -105,7 +105,7 @@ def _update(
     counts: list[tuple[float, float]], labels: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None
 ) -> list[tuple[float, float]]:
     """Add the voxels of a slab to its counts."""
-    total = labels.size if mask is None else np.count_nonzero(mask)
+    total = labels.size if mask is None else int(np.count_nonzero(mask))
 
     def occurrences(label: int) -> int:
         found = labels == label

@@ -117,11 +117,23 @@ def normalize_distances(
     Raises:
         ConfigError: If the way is unknown, or "tanh" comes without a positive scale.
     """
-    if normalize is None:
+    tanh_scale = scale_of(normalize, scale)
+    if tanh_scale is None:
         return distances
+    normalized: npt.NDArray[np.float32] = np.tanh(distances / np.float32(tanh_scale))
+    return normalized
+
+
+def scale_of(normalize: str | None, scale: float | None) -> float | None:
+    """Return the scale of normalized distances, None for distances in world units.
+
+    Raises:
+        ConfigError: If the way is unknown, or "tanh" comes without a positive scale.
+    """
+    if normalize is None:
+        return None
     if normalize != "tanh":
         raise ConfigError(f"unknown way to normalize distances: {normalize!r}; use 'tanh' or None")
     if scale is None or scale <= 0:
         raise ConfigError(f"distances are normalized with a positive scale, not with {scale}")
-    normalized: npt.NDArray[np.float32] = np.tanh(distances / np.float32(scale))
-    return normalized
+    return scale

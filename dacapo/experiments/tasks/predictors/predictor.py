@@ -1,20 +1,21 @@
-"""The base of all predictors, and what they share: heads, channel-first data, padding to whole voxels."""
+"""The base of all predictors, and what they share: heads, channels in front, whole voxels."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from funlib.geometry import Coordinate
 
-from dacapo.errors import ConfigError
+from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 
 if TYPE_CHECKING:
-    import torch
     from funlib.geometry import Roi
 
     from dacapo.experiments.architectures.architecture import Architecture
@@ -39,8 +40,8 @@ class Predictor(ABC):
             gt: Ground truth, with or without a channel axis.
 
         Returns:
-            Channels first, over the roi of ``gt``. Where the target depends on its surroundings, only the part that
-            keeps the distance of :meth:`gt_region_for_roi` to the border of ``gt`` is exact.
+            Channels first, over the roi of ``gt``. Where a target depends on its surroundings, it is exact in a roi
+            for which :meth:`gt_region_for_roi` lies inside ``gt``.
         """
         raise NotImplementedError
 
@@ -53,8 +54,11 @@ class Predictor(ABC):
         Args:
             gt: Ground truth.
             target: What :meth:`create_target` returned for it.
-            mask: 1 where ground truth is annotated; weights are 0 elsewhere.
+            mask: Not 0 where ground truth is annotated, with one channel, none, or as many as ``gt``.
             moving_class_counts: What the previous call returned, None at the first. It may be changed in place.
+
+        Returns:
+            Channels first, over the roi of ``target``.
         """
         raise NotImplementedError
 
@@ -98,12 +102,10 @@ def conv_head(architecture: Architecture, num_channels: int) -> torch.nn.Module:
     Raises:
         ConfigError: If the architecture is neither 2D nor 3D.
     """
-    import torch
-
-    heads = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
-    if architecture.dims not in heads:
-        raise ConfigError(f"architectures of {architecture.dims} dimensions are not supported, only of 2 or 3")
-    return heads[architecture.dims](architecture.num_out_channels, num_channels, kernel_size=1)
+    convolutions: dict[int, type[torch.nn.Module]] = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
+    if architecture.dims not in convolutions:
+        raise ConfigError(f"the architecture has {architecture.dims} dimensions; models can be built in 2D and 3D")
+    return convolutions[architecture.dims](architecture.num_out_channels, num_channels, kernel_size=1)
 
 
 def spatial_axes(array: Array) -> list[str]:
@@ -111,7 +113,7 @@ def spatial_axes(array: Array) -> list[str]:
     return [axis for axis in array.axes if axis != "c"]
 
 
-def channels_first(array: Array, roi: Roi | None = None) -> np.ndarray:
+def channels_first(array: Array, roi: Roi | None = None) -> npt.NDArray[Any]:
     """Read an array with its channel axis in front; one of length 1 is added where it has none.
 
     Args:
@@ -124,12 +126,52 @@ def channels_first(array: Array, roi: Roi | None = None) -> np.ndarray:
     return np.moveaxis(data, array.axes.index("c"), 0)
 
 
-def wrap_channels(data: np.ndarray, like: Array, roi: Roi | None = None) -> NumpyArray:
+def read_labels(gt: Array, num_channels: int, roi: Roi | None = None) -> npt.NDArray[Any]:
+    """Read ground truth with its channel axis in front.
+
+    Args:
+        gt: Labels; the channel axis may be missing if there is one channel.
+        num_channels: How many channels it must have.
+        roi: World units; the whole array by default.
+
+    Raises:
+        DtypeError: If the values are neither integers nor bool.
+        ChannelMismatchError: If there is another number of channels.
+    """
+    labels = channels_first(gt, roi)
+    if labels.dtype.kind not in "biu":
+        raise DtypeError(f"ground truth has data type {labels.dtype}; labels must be integers or bool, convert them")
+    if len(labels) != num_channels:
+        raise ChannelMismatchError(
+            f"ground truth has {len(labels)} channels, but the task is about {num_channels}; "
+            "make them the same, for example with a BinarizeArrayConfig that has one grouping per channel"
+        )
+    return labels
+
+
+def read_mask(mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Read a mask for an array of the given channel-first shape; a single channel counts for all.
+
+    Raises:
+        ChannelMismatchError: If the mask has several channels, but not as many as the array.
+    """
+    values = channels_first(mask, roi)
+    if len(values) not in (1, shape[0]):
+        raise ChannelMismatchError(f"the mask has {len(values)} channels; expected one, or {shape[0]} as in the target")
+    return np.broadcast_to(values, shape)
+
+
+def per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the slab that balances the classes of each channel of a channel-first shape on its own."""
+    return (1, *(-1 for _ in shape[1:]))
+
+
+def wrap_channels(data: npt.NDArray[Any], like: Array, roi: Roi | None = None) -> NumpyArray:
     """Wrap channel-first data as an array over the roi of another one, or over a given part of it."""
     return NumpyArray.from_np_array(data, like.roi if roi is None else roi, like.voxel_size, ["c", *spatial_axes(like)])
 
 
-def whole_voxels(distance: float | Iterable[float], voxel_size: Coordinate) -> Coordinate:
+def whole_voxels(distance: float | Sequence[float], voxel_size: Coordinate) -> Coordinate:
     """Round a distance (world units, one number or one per axis) up to whole voxels, in world units."""
-    distances = distance if isinstance(distance, Iterable) else (distance,) * len(voxel_size)
+    distances = distance if isinstance(distance, Sequence) else (distance,) * len(voxel_size)
     return Coordinate(math.ceil(d / v) * v for d, v in zip(distances, voxel_size, strict=True))

@@ -1,0 +1,96 @@
+"""Segmentation of instances by affinities."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+from funlib.geometry import Coordinate
+
+from dacapo.experiments.config import field
+
+from .checks import first_problem, limits_problem
+from .evaluators import InstanceEvaluator
+from .losses import AffinitiesLoss
+from .post_processors import WatershedPostProcessor
+from .predictors import AffinitiesPredictor
+from .task import Task, TaskConfig
+
+
+class AffinitiesTask(Task):
+    """Predict which neighbouring voxels belong together, and join them by a mutex watershed."""
+
+    def __init__(self, task_config: AffinitiesTaskConfig) -> None:
+        """Build the four parts."""
+        self.predictor = AffinitiesPredictor(
+            neighborhood=task_config.neighborhood,
+            lsds=task_config.lsds,
+            affs_weight_clipmin=task_config.affs_weight_clipmin,
+            affs_weight_clipmax=task_config.affs_weight_clipmax,
+            lsd_weight_clipmin=task_config.lsd_weight_clipmin,
+            lsd_weight_clipmax=task_config.lsd_weight_clipmax,
+            background_as_object=task_config.background_as_object,
+        )
+        self.loss = AffinitiesLoss(len(task_config.neighborhood), task_config.lsds_to_affs_weight_ratio)
+        self.post_processor = WatershedPostProcessor(offsets=task_config.neighborhood)
+        self.evaluator = InstanceEvaluator()
+
+
+@attrs.define
+class AffinitiesTaskConfig(TaskConfig):
+    """Configure the segmentation of instances by affinities."""
+
+    task_type: ClassVar[type[Task]] = AffinitiesTask
+
+    neighborhood: list[Coordinate] = field(
+        "Offsets in voxels from a voxel to the neighbours it is compared with, in the axis order of the data. The "
+        "direct neighbours join voxels, long offsets tell objects apart."
+    )
+    lsds: bool = field(
+        "Whether to predict local shape descriptors too, which helps learning affinities.", default=False
+    )
+    lsds_to_affs_weight_ratio: float = field(
+        "How much the loss of descriptors counts compared with that of affinities.", default=1
+    )
+    affs_weight_clipmin: float = field(
+        "Lower limit of the fraction of ones or zeros from which weights of affinities are computed.", default=0.05
+    )
+    affs_weight_clipmax: float = field("Upper limit of that fraction.", default=0.95)
+    lsd_weight_clipmin: float = field(
+        "Lower limit of the fraction of objects or background from which weights of descriptors are computed.",
+        default=0.05,
+    )
+    lsd_weight_clipmax: float = field("Upper limit of that fraction.", default=0.95)
+    background_as_object: bool = field(
+        "Whether label 0 is one more object. Otherwise its voxels belong to nothing, not even to each other.",
+        default=False,
+    )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check offsets, limits and ratio."""
+        return first_problem(
+            self,
+            super().verify(),
+            self._neighborhood_problem(),
+            limits_problem("affs_weight", self.affs_weight_clipmin, self.affs_weight_clipmax),
+            limits_problem("lsd_weight", self.lsd_weight_clipmin, self.lsd_weight_clipmax),
+            None
+            if self.lsds_to_affs_weight_ratio >= 0
+            else f"lsds_to_affs_weight_ratio is {self.lsds_to_affs_weight_ratio}, but must not be negative",
+        )
+
+    def _neighborhood_problem(self) -> str | None:
+        offsets = [tuple(int(o) for o in offset) for offset in self.neighborhood]
+        if not offsets:
+            return "neighborhood is empty, but needs at least one offset"
+        dims = {len(offset) for offset in offsets}
+        if len(dims) > 1 or not dims <= {2, 3}:
+            return f"neighborhood {offsets} must have offsets of 2 or of 3 numbers each"
+        if any(not any(offset) for offset in offsets):
+            return f"neighborhood {offsets} has an offset of zeros, but a voxel is always joined to itself"
+        if len(set(offsets)) < len(offsets):
+            return f"neighborhood {offsets} has the same offset twice"
+        direct = [offset for offset in offsets if sum(map(abs, offset)) == 1]
+        if not direct:
+            return f"neighborhood {offsets} has no direct neighbour such as {(1, *(0,) * (len(offsets[0]) - 1))}"
+        return None

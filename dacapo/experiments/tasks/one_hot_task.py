@@ -1,0 +1,58 @@
+"""Segmentation of classes that exclude each other."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+from dacapo.experiments.config import field
+
+from .checks import distances_problem, first_problem, names_problem
+from .evaluators import BinarySegmentationEvaluator
+from .losses import CrossEntropyLoss
+from .post_processors import ArgmaxPostProcessor
+from .predictors import OneHotPredictor
+from .task import Task, TaskConfig
+
+
+class OneHotTask(Task):
+    """Predict the probability of each class, and give every voxel the likeliest one."""
+
+    def __init__(self, task_config: OneHotTaskConfig) -> None:
+        """Build the four parts."""
+        self.predictor = OneHotPredictor(classes=task_config.classes)
+        self.loss = CrossEntropyLoss()
+        self.post_processor = ArgmaxPostProcessor()
+        self.evaluator = BinarySegmentationEvaluator(
+            clip_distance=task_config.clip_distance,
+            tol_distance=task_config.tol_distance,
+            channels=task_config.classes,
+        )
+
+
+@attrs.define
+class OneHotTaskConfig(TaskConfig):
+    """Configure the segmentation of classes that exclude each other."""
+
+    task_type: ClassVar[type[Task]] = OneHotTask
+
+    classes: list[str] = field("Name of the class of each label, from label 0 (often background) on.")
+    clip_distance: float = field(
+        "Errors farther from a boundary count as this far when scored, in world units.", default=100
+    )
+    tol_distance: float = field(
+        "Errors up to this far from a boundary are forgiven when scored, in world units.", default=0
+    )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check the names and distances."""
+        return first_problem(
+            self,
+            super().verify(),
+            names_problem("classes", self.classes),
+            "classes names a single class, so there is nothing to learn; name background too"
+            if len(self.classes) == 1
+            else None,
+            distances_problem(self.clip_distance, self.tol_distance),
+        )

@@ -1,0 +1,200 @@
+"""Prediction of affinities, and of local shape descriptors beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.arraytypes import EmbeddingArray
+from dacapo.experiments.model import Model
+from dacapo.utils.affinities import grow_boundaries, padding, seg_to_affgraph
+from dacapo.utils.balance_weights import MovingCounts, balance_weights
+from dacapo.utils.lsds import TRUNCATE, descriptor_names, local_shape_descriptors, num_descriptors
+
+from .predictor import (
+    Predictor,
+    conv_head,
+    per_channel,
+    read_labels,
+    read_mask,
+    whole_voxels,
+    wrap_channels,
+)
+
+if TYPE_CHECKING:
+    from dacapo.experiments.architectures.architecture import Architecture
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+
+# Counts of the affinities and, if they are predicted, of the descriptors.
+ClassCounts: TypeAlias = tuple[MovingCounts | None, MovingCounts | None]
+
+
+class AffinitiesPredictor(Predictor):
+    """Predict for every voxel which of its neighbours belong to the same object.
+
+    The channels are one affinity per offset, followed by the descriptors.
+    """
+
+    def __init__(
+        self,
+        neighborhood: Sequence[Coordinate],
+        lsds: bool = True,
+        num_voxels: int = 20,
+        downsample_lsds: int = 1,
+        grow_boundary_iterations: int = 0,
+        affs_weight_clipmin: float = 0.05,
+        affs_weight_clipmax: float = 0.95,
+        lsd_weight_clipmin: float = 0.05,
+        lsd_weight_clipmax: float = 0.95,
+        background_as_object: bool = False,
+    ) -> None:
+        """Set what to predict.
+
+        Args:
+            neighborhood: Offsets in voxels from a voxel to the neighbours it is compared with.
+            lsds: Whether to predict local shape descriptors too, which helps learning affinities.
+            num_voxels: Radius (sigma) of the descriptors, counted in voxels along their longest edge.
+            downsample_lsds: Compute descriptors on every n-th voxel only.
+            grow_boundary_iterations: Shrink objects by this many voxels before affinities are computed. Descriptors
+                describe the whole objects.
+            affs_weight_clipmin: Lower limit of the fraction of a class when affinities are weighted.
+            affs_weight_clipmax: Upper limit of it.
+            lsd_weight_clipmin: Lower limit of the fraction of a class when descriptors are weighted.
+            lsd_weight_clipmax: Upper limit of it.
+            background_as_object: Whether background is one more object, with affinities among itself.
+
+        Raises:
+            ConfigError: If there is no offset, or offsets differ in their number of dimensions.
+        """
+        self.neighborhood = [Coordinate(offset) for offset in neighborhood]
+        if len({len(offset) for offset in self.neighborhood}) != 1:
+            raise ConfigError(f"neighborhood {list(neighborhood)} must be offsets, at least one, all 2D or all 3D")
+        self.lsds = lsds
+        self.num_voxels = num_voxels
+        self.downsample_lsds = downsample_lsds
+        self.grow_boundary_iterations = grow_boundary_iterations
+        self.affs_weight_clipmin = affs_weight_clipmin
+        self.affs_weight_clipmax = affs_weight_clipmax
+        self.lsd_weight_clipmin = lsd_weight_clipmin
+        self.lsd_weight_clipmax = lsd_weight_clipmax
+        self.background_as_object = background_as_object
+
+    @property
+    def dims(self) -> int:
+        """Number of spatial dimensions."""
+        return len(self.neighborhood[0])
+
+    @property
+    def num_channels(self) -> int:
+        """Number of affinities and descriptors."""
+        return len(self.neighborhood) + (num_descriptors(self.dims) if self.lsds else 0)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Offsets such as ``aff(1,0,0)``, followed by the names of the descriptors."""
+        affinities = [f"aff({','.join(str(int(o)) for o in offset)})" for offset in self.neighborhood]
+        return affinities + (descriptor_names(self.dims) if self.lsds else [])
+
+    @property
+    def output_array_type(self) -> EmbeddingArray:
+        """An embedding, which names the number of spatial dimensions as the original does."""
+        return EmbeddingArray(self.dims)
+
+    def extractor(self, voxel_size: Coordinate) -> Any:
+        """Return the package's object that computes descriptors for arrays of a voxel size."""
+        from lsd.train import LsdExtractor
+
+        return LsdExtractor(self.sigma(voxel_size), downsample=self.downsample_lsds)
+
+    def sigma(self, voxel_size: Coordinate) -> Coordinate:
+        """Return the radius of the descriptors along each axis in world units, the same for all axes."""
+        return Coordinate((max(voxel_size) * self.num_voxels,) * self.dims)
+
+    def lsd_pad(self, voxel_size: Coordinate) -> Coordinate:
+        """Return how far descriptors see, in world units, rounded up to whole voxels."""
+        return whole_voxels(self.sigma(voxel_size) * TRUNCATE, voxel_size)
+
+    def create_model(self, architecture: Architecture) -> Model:
+        """Append a head whose output is a sigmoid in eval mode.
+
+        Raises:
+            ConfigError: If the architecture has another number of dimensions than the neighborhood.
+        """
+        if architecture.dims != self.dims:
+            raise ConfigError(
+                f"the architecture is {architecture.dims}D, but the offsets of the neighborhood have {self.dims} "
+                "dimensions; use offsets with one number per axis"
+            )
+        return Model(architecture, conv_head(architecture, self.num_channels), eval_activation=torch.nn.Sigmoid())
+
+    def create_target(self, gt: Array) -> Array:
+        """Compute affinities and descriptors of labels, all between 0 and 1.
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If there are several channels.
+        """
+        labels = read_labels(gt, 1)[0]
+        if self.background_as_object:
+            labels = labels + 1 if labels.dtype.kind != "b" else labels.astype(np.uint8) + 1
+        objects = grow_boundaries(labels, self.grow_boundary_iterations)
+        target = seg_to_affgraph(objects, self.neighborhood, dtype=np.float32)
+        if self.lsds:
+            size = gt.voxel_size
+            descriptors = local_shape_descriptors(labels, self.sigma(size), size, self.downsample_lsds)
+            target = np.concatenate([target, descriptors])
+        return wrap_channels(target, gt)
+
+    def create_weight(
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: ClassCounts | None = None
+    ) -> tuple[Array, ClassCounts]:
+        """Weight ones and zeros of each affinity, and objects and background for descriptors, by their frequency.
+
+        Unannotated voxels get weight 0.
+
+        Returns:
+            Weights, and the counts of affinities and of descriptors (None without).
+        """
+        affinity_counts, lsd_counts = moving_class_counts or (None, None)
+        affinities = target[target.roi][: len(self.neighborhood)].astype(np.uint8)
+        weights, affinity_counts = balance_weights(
+            affinities,
+            2,
+            slab=per_channel(affinities.shape),
+            masks=[read_mask(mask, target.roi, affinities.shape)],
+            clipmin=self.affs_weight_clipmin,
+            clipmax=self.affs_weight_clipmax,
+            moving_counts=affinity_counts,
+        )
+        if self.lsds:
+            objects = (read_labels(gt, 1, target.roi) > 0).astype(np.uint8)
+            lsd_weights, lsd_counts = balance_weights(
+                objects[0],
+                2,
+                masks=[read_mask(mask, target.roi, objects.shape)[0]],
+                clipmin=self.lsd_weight_clipmin,
+                clipmax=self.lsd_weight_clipmax,
+                moving_counts=lsd_counts,
+            )
+            repeated = np.broadcast_to(lsd_weights, (num_descriptors(self.dims), *lsd_weights.shape))
+            weights = np.concatenate([weights, repeated])
+        return wrap_channels(weights, target), (affinity_counts, lsd_counts)
+
+    def gt_region_for_roi(self, target_spec: Any) -> Any:
+        """Widen the region by what affinities reach on either side, or by what descriptors see if that is more."""
+        gt_spec = super().gt_region_for_roi(target_spec)
+        voxel_size = target_spec.voxel_size
+        negative, positive = padding(self.neighborhood, voxel_size)
+        grown = voxel_size * self.grow_boundary_iterations
+        before, after = grown - negative, grown + positive
+        if self.lsds:
+            context = self.lsd_pad(voxel_size)
+            before = Coordinate(max(a, b) for a, b in zip(before, context, strict=True))
+            after = Coordinate(max(a, b) for a, b in zip(after, context, strict=True))
+        gt_spec.roi = gt_spec.roi.grow(before, after)
+        return gt_spec

@@ -1,0 +1,78 @@
+"""What the predictors of signed distances share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import ConfigError
+from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
+
+from .predictor import Predictor, whole_voxels
+
+if TYPE_CHECKING:
+    from funlib.geometry import Coordinate
+
+
+class ClassDistancePredictor(Predictor):
+    """Base of predictors of distances to the boundaries of one or more classes.
+
+    Ground truth has one binary channel per class. Distances are normalized by tanh(distance / ``scale_factor``).
+
+    Attributes:
+        channels: Names of the classes.
+        scale_factor: World units.
+        mask_distances: Whether to leave out distances that a boundary outside of the annotated region could make
+            wrong. More ground truth is requested then.
+    """
+
+    def __init__(self, channels: Sequence[str], scale_factor: float, mask_distances: bool) -> None:
+        """Set classes and scale.
+
+        Raises:
+            ConfigError: If there is no class, or the scale is not positive.
+        """
+        if not channels:
+            raise ConfigError("distances need at least one channel, but none is named")
+        if scale_factor <= 0:
+            raise ConfigError(f"scale_factor is {scale_factor}, but distances (world units) need a positive one")
+        self.channels = list(channels)
+        self.scale_factor = scale_factor
+        self.mask_distances = mask_distances
+
+    def padding(self, gt_voxel_size: Coordinate) -> Coordinate:
+        """Return the scale, rounded up to whole voxels; distances beyond it hardly differ."""
+        return whole_voxels(self.scale_factor, gt_voxel_size)
+
+    def gt_region_for_roi(self, target_spec: Any) -> Any:
+        """Widen the region on all sides by :meth:`padding` if distances are masked."""
+        gt_spec = super().gt_region_for_roi(target_spec)
+        if self.mask_distances:
+            padding = self.padding(target_spec.voxel_size)
+            gt_spec.roi = gt_spec.roi.grow(padding, padding)
+        return gt_spec
+
+
+def channel_distances(
+    labels: npt.NDArray[Any], voxel_size: Coordinate, normalize: str | None, scale: float | None
+) -> npt.NDArray[np.float32]:
+    """Compute the signed distances of each channel to its boundaries; see :mod:`dacapo.utils.distances`."""
+    distances = np.stack([signed_distance(channel, voxel_size) for channel in labels])
+    return normalize_distances(distances, normalize, scale)
+
+
+def channel_trust(
+    distances: npt.NDArray[Any],
+    mask: npt.NDArray[Any],
+    voxel_size: Coordinate,
+    normalize: str | None,
+    scale: float | None,
+) -> npt.NDArray[np.uint8]:
+    """Return 1 where the distance of a channel can be trusted, channel by channel; a mask of one channel is for all."""
+    tanh_scale = scale_of(normalize, scale)
+    masks = np.broadcast_to(mask, distances.shape)
+    trusted = [trusted_distances(*pair, voxel_size, tanh_scale) for pair in zip(distances, masks, strict=True)]
+    return np.stack(trusted).astype(np.uint8)

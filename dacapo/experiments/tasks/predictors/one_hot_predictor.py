@@ -1,0 +1,83 @@
+"""Prediction of the class of every voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.arraytypes import ProbabilityArray
+from dacapo.experiments.model import Model
+
+from .predictor import Predictor, conv_head, read_labels, wrap_channels
+
+if TYPE_CHECKING:
+    from dacapo.experiments.architectures.architecture import Architecture
+    from dacapo.experiments.datasplits.datasets.arrays import Array
+
+
+class OneHotPredictor(Predictor):
+    """Predict the probability of each of several classes that exclude each other."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        """Set the classes.
+
+        Args:
+            classes: Name of the class of each label, from 0 on.
+
+        Raises:
+            ConfigError: If there is no class.
+        """
+        if not classes:
+            raise ConfigError("one-hot predictions need at least one class, but none is named")
+        self.classes = list(classes)
+
+    @property
+    def embedding_dims(self) -> int:
+        """Number of classes."""
+        return len(self.classes)
+
+    @property
+    def channel_names(self) -> list[str]:
+        """Names of the classes."""
+        return list(self.classes)
+
+    @property
+    def output_array_type(self) -> ProbabilityArray:
+        """Probabilities of the classes."""
+        return ProbabilityArray(list(self.classes))
+
+    def create_model(self, architecture: Architecture) -> Model:
+        """Append a head whose output is a softmax over the channels in eval mode."""
+        head = conv_head(architecture, self.embedding_dims)
+        return Model(architecture, head, eval_activation=torch.nn.Softmax(dim=1))
+
+    def create_target(self, gt: Array) -> Array:
+        """Return one channel per class, 1 where labels name the class; uint8.
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If ground truth has several channels.
+        """
+        return wrap_channels(self.process(read_labels(gt, 1)), gt)
+
+    def create_weight(
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
+    ) -> tuple[Array, None]:
+        """Return ones: all classes count alike, and there are no counts."""
+        shape = (self.embedding_dims, *read_labels(gt, 1, target.roi).shape[1:])
+        return wrap_channels(np.ones(shape, dtype=np.float32), target), None
+
+    def process(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        """Return one channel per class, 1 where the label is its number.
+
+        Args:
+            labels: One channel in front. A label that names no class gives 0 in all channels.
+        """
+        classes = np.arange(self.embedding_dims).reshape(-1, *(1 for _ in labels.shape[1:]))
+        matches: npt.NDArray[np.bool_] = labels == classes
+        return matches.astype(np.uint8)

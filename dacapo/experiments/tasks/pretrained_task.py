@@ -1,0 +1,101 @@
+"""A task whose models begin with given weights."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import torch
+
+from dacapo.errors import ConfigError, NotFoundError, StorageError
+from dacapo.experiments.config import field
+from dacapo.store.local_weights_store import read_tensors
+from dacapo.store.weights_store import Weights, same_tensors
+
+from .task import Task, TaskConfig
+
+if TYPE_CHECKING:
+    from dacapo.experiments.architectures.architecture import Architecture
+    from dacapo.experiments.model import Model
+
+logger = logging.getLogger(__name__)
+
+
+class PretrainedTask(Task):
+    """Do what another task does, with models that are loaded from a file of weights."""
+
+    def __init__(self, task_config: PretrainedTaskConfig) -> None:
+        """Build the other task; the weights are read when a model is created."""
+        self.weights = Path(task_config.weights)
+        self.sub_task: Task = task_config.sub_task_config.task_type(task_config.sub_task_config)  # type: ignore[call-arg]
+        self.predictor = self.sub_task.predictor
+        self.loss = self.sub_task.loss
+        self.post_processor = self.sub_task.post_processor
+        self.evaluator = self.sub_task.evaluator
+
+    def create_model(self, architecture: Architecture) -> Model:
+        """Build the other task's model and load what fits by name and shape; the rest keeps its own weights.
+
+        Raises:
+            NotFoundError: If the file is not there.
+            UnsafeFileError: If it would execute code.
+            StorageError: If it is damaged, or holds no state of a model.
+            ConfigError: If not a single layer fits.
+        """
+        model = self.sub_task.create_model(architecture)
+        _load_fitting(model, _read_state(self.weights), self.weights)
+        return model
+
+
+def _read_state(path: Path) -> Mapping[str, Any]:
+    """Read the state of a model, which may be the whole content of a file or stand under 'model'."""
+    if not path.is_file():
+        raise NotFoundError(f"there is no file of weights {path}; correct the field 'weights' of the task")
+    content = read_tensors(path)
+    if isinstance(content, Weights):
+        content = vars(content)
+    state = content.get("model", content) if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise StorageError(f"{path} holds no state of a model; expected tensors by name, or such under 'model'")
+    return state
+
+
+def _load_fitting(model: Model, state: Mapping[str, Any], path: Path) -> None:
+    tensors = model.state_dict()
+    copied = 0
+    for names in same_tensors(model):
+        source = next((state[name] for name in names if name in state), None)
+        target = tensors[names[0]]
+        if not isinstance(source, torch.Tensor) or source.shape != target.shape:
+            found = tuple(source.shape) if isinstance(source, torch.Tensor) else "missing"
+            logger.warning(
+                "layer %s (shape %s) keeps its own weights; in %s: %s", names[0], tuple(target.shape), path, found
+            )
+            continue
+        with torch.no_grad():
+            target.copy_(source)
+        copied += 1
+    if not copied:
+        raise ConfigError(f"no layer of {path} has the name and shape of one in the model; are these other weights?")
+
+
+@attrs.define
+class PretrainedTaskConfig(TaskConfig):
+    """Configure another task, and the weights its models begin with."""
+
+    task_type: ClassVar[type[Task]] = PretrainedTask
+
+    sub_task_config: TaskConfig = field("The task to do.")
+    weights: Path = field("File of weights, as torch.save writes the state of a model.")
+
+    def verify(self) -> tuple[bool, str]:
+        """Check the other task, and that the file is there."""
+        valid, reason = self.sub_task_config.verify()
+        if not valid:
+            return valid, reason
+        if not Path(self.weights).is_file():
+            return False, f"{type(self).__name__} {self.name!r}: there is no file of weights {self.weights}"
+        return super().verify()
