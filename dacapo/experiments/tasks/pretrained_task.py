@@ -30,7 +30,7 @@ class PretrainedTask(Task):
     def __init__(self, task_config: PretrainedTaskConfig) -> None:
         """Build the other task; the weights are read when a model is created."""
         self.weights = Path(task_config.weights)
-        self.sub_task: Task = task_config.sub_task_config.task_type(task_config.sub_task_config)  # type: ignore[call-arg]
+        self.sub_task: Task = task_config.sub_task_config.task_type(task_config.sub_task_config)
         self.predictor = self.sub_task.predictor
         self.loss = self.sub_task.loss
         self.post_processor = self.sub_task.post_processor

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC
-from typing import TYPE_CHECKING, ClassVar
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -33,6 +33,11 @@ class Task(ABC):
     loss: Loss
     evaluator: Evaluator
     post_processor: PostProcessor
+
+    @abstractmethod
+    def __init__(self, task_config: Any) -> None:
+        """Build the four parts from a config."""
+        raise NotImplementedError
 
     @property
     def parameters(self) -> list[PostProcessorParameters]:

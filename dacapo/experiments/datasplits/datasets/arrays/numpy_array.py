@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
@@ -28,7 +28,7 @@ class NumpyArray(Array):
     _voxel_size: Coordinate
     _axes: list[str]
 
-    def __init__(self, array_config: Any) -> NoReturn:
+    def __init__(self, array_config: Any) -> None:
         raise TypeError("a NumpyArray has no config; use NumpyArray.from_np_array(array, roi, voxel_size, axes)")
 
     @classmethod
