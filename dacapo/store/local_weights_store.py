@@ -15,6 +15,7 @@ import glob
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -225,9 +226,11 @@ def read_tensors(path: Path) -> Any:
     except StorageError:
         raise
     except pickle.UnpicklingError as error:
-        reason = str(error).split("\n\n")[-1].splitlines()[0]
+        # The rest of torch's message tells how to read the file nonetheless.
+        named = re.search(r"GLOBAL (\S+)", str(error))
         raise UnsafeFileError(
-            f"{path} holds more than tensors and plain values and could execute code, so it was not read: {reason}"
+            f"{path} was not read: it holds more than tensors and plain values and could execute code"
+            + (f", namely {named.group(1)}" if named else "")
         ) from error
     except OSError as error:
         raise storage_error("read", path, error) from error

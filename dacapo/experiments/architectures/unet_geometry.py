@@ -93,8 +93,12 @@ class UNetGeometry:
         for level in reversed(range(self.levels)):
             enlarged = size * self.downsample_factors[level][axis]
             size = self.crop_size(axis, level, enlarged)
-            if size <= _removed(self.kernels_up[level], axis):
-                raise UnusableSize(f"{enlarged} voxels at level {level} on the way up are too few for its convolutions")
+            removed = _removed(self.kernels_up[level], axis)
+            if size <= removed:
+                raise UnusableSize(
+                    f"{enlarged} voxels at level {level} on the way up are too few: its convolutions take {removed} "
+                    f"and at least {self.stride(axis, level)} must be left"
+                )
             size = self._convolve(self.kernels_up[level], axis, size, f"level {level} on the way up")
         for factors in self.upsample_factors:
             size = self._convolve(self.kernels_after, axis, size * factors[axis], "the enlarged level")
