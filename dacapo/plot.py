@@ -81,7 +81,7 @@ def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "
     """Write a picture: a section of raw, truth, prediction and segmentation above loss and scores over iterations.
 
     Args:
-        path: The file to write; its ending tells the format. 1320 by 850 pixels for PNG.
+        path: The file to write; its ending tells the format. 1320 by 726 pixels for PNG.
         slices: The section.
         progress: The curves.
         title: One line above it all.
@@ -90,11 +90,12 @@ def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "
         MissingDependencyError: If matplotlib is not installed.
     """
     with require_matplotlib().rc_context(STYLE):
-        figure = _figure(width=12, height=7.7)
-        grid = figure.add_gridspec(2, 4, height_ratios=[1.0, 0.82])
-        _draw_slices([figure.add_subplot(grid[0, column]) for column in range(4)], slices)
-        draw_loss(figure.add_subplot(grid[1, :2]), progress.losses)
-        draw_voi(figure.add_subplot(grid[1, 2:]), progress)
+        figure = _figure(width=12, height=6.6)
+        upper, lower = figure.subfigures(2, 1, height_ratios=[1.0, 0.92])
+        _draw_slices(upper.subplots(1, 4, gridspec_kw={"wspace": 0.02}), slices)
+        loss, voi = lower.subplots(1, 2, gridspec_kw={"wspace": 0.06})
+        draw_loss(loss, progress.losses)
+        draw_voi(voi, progress)
         if title:
             figure.suptitle(title, x=0.012, ha="left", fontsize=13)
         figure.savefig(path, dpi=110)
@@ -124,8 +125,8 @@ def label_colors(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def match_labels(segmentation: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Rename segments after the objects that they cover, so that both get the same colours.
 
-    An object gives its name to the segment that covers most of it, if it also is most of that segment; other segments
-    get new names.
+    An object gives its name to the segment with the largest part of it, if no other object has a larger part of that
+    segment. Other segments get new names.
 
     Args:
         segmentation: Segments; 0 is kept.
@@ -167,14 +168,9 @@ def draw_voi(axes: Axes, progress: Progress) -> None:
     axes.plot(progress.validated, merge, ":^", color=GREEN, label="merge", **style)
     if progress.best is not None:
         at = list(progress.validated).index(progress.best)
-        axes.plot([progress.best], [(split + merge)[at]], "o", markersize=11, markerfacecolor="none", color=INK)
-        axes.annotate(
-            f"chosen: {(split + merge)[at]:.2f}",
-            (progress.best, (split + merge)[at]),
-            xytext=(0, 11),
-            textcoords="offset points",
-            ha="right" if at else "left",
-        )
+        sum_there = (split + merge)[at]
+        label = f"chosen: {sum_there:.2f}"
+        axes.plot([progress.best], [sum_there], "o", markersize=12, markerfacecolor="none", color=INK, label=label)
     axes.set(
         title="Variation of information on the validation volume",
         xlabel="iteration",
@@ -182,7 +178,7 @@ def draw_voi(axes: Axes, progress: Progress) -> None:
         xlim=(0, None),
         ylim=(0, None),
     )
-    axes.legend(loc="upper right", ncols=3)
+    axes.legend(loc="upper right", ncols=4, columnspacing=1.2, handlelength=1.8)
 
 
 def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
@@ -202,12 +198,15 @@ def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
 
 def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
     """Draw a bar of a round length, about a quarter as wide as the image."""
+    from matplotlib.patheffects import withStroke
+
     rows, columns = slices.raw.shape
     wanted = columns * slices.voxel_size / 4
     power = 10.0 ** np.floor(np.log10(wanted))
     length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
     left, bottom = 0.04 * columns, 0.95 * rows
     pixels = length / slices.voxel_size
+    outline = [withStroke(linewidth=2, foreground=INK)]
     axes.plot([left, left + pixels], [bottom, bottom], color="white", linewidth=4, solid_capstyle="butt")
     axes.text(
         left + pixels / 2,
@@ -217,6 +216,7 @@ def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
         ha="center",
         va="bottom",
         fontweight="bold",
+        path_effects=outline,
     )
 
 

@@ -38,7 +38,7 @@ def pixels(path: Path) -> np.ndarray[Any, Any]:
 
 def test_size_of_the_picture(tmp_path: Path) -> None:
     save_overview(tmp_path / "a.png", slices(), PROGRESS)
-    assert pixels(tmp_path / "a.png").shape[:2] == (847, 1320)
+    assert pixels(tmp_path / "a.png").shape[:2] == (726, 1320)
 
 
 def test_the_same_data_gives_the_same_picture(tmp_path: Path) -> None:
@@ -53,10 +53,10 @@ def test_other_slices_change_only_the_upper_half_and_other_scores_only_the_lower
     other = Progress(PROGRESS.losses, PROGRESS.validated, [0.1, 1.5, 1], PROGRESS.voi_merge, best=60)
     save_overview(tmp_path / "scores.png", slices(), other)
     first = pixels(tmp_path / "a.png")
-    for name, half in (("slices.png", slice(0, 430)), ("scores.png", slice(430, None))):
+    for name, half in (("slices.png", slice(0, 378)), ("scores.png", slice(378, None))):
         rows = np.flatnonzero((pixels(tmp_path / name) != first).any(axis=(1, 2)))
         assert len(rows) > 20
-        assert set(rows) <= set(range(847)[half])
+        assert set(rows) <= set(range(726)[half])
 
 
 def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
