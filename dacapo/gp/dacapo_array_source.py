@@ -49,7 +49,8 @@ class DaCapoArraySource(gp.BatchProvider):  # type: ignore[misc]
             channels = () if self.array.channel_axis is None else (self.array.num_channels,)
             data = np.zeros((*channels, *(spec.roi.shape / spec.voxel_size)), dtype=spec.dtype)
         else:
-            data = np.asarray(self.read(spec.roi), dtype=spec.dtype)
+            # A copy, because nodes change values in place and arrays in memory return views.
+            data = np.array(self.read(spec.roi), dtype=spec.dtype)
         batch[self.key] = gp.Array(data, spec)
         return batch
 

@@ -520,3 +520,11 @@ def test_requests_with_a_seed_repeat() -> None:
     first, again, other = (get(pipeline, roi, seed)[RAW].data for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("source", [DaCapoArraySource, lambda a, key: PaddedArraySource(a, key, "reflect")])
+def test_sources_hand_out_copies(source: Any) -> None:
+    # Nodes such as gunpowder's IntensityAugment change values in place.
+    data = np.ones((4, 4), dtype=np.float32)
+    get(gp.Pipeline(source(array(data, (1, 1)), RAW)), {RAW: Roi((0, 0), (4, 4))})[RAW].data[:] = 0
+    assert data.all()
