@@ -37,6 +37,7 @@ LAYERS = [
     ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
     ["blockwise", "compute_context"],
     ["train", "validate", "predict", "apply", "plot", "report"],
+    ["demo", "demo_data"],
     ["cli", "__main__"],
 ]
 LEVELS = {f"dacapo.{prefix}": level for level, prefixes in enumerate(LAYERS) for prefix in prefixes}
