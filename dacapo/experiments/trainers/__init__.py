@@ -3,7 +3,15 @@
 from dacapo.utils.aliases import alias_modules
 
 from .dummy_trainer import DummyTrainer, DummyTrainerConfig
-from .gp_augments import AugmentConfig
+from .gp_augments import (
+    AugmentConfig,
+    ElasticAugmentConfig,
+    GammaAugmentConfig,
+    IntensityAugmentConfig,
+    IntensityScaleShiftAugmentConfig,
+    NoiseAugmentConfig,
+    SimpleAugmentConfig,
+)
 from .gunpowder_trainer import GunpowderTrainer, GunpowderTrainerConfig
 from .trainer import Trainer, TrainerConfig
 
@@ -11,8 +19,14 @@ __all__ = [
     "AugmentConfig",
     "DummyTrainer",
     "DummyTrainerConfig",
+    "ElasticAugmentConfig",
+    "GammaAugmentConfig",
     "GunpowderTrainer",
     "GunpowderTrainerConfig",
+    "IntensityAugmentConfig",
+    "IntensityScaleShiftAugmentConfig",
+    "NoiseAugmentConfig",
+    "SimpleAugmentConfig",
     "Trainer",
     "TrainerConfig",
 ]

@@ -16,6 +16,8 @@ import torch.utils.data
 
 from dacapo.errors import TrainingError
 
+from .trainer import iteration_seeds
+
 if TYPE_CHECKING:
     from .pipeline import Pipeline
 
@@ -41,12 +43,6 @@ class TrainingBatch:
     gt: np.ndarray[Any, Any] | None
     mask: np.ndarray[Any, Any] | None
     moving_class_counts: Any
-
-
-def iteration_seeds(seed: int, iteration: int) -> tuple[int, int]:
-    """Return two independent seeds for an iteration: below 2**32 for its batch, and one for torch."""
-    state = np.random.SeedSequence([seed, iteration]).generate_state(3)
-    return int(state[0]), (int(state[1]) << 32) + int(state[2])
 
 
 def root_cause(error: Exception) -> str:

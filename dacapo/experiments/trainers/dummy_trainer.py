@@ -13,7 +13,7 @@ import torch
 from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 
-from .trainer import Trainer, TrainerConfig
+from .trainer import Trainer, TrainerConfig, iteration_seeds
 
 if TYPE_CHECKING:
     from dacapo.experiments.model import Model
@@ -62,7 +62,7 @@ class DummyTrainer(Trainer):
 
     def _input(self, iteration: int, model: Model) -> torch.Tensor:
         """Return random values, the same at each call for one iteration, shape (b, c, *spatial)."""
-        generator = torch.Generator().manual_seed((self.seed << 32) + iteration)
+        generator = torch.Generator().manual_seed(iteration_seeds(self.seed, iteration)[0])
         raw = torch.rand((self.batch_size, model.num_in_channels, *model.input_shape), generator=generator)
         if self.mirror_augment:
             spatial = range(2, raw.ndim)

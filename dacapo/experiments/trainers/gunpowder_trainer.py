@@ -17,13 +17,13 @@ from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 
-from .batches import BatchStream, TrainingBatch, iterate_batches, iteration_seeds
+from .batches import BatchStream, TrainingBatch, iterate_batches
 from .gp_augments import AugmentConfig
 from .optimizers import learning_rate_factor
 from .pipeline import Pipeline, build_pipeline
 from .regions import check_datasets
 from .snapshots import write_snapshot
-from .trainer import Trainer, TrainerConfig
+from .trainer import Trainer, TrainerConfig, iteration_seeds
 
 if TYPE_CHECKING:
     import numpy.typing as npt

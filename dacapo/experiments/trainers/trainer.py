@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
+import numpy as np
 
 from dacapo.errors import TrainingError
 from dacapo.experiments.config import Config, field
@@ -129,6 +130,15 @@ class Trainer(ABC):
                 f"{type(self).__name__} keeps no state, but was given one with {sorted(state)}; "
                 "the checkpoint is of another trainer"
             )
+
+
+def iteration_seeds(seed: int, iteration: int) -> tuple[int, int]:
+    """Return two independent seeds below 2**32 for an iteration: for its batch, and for torch.
+
+    Torch's generator on CPUs looks at the lowest 32 bits of its seed only, so shifting one number will not do.
+    """
+    batch, model = np.random.SeedSequence([seed, iteration]).generate_state(2)
+    return int(batch), int(model)
 
 
 @attrs.define
