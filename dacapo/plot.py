@@ -91,7 +91,8 @@ def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "
     """
     with require_matplotlib().rc_context(STYLE):
         figure = _figure(width=12, height=6.6)
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1.0, 0.92])
+        rows: Any = figure.subfigures(2, 1, height_ratios=[1.0, 0.92])
+        upper, lower = rows
         _draw_slices(upper.subplots(1, 4, gridspec_kw={"wspace": 0.02}), slices)
         loss, voi = lower.subplots(1, 2, gridspec_kw={"wspace": 0.06})
         draw_loss(loss, progress.losses)

@@ -13,7 +13,11 @@ from dacapo.errors import MissingDependencyError
 from dacapo.plot import Progress, Slices, label_colors, match_labels, save_overview
 
 PROGRESS = Progress(
-    losses=np.linspace(1, 0.2, 60).tolist(), validated=[0, 30, 60], voi_split=[0.1, 2, 1], voi_merge=[5, 1, 0.5], best=60
+    losses=np.linspace(1, 0.2, 60).tolist(),
+    validated=[0, 30, 60],
+    voi_split=[0.1, 2, 1],
+    voi_merge=[5, 1, 0.5],
+    best=60,
 )
 
 

@@ -1,0 +1,365 @@
+"""A whole run in a few minutes: data, training, validation, segmentation of an unseen volume, and a picture.
+
+:func:`demo` uses the package as a script of yours would, so it can be read as an example.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import numpy as np
+import yaml
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.apply import Applied, apply
+from dacapo.demo_data import SHAPES, DemoData, own_data, synthetic_data, write_tissue
+from dacapo.errors import (
+    ConfigError,
+    DuplicateNameError,
+    InputTooSmallError,
+    OutputExistsError,
+    TrainingError,
+)
+from dacapo.experiments.architectures import CNNectomeUNetConfig
+from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.view import build
+from dacapo.experiments.run import Run
+from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.tasks import AffinitiesTaskConfig
+from dacapo.experiments.trainers import GunpowderTrainerConfig
+from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
+from dacapo.options import Options
+from dacapo.plot import Progress, Slices, require_matplotlib, save_overview
+from dacapo.report import text_table
+from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+from dacapo.store.files import make_folder, read_text, remove_file, write_text
+from dacapo.train import train
+from dacapo.validate import validate
+
+logger = logging.getLogger(__name__)
+
+RUN_NAME = "demo"
+MARK = "# Made by 'dacapo demo'; commands started in this folder read it.\n"
+ITERATIONS_PER_MINUTE = 150  # on two cores, with the time for validations
+VALIDATIONS = 5
+
+# Sizes that the network of _architecture takes along an axis, by whether it is downsampled: the smallest, the largest
+# for two and for three axes, and the step between them.
+INPUT_SIZES = {True: (31, {2: 220, 3: 58}, 3), False: (17, {2: 112, 3: 28}, 1)}
+
+
+@attrs.frozen
+class Scores:
+    """How well a network segments the unseen volume, in bits of the variation of information."""
+
+    network: str
+    iteration: int
+    parameters: str
+    voi_split: float
+    voi_merge: float
+    voi: float
+
+
+@attrs.frozen
+class Demo:
+    """What the demo did and left behind.
+
+    Attributes:
+        folder: Holds data, runs, results, the picture, and settings by which every command finds them.
+        picture: The picture.
+        untrained: Scores of the network before training.
+        trained: Scores of the checkpoint that validation picked.
+        next_steps: Commands to try.
+    """
+
+    folder: Path
+    picture: Path
+    untrained: Scores
+    trained: Scores
+    next_steps: list[str]
+
+    @property
+    def table(self) -> str:
+        """The scores as text."""
+        rows = [
+            [s.network, str(s.iteration), f"{s.voi_split:.2f}", f"{s.voi_merge:.2f}", f"{s.voi:.2f}"]
+            for s in (self.untrained, self.trained)
+        ]
+        return text_table(["network", "iteration", "voi_split", "voi_merge", "voi"], rows)
+
+
+def demo(
+    output: Path | str = "demo",
+    raw: Path | str | None = None,
+    labels: Path | str | None = None,
+    minutes: float = 2.0,
+    overwrite: bool = False,
+    shapes: Mapping[str, Sequence[int]] = SHAPES,
+) -> Demo:
+    """Train a small network to segment, apply it to a volume it has not seen, and draw what came of it.
+
+    Without data of your own, synthetic tissue is made. Data of your own is cut along its longest axis into a part to
+    train on, one to validate on, and one to segment. The same call on a folder of an earlier, interrupted demo goes on.
+
+    Args:
+        output: Folder for everything.
+        raw: Your image, as ``container.zarr/dataset``.
+        labels: Labels of the same place: whole numbers, one per object, 0 for background.
+        minutes: About how long to train on two cores. It sets a number of iterations, so results can be repeated.
+        overwrite: Whether to delete an earlier demo in the folder first.
+        shapes: Sizes in voxels of the synthetic volumes ``train``, ``validate`` and ``unseen``.
+
+    Raises:
+        ConfigError: If only one of ``raw`` and ``labels`` is given, or the time is not positive.
+        OutputExistsError: If the folder holds something else, or a demo with other settings.
+        RoiError: If labels and image do not cover the same place.
+        DtypeError: If labels are no whole numbers.
+        InputTooSmallError: If the image is too small.
+        MissingDependencyError: If matplotlib is not installed.
+        TrainingError: If training was interrupted.
+    """
+    require_matplotlib()
+    if not minutes > 0:
+        raise ConfigError(f"minutes must be positive, got {minutes}")
+    folder = Path(output).resolve()
+    data = synthetic_data(folder, shapes) if raw is None and labels is None else own_data(raw, labels)
+    _check_folder(folder, data)
+    run_config = _run_config(data, iterations=max(2, round(minutes * ITERATIONS_PER_MINUTE)))
+    if overwrite:
+        _remove_earlier(folder)
+    with _settings(folder):
+        _store(run_config, folder)
+        if raw is None:
+            write_tissue(folder, shapes)
+        _train(run_config)
+        applied = {
+            "untrained": _apply(data, folder, iteration=0),
+            "trained": _apply(data, folder, iteration=None),
+        }
+        untrained, trained = (_score(run_config, data, network, done) for network, done in applied.items())
+        picture = _draw(run_config, data, folder, applied["trained"])
+    steps = _next_steps(Path(output), data, run_config, trained)
+    return Demo(folder, picture, untrained, trained, steps)
+
+
+# The folder
+
+
+def _check_folder(folder: Path, data: DemoData) -> None:
+    """Refuse a folder that holds anything but an earlier demo, or the data to work on."""
+    if data.unseen_roi is not None and folder in data.unseen_raw.container.parents:
+        raise ConfigError(f"{data.unseen_raw.container} is inside {folder}; give another folder with --output")
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    settings = folder / "dacapo.yaml"
+    if not (settings.is_file() and read_text(settings).startswith(MARK)):
+        raise OutputExistsError(f"{folder} exists and is no folder of an earlier demo; give another one with --output")
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Delete what a demo leaves, and nothing else; the settings last, since they mark the folder."""
+    for name in ("runs", "results.zarr", "more.zarr", *(f"{part}.zarr" for part in SHAPES)):
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+    for name in ("demo.png", "dacapo.yaml"):
+        remove_file(folder / name, missing_ok=True)
+
+
+@contextmanager
+def _settings(folder: Path) -> Iterator[None]:
+    """Keep runs in the folder for now, and for every command that is started inside it later."""
+    make_folder(folder)
+    settings = {"type": "files", "runs_base_dir": str(folder / "runs")}
+    write_text(folder / "dacapo.yaml", MARK + yaml.safe_dump(settings))
+    before = attrs.asdict(Options.instance(), recurse=False)
+    Options.instance(**settings, compute_context={"type": "LocalTorch", "config": {}})
+    try:
+        yield
+    finally:
+        Options.instance(**before)
+
+
+# The run
+
+
+def _run_config(data: DemoData, iterations: int) -> RunConfig:
+    coarse = [size >= 2 * min(data.voxel_size) for size in data.voxel_size]
+    steps = [(1, 2) if is_coarse else (1, 3, 9) for is_coarse in coarse]
+    neighborhood = [
+        Coordinate(step if a == axis else 0 for a in range(len(coarse)))
+        for _, axis, step in sorted((i, axis, step) for axis, own in enumerate(steps) for i, step in enumerate(own))
+    ]
+    return RunConfig(
+        name=RUN_NAME,
+        repetition=0,
+        num_iterations=iterations,
+        validation_interval=math.ceil(iterations / VALIDATIONS),
+        task_config=AffinitiesTaskConfig(name="affinities", neighborhood=neighborhood),
+        architecture_config=_architecture(data, coarse),
+        trainer_config=GunpowderTrainerConfig(
+            name="trainer",
+            batch_size=1,
+            learning_rate=4e-3,
+            num_data_fetchers=1,
+            augments=[SimpleAugmentConfig(), IntensityAugmentConfig(scale=(0.8, 1.2), shift=(-0.1, 0.1))],
+            warmup_iterations=min(20, iterations // 2),
+            decay_iterations=iterations,
+        ),
+        datasplit_config=TrainValidateDataSplitConfig(
+            name="parts", train_configs=[data.train], validate_configs=[data.validate]
+        ),
+    )
+
+
+def _architecture(data: DemoData, coarse: Sequence[bool]) -> CNNectomeUNetConfig:
+    """Return a small U-Net whose input fits into the training data; axes of coarse voxels are not downsampled."""
+    dims = len(coarse)
+    input_shape = []
+    for size, is_coarse in zip(data.smallest_shape, coarse, strict=True):
+        smallest, largest, step = INPUT_SIZES[not is_coarse]
+        if size < smallest:
+            raise InputTooSmallError(
+                f"{tuple(data.smallest_shape)} voxels are too few: the network needs {smallest} along each "
+                "axis; give a larger volume"
+            )
+        input_shape.append(smallest + (min(size, largest[dims]) - smallest) // step * step)
+    logger.info("the network sees %s voxels at a time", "x".join(map(str, input_shape)))
+    return CNNectomeUNetConfig(
+        name="small_unet",
+        input_shape=Coordinate(input_shape),
+        fmaps_in=data.channels,
+        fmaps_out=12,
+        num_fmaps=12,
+        fmap_inc_factor=4,
+        downsample_factors=[Coordinate(1 if is_coarse else 3 for is_coarse in coarse)],
+    )
+
+
+def _store(run_config: RunConfig, folder: Path) -> None:
+    try:
+        create_config_store().store_run_config(run_config)
+    except DuplicateNameError as error:
+        raise OutputExistsError(
+            f"{folder} holds a demo with other settings; give another folder with --output, or replace it with "
+            f"--overwrite ({error})"
+        ) from error
+
+
+def _train(run_config: RunConfig) -> None:
+    """Score the untrained network, then train."""
+    validated = [s.iteration for s in create_stats_store().retrieve_validation_iteration_scores(run_config.name)]
+    if 0 not in validated:
+        logger.info("scoring the untrained network")
+        create_weights_store().store_weights(Run(run_config), 0)
+        validate(run_config.name, 0)
+    logger.info("training for %d iterations", run_config.num_iterations)
+    started = time.monotonic()
+    run = train(run_config.name)
+    done = run.training_stats.trained_until()
+    if done < run.train_until:
+        raise TrainingError(
+            f"stopped after {done} of {run.train_until} iterations; the same command goes on from there"
+        )
+    logger.info("trained and validated in %.0f seconds", time.monotonic() - started)
+
+
+# The results
+
+
+def _apply(data: DemoData, folder: Path, iteration: int | None) -> Applied:
+    """Segment the unseen volume, with the parameters that were best in validation."""
+    raw = data.unseen_raw
+    return apply(
+        RUN_NAME,
+        raw.container,
+        raw.dataset,
+        folder / "results.zarr",
+        iteration=iteration,
+        roi=data.unseen_roi,
+        num_workers=1,
+    )
+
+
+def _score(run_config: RunConfig, data: DemoData, network: str, applied: Applied) -> Scores:
+    evaluator = Run(run_config).task.evaluator
+    scores = evaluator.evaluate(applied.output, build(data.unseen_truth))
+    values = {name: float(getattr(scores, name)) for name in ("voi_split", "voi_merge", "voi")}
+    return Scores(network, applied.selection.iteration, str(applied.selection.parameters), **values)
+
+
+def _draw(run_config: RunConfig, data: DemoData, folder: Path, applied: Applied) -> Path:
+    segmentation = ZarrArray.open_from_array_identifier(applied.output)
+    prediction = ZarrArray.open_from_array_identifier(applied.prediction)
+    roi, voxel_size = segmentation.roi, data.voxel_size
+    if roi.dims == 3:  # the middle section
+        depth = roi.shape[0] // voxel_size[0] // 2 * voxel_size[0]
+        roi = Roi(roi.offset + Coordinate(depth, 0, 0), Coordinate(voxel_size[0], *roi.shape[1:]))
+    raw = ZarrArray.open_from_array_identifier(data.unseen_raw)
+    truth = build(data.unseen_truth)
+    affinities = prediction[roi][: roi.dims] / (255.0 if prediction.dtype == np.uint8 else 1.0)
+    slices = Slices(
+        raw=_plane(raw[roi], raw.channel_axis),
+        truth=_plane(truth[roi]),
+        prediction=_plane(affinities.mean(axis=0)),
+        segmentation=_plane(segmentation[roi]),
+        voxel_size=voxel_size[-1],
+        unit=data.unit,
+    )
+    path = folder / "demo.png"
+    save_overview(path, slices, _progress(run_config, applied.selection.iteration))
+    return path
+
+
+def _plane(values: np.ndarray, channel_axis: int | None = None) -> np.ndarray:
+    """Return the first channel and the only section."""
+    if channel_axis is not None:
+        values = values.take(0, axis=channel_axis)
+    return values.reshape(values.shape[-2:])
+
+
+def _progress(run_config: RunConfig, best: int) -> Progress:
+    """Return losses, and for each validated iteration the scores of its best parameters."""
+    stats = create_stats_store()
+    scores = Run.get_validation_scores(run_config)
+    split, merge = scores.criteria.index("voi_split"), scores.criteria.index("voi_merge")
+    validated = stats.retrieve_validation_iteration_scores(run_config.name)
+    rows = [min(s.scores[0], key=lambda row: row[split] + row[merge]) for s in validated]
+    return Progress(
+        losses=[s.loss for s in stats.retrieve_training_stats(run_config.name).iteration_stats],
+        validated=[s.iteration for s in validated],
+        voi_split=[row[split] for row in rows],
+        voi_merge=[row[merge] for row in rows],
+        best=best,
+    )
+
+
+def _next_steps(output: Path, data: DemoData, run_config: RunConfig, trained: Scores) -> list[str]:
+    command = "dacapo" if shutil.which("dacapo") else str(Path(sys.executable).with_name("dacapo"))
+    raw = data.unseen_raw
+    inside = raw.container.parent == output.resolve()
+    source = [raw.container.name if inside else str(raw.container), raw.dataset, "more.zarr"]
+    roi = [] if data.unseen_roi is None else ["--roi", _roi_argument(data.unseen_roi)]
+    last = str(run_config.num_iterations)
+    lines = [
+        ["cd", str(output)],
+        [command, "runs"],
+        [command, "validate", RUN_NAME, last],
+        [command, "predict", RUN_NAME, last, *source, *roi],
+        [command, "apply", RUN_NAME, *source, "--parameters", trained.parameters, *roi],
+        [command, "train", RUN_NAME],
+    ]
+    return [shlex.join(line) for line in lines]
+
+
+def _roi_argument(roi: Roi) -> str:
+    return "[" + ",".join(f"{begin}:{end}" for begin, end in zip(roi.begin, roi.end, strict=True)) + "]"

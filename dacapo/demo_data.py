@@ -1,0 +1,202 @@
+"""The data of the demo: synthetic tissue, or a volume of the user in three parts."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError, DtypeError, RoiError
+from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
+from dacapo.experiments.datasplits.datasets.arrays import (
+    Array,
+    ArrayConfig,
+    CropArrayConfig,
+    IntensitiesArrayConfig,
+    ZarrArray,
+    ZarrArrayConfig,
+)
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.tissue import synthetic_tissue
+
+logger = logging.getLogger(__name__)
+
+# Synthetic volumes, in voxels; the order sets their seeds.
+SHAPES: Mapping[str, Sequence[int]] = {"train": (96, 160, 160), "validate": (60, 96, 96), "unseen": (64, 160, 160)}
+VOXEL_SIZE = Coordinate(8, 8, 8)  # nm
+
+# How much of a volume given by the user is trained on and validated on; the rest is segmented at the end.
+TRAIN_PART, VALIDATE_PART = 0.6, 0.2
+LARGEST_SCORED = {2: 512, 3: 96}  # voxels per axis, by number of axes: keeps the time for scores short
+PERCENTILES = (0.5, 99.5)
+
+
+@attrs.frozen
+class DemoData:
+    """The three parts of the data.
+
+    Attributes:
+        train: To train on.
+        validate: To choose checkpoint and parameters by.
+        unseen_raw: The volume to segment.
+        unseen_truth: Its labels, for the scores.
+        unseen_roi: The part of it to segment, None for all of it.
+        smallest_shape: What of the raw data is there in each part, in voxels.
+        voxel_size: In world units.
+        channels: Channels of the raw data.
+        unit: Of the world.
+    """
+
+    train: RawGTDatasetConfig
+    validate: RawGTDatasetConfig
+    unseen_raw: LocalArrayIdentifier
+    unseen_truth: ArrayConfig
+    unseen_roi: Roi | None
+    smallest_shape: Coordinate
+    voxel_size: Coordinate
+    channels: int = 1
+    unit: str = "nm"
+
+
+def synthetic_data(folder: Path, shapes: Mapping[str, Sequence[int]]) -> DemoData:
+    train, validate_, _ = (_dataset(part, folder / f"{part}.zarr", "raw", "labels") for part in shapes)
+    return DemoData(
+        train=train,
+        validate=validate_,
+        unseen_raw=LocalArrayIdentifier(folder / "unseen.zarr", "raw"),
+        unseen_truth=ZarrArrayConfig(
+            name="unseen_labels", file_name=folder / "unseen.zarr", dataset="labels", mode="r"
+        ),
+        unseen_roi=None,
+        smallest_shape=Coordinate(np.min(list(shapes.values()), axis=0).tolist()),
+        voxel_size=VOXEL_SIZE,
+    )
+
+
+def _dataset(name: str, container: Path, raw: str, labels: str) -> RawGTDatasetConfig:
+    source = ZarrArrayConfig(name=f"{name}_uint8", file_name=container, dataset=raw, mode="r")
+    return RawGTDatasetConfig(
+        name=name,
+        raw_config=IntensitiesArrayConfig(name=f"{name}_raw", source_array_config=source, min=0.0, max=255.0),
+        gt_config=ZarrArrayConfig(name=f"{name}_labels", file_name=container, dataset=labels, mode="r"),
+    )
+
+
+def write_tissue(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
+    """Write the volumes that are not there yet, each complete or not at all."""
+    for seed, (part, shape) in enumerate(shapes.items()):
+        path = folder / f"{part}.zarr"
+        if path.exists():
+            continue
+        logger.info("making synthetic tissue of %s voxels: %s", "x".join(map(str, shape)), path)
+        partial = path.with_name(f".{path.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        roi = Roi(Coordinate(0, 0, seed * 10000), Coordinate(shape) * VOXEL_SIZE)  # places apart from each other
+        raw, labels = synthetic_tissue(shape, seed)
+        volumes: dict[str, npt.NDArray[Any]] = {"raw": raw, "labels": labels}
+        for dataset, values in volumes.items():
+            array = ZarrArray.create_from_array_identifier(
+                LocalArrayIdentifier(partial, dataset), ["z", "y", "x"], roi, None, VOXEL_SIZE, values.dtype
+            )
+            array[roi] = values
+            array.add_metadata({"synthetic": True, "source": "dacapo.utils.tissue.synthetic_tissue", "seed": seed})
+        partial.rename(path)
+
+
+def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
+    """Cut a volume of the user along its longest axis."""
+    if raw is None or labels is None:
+        raise ConfigError("give both raw data and labels, or neither for synthetic tissue")
+    raw_leaf, labels_leaf = _leaf("raw_values", raw), _leaf("labels_values", labels)
+    raw_array, labels_array = ZarrArray(raw_leaf), ZarrArray(labels_leaf)
+    _check_own(raw_array, labels_array)
+    train, validate_, unseen = _parts(raw_array)
+    low, high = _intensity_range(raw_array, train)
+    logger.info("intensities from %g to %g are scaled to 0 to 1", low, high)
+    logger.info("training in %s, validating in %s, segmenting %s (world units)", train, validate_, unseen)
+
+    def scaled(source: ArrayConfig) -> ArrayConfig:
+        return IntensitiesArrayConfig(name=f"{source.name}_scaled", source_array_config=source, min=low, max=high)
+
+    def crop(part: str, source: ArrayConfig, roi: Roi) -> ArrayConfig:
+        return CropArrayConfig(name=f"{part}_{source.name}", source_array_config=source, roi=roi)
+
+    return DemoData(
+        # Nothing of the other parts is seen in training; validation reads context around its part.
+        train=RawGTDatasetConfig(
+            name="train",
+            raw_config=scaled(crop("train", raw_leaf, train)),
+            gt_config=crop("train", labels_leaf, train),
+        ),
+        validate=RawGTDatasetConfig(
+            name="validate", raw_config=scaled(raw_leaf), gt_config=crop("validate", labels_leaf, validate_)
+        ),
+        unseen_raw=LocalArrayIdentifier(raw_leaf.file_name, raw_leaf.dataset),
+        unseen_truth=crop("unseen", labels_leaf, unseen),
+        unseen_roi=unseen,
+        smallest_shape=train.shape / raw_array.voxel_size,
+        voxel_size=raw_array.voxel_size,
+        channels=raw_array.num_channels or 1,
+        unit=raw_array.units[-1] or "world units",
+    )
+
+
+def _leaf(name: str, path: Path | str) -> ZarrArrayConfig:
+    parts = Path(path).resolve().parts
+    ends = [i for i, part in enumerate(parts, start=1) if part.endswith((".zarr", ".n5"))]
+    if not ends or ends[-1] == len(parts):
+        raise ConfigError(f"{path} does not name an array; expected container.zarr/dataset")
+    return ZarrArrayConfig(name=name, file_name=Path(*parts[: ends[-1]]), dataset="/".join(parts[ends[-1] :]), mode="r")
+
+
+def _check_own(raw: ZarrArray, labels: ZarrArray) -> None:
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise DtypeError(f"{labels} is of type {labels.dtype}; labels must be whole numbers, one per object")
+    if raw.dims not in (2, 3):
+        raise ConfigError(f"{raw} has {raw.dims} spatial axes; the demo takes two or three")
+    if labels.num_channels is not None:
+        raise ConfigError(f"{labels} has a channel axis; labels must have none")
+    if (raw.voxel_size, raw.roi) != (labels.voxel_size, labels.roi):
+        raise RoiError(
+            f"labels must cover the same place as the raw data: {labels.roi} with voxels of {labels.voxel_size}, "
+            f"but raw data is {raw.roi} with voxels of {raw.voxel_size}"
+        )
+
+
+def _parts(raw: Array) -> tuple[Roi, Roi, Roi]:
+    """Return the parts to train on, validate on and segment, the last two cut to a size that is scored quickly."""
+    shape = raw.roi.shape / raw.voxel_size
+    axis = int(np.argmax(shape))
+    cuts = [0, int(shape[axis] * TRAIN_PART), int(shape[axis] * (TRAIN_PART + VALIDATE_PART)), shape[axis]]
+    parts: list[Roi] = []
+    for begin, end in itertools.pairwise(cuts):
+        low = [begin if a == axis else 0 for a in range(raw.dims)]
+        size = [end - begin if a == axis else shape[a] for a in range(raw.dims)]
+        if parts:
+            wanted = [min(s, LARGEST_SCORED[raw.dims]) for s in size]
+            low, size = [b + (s - w) // 2 for b, s, w in zip(low, size, wanted, strict=True)], wanted
+        parts.append(Roi(raw.roi.offset + Coordinate(low) * raw.voxel_size, Coordinate(size) * raw.voxel_size))
+    train, validate_, unseen = parts
+    return train, validate_, unseen
+
+
+def _intensity_range(raw: Array, train: Roi) -> tuple[float, float]:
+    """Return the values that become 0 and 1: the whole range of uint8, else percentiles of a sample."""
+    if raw.dtype == np.uint8:
+        return 0.0, 255.0
+    size = Coordinate(
+        min(s, 4 * v * LARGEST_SCORED[raw.dims] // 3) // v * v for s, v in zip(train.shape, raw.voxel_size, strict=True)
+    )
+    middle = Roi(train.offset + (train.shape - size) / 2 / raw.voxel_size * raw.voxel_size, size)
+    low, high = (float(value) for value in np.percentile(raw[middle], PERCENTILES))
+    if not low < high:
+        raise ConfigError(f"{raw} holds nothing but the value {low:g} in the middle of its training part {middle}")
+    return low, high
