@@ -31,6 +31,9 @@ class Array(ABC):
 
     name: str = ""
 
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {self.name!r}" if self.name else type(self).__name__
+
     @property
     @abstractmethod
     def attrs(self) -> Mapping[str, Any]:
@@ -119,11 +122,10 @@ class Array(ABC):
     def check_roi(self, roi: Roi) -> None:
         """Raise if a roi cannot be read: it must lie on the voxel grid and inside the array."""
         mine = self.roi
-        who = self.name or type(self).__name__
         if roi.dims != mine.dims:
-            raise RoiError(f"{who}: roi {roi} has {roi.dims} dimensions, the array has {mine.dims} ({mine})")
+            raise RoiError(f"{self}: roi {roi} has {roi.dims} dimensions, the array has {mine.dims} ({mine})")
         if None in roi.offset or None in roi.shape:
-            raise RoiError(f"{who}: roi {roi} has no bounds, give one inside {mine}")
+            raise RoiError(f"{self}: roi {roi} has no bounds, give one inside {mine}")
         problems = []
         if any((roi.offset - mine.offset) % self.voxel_size) or any(roi.shape % self.voxel_size):
             problems.append(
@@ -135,7 +137,7 @@ class Array(ABC):
         ):
             problems.append(f"not inside the array's roi {mine}; use roi.intersect")
         if problems:
-            raise RoiError(f"{who}: roi {roi} is {' and '.join(problems)}")
+            raise RoiError(f"{self}: roi {roi} is {' and '.join(problems)}")
 
 
 @attrs.define

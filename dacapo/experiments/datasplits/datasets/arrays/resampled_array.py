@@ -18,11 +18,12 @@ from .view import ArrayView, build
 class ResampledArray(ArrayView):
     """An array read with other voxels: ``upsample`` times smaller, ``downsample`` times larger, per axis.
 
-    The roi is that of the source, shrunk to multiples of the new voxel size. Values stay where they are in the world:
-    a new voxel gets the value at its centre. With ``interp_order`` false that is the value of the source voxel around
-    the centre (of the higher one if the centre lies between two); this suits labels. With ``interp_order`` true
-    neighbours are interpolated linearly, after a Gaussian blur along the axes where voxels grow (sigma of half the
-    factor less one, in source voxels) that keeps fine structures from aliasing; whole-numbered types are rounded.
+    The roi is that of the source, shrunk to multiples of the new voxel size along the axes that change. Values stay
+    where they are in the world: a new voxel gets the value at its centre. With ``interp_order`` false that is the
+    value of the source voxel around the centre (of the higher one if the centre lies between two); this suits labels.
+    With ``interp_order`` true neighbours are interpolated linearly, after a Gaussian blur along the axes where voxels
+    grow (sigma of half the factor less one, in source voxels) that keeps fine structures from aliasing; whole-numbered
+    types are rounded.
 
     Interpolation uses only source voxels inside the roi that is read, mirrored at its border, so up to two voxels
     from the border values depend on the roi.
@@ -48,9 +49,17 @@ class ResampledArray(ArrayView):
                 "choose an upsample that divides the voxel size"
             )
         self._voxel_size = size * self._down / self._up
-        self._roi = self._source.roi.snap_to_grid(self._voxel_size, mode="shrink")
-        if min(self._roi.shape) <= 0:
-            raise RoiError(f"{self}: no voxel of size {self._voxel_size} fits into roi {self._source.roi}")
+        self._roi = self._shrunk(self._source.roi)
+
+    def _shrunk(self, roi: Roi) -> Roi:
+        """Shrink a roi to multiples of the new voxel size, except along axes that stay as they are."""
+        shrunk = roi.snap_to_grid(self._voxel_size, mode="shrink")
+        same = [new == old for new, old in zip(self._voxel_size, self._source.voxel_size, strict=True)]
+        begin = Coordinate(a if s else b for a, b, s in zip(roi.begin, shrunk.begin, same, strict=True))
+        end = Coordinate(a if s else b for a, b, s in zip(roi.end, shrunk.end, same, strict=True))
+        if any(a >= b for a, b in zip(begin, end, strict=True)):
+            raise RoiError(f"{self}: no voxel of size {self._voxel_size} fits into roi {roi}")
+        return Roi(begin, end - begin)
 
     def _factors(self, key: str, value: Coordinate) -> Coordinate:
         dims = self._source.dims
@@ -121,12 +130,11 @@ def _grow_to_grid(roi: Roi, origin: Coordinate, size: Coordinate) -> Roi:
 def _linear_along(values: np.ndarray[Any, Any], axis: int, position: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Interpolate along one axis at positions in voxels from the first centre, mirrored at the outermost centres."""
     lower = np.floor(position).astype(np.int64)
+    last = values.shape[axis] - 1
+    # Mirroring needs a neighbour; a single voxel has none.
+    below, above = (last - abs(last - abs(i)) if last else i * 0 for i in (lower, lower + 1))
     shape = [-1 if i == axis else 1 for i in range(values.ndim)]
     weight = (position - lower).astype(values.dtype).reshape(shape)
-    last = values.shape[axis] - 1
-    below, above = (last - abs(last - abs(index)) for index in (lower, lower + 1))
-    if last == 0:
-        return values.take(np.zeros_like(lower), axis=axis)
     mixed: np.ndarray[Any, Any] = values.take(below, axis=axis) * (1 - weight) + values.take(above, axis=axis) * weight
     return mixed
 

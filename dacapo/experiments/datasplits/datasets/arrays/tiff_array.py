@@ -58,7 +58,7 @@ class TiffArray(Array):
             with tifffile.TiffFile(self._file) as file:
                 series = file.series[0]
                 return tuple(series.shape), np.dtype(series.dtype), series.dataoffset is not None
-        except (OSError, ValueError, IndexError) as error:
+        except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
             raise StorageError(f"cannot read {self._file} as TIFF: {error}") from error
 
     def __str__(self) -> str:
@@ -119,7 +119,7 @@ class TiffArray(Array):
                 mapped: np.ndarray[Any, Any] = tifffile.memmap(self._file, mode="r", series=0)
                 return mapped
             return np.asarray(tifffile.imread(self._file, series=0))
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise StorageError(f"{self}: cannot be read: {error}") from error
 
 

@@ -48,9 +48,6 @@ class ArrayView(Array):
             self._check_match(self._source, other)
         self._roi = self._common_roi()
 
-    def __str__(self) -> str:
-        return f"{type(self).__name__} {self.name!r}"
-
     def _check_match(self, first: Array, other: Array) -> None:
         if _spatial(first) != _spatial(other):
             raise ConfigError(

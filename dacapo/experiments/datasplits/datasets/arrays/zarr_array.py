@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +13,15 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ConfigError, DtypeError, MetadataError, OutputExistsError, RoiError, StorageError
+from dacapo.errors import (
+    ConfigError,
+    DtypeError,
+    MetadataError,
+    MetadataWarning,
+    OutputExistsError,
+    RoiError,
+    StorageError,
+)
 from dacapo.experiments.config import field
 
 from .array import NON_SPATIAL_AXES, Array, ArrayConfig, spatial_axes_of
@@ -60,21 +69,25 @@ class ZarrArray(Array):
         self._dtype = numpy_dtype(self._opened)
         self._attributes: dict[str, Any] = dict(self._found.attributes)
         self._metadata = metadata_of(self._found, self._shape, array_config._axes)
-        self._grid_roi = self._metadata.roi(self._shape)
-        self._roi = self._snapped(self._grid_roi)
+        self._roi = self._snapped(self._metadata.roi(self._shape))
 
     def _snapped(self, roi: Roi) -> Roi:
-        """Shrink the roi to the grid of the config, and to whole voxels."""
+        """Move the array to the next point of the grid of the config, and cut what then reaches over its end."""
         if self.snap_to_grid is None:
             return roi
         if self.snap_to_grid.dims != roi.dims or min(self.snap_to_grid) <= 0:
             raise ConfigError(f"{self}: snap_to_grid is {self.snap_to_grid}; expected {roi.dims} positive numbers")
         grid = Coordinate(math.lcm(a, b) for a, b in zip(self.voxel_size, self.snap_to_grid, strict=True))
         snapped = roi.snap_to_grid(grid, mode="shrink")
-        if any((snapped.offset - roi.offset) % self.voxel_size):
-            raise RoiError(
-                f"{self}: the grid {self.snap_to_grid} does not meet the voxels, which are {self.voxel_size} "
-                f"large and start at {roi.offset}"
+        if min(snapped.shape) <= 0:
+            raise RoiError(f"{self}: nothing of roi {roi} is left on a grid of {grid}")
+        moved = snapped.offset - roi.offset
+        if any(m >= size for m, size in zip(moved, self.voxel_size, strict=True)):
+            warnings.warn(
+                f"{self}: snap_to_grid {self.snap_to_grid} moves the data by {moved} world units, which is more than "
+                f"rounding (voxel size {self.voxel_size}); to leave it in place use a CropArray instead",
+                MetadataWarning,
+                stacklevel=2,
             )
         return snapped
 
@@ -137,16 +150,9 @@ class ZarrArray(Array):
     def data(self) -> Any:
         """The opened array on disk, which reads what it is sliced by.
 
-        It covers all of the dataset, also where ``snap_to_grid`` made :attr:`roi` smaller.
+        It covers all of the dataset, also where ``snap_to_grid`` made :attr:`roi` end earlier.
         """
         return self._opened
-
-    def slices(self, roi: Roi) -> tuple[slice, ...]:
-        self.check_roi(roi)
-        begin = (roi.offset - self._grid_roi.offset) / self.voxel_size
-        end = begin + roi.shape / self.voxel_size
-        spatial = iter([slice(int(b), int(e)) for b, e in zip(begin, end, strict=True)])
-        return tuple(slice(None) if axis in NON_SPATIAL_AXES else next(spatial) for axis in self._metadata.axes)
 
     def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
         """Read the values in a roi.
@@ -204,11 +210,10 @@ class ZarrArray(Array):
         placed = metadata_of(found, self._shape, self.config._axes)
         try:
             self._opened.attrs.update(dict(metadata))
-        except OSError as error:
-            raise StorageError(f"{self}: cannot write attributes: {error}") from error
+        except (OSError, KeyError) as error:
+            raise StorageError(f"{self}: cannot write attributes: {error.__cause__ or error}") from error
         self._found, self._metadata, self._attributes = found, placed, attributes
-        self._grid_roi = placed.roi(self._shape)
-        self._roi = self._snapped(self._grid_roi)
+        self._roi = self._snapped(placed.roi(self._shape))
 
     @classmethod
     def open_from_array_identifier(
@@ -364,8 +369,9 @@ def _create(
             zarr_version=2,
         )
         created.attrs.put(dict(attributes))
-    except OSError as error:
-        raise StorageError(f"cannot create {container / dataset}: {error}") from error
+    except (OSError, KeyError) as error:
+        # Zarr turns an error of the file system into a KeyError.
+        raise StorageError(f"cannot create {container / dataset}: {error.__cause__ or error}") from error
 
 
 def _optional_coordinate(value: Any) -> Coordinate | None:
@@ -381,7 +387,8 @@ class ZarrArrayConfig(ArrayConfig):
     file_name: Path = field("Container: a folder in Zarr or N5 format.", converter=Path)
     dataset: str = field("Path of the array inside the container.")
     snap_to_grid: Coordinate | None = field(
-        "Shrink the roi until it starts and ends on multiples of this, in world units.",
+        "Move the array to the next multiple of this, in world units, and cut it to end on one; for data whose offset "
+        "is a fraction of a voxel off the grid of the other arrays.",
         default=None,
         converter=_optional_coordinate,
     )

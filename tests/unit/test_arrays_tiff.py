@@ -1,0 +1,89 @@
+"""Arrays in TIFF files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
+from dacapo.experiments.datasplits.datasets.arrays import tiff_array
+from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArray, TiffArrayConfig
+
+VALUES = np.random.default_rng(0).integers(0, 60000, (5, 6, 7)).astype(np.uint16)
+
+
+def config(path: Path, **kwargs: Any) -> TiffArrayConfig:
+    fields: dict[str, Any] = {"offset": (8, 0, 4), "voxel_size": (8, 4, 4), "axes": ["z", "y", "x"], **kwargs}
+    return TiffArrayConfig("tiff", path, **fields)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_reads_a_part(tmp_path: Path, compression: str | None) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, compression=compression, photometric="minisblack")
+    array = TiffArray(config(tmp_path / "a.tif"))
+    assert array.roi == Roi((8, 0, 4), (40, 24, 28))
+    assert array.shape == Coordinate(5, 6, 7)
+    assert array.spatial_axes == ["z", "y", "x"]
+    assert array.num_channels is None
+    np.testing.assert_array_equal(array[Roi((16, 4, 8), (16, 8, 4))], VALUES[1:3, 1:3, 1:2])
+
+
+def test_an_uncompressed_file_is_not_read_whole(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack")
+    assert isinstance(TiffArray(config(tmp_path / "a.tif")).data, np.memmap)
+
+
+def test_channels(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack")
+    array = TiffArray(config(tmp_path / "a.tif", axes=["c", "y", "x"], offset=(0, 0), voxel_size=(4, 4)))
+    assert array.num_channels == 5
+    assert array.shape == Coordinate(6, 7)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ArrayNotFoundError, match=r"a\.tif does not exist"):
+        TiffArray(config(tmp_path / "a.tif"))
+    assert config(tmp_path / "a.tif").verify()[0] is False
+
+
+def test_a_file_that_is_no_tiff(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_text("no image")
+    with pytest.raises(StorageError, match="as TIFF"):
+        TiffArray(config(tmp_path / "a.tif"))
+
+
+def test_a_damaged_file(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, compression="zlib", photometric="minisblack")
+    array = TiffArray(config(tmp_path / "a.tif"))
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        position = file.pages[0].dataoffsets[0]
+    with (tmp_path / "a.tif").open("r+b") as raw:
+        raw.seek(position)
+        raw.write(b"damaged")
+    with pytest.raises(StorageError, match="cannot be read"):
+        array[array.roi]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"axes": ["y", "x"]},
+        {"axes": ["z", "z", "x"]},
+        {"offset": (0, 0)},
+        {"voxel_size": (1, 1)},
+        {"voxel_size": (0, 4, 4)},
+    ],
+)
+def test_refuses_what_does_not_fit(tmp_path: Path, fields: dict[str, Any]) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", VALUES, photometric="minisblack")
+    with pytest.raises(MetadataError):
+        TiffArray(config(tmp_path / "a.tif", **fields))
+
+
+def test_the_old_name_stays_in_its_module() -> None:
+    assert tiff_array.ZarrArrayConfig is TiffArrayConfig
