@@ -17,6 +17,7 @@ import os
 import pickle
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ _ITERATIONS = "iterations"
 
 # First bytes of a zip archive, which torch writes today, and of a bare pickle, which it wrote before 1.6.
 _MAGIC = (b"PK\x03\x04", b"\x80")
+
+# torch keeps the classes that may be read in one list for the whole process.
+_reading = threading.Lock()
 
 
 class LocalWeightsStore(WeightsStore):
@@ -221,7 +225,7 @@ def read_tensors(path: Path) -> Any:
             if not file.read(4).startswith(_MAGIC):
                 raise StorageError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
             file.seek(0)
-            with torch.serialization.safe_globals([Weights]):
+            with _reading, torch.serialization.safe_globals([Weights]):
                 return torch.load(file, map_location="cpu", weights_only=True)
     except StorageError:
         raise

@@ -89,6 +89,7 @@ class TestValid(SeamlessArchitectureContract):
         )
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 class TestSame(SeamlessArchitectureContract):
     @pytest.fixture
     def architecture(self) -> Architecture:

@@ -8,19 +8,26 @@ import pickle
 import shutil
 from collections import OrderedDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 import torch
 
 from dacapo.errors import ConfigError, NotFoundError, StorageError, UnsafeFileError
+from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNet
+from dacapo.experiments.model import Model
+from dacapo.store.converter import from_plain
 from dacapo.store.local_weights_store import LocalWeightsStore, read_checkpoint
 from dacapo.store.weights_store import Weights, WeightsStore, load_model_state
+from dacapo.store.yaml_files import read_yaml
 from tests.contracts.weights_store_contract import WeightsStoreContract, assert_same, make_run, train
 from tests.golden_data import GOLDEN, item_arrays, items
 from tests.unit.test_files import largest_file
 
 ORIGINAL = GOLDEN / "checkpoint_original.pt"
+ORIGINAL_ARCHITECTURE = GOLDEN / "config_store/architectures/small_unet.yaml"
 
 
 class TestLocalWeightsStore(WeightsStoreContract):
@@ -145,6 +152,20 @@ def test_a_checkpoint_of_the_original() -> None:
     assert weights.trainer == {}
 
 
+def test_training_goes_on_from_a_checkpoint_of_the_original() -> None:
+    config = from_plain(read_yaml(ORIGINAL_ARCHITECTURE), ArchitectureConfig)
+    model = Model(CNNectomeUNet(attrs.evolve(config, num_fmaps=3)), torch.nn.Conv3d(6, 1, 1))
+    optimizer = torch.optim.RAdam(model.parameters(), lr=1.0, decoupled_weight_decay=True)
+    weights = read_checkpoint(ORIGINAL)
+    weights.put_into(SimpleNamespace(name="distance_run", model=model, optimizer=optimizer))
+    assert_same(dict(model.state_dict()), dict(weights.model))
+    assert_recorded(Weights(model.state_dict(), optimizer.state_dict()))
+    model(torch.rand(1, 1, *model.input_shape)).square().mean().backward()
+    steps = [int(state["step"]) for state in optimizer.state.values()]
+    optimizer.step()
+    assert [int(state["step"]) for state in optimizer.state.values()] == [step + 1 for step in steps]
+
+
 @pytest.mark.parametrize(("dataset", "criterion"), [("val_dataset", "voi"), ("voi", "val_dataset")])
 def test_best_of_the_original_in_either_order(tmp_path: Path, dataset: str, criterion: str) -> None:
     store = original_store(tmp_path, dataset, criterion)
@@ -192,7 +213,7 @@ def test_a_malicious_file_is_refused_and_not_run(tmp_path: Path, legacy: bool, h
 
 def test_a_bare_malicious_pickle_is_refused(tmp_path: Path) -> None:
     witness, path = tmp_path / "executed", tmp_path / "100"
-    path.write_bytes(pickle.dumps(_Runs(f"touch {witness}")))
+    path.write_bytes(pickle.dumps(_Runs(f"touch {witness}"), protocol=2))
     with pytest.raises(UnsafeFileError):
         read_checkpoint(path)
     assert not witness.exists()
