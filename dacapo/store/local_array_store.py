@@ -14,6 +14,9 @@ from dacapo.utils.names import check_name
 class LocalArrayStore(ArrayStore):
     """Keeps what validation writes in ``<basedir>/<run>/validation.zarr`` and snapshots in ``snapshot.zarr`` beside it.
 
+    Names of runs, datasets and criteria become folders; one with a path separator is a
+    :class:`~dacapo.errors.ConfigError`.
+
     Args:
         basedir: Folder that holds one folder per run.
     """
@@ -23,25 +26,29 @@ class LocalArrayStore(ArrayStore):
 
     def best_validation_array(self, run_name: str, criterion: str, index: str | None = None) -> LocalArrayIdentifier:
         """Return where the best output for a criterion goes, of one validation dataset if ``index`` names one."""
-        dataset = criterion if index is None else f"{index}/{criterion}"
+        dataset = _inside("criterion", criterion)
+        if index is not None:
+            dataset = f"{_inside('dataset name', index)}/{dataset}"
         return self.validation_container(run_name).array_identifier(dataset)
 
     def validation_prediction_array(self, run_name: str, iteration: int, dataset: str) -> LocalArrayIdentifier:
         """Return where the network's output on a validation dataset goes."""
-        return self.validation_container(run_name).array_identifier(f"{iteration}/{dataset}/prediction")
+        name = f"{iteration}/{_inside('dataset name', dataset)}/prediction"
+        return self.validation_container(run_name).array_identifier(name)
 
     def validation_output_array(
         self, run_name: str, iteration: int, parameters: Any, dataset: str
     ) -> LocalArrayIdentifier:
         """Return where the post-processed prediction of a validation dataset goes."""
-        return self.validation_container(run_name).array_identifier(f"{iteration}/{dataset}/output/{parameters}")
+        name = f"{iteration}/{_inside('dataset name', dataset)}/output/{_inside('parameters', parameters)}"
+        return self.validation_container(run_name).array_identifier(name)
 
     def validation_input_arrays(
         self, run_name: str, index: str | None = None
     ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:
         """Return where copies of a validation dataset's raw data and ground truth go."""
         container = self.validation_container(run_name)
-        group = "inputs" if index is None else f"inputs/{index}"
+        group = "inputs" if index is None else f"inputs/{_inside('dataset name', index)}"
         return container.array_identifier(f"{group}/raw"), container.array_identifier(f"{group}/gt")
 
     def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
@@ -75,6 +82,11 @@ class LocalArrayStore(ArrayStore):
 
     def _run_folder(self, run_name: str) -> Path:
         return self.basedir / check_name(run_name, "run name")
+
+
+def _inside(what: str, part: Any) -> str:
+    """Return one part of a dataset's path, sure not to lead to another dataset or out of the container."""
+    return check_name(str(part), what)
 
 
 def _path_inside(identifier: LocalArrayIdentifier) -> Path:

@@ -63,3 +63,12 @@ class ArrayStoreContract:
     def test_run_names_cannot_lead_elsewhere(self, store: ArrayStore, name: str) -> None:
         with pytest.raises(ConfigError, match="run name"):
             store.validation_container(name)
+
+    @pytest.mark.parametrize("name", ["", "..", "../../../elsewhere", "a/b"])
+    def test_dataset_names_cannot_lead_elsewhere(self, store: ArrayStore, name: str) -> None:
+        with pytest.raises(ConfigError, match="dataset name"):
+            store.validation_prediction_array("run", 1, name)
+        with pytest.raises(ConfigError, match="dataset name"):
+            store.validation_output_array("run", 1, "P(id=0)", name)
+        with pytest.raises(ConfigError, match="dataset name"):
+            store.validation_input_arrays("run", name)
