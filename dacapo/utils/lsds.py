@@ -77,6 +77,7 @@ def local_shape_descriptors(
         inside = compact[region] == label
         # The extractor keeps the coordinates of every shape it has seen, so it must not outlive one object.
         extractor = LsdExtractor(tuple(float(s) for s in sigma), downsample=downsample)
+        _place(extractor, region, voxel_size, downsample)
         descriptors = extractor.get_descriptors(inside.astype(np.uint8), voxel_size=tuple(voxel_size), labels=[1])
         result[(slice(None), *region)][:, inside] = descriptors[:, inside]
     return result[(slice(None), *(slice(0, size) for size in shape))]
@@ -85,3 +86,18 @@ def local_shape_descriptors(
 def _whole_blocks(box: tuple[slice, ...], downsample: int) -> tuple[slice, ...]:
     """Grow a box to the grid on which voxels are picked."""
     return tuple(slice(side.start // downsample * downsample, -(-side.stop // downsample) * downsample) for side in box)
+
+
+def _place(extractor: Any, region: tuple[slice, ...], voxel_size: Sequence[float], downsample: int) -> None:
+    """Let an extractor count coordinates from where the whole array begins, not the region.
+
+    Descriptors do not depend on the origin, but their rounding errors do; so they agree with those of the package
+    called on the whole array to the last bit.
+    """
+    steps = tuple(v * downsample for v in voxel_size)
+    shape = tuple((side.stop - side.start) / downsample for side in region)
+    axes = [
+        np.arange(side.start // downsample, side.stop // downsample) * step
+        for side, step in zip(region, steps, strict=True)
+    ]
+    extractor.coords[(shape, steps)] = np.array(np.meshgrid(*axes, indexing="ij"), dtype=np.float32)

@@ -68,7 +68,10 @@ class OneHotPredictor(Predictor):
     def create_weight(
         self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
     ) -> tuple[Array, None]:
-        """Return ones: all classes count alike, and there are no counts."""
+        """Return ones: all classes count alike, and there are no counts.
+
+        The mask is not looked at, as in the original; the pipeline that trains leaves out what is not annotated.
+        """
         shape = (self.embedding_dims, *read_labels(gt, 1, target.roi).shape[1:])
         return wrap_channels(np.ones(shape, dtype=np.float32), target), None
 

@@ -1,0 +1,185 @@
+"""What every task must do; a test class of a task derives from :class:`TaskContract`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import gunpowder as gp
+import numpy as np
+import pytest
+import torch
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.experiments.architectures import Architecture
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.tasks import Task, TaskConfig
+from dacapo.store.converter import from_plain, to_plain
+
+
+class Body(Architecture):
+    """A small network body that keeps the shape, in 2D or 3D."""
+
+    def __init__(self, dims: int) -> None:
+        super().__init__()
+        convolution = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}[dims]
+        self.conv = convolution(1, 4, kernel_size=3, padding=1)
+
+    @property
+    def input_shape(self) -> Coordinate:
+        return Coordinate((8,) * (self.conv.weight.ndim - 2))
+
+    @property
+    def num_in_channels(self) -> int:
+        return 1
+
+    @property
+    def num_out_channels(self) -> int:
+        return 4
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x)
+
+
+def array(data: np.ndarray, voxel_size: Coordinate, offset: Coordinate | None = None) -> NumpyArray:
+    """Wrap an array whose leading axes beyond the spatial ones are channels."""
+    dims = len(voxel_size)
+    axes = ["c", "z", "y", "x"][-dims:] if data.ndim == dims else ["c", *["z", "y", "x"][-dims:]]
+    offset = Coordinate((0,) * dims) if offset is None else offset
+    return NumpyArray.from_np_array(data, Roi(offset, Coordinate(data.shape[-dims:]) * voxel_size), voxel_size, axes)
+
+
+class TaskContract(ABC):
+    """Laws of a task. ``masks_weights`` says whether its predictor itself leaves out what is not annotated."""
+
+    dims = 3
+    masks_weights = True
+
+    @abstractmethod
+    def config(self) -> TaskConfig:
+        """Return a config of the task."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def ground_truth(self, shape: tuple[int, ...]) -> np.ndarray:
+        """Return ground truth of a spatial shape, with or without channels in front."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def task(self) -> Task:
+        config = self.config()
+        return config.task_type(config)
+
+    @property
+    def voxel_size(self) -> Coordinate:
+        return Coordinate((6, 4, 2)[-self.dims :])
+
+    def sample(self, task):
+        shape = (12, 14, 16)[-self.dims :]
+        gt = array(self.ground_truth(shape), self.voxel_size, self.voxel_size * 3)
+        mask = np.ones(shape, dtype=np.uint8)
+        mask[:4] = 0
+        return gt, task.predictor.create_target(gt), array(mask, self.voxel_size, self.voxel_size * 3)
+
+    def test_config_survives_a_round_trip(self):
+        config = self.config()
+        assert from_plain(to_plain(config), TaskConfig) == config
+
+    def test_verify_gives_a_reason(self):
+        valid, reason = self.config().verify()
+        assert isinstance(valid, bool)
+        assert reason
+
+    def test_model_predicts_what_the_predictor_names(self, task):
+        model = task.create_model(Body(self.dims))
+        names = task.predictor.channel_names
+        assert names is None or len(names) == len(set(names)) == model.num_out_channels
+        head = model.state_dict()["prediction_head.weight"]
+        assert head.shape == (model.num_out_channels, 4, *(1,) * self.dims)
+
+    def test_output_stays_in_its_range(self, task):
+        model = task.create_model(Body(self.dims)).eval()
+        with torch.no_grad():
+            for scale in (0, 1, 100):
+                output = model(scale * torch.randn(2, 1, *(8,) * self.dims))
+                low, high = task.predictor.output_range
+                if model.eval_activation is not None:
+                    assert low <= output.min()
+                    assert output.max() <= high
+
+    def test_target_and_weight_fit_the_model(self, task):
+        gt, target, mask = self.sample(task)
+        weight, _ = task.predictor.create_weight(gt, target, mask)
+        model = task.create_model(Body(self.dims))
+        for result in (target, weight):
+            assert result.axes[0] == "c"
+            assert result.roi == gt.roi
+            assert result.voxel_size == gt.voxel_size
+            assert result.num_channels == model.num_out_channels
+            assert np.isfinite(result.data).all()
+        assert (weight.data >= 0).all()
+
+    def test_weight_of_what_is_not_annotated_is_zero(self, task):
+        gt, target, mask = self.sample(task)
+        weight, _ = task.predictor.create_weight(gt, target, mask)
+        assert weight.data[:, mask.data > 0].any()
+        if self.masks_weights:
+            assert not weight.data[:, mask.data == 0].any()
+
+    def test_weight_of_a_part_of_the_ground_truth(self, task):
+        gt, target, mask = self.sample(task)
+        inner = gt.roi.grow(-self.voxel_size, -self.voxel_size * 2)
+        part = NumpyArray.from_np_array(target[inner], inner, target.voxel_size, target.axes)
+        weight, _ = task.predictor.create_weight(gt, part, mask)
+        assert weight.roi == inner
+
+    def test_counts_are_carried_over(self, task):
+        gt, target, mask = self.sample(task)
+        counts = None
+        for _ in range(3):
+            weight, counts = task.predictor.create_weight(gt, target, mask, counts)
+        assert np.isfinite(weight.data).all()
+
+    def test_nothing_annotated(self, task):
+        gt, target, mask = self.sample(task)
+        nothing = array(np.zeros_like(mask.data), self.voxel_size, mask.roi.offset)
+        weight, _ = task.predictor.create_weight(gt, target, nothing)
+        assert np.isfinite(weight.data).all()
+
+    def test_loss_can_be_trained(self, task):
+        gt, target, mask = self.sample(task)
+        weight, _ = task.predictor.create_weight(gt, target, mask)
+        model = task.create_model(Body(self.dims))
+        prediction = model(torch.randn(1, 1, *gt.data.shape[-self.dims :]))
+        tensors = [torch.as_tensor(np.array(a.data, dtype=np.float32))[None] for a in (target, weight)]
+        loss = task.loss.compute(prediction, *tensors)
+        loss.backward()
+        assert loss.numel() == 1
+        assert torch.isfinite(loss)
+        gradient = model.prediction_head.weight.grad
+        assert torch.isfinite(gradient).all()
+        assert gradient.any()
+
+    def test_ground_truth_region_is_aligned_and_holds_the_target(self, task):
+        roi = Roi(self.voxel_size * 7, self.voxel_size * 10)
+        spec = gp.ArraySpec(roi=roi, voxel_size=self.voxel_size, dtype=np.float32)
+        region = task.predictor.gt_region_for_roi(spec)
+        assert region is not spec
+        assert spec.roi == roi
+        assert region.dtype is None
+        assert region.roi.contains(roi)
+        assert region.roi.snap_to_grid(self.voxel_size) == region.roi
+
+    def test_padding_is_in_whole_voxels(self, task):
+        padding = task.predictor.padding(self.voxel_size)
+        assert all(p >= 0 and p % v == 0 for p, v in zip(padding, self.voxel_size, strict=True))
+
+    def test_parameters_can_be_told_apart(self, task):
+        ids = [parameters.id for parameters in task.parameters]
+        assert ids
+        assert len(set(ids)) == len(ids)
+
+    def test_scores_know_their_criteria(self, task):
+        scores = task.evaluation_scores
+        assert scores.criteria
+        for criterion in scores.criteria:
+            assert scores.higher_is_better(criterion) in (True, False)
