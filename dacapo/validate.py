@@ -94,7 +94,7 @@ def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
     if iteration in known:
         if not overwrite:
             raise ConfigError(
-                f"run {run.name!r} has scores of iteration {iteration}; allow overwriting to replace them"
+                f"run {run.name!r} has scores of iteration {iteration} already; allow overwriting to replace them"
             )
         run.validation_scores.scores = [s for s in run.validation_scores.scores if s.iteration != iteration]
 

@@ -4,7 +4,7 @@ Two things make the blocks agree with the whole. Each block is read with all the
 and blocks lie on a grid whose step is a multiple of the network's down-sampling, because a U-Net is equivariant only
 to shifts by that much. Beyond the volume the raw data is continued by reflection, as in training. A network with
 'same' padding sees the end of the volume by its own zero padding instead, so there nothing is added before the
-volume, and after it only what rounds its shape up to the down-sampling.
+volume (but what the network crops), and after it only what rounds its shape up to the down-sampling.
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ class BlockPlan:
         write_shape: Shape of the region that a block writes.
         before: Context that is read before a block.
         after: Context that is read after a block.
-        valid_context: What the network's output is smaller than its input, on each side.
-        volume: The region that may be read, None if all may (by reflection).
+        volume: The region that is read at most, None if there is no limit.
     """
 
     output_roi: Roi
@@ -48,7 +47,6 @@ class BlockPlan:
     write_shape: Coordinate
     before: Coordinate
     after: Coordinate
-    valid_context: Coordinate
     volume: Roi | None
 
     def read_roi(self, write_roi: Roi) -> Roi:
@@ -76,21 +74,25 @@ def plan_blocks(model: Model, raw: Array, output_roi: Roi | None = None) -> Bloc
 
     eval_input = model.eval_input_shape * voxel_size
     eval_output = model.compute_output_shape(model.eval_input_shape)[1] * output_voxel_size
-    valid_context = (eval_input - eval_output) / 2
+    lost = eval_input - eval_output
+    valid_context = lost / 2
     stride = model.architecture.stride * voxel_size
-    origin = raw.roi.offset + valid_context
-    grid_roi = _snap_outwards(output_roi, origin, stride)
-    write_shape = _write_shape(eval_output, grid_roi.shape, stride)
+    halo = model.architecture.receptive_halo * voxel_size
 
-    if any(valid_context):
+    if all(needed <= given for needed, given in zip(halo, valid_context, strict=True)):
+        grid_roi = _snap_outwards(output_roi, raw.roi.offset + valid_context, stride)
+        write_shape = _write_shape(eval_output, grid_roi.shape, stride)
         # Keeps the input a shape that the network takes: eval input less a multiple of the stride.
         spare = eval_output - write_shape
-        spare = spare - spare / stride * stride
-        before, after, volume = valid_context, eval_input - eval_output - valid_context + spare, None
+        before, after = valid_context, lost - valid_context + spare - spare / stride * stride
+        volume = None
     else:
-        before = after = _round_up(model.architecture.receptive_halo * voxel_size, stride)
-        volume = _snap_outwards(raw.roi, raw.roi.offset, stride)
-    return BlockPlan(output_roi, output_voxel_size, grid_roi, write_shape, before, after, valid_context, volume)
+        margin = _round_up(valid_context, stride)
+        volume = _snap_outwards(raw.roi, raw.roi.offset, stride).grow(margin, margin)
+        grid_roi = _snap_outwards(output_roi, raw.roi.offset, stride)
+        write_shape = _write_shape(eval_output, grid_roi.shape, stride)
+        before = after = _round_up(halo + valid_context, stride)
+    return BlockPlan(output_roi, output_voxel_size, grid_roi, write_shape, before, after, volume)
 
 
 def check_input(model: Model, raw: Array) -> None:
@@ -105,7 +107,7 @@ def check_input(model: Model, raw: Array) -> None:
         raise ConfigError(
             f"the network takes {model.architecture.dims}D input, the array has {raw.dims} spatial axes {raw.axes}"
         )
-    channels = 1 if raw.num_channels is None else raw.num_channels
+    channels = 1 if raw.channel_axis is None else raw.num_channels
     if channels != model.num_in_channels:
         raise ChannelMismatchError(
             f"the network takes {model.num_in_channels} input channels, the array has {channels} (axes {raw.axes})"
@@ -210,7 +212,8 @@ def predict_array(
         with torch.inference_mode():
             predicted = model(as_network_input(values, raw.axes, device))[0].cpu().numpy()
         wanted = write_roi.intersect(plan.output_roi)
-        first = (wanted.begin - read_roi.begin - plan.valid_context) / plan.output_voxel_size
+        cropped = (read_roi.shape - Coordinate(predicted.shape[1:]) * plan.output_voxel_size) / 2
+        first = (wanted.begin - read_roi.begin - cropped) / plan.output_voxel_size
         extent = wanted.shape / plan.output_voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
         written[wanted] = quantize(predicted[(slice(None), *inner)], value_range, np.dtype(output_dtype))

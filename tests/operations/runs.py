@@ -17,10 +17,9 @@ from dacapo.experiments.tasks import AffinitiesTaskConfig, DummyTaskConfig, Task
 from dacapo.experiments.trainers import (
     DummyTrainerConfig,
     GunpowderTrainerConfig,
-    IntensityAugmentConfig,
-    SimpleAugmentConfig,
     TrainerConfig,
 )
+from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 
 VOXEL_SIZE = Coordinate(8, 4, 4)

@@ -37,36 +37,40 @@ def make_run(folder: Path, dims: int, **architecture: object) -> Run:
     return run
 
 
+def round_up(value: Coordinate, step: Coordinate) -> Coordinate:
+    return Coordinate(-(-v // s) * s for v, s in zip(value, step, strict=True))
+
+
 def whole_pass(run: Run, raw: NumpyArray) -> np.ndarray:
     """One forward pass that gives an output at every voxel of ``raw``.
 
-    With valid padding the input is continued by reflection, so that the output has the shape of the data or more; with
-    same padding the data goes in as it is, rounded up to the down-sampling.
+    The data is continued by reflection, by whole steps of the down-sampling so that the network's grid lies as if it
+    were not; a network that does not shrink its input gets no more than what rounds its shape up.
     """
     model, voxel_size = run.model, raw.voxel_size
-    stride = model.architecture.stride
-    shape = raw.roi.shape / voxel_size
-    first_input, first_output = model.input_shape, model.compute_output_shape(model.input_shape)[1]
-    context = (first_input - first_output) / 2
-    wanted = [-(-s // k) * k for s, k in zip(shape, stride, strict=True)]
-    if any(context):
-        extra = [(o - w) % k for w, o, k in zip(wanted, first_output, stride, strict=True)]
-        after = context + Coordinate(w + e - s for w, e, s in zip(wanted, extra, shape, strict=True))
-    else:
-        after = Coordinate(w - s for w, s in zip(wanted, shape, strict=True))
-    values = read_reflected(raw, raw.roi.grow(context * voxel_size, after * voxel_size))
+    stride = model.architecture.stride * voxel_size
+    output_voxel_size = model.scale(voxel_size)
+    first_input = model.input_shape * voxel_size
+    context = (first_input - model.compute_output_shape(model.input_shape)[1] * output_voxel_size) / 2
+    before = round_up(context, stride)
+    wanted = round_up(raw.roi.shape + before * 2, stride)
+    wanted += Coordinate((i - w) % k for i, w, k in zip(first_input, wanted, stride, strict=True))
+    values = read_reflected(raw, raw.roi.grow(before, wanted - before - raw.roi.shape))
     with torch.inference_mode():
         output = model(as_network_input(values, raw.axes, torch.device("cpu")))[0].numpy()
-    factor = voxel_size / model.scale(voxel_size)
-    return output[(slice(None), *(slice(0, s * f) for s, f in zip(shape, factor, strict=True)))]
+    first = (before - context) / output_voxel_size
+    shape = raw.roi.shape / output_voxel_size
+    assert all(have >= f + need for have, f, need in zip(output.shape[1:], first, shape, strict=True))
+    return output[(slice(None), *(slice(f, f + s) for f, s in zip(first, shape, strict=True)))]
 
 
 CASES = [
     pytest.param(2, VALID, (61, 53), (4, 4), id="2d-valid"),
     pytest.param(2, SAME, (61, 54), (4, 4), id="2d-same"),
     pytest.param(2, {**VALID, "downsample_factors": [Coordinate(2, 2), Coordinate(3, 1)],
-                     "input_shape": Coordinate(56, 40)}, (77, 61), (4, 2), id="2d-two-levels-uneven"),
-    pytest.param(2, {**SAME, "use_attention": True}, (62, 40), (4, 4), id="2d-attention"),
+                     "input_shape": Coordinate(60, 40)}, (77, 61), (4, 2), id="2d-two-levels-uneven"),
+    pytest.param(2, {**SAME, "downsample_factors": [Coordinate(2, 2)] * 3, "input_shape": Coordinate(64, 64)},
+                 (150, 67), (4, 4), id="2d-same-that-crops"),
     pytest.param(2, {**VALID, "constant_upsample": False, "eval_shape_increase": Coordinate(8, 12)},
                  (61, 53), (4, 4), id="2d-larger-eval-shape"),
     pytest.param(3, VALID, (33, 41, 30), (8, 4, 4), id="3d-valid"),
@@ -92,6 +96,24 @@ def test_blocks_equal_one_whole_pass(
     assert output.roi == raw.roi
     assert output.voxel_size == run.model.scale(raw.voxel_size)
     np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-5)
+
+
+def test_unpadded_whole_pass_is_equal_where_it_reaches(tmp_path: Path) -> None:
+    run = make_run(tmp_path, 2, downsample_factors=[Coordinate(2, 2), Coordinate(3, 1)], input_shape=Coordinate(60, 40))
+    raw = numpy_array((90, 70), (4, 2))
+    with torch.inference_mode():
+        whole = run.model(as_network_input(raw[raw.roi], raw.axes, torch.device("cpu")))[0].numpy()
+    context = (raw.roi.shape - Coordinate(whole.shape[1:]) * raw.voxel_size) / 2
+    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+    np.testing.assert_allclose(output[raw.roi.grow(-context, -context)], whole, atol=1e-5)
+
+
+def test_attention_is_equal_up_to_its_interpolation(tmp_path: Path) -> None:
+    """Attention gates stretch their coarse map over the whole input, so blocks agree only closely."""
+    run = make_run(tmp_path, 2, **SAME, use_attention=True)
+    raw = numpy_array((62, 40), (4, 4))
+    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+    np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-3)
 
 
 @pytest.mark.parametrize("architecture", [VALID, SAME])

@@ -155,7 +155,7 @@ def test_existing_output_is_kept_if_asked(trained: Path, tmp_path: Path) -> None
 
 def test_float_labels_are_refused(options: DaCapoConfig, tmp_path: Path) -> None:
     config = affinities_run_config(tmp_path)
-    raw, labels = cells((40, 40, 40))
+    _, labels = cells((40, 40, 40))
     write_array(tmp_path / "float.zarr", "labels", labels.astype(np.float32))
     dataset = config.datasplit_config.train_configs[0]
     dataset.gt_config = attrs.evolve(dataset.gt_config, file_name=tmp_path / "float.zarr")
