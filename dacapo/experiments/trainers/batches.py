@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing
 import re
 import signal
@@ -88,7 +89,7 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch]):
         worker = torch.utils.data.get_worker_info()
         first = self.start + (0 if worker is None else worker.id)
         step = 1 if worker is None else worker.num_workers
-        self.pipeline.target_filter.moving_class_counts = self.slots[first % step]
+        self.pipeline.target_filter.moving_class_counts = copy.deepcopy(self.slots[first % step])
         iteration = first
         while True:
             yield self.make(iteration)
@@ -119,7 +120,8 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch]):
             np.ascontiguousarray(batch[keys.weight].data, dtype=np.float32),
             batch[keys.gt].data if snapshot else None,
             batch[keys.mask].data if snapshot else None,
-            target_filter.moving_class_counts,
+            # A copy, because predictors may change counts in place while this batch is still to be trained on.
+            copy.deepcopy(target_filter.moving_class_counts),
         )
 
 

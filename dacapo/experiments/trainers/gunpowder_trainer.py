@@ -223,7 +223,7 @@ class GunpowderTrainer(Trainer):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the moving class counts, as tensors."""
+        """Return the moving class counts, as tensors and plain numbers."""
         return {"moving_class_counts": [_to_tensors(counts) for counts in self._slots]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -265,7 +265,9 @@ def _to_tensors(counts: Any) -> Any:
     """Return class counts with tensors for arrays, because those are loaded without unpickling."""
     if isinstance(counts, list | tuple):
         return type(counts)(_to_tensors(part) for part in counts)
-    return torch.from_numpy(counts.copy()) if isinstance(counts, np.ndarray) else counts
+    if isinstance(counts, np.ndarray):
+        return torch.from_numpy(counts.copy())
+    return counts.item() if isinstance(counts, np.generic) else counts
 
 
 def _to_arrays(counts: Any) -> Any:

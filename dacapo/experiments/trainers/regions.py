@@ -83,6 +83,8 @@ def check_datasets(datasets: Sequence[Dataset], model: Model, min_masked: float)
         raise ConfigError(
             f"dataset weights are {[dataset.weight for dataset in datasets]}; none may be negative, and not all 0"
         )
+    for dataset in datasets:
+        _check_dimensions(dataset, model)
     regions = sample_regions(model, datasets[0].raw.voxel_size)
     for dataset in datasets:
         _check_arrays(dataset, model, regions)
@@ -98,14 +100,18 @@ def _ground_truth(dataset: Dataset) -> Array:
     return dataset.gt
 
 
-def _check_arrays(dataset: Dataset, model: Model, regions: SampleRegions) -> None:
-    raw, gt = dataset.raw, _ground_truth(dataset)
-    for name, array in (("raw data", raw), ("ground truth", gt), ("the mask", dataset.mask)):
+def _check_dimensions(dataset: Dataset, model: Model) -> None:
+    gt = _ground_truth(dataset)
+    for name, array in (("raw data", dataset.raw), ("ground truth", gt), ("the mask", dataset.mask)):
         if array is not None and array.dims != model.architecture.dims:
             raise ConfigError(
                 f"{name} of {dataset} has {array.dims} spatial axes {array.axes}, "
                 f"the network takes {model.architecture.dims}D input"
             )
+
+
+def _check_arrays(dataset: Dataset, model: Model, regions: SampleRegions) -> None:
+    raw, gt = dataset.raw, _ground_truth(dataset)
     channels = 1 if raw.channel_axis is None else raw.num_channels
     if channels != model.num_in_channels:
         raise ChannelMismatchError(
