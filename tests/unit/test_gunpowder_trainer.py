@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,14 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError, InputTooSmallError, RoiError, TrainingError
 from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.datasplits.datasets import Dataset
-from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import (
+    Array,
+    IntensitiesArray,
+    IntensitiesArrayConfig,
+    NumpyArray,
+    ZarrArray,
+    ZarrArrayConfig,
+)
 from dacapo.experiments.model import Model
 from dacapo.experiments.tasks import (
     AffinitiesTask,
@@ -482,6 +490,27 @@ def test_data_on_disk_is_read_by_several_processes(tmp_path: Path) -> None:
         created[created.roi] = data
         arrays.append(created)
     for batch in batches(4, [ArrayDataset(*arrays)], num_data_fetchers=2):
+        assert batch.gt is not None
+        np.testing.assert_array_equal(batch.raw[0, 0, 1:-1, 1:-1], batch.gt[0])
+
+
+def test_data_that_forked_processes_cannot_read_is_read_by_others(tmp_path: Path) -> None:
+    import tensorstore
+
+    # N5 is read by TensorStore. It must have been used here before, else a forked process would manage.
+    arrays = []
+    for name, data in (("raw", coded((40, 40)).astype(np.float32)), ("gt", coded((40, 40)).astype(np.uint64))):
+        metadata = {"dimensions": [40, 40], "blockSize": [16, 16], "dataType": str(data.dtype)}
+        path = tmp_path / "data.n5" / name
+        spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": metadata}
+        tensorstore.open(spec, create=True).result()[...] = data.T
+        attributes = {"resolution": [4, 4], "offset": [8, 8], "axes": ["x", "y"], "units": ["nm", "nm"]}
+        stored = json.loads((path / "attributes.json").read_text())
+        (path / "attributes.json").write_text(json.dumps({**stored, **attributes}))
+        arrays.append(ZarrArray(ZarrArrayConfig(name, tmp_path / "data.n5", name, mode="r")))
+        np.testing.assert_array_equal(arrays[-1][arrays[-1].roi], data)
+    changed = IntensitiesArray(IntensitiesArrayConfig("scaled", arrays[0].config, 0.0, 1.0))
+    for batch in batches(2, [ArrayDataset(changed, arrays[1])], num_data_fetchers=2):
         assert batch.gt is not None
         np.testing.assert_array_equal(batch.raw[0, 0, 1:-1, 1:-1], batch.gt[0])
 

@@ -142,8 +142,8 @@ def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
             num_workers=num_workers,
             collate_fn=_as_it_is,
             worker_init_fn=_leave_signals_to_parent,
-            # Sources hold open files and caches, which a forked process simply has.
-            multiprocessing_context=multiprocessing.get_context("fork"),
+            # A forked process starts at once and has all that this one has; but not every source works in one.
+            multiprocessing_context=multiprocessing.get_context("fork" if stream.pipeline.can_fork else "spawn"),
             # Otherwise the loader would draw from torch's global generator.
             generator=torch.Generator().manual_seed(stream.seed),
         )

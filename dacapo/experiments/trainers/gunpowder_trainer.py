@@ -217,7 +217,8 @@ class GunpowderTrainer(Trainer):
         except RuntimeError as error:
             raise TrainingError(
                 f"no batch for iteration {self.iteration}: {error}. If a process was killed, memory may have run out; "
-                f"lower num_data_fetchers, which is {self.num_data_fetchers}"
+                f"lower num_data_fetchers, which is {self.num_data_fetchers}. If a process could not start, call the "
+                "training below `if __name__ == '__main__':`, or set num_data_fetchers to 1"
             ) from error
         self._next_batch = batch.iteration + 1
         return batch

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate
 
-from dacapo.experiments.datasplits.datasets.arrays import OnesArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, OnesArray
 
 from .regions import DatasetRegions, SampleRegions, dataset_regions
 
@@ -51,12 +51,14 @@ class Pipeline:
         target_filter: The node in it that keeps moving class counts.
         keys: Keys of its arrays.
         regions: Regions to request.
+        can_fork: Whether a forked process can read the datasets.
     """
 
     provider: gp.Pipeline
     target_filter: DaCapoTargetFilter
     keys: Keys
     regions: SampleRegions
+    can_fork: bool
 
     def request(self, seed: int, everything: bool = False) -> gp.BatchRequest:
         """Return a request for a batch.
@@ -112,7 +114,24 @@ def build_pipeline(
     target_filter = DaCapoTargetFilter(predictor, keys.gt, keys.target, keys.weight, keys.mask)
     provider += target_filter
     provider += gp.Stack(batch_size)
-    return Pipeline(provider, target_filter, keys, regions)
+    can_fork = not any(
+        _uses_tensorstore(array) for dataset in datasets for array in (dataset.raw, dataset.gt, dataset.mask)
+    )
+    return Pipeline(provider, target_filter, keys, regions, can_fork)
+
+
+def _uses_tensorstore(value: Any) -> bool:
+    """Return whether an array, or one that it is made from, is read by TensorStore.
+
+    TensorStore works with threads, which a forked process does not have; it ends the process.
+    """
+    if type(value).__module__.partition(".")[0] == "tensorstore":
+        return True
+    if isinstance(value, Array):
+        value = vars(value)
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, list | tuple) and any(map(_uses_tensorstore, value))
 
 
 def _whole_voxels(place: DatasetRegions, voxel_size: Coordinate) -> Roi:
