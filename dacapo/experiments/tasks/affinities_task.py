@@ -12,7 +12,8 @@ from dacapo.experiments.config import field
 from .checks import first_problem, limits_problem
 from .evaluators import InstanceEvaluator
 from .losses import AffinitiesLoss
-from .post_processors import WatershedPostProcessor
+from .post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
+from .post_processors.watershed_post_processor import DEFAULT_BIASES
 from .predictors import AffinitiesPredictor
 from .task import Task, TaskConfig
 
@@ -32,7 +33,15 @@ class AffinitiesTask(Task):
             background_as_object=task_config.background_as_object,
         )
         self.loss = AffinitiesLoss(len(task_config.neighborhood), task_config.lsds_to_affs_weight_ratio)
-        self.post_processor = WatershedPostProcessor(offsets=task_config.neighborhood)
+        self.post_processor = WatershedPostProcessor(
+            offsets=task_config.neighborhood,
+            parameters=[
+                WatershedPostProcessorParameters(
+                    id=number, bias=bias, min_size=task_config.min_size, long_range_bias=task_config.long_range_bias
+                )
+                for number, bias in enumerate(task_config.biases)
+            ],
+        )
         self.evaluator = InstanceEvaluator()
 
 
@@ -65,6 +74,15 @@ class AffinitiesTaskConfig(TaskConfig):
         "Whether label 0 is one more object. Otherwise its voxels belong to nothing, not even to each other.",
         default=False,
     )
+    biases: list[float] = field(
+        "What a validation tries as the affinity, from 0 to 1, that separates 'different' from 'same'.",
+        factory=lambda: list(DEFAULT_BIASES),
+        kw_only=True,
+    )
+    long_range_bias: float | None = field(
+        "The same for offsets that are not to a direct neighbor; as for those by default.", default=None, kw_only=True
+    )
+    min_size: int = field("Segments with fewer voxels are absorbed by those they touch.", default=0, kw_only=True)
 
     def verify(self) -> tuple[bool, str]:
         """Check offsets, limits and ratio."""
@@ -74,10 +92,19 @@ class AffinitiesTaskConfig(TaskConfig):
             self._neighborhood_problem(),
             limits_problem("affs_weight", self.affs_weight_clipmin, self.affs_weight_clipmax),
             limits_problem("lsd_weight", self.lsd_weight_clipmin, self.lsd_weight_clipmax),
+            self._watershed_problem(),
             None
             if self.lsds_to_affs_weight_ratio >= 0
             else f"lsds_to_affs_weight_ratio is {self.lsds_to_affs_weight_ratio}, but must not be negative",
         )
+
+    def _watershed_problem(self) -> str | None:
+        biases = [*self.biases, *([] if self.long_range_bias is None else [self.long_range_bias])]
+        if not self.biases or not all(0 < bias < 1 for bias in biases):
+            return f"biases are {self.biases} and long_range_bias {self.long_range_bias}, but must be between 0 and 1"
+        if self.min_size < 0:
+            return f"min_size is {self.min_size}, but cannot be negative"
+        return None
 
     def _neighborhood_problem(self) -> str | None:
         offsets = [tuple(int(o) for o in offset) for offset in self.neighborhood]
