@@ -12,6 +12,7 @@ from dacapo.blockwise.prediction import predict_array
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.evaluators import EvaluationScores
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
@@ -108,13 +109,14 @@ def _validate_dataset(
     output_dtype: npt.DTypeLike,
 ) -> list[list[float]]:
     """Return the scores of one dataset by parameters and criterion, and delete what was written for them."""
+    gt = _ground_truth(dataset)
     arrays = create_array_store()
     prediction = arrays.validation_prediction_array(run.name, iteration, dataset.name)
     predict_array(
         run,
         dataset.raw,
         prediction,
-        output_roi=dataset.gt.roi,
+        output_roi=gt.roi,
         output_dtype=output_dtype,
         device=create_compute_context().device,
         metadata={ORIGIN: {"operation": "validate", "run": run.name, "iteration": iteration}},
@@ -124,7 +126,7 @@ def _validate_dataset(
     for parameters in progress(list(run.task.parameters), desc=f"post-process {dataset.name}", unit="parameters"):
         output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
         try:
-            row = _scores_of(run, dataset, parameters, output, num_workers)
+            row = _scores_of(run, gt, parameters, output, num_workers)
         except EvaluationError as error:
             logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
             reasons[f"{dataset.name}/{parameters}"] = str(error)
@@ -133,11 +135,19 @@ def _validate_dataset(
     return rows
 
 
+def _ground_truth(dataset: Dataset) -> Array:
+    if dataset.gt is None:
+        raise ConfigError(
+            f"validation dataset {dataset.name!r} has no ground truth; give it a gt_config"
+        )
+    return dataset.gt
+
+
 def _scores_of(
-    run: Run, dataset: Dataset, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
+    run: Run, gt: Array, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
 ) -> list[float]:
     run.task.post_processor.process(parameters, output, num_workers=num_workers)
-    scores: EvaluationScores = run.task.evaluator.evaluate(output, dataset.gt)
+    scores: EvaluationScores = run.task.evaluator.evaluate(output, gt)
     return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
 
 

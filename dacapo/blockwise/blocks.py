@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funlib.geometry import Coordinate, Roi
+from tqdm import tqdm
 
 from dacapo.errors import BlockwiseError
 from dacapo.utils.progress import progress
@@ -31,7 +32,8 @@ def run_blocks(name: str, total_write_roi: Roi, write_shape: Coordinate, process
     for extent, step in zip(total_write_roi.shape, write_shape, strict=True):
         total *= -(-extent // step)
 
-    with progress(total=total, desc=name, unit="block") as bar:
+    bar: tqdm[None] = progress(total=total, desc=name, unit="block")
+    with bar:
 
         def process_block(block: daisy.Block) -> None:
             roi = Roi(block.write_roi.offset, block.write_roi.shape)

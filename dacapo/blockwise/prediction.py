@@ -90,8 +90,10 @@ def plan_blocks(model: Model, raw: Array, output_roi: Roi | None = None) -> Bloc
         margin = _round_up(valid_context, stride)
         volume = _snap_outwards(raw.roi, raw.roi.offset, stride).grow(margin, margin)
         grid_roi = _snap_outwards(output_roi, raw.roi.offset, stride)
-        write_shape = _write_shape(eval_output, grid_roi.shape, stride)
         before = after = _round_up(halo + valid_context, stride)
+        # A block as small as its context would mostly compute what is thrown away again.
+        least = before + after
+        write_shape = _write_shape(Coordinate(map(max, eval_output, least)), grid_roi.shape, stride)
     return BlockPlan(output_roi, output_voxel_size, grid_roi, write_shape, before, after, volume)
 
 

@@ -57,6 +57,11 @@ class ArrayStore(ABC):
         raise NotImplementedError
 
     @abstractmethod
+    def best_validation_array(self, run_name: str, criterion: str, index: str | None = None) -> LocalArrayIdentifier:
+        """Return where the best output for a criterion goes, of one validation dataset if ``index`` names one."""
+        raise NotImplementedError
+
+    @abstractmethod
     def validation_input_arrays(
         self, run_name: str, index: str | None = None
     ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:

@@ -49,6 +49,11 @@ class Trainer(ABC):
     learning_rate: float
 
     @abstractmethod
+    def __init__(self, trainer_config: Any) -> None:
+        """Take over the settings of a config of this trainer."""
+        raise NotImplementedError
+
+    @abstractmethod
     def create_optimizer(self, model: Model) -> torch.optim.Optimizer:
         """Return an optimizer of the parameters of ``model``."""
         raise NotImplementedError
