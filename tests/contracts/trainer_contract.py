@@ -45,7 +45,7 @@ class TrainerContract(ABC):
     def session(self, seed: int = 7) -> tuple[Trainer, Model, torch.optim.Optimizer]:
         """Build a trainer and what it trains, as from nothing."""
         config = self.config()
-        trainer = config.trainer_type(config)  # type: ignore[call-arg]
+        trainer = config.trainer_type(config)
         trainer.seed = seed
         torch.manual_seed(0)
         model = self.model()
@@ -62,7 +62,7 @@ class TrainerContract(ABC):
 
     def test_config_is_fine_for_its_trainer(self) -> None:
         config = self.config()
-        trainer = config.trainer_type(config)  # type: ignore[call-arg]
+        trainer = config.trainer_type(config)
         assert (trainer.batch_size, trainer.learning_rate) == (config.batch_size, config.learning_rate)
         assert trainer.iteration == 0
         assert trainer.can_train(self.datasets())

@@ -325,6 +325,13 @@ def test_everything_is_annotated_without_a_mask_and_nothing_outside() -> None:
         np.testing.assert_array_equal(batch.weight[0, 0] > 0, batch.mask[0] > 0)
 
 
+def test_a_mask_counts_only_where_there_are_raw_data_and_ground_truth() -> None:
+    dataset = ArrayDataset(zeros((10, 40), (60, 0)), array(np.ones((12, 40), np.uint8), (56, 0)), ones((40, 40)))
+    for batch in batches(5, [dataset]):
+        assert batch.mask is not None
+        assert batch.mask.sum() == 10 * 18
+
+
 def test_samples_with_little_annotated_are_left_out() -> None:
     mask = np.zeros((40, 80), dtype=np.uint8)
     mask[:, 60:] = 1
@@ -433,6 +440,22 @@ def test_training_lowers_the_loss() -> None:
     with trainer:
         losses = [stats.loss for stats in trainer.iterate(60, model, optimizer, CPU)]
     assert np.mean(losses[-10:]) < 0.7 * np.mean(losses[:10])
+
+
+def test_mixed_precision_stays_close_and_keeps_weights_in_single_precision() -> None:
+    losses = []
+    for precision in ("float32", "bfloat16"):
+        task = affinities()
+        trainer = GunpowderTrainer(config(batch_size=2, precision=precision))
+        torch.manual_seed(0)
+        model = task.create_model(TinyNet())
+        optimizer = trainer.create_optimizer(model)
+        trainer.build_batch_provider([blobs()], model, task)
+        with trainer:
+            losses.append([stats.loss for stats in trainer.iterate(5, model, optimizer, CPU)])
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change() -> None:
@@ -553,6 +576,10 @@ def build(*datasets: Dataset, model: Model | None = None, **changes: Any) -> Non
 
 def zeros(shape: Sequence[int] = (40, 40), offset: Sequence[int] = (0, 0), voxel_size: Sequence[int] = VOXEL) -> Array:
     return array(np.zeros(shape, dtype=np.uint8), offset, voxel_size)
+
+
+def ones(shape: Sequence[int]) -> Array:
+    return array(np.ones(shape, dtype=np.uint8))
 
 
 @pytest.mark.parametrize(

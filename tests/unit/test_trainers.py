@@ -69,7 +69,7 @@ class TestDummyTrainer(TrainerContract):
 
 def test_trainer_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
-        Trainer()  # type: ignore[abstract]
+        Trainer(gunpowder_config())  # type: ignore[abstract]
 
 
 def test_old_module_names_are_the_same_modules() -> None:
@@ -97,7 +97,7 @@ def test_recorded_config_is_read_and_builds_a_trainer() -> None:
         "IntensityScaleShiftAugmentConfig",
         "SimpleAugmentConfig",
     ]
-    trainer = config.trainer_type(config)  # type: ignore[call-arg]
+    trainer = config.trainer_type(config)
     assert isinstance(trainer, GunpowderTrainer)
     assert (trainer.min_masked, trainer.num_data_fetchers, trainer.snapshot_interval) == (0.05, 2, 1000)
     assert from_plain(to_plain(config), TrainerConfig) == config
@@ -118,6 +118,7 @@ def test_defaults() -> None:
         ({"min_masked": 1.5}, "min_masked"),
         ({"snapshot_interval": 0}, "snapshot_interval"),
         ({"warmup_iterations": -1}, "warmup_iterations"),
+        ({"precision": "int4"}, "precision"),
         ({"decay_iterations": 1000}, "decay_iterations"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from dacapo.experiments.tasks.losses import Loss
     from dacapo.experiments.tasks.task import Task
     from dacapo.store.array_store import LocalContainerIdentifier
-
-logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16")
 
