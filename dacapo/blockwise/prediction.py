@@ -75,7 +75,7 @@ def plan_blocks(model: Model, raw: Array, output_roi: Roi | None = None) -> Bloc
     eval_input = model.eval_input_shape * voxel_size
     eval_output = model.compute_output_shape(model.eval_input_shape)[1] * output_voxel_size
     lost = eval_input - eval_output
-    valid_context = lost / 2
+    valid_context = _first_half(lost, output_voxel_size)
     stride = model.architecture.stride * voxel_size
     halo = model.architecture.receptive_halo * voxel_size
 
@@ -138,6 +138,11 @@ def _check_output_roi(raw: Array, output_roi: Roi | None, output_voxel_size: Coo
             f"that start at {raw.roi.offset}"
         )
     return output_roi
+
+
+def _first_half(lost: Coordinate, voxel_size: Coordinate) -> Coordinate:
+    """Return what is lost before the output; of an odd number of voxels more is lost behind, as in training."""
+    return lost / voxel_size / 2 * voxel_size
 
 
 def _round_up(value: Coordinate, step: Coordinate) -> Coordinate:
@@ -214,7 +219,8 @@ def predict_array(
         with torch.inference_mode():
             predicted = model(as_network_input(values, raw.axes, device))[0].cpu().numpy()
         wanted = write_roi.intersect(plan.output_roi)
-        cropped = (read_roi.shape - Coordinate(predicted.shape[1:]) * plan.output_voxel_size) / 2
+        lost = read_roi.shape - Coordinate(predicted.shape[1:]) * plan.output_voxel_size
+        cropped = _first_half(lost, plan.output_voxel_size)
         first = (wanted.begin - read_roi.begin - cropped) / plan.output_voxel_size
         extent = wanted.shape / plan.output_voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
