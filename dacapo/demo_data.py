@@ -30,7 +30,7 @@ from dacapo.utils.tissue import synthetic_tissue
 logger = logging.getLogger(__name__)
 
 # Synthetic volumes, in voxels; the order sets their seeds.
-SHAPES: Mapping[str, Sequence[int]] = {"train": (96, 160, 160), "validate": (60, 96, 96), "unseen": (64, 160, 160)}
+SHAPES: Mapping[str, Sequence[int]] = {"train": (96, 160, 160), "validate": (60, 80, 80), "unseen": (64, 160, 160)}
 VOXEL_SIZE = Coordinate(8, 8, 8)  # nm
 
 # How much of a volume given by the user is trained on and validated on; the rest is segmented at the end.
@@ -82,12 +82,17 @@ def synthetic_data(folder: Path, shapes: Mapping[str, Sequence[int]]) -> DemoDat
 
 
 def _dataset(name: str, container: Path, raw: str, labels: str) -> RawGTDatasetConfig:
-    source = ZarrArrayConfig(name=f"{name}_uint8", file_name=container, dataset=raw, mode="r")
     return RawGTDatasetConfig(
         name=name,
-        raw_config=IntensitiesArrayConfig(name=f"{name}_raw", source_array_config=source, min=0.0, max=255.0),
+        raw_config=_scaled(ZarrArrayConfig(name=f"{name}_raw", file_name=container, dataset=raw, mode="r"), 0, 255),
         gt_config=ZarrArrayConfig(name=f"{name}_labels", file_name=container, dataset=labels, mode="r"),
     )
+
+
+def _scaled(source: ArrayConfig, low: float, high: float) -> ArrayConfig:
+    """Scale a range to -1..1: networks learn faster from values around 0."""
+    middle = (low + high) / 2  # becomes 0, the upper end becomes 1
+    return IntensitiesArrayConfig(name=f"{source.name}_scaled", source_array_config=source, min=middle, max=float(high))
 
 
 def write_tissue(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -120,11 +125,8 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
     _check_own(raw_array, labels_array)
     train, validate_, unseen = _parts(raw_array)
     low, high = _intensity_range(raw_array, train)
-    logger.info("intensities from %g to %g are scaled to 0 to 1", low, high)
+    logger.info("intensities from %g to %g are scaled to -1 to 1", low, high)
     logger.info("training in %s, validating in %s, segmenting %s (world units)", train, validate_, unseen)
-
-    def scaled(source: ArrayConfig) -> ArrayConfig:
-        return IntensitiesArrayConfig(name=f"{source.name}_scaled", source_array_config=source, min=low, max=high)
 
     def crop(part: str, source: ArrayConfig, roi: Roi) -> ArrayConfig:
         return CropArrayConfig(name=f"{part}_{source.name}", source_array_config=source, roi=roi)
@@ -133,11 +135,11 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
         # Nothing of the other parts is seen in training; validation reads context around its part.
         train=RawGTDatasetConfig(
             name="train",
-            raw_config=scaled(crop("train", raw_leaf, train)),
+            raw_config=_scaled(crop("train", raw_leaf, train), low, high),
             gt_config=crop("train", labels_leaf, train),
         ),
         validate=RawGTDatasetConfig(
-            name="validate", raw_config=scaled(raw_leaf), gt_config=crop("validate", labels_leaf, validate_)
+            name="validate", raw_config=_scaled(raw_leaf, low, high), gt_config=crop("validate", labels_leaf, validate_)
         ),
         unseen_raw=LocalArrayIdentifier(raw_leaf.file_name, raw_leaf.dataset),
         unseen_truth=crop("unseen", labels_leaf, unseen),
@@ -189,7 +191,7 @@ def _parts(raw: Array) -> tuple[Roi, Roi, Roi]:
 
 
 def _intensity_range(raw: Array, train: Roi) -> tuple[float, float]:
-    """Return the values that become 0 and 1: the whole range of uint8, else percentiles of a sample."""
+    """Return the values that become -1 and 1: the whole range of uint8, else percentiles of a sample."""
     if raw.dtype == np.uint8:
         return 0.0, 255.0
     size = Coordinate(

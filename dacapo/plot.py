@@ -157,7 +157,7 @@ def draw_loss(axes: Axes, losses: Sequence[float]) -> None:
     axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8, label="each iteration")
     axes.plot(iterations, _running_mean(values, window), color=BLUE, linewidth=2, label=f"mean of {window}")
     axes.set(title="Training loss", xlabel="iteration", ylabel="loss", xlim=(0, max(len(values), 1)), ylim=(0, None))
-    axes.legend(loc="upper right")
+    axes.legend(loc="best")
 
 
 def draw_voi(axes: Axes, progress: Progress) -> None:
@@ -177,7 +177,7 @@ def draw_voi(axes: Axes, progress: Progress) -> None:
         xlabel="iteration",
         ylabel="bits (lower is better)",
         xlim=(0, None),
-        ylim=(0, None),
+        ylim=(0, 1.2 * np.nanmax([1e-9, *(split + merge)])),  # room for the legend
     )
     axes.legend(loc="upper right", ncols=4, columnspacing=1.2, handlelength=1.8)
 
