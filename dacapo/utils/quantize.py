@@ -4,6 +4,10 @@ A model's output spans a range that its predictor names: 0 to 1 for probabilitie
 distances. Stored as an unsigned integer, the lowest value of the range becomes 0 and the highest the largest integer;
 values between are rounded to the nearest step, values outside are clipped. With ``uint8`` a probability of 0.5 and a
 distance of 0 both lie between 127 and 128. Floating point types store the values as they are.
+
+Thresholds of predictions count the 256 levels of ``uint8``, whatever the prediction is stored as. What is above a
+level is what ``uint8`` would store as a larger number: above level 127 lie probabilities over 0.5 and distances over 0.
+:func:`above_level` turns a level into the number to compare stored values with.
 """
 
 from __future__ import annotations
@@ -14,6 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ConfigError, DtypeError
+
+LEVELS = 256
+"""How many values ``uint8`` has."""
 
 
 def quantize(
@@ -69,6 +76,39 @@ def dequantize(values: npt.NDArray[Any], value_range: tuple[float, float]) -> np
     restored *= (high - low) / np.iinfo(stored.dtype).max
     restored += low
     return restored
+
+
+def above_level(level: float, value_range: tuple[float, float], dtype: npt.DTypeLike) -> float:
+    """Return the stored number above which a prediction is above a level of ``uint8``.
+
+    A level holds the values that are rounded to it, so the next one begins half a step higher.
+
+    Args:
+        level: 0 to 255. Values above 255 are never reached.
+        value_range: Lowest and highest value that the output can have.
+        dtype: What the prediction is stored as.
+
+    Raises:
+        DtypeError: If predictions are not stored as ``dtype``.
+        ConfigError: If the range is empty or the level is not between 0 and 255.
+
+    >>> [above_level(127, (-1, 1), dtype) for dtype in ("uint8", "uint16", "float32")]
+    [127, 32767.5, 0.0]
+    """
+    if not 0 <= level <= LEVELS - 1:
+        raise ConfigError(
+            f"the threshold is {level:g}, but thresholds count the {LEVELS} levels of uint8, 0 for the lowest value of "
+            f"a prediction ({value_range[0]:g}) and {LEVELS - 1} for the highest ({value_range[1]:g})"
+        )
+    target = np.dtype(dtype)
+    if target == np.uint8:
+        return level
+    part = (level + 0.5) / (LEVELS - 1)
+    if target.kind == "f":
+        low, high = value_range
+        return low + part * (high - low)
+    _check(value_range, target)
+    return float(part * np.iinfo(target).max)
 
 
 def _check(value_range: tuple[float, float], dtype: np.dtype[np.generic]) -> tuple[float, float]:

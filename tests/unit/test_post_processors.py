@@ -24,6 +24,7 @@ from dacapo.experiments.tasks.post_processors import (
 )
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape, iterate_blocks
+from dacapo.utils.quantize import quantize
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
 from tests.golden_data import item_arrays, items
 
@@ -41,13 +42,15 @@ def identifier(tmp_path):
 def predict(identifier):
     """Return a function that writes a prediction, channel axis first where it has one, and returns its identifier."""
 
-    def write(data, dims=3, voxel_size=8, offset=16, **attributes):
+    def write(data, dims=3, voxel_size=8, offset=16, overwrite=False, **attributes):
         channels = data.ndim > dims
         axes = [*(["c"] if channels else []), *["z", "y", "x"][-dims:]]
         voxels = Coordinate((voxel_size,) * dims)
         roi = Roi((offset,) * dims, Coordinate(data.shape[-dims:]) * voxels)
         count = data.shape[0] if channels else None
-        array = ZarrArray.create_from_array_identifier(identifier("prediction"), axes, roi, count, voxels, data.dtype)
+        array = ZarrArray.create_from_array_identifier(
+            identifier("prediction"), axes, roi, count, voxels, data.dtype, overwrite=overwrite
+        )
         array[array.roi] = data
         array.add_metadata(attributes)
         return identifier("prediction")
@@ -178,19 +181,52 @@ def test_threshold_in_2d(predict, identifier):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "threshold", "message"),
+    ("dtype", "attributes", "threshold", "message"),
     [
-        (np.float32, 127, "127.*float32.*-1 to 1"),
-        (np.float32, -1.5, "-1.5"),
-        (np.uint8, 256, "uint8.*0 to 255"),
+        (np.float32, {"value_range": [-1, 1]}, 256, r"256 levels of uint8.*\(-1\) and 255.*\(1\)"),
+        (np.float32, {"value_range": [-1, 1]}, -0.5, "-0.5"),
+        (np.uint8, {"value_range": [0, 1]}, 256, "256 levels"),
+        (np.uint8, {}, 256, "uint8.*0 to 255"),
     ],
 )
-def test_threshold_outside_the_values_is_refused(predict, identifier, dtype, threshold, message):
+def test_threshold_outside_the_values_is_refused(predict, identifier, dtype, attributes, threshold, message):
     post_processor = ThresholdPostProcessor()
-    post_processor.set_prediction(predict(np.zeros((4, 4), dtype), dims=2, value_range=[-1, 1]))
+    post_processor.set_prediction(predict(np.zeros((4, 4), dtype), dims=2, **attributes))
     with pytest.raises(ConfigError, match=message):
         post_processor.process(ThresholdPostProcessorParameters(0, threshold), identifier("output"))
+
+
+@pytest.mark.parametrize("value_range", [(-1.0, 1.0), (0.0, 1.0), (-3.0, 7.0)])
+@pytest.mark.parametrize(("dtype", "precision"), [(np.float16, 0.2), (np.float32, 1e-3), (np.uint16, 1e-2)])
+def test_thresholds_mean_the_same_whatever_the_prediction_is_stored_as(
+    identifier, predict, dtype, precision, value_range
+):
+    low, high = value_range
+    values = np.random.default_rng(0).uniform(low, high, (2, 60, 80)).astype(np.float16)
+    # Values as close to the middle between two levels as the type is precise may fall on either side.
+    distance = abs((values.astype(float) - low) / (high - low) * 255 % 1 - 0.5)
+    outputs = []
+    for stored_as in (np.uint8, dtype):
+        post_processor = ThresholdPostProcessor()
+        post_processor.set_prediction(
+            predict(quantize(values, value_range, stored_as), dims=2, overwrite=True, value_range=value_range)
+        )
+        outputs.append(
+            [
+                post_processor.process(p, identifier(f"output_{p.id}"))[post_processor.prediction_array.roi]
+                for p in post_processor.enumerate_parameters()
+            ]
+        )
+    for expected, found in zip(*outputs, strict=True):
+        assert 0.2 < expected.mean() < 0.8
+        np.testing.assert_array_equal(found[distance > precision], expected[distance > precision])
+
+
+def test_a_threshold_that_looks_like_a_value_is_pointed_out(predict, identifier, caplog):
+    post_processor = ThresholdPostProcessor()
+    post_processor.set_prediction(predict(np.zeros((4, 4), np.float32), dims=2, value_range=[0, 1]))
     post_processor.process(ThresholdPostProcessorParameters(0, 0.5), identifier("output"))
+    assert "threshold 0.5 is a level from 0 to 255" in caplog.text
 
 
 @pytest.mark.parametrize("block", [(256, 256, 256), (5, 9, 9)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,12 @@ from dacapo.experiments.tasks.post_processors.stored_prediction import (
     StoredPredictionPostProcessor,
     map_blocks,
 )
+from dacapo.utils.quantize import above_level
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLDS = (100, 127, 150)
 
@@ -30,7 +34,10 @@ class ThresholdPostProcessorParameters(PostProcessorParameters):
     """Parameters of :class:`ThresholdPostProcessor`.
 
     Attributes:
-        threshold: Foreground is what is above this, in the numbers that are stored: 0 to 255 for uint8 predictions.
+        threshold: Foreground is what is above this level, 0 to 255, where 0 stands for the lowest value that the
+            prediction can have and 255 for the highest; so 127 means a probability of 0.5, or a distance of 0,
+            whatever type the prediction is stored as (see :mod:`dacapo.utils.quantize`). For an array that does not
+            say which values it can have, in an attribute ``value_range``, it is the number to compare with.
     """
 
     threshold: float = attrs.field(default=0.0)
@@ -40,7 +47,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
     """Mark the voxels whose prediction is above a threshold, each channel for itself."""
 
     def __init__(self, parameters: Sequence[ThresholdPostProcessorParameters] | None = None):
-        """Make one that tries the given parameters, by default thresholds for uint8 predictions around the middle."""
+        """Make one that tries the given parameters, by default three levels around the middle."""
         self.parameters = list(parameters) if parameters is not None else None
 
     def enumerate_parameters(self) -> Iterable[ThresholdPostProcessorParameters]:
@@ -70,8 +77,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             ConfigError: If no prediction was set, or the threshold is outside the values it can have.
         """
         prediction = self.prediction_array
-        threshold = parameters.threshold
-        _check_threshold(threshold, prediction)
+        threshold = stored_threshold(parameters.threshold, prediction)
         output, block_shape = self.create_output(output_array_identifier, np.uint8, True, block_size)
 
         def above(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -81,16 +87,28 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
         return output
 
 
-def _check_threshold(threshold: float, prediction: Array) -> None:
+def stored_threshold(threshold: float, prediction: Array) -> float:
+    """Return the number that the stored values of a prediction are compared with; see the parameters.
+
+    Raises:
+        ConfigError: If the threshold is outside the values that the prediction can have.
+    """
     dtype = prediction.dtype
+    if "value_range" in prediction.attrs:
+        low, high = (float(v) for v in prediction.attrs["value_range"])
+        if 0 < threshold < 1:
+            logger.warning(
+                "threshold %g is a level from 0 to 255, not a value from %g to %g; almost all is above it",
+                threshold,
+                low,
+                high,
+            )
+        return above_level(threshold, (low, high), dtype)
     if np.issubdtype(dtype, np.integer):
-        low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
-    elif "value_range" in prediction.attrs:
-        low, high = prediction.attrs["value_range"]
-    else:
-        return
-    if not low <= threshold <= high:
-        raise ConfigError(
-            f"the threshold is {threshold}, but the prediction is stored as {dtype} with values from {low:g} to "
-            f"{high:g}; give a threshold in this range, or predict with another data type"
-        )
+        limits = np.iinfo(dtype)
+        if not limits.min <= threshold <= limits.max:
+            raise ConfigError(
+                f"the threshold is {threshold}, but the prediction is stored as {dtype} with values from {limits.min} "
+                f"to {limits.max}; give a threshold in this range"
+            )
+    return threshold
