@@ -25,7 +25,7 @@ from dacapo.utils.tissue import synthetic_tissue
 from tests.operations.runs import write_array
 
 SHAPES = {"train": (34, 40, 36), "validate": (32, 34, 34), "unseen": (32, 36, 40)}
-FEW = 6 / ITERATIONS_PER_MINUTE
+FEW = 2 / ITERATIONS_PER_MINUTE
 
 pytestmark = pytest.mark.filterwarnings("ignore::dacapo.errors.MetadataWarning")
 
@@ -65,7 +65,7 @@ def test_it_leaves_data_that_says_it_is_synthetic(made: Demo) -> None:
 
 def test_scores_are_of_the_two_networks(made: Demo) -> None:
     assert made.untrained.iteration == 0
-    assert made.trained.iteration in (0, 2, 4, 6)
+    assert made.trained.iteration in (0, 1, 2)
     for scores in (made.untrained, made.trained):
         assert scores.voi == pytest.approx(scores.voi_split + scores.voi_merge)
         assert 0 < scores.voi < 15
@@ -125,7 +125,7 @@ def test_the_next_steps_work(made: Demo) -> None:
     for words in commands:
         result = CliRunner().invoke(cli, words)
         assert result.exit_code == 0, result.output
-    assert "trained 6 of 6 iterations" in result.output
+    assert "trained 2 of 2 iterations" in result.output
 
 
 def test_data_of_a_user(tmp_path: Path) -> None:
