@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
+from collections.abc import Sequence
 
 import numpy.typing as npt
 
@@ -27,6 +29,8 @@ from dacapo.store.create_store import (
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
+
+MAX_LISTED = 4
 
 
 def validate(
@@ -71,8 +75,8 @@ def validate_run(
         overwrite: Whether scores of this iteration may be replaced.
 
     Returns:
-        Scores by dataset, parameters, criterion. NaN stands where a segmentation cannot be scored because of the data;
-        ``reasons`` says why. Any other error is raised.
+        Scores by dataset, parameters, criterion, counted where the dataset's mask is not 0. NaN stands where a
+        segmentation cannot be scored because of the data; ``reasons`` says why. Any other error is raised.
 
     Raises:
         ConfigError: If the run has no validation datasets, or scores of the iteration exist and must be kept.
@@ -126,29 +130,40 @@ def _validate_dataset(
     for parameters in progress(list(run.task.parameters), desc=f"post-process {dataset.name}", unit="parameters"):
         output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
         try:
-            row = _scores_of(run, gt, parameters, output, num_workers)
+            row = _scores_of(run, dataset, parameters, output, num_workers)
+            reason = _undefined(run.validation_scores.criteria, row)
         except EvaluationError as error:
             logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
-            reasons[f"{dataset.name}/{parameters}"] = str(error)
+            reason = str(error)
             row = [float("nan")] * len(run.validation_scores.criteria)
+        if reason:
+            reasons[f"{dataset.name}/{parameters}"] = reason
         rows.append(row)
     return rows
 
 
 def _ground_truth(dataset: Dataset) -> Array:
     if dataset.gt is None:
-        raise ConfigError(
-            f"validation dataset {dataset.name!r} has no ground truth; give it a gt_config"
-        )
+        raise ConfigError(f"validation dataset {dataset.name!r} has no ground truth; give it a gt_config")
     return dataset.gt
 
 
 def _scores_of(
-    run: Run, gt: Array, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
+    run: Run, dataset: Dataset, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
 ) -> list[float]:
     run.task.post_processor.process(parameters, output, num_workers=num_workers)
-    scores: EvaluationScores = run.task.evaluator.evaluate(output, gt)
+    with run.task.evaluator.masked_by(dataset.mask):
+        scores: EvaluationScores = run.task.evaluator.evaluate(output, _ground_truth(dataset))
     return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
+
+
+def _undefined(criteria: Sequence[str], row: Sequence[float]) -> str:
+    """Return why scores are NaN although the volumes could be compared, nothing if none is."""
+    names = [criterion for criterion, value in zip(criteria, row, strict=True) if math.isnan(value)]
+    if not names:
+        return ""
+    listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+    return f"not defined for these volumes, as where the truth or the output has no foreground: {listed}"
 
 
 def _keep_best(run: Run, iteration: int) -> None:

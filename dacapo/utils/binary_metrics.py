@@ -25,10 +25,17 @@ class BinaryComparison:
     The distance of a false positive is that to the nearest voxel of the truth, the distance of a false negative that
     to the nearest voxel of the test, both between voxel centers and in world units.
 
-    **Empty volumes.** Where truth and test are both empty, all overlap scores are NaN and the Hausdorff distance is 0.
-    Where one of them is empty, dice and jaccard are 0, the false discovery rate is 1 without truth (every discovery
-    is false) and 0 without test (nothing was discovered), and all others are NaN, since no distance to an empty set
-    and no ratio over one exists.
+    **Degenerate volumes.** No value is made up where a definition divides nothing by nothing or asks for the distance
+    to nothing; it is NaN then, which no best score is chosen by.
+
+    - Truth and test both empty: the Hausdorff distance is 0, all others are NaN.
+    - One of them empty: dice and jaccard are 0; the false discovery rate is 1 without truth, as every discovery is
+      false, and 0 without test, as nothing was discovered; all others are NaN.
+    - Truth everywhere: false positive rates are NaN, for lack of background.
+    - No voxel in both: the F1 score is NaN, and so is that with tolerance where none of them is tolerated.
+    - Nothing inside the mask: all are NaN.
+
+    A volume of one voxel or one slice has the values that follow from these and the definitions.
     """
 
     def __init__(
@@ -134,7 +141,9 @@ class BinaryComparison:
         # In units of the smallest edge squared distances are mostly whole numbers, which 32 bits hold exactly, so that
         # a distance that equals the tolerance is not above it by rounding.
         unit = min(self.voxel_size)
-        squared = edt.edtsq(~to, anisotropy=tuple(v / unit for v in self.voxel_size), black_border=False)
+        anisotropy = tuple(v / unit for v in self.voxel_size)
+        # Along a single axis the unit is the voxel, and the function takes a number.
+        squared = edt.edtsq(~to, anisotropy=anisotropy if to.ndim > 1 else 1.0, black_border=False)
         return np.asarray(np.sqrt(squared[of].astype(np.float64)) * unit)
 
 
@@ -151,7 +160,7 @@ def jaccard(c: BinaryComparison) -> float:
 def hausdorff(c: BinaryComparison) -> float:
     """Return the largest distance from a voxel of one volume to the nearest voxel of the other, in world units."""
     if c.empty:
-        return NAN if c.truth_size or c.test_size else 0.0
+        return NAN if c.truth_size or c.test_size or not c.size else 0.0
     return float(max(c.false_positive_distances.max(), c.false_negative_distances.max()))
 
 

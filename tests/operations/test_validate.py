@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dacapo.errors import BlockwiseError, ConfigError, EvaluationError
+from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray, ZarrArrayConfig
 from dacapo.experiments.run import Run
+from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import DistanceTaskConfig, OneHotTaskConfig
 from dacapo.experiments.tasks.evaluators import InstanceEvaluator
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor
@@ -17,7 +20,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
-from tests.operations.runs import affinities_run_config, dummy_run_config
+from tests.operations.runs import affinities_run_config, dummy_run_config, write_array
 
 
 @pytest.fixture
@@ -152,3 +155,68 @@ def test_a_block_that_fails_fails_validation(run: Run, monkeypatch: pytest.Monke
     monkeypatch.setattr(run.trainer, "prepare_input", lambda raw: raw[:1])
     with pytest.raises(BlockwiseError):
         validate_run(run, 3)
+
+
+def with_mask(config: RunConfig, mask: np.ndarray) -> RunConfig:
+    (dataset,) = config.datasplit_config.validate_configs
+    path = dataset.gt_config.file_name
+    write_array(path, "mask", mask.astype(np.uint8))
+    dataset.mask_config = ZarrArrayConfig("mask", path, "mask")
+    return config
+
+
+def test_masked_voxels_change_no_score(options: DaCapoConfig, tmp_path: Path) -> None:
+    mask = np.zeros((40, 40, 40), bool)
+    mask[5:30, :, 10:] = True
+    run = Run(with_mask(affinities_run_config(tmp_path), mask))
+    create_weights_store().store_weights(run, 0)
+    masked = validate_run(run, 0).scores
+    assert run.task.evaluator.mask is None
+    truth = ZarrArray(ZarrArrayConfig("labels", tmp_path / "validate.zarr", "labels"))
+    truth[truth.roi] = np.where(mask, truth[truth.roi], 500)
+    assert validate_run(run, 0).scores == masked
+    run.datasplit.validate[0].mask = None
+    assert validate_run(run, 0).scores != masked
+
+
+def test_a_mask_of_nothing_is_a_reason(options: DaCapoConfig, tmp_path: Path) -> None:
+    run = Run(with_mask(affinities_run_config(tmp_path), np.zeros((40, 40, 40))))
+    scores = validate_run(run, 0)
+    assert np.isnan(scores.scores).all()
+    assert set(scores.reasons) == {f"validate/{parameters}" for parameters in run.task.parameters}
+    assert "mask is 0 everywhere" in next(iter(scores.reasons.values()))
+
+
+def distance_run(folder: Path) -> Run:
+    task = DistanceTaskConfig(name="d", channels=["cell"], clip_distance=40.0, tol_distance=8.0, scale_factor=40.0)
+    config = affinities_run_config(folder, task_config=task)
+    for dataset in (*config.datasplit_config.train_configs, *config.datasplit_config.validate_configs):
+        groups = [("cell", list(range(1, 9)))]
+        dataset.gt_config = BinarizeArrayConfig("cell", dataset.gt_config, groups)
+    return Run(config)
+
+
+def test_single_scores_without_value_have_a_reason(run: Run, tmp_path: Path) -> None:
+    distances = distance_run(tmp_path)
+    for parameter in distances.model.parameters():
+        torch.nn.init.zeros_(parameter)
+    torch.nn.init.constant_(distances.model.prediction_head.bias, -5)
+    scores = validate_run(distances, 0)
+    names = distances.validation_scores.criteria
+    for values, reason in zip(scores.scores[0], scores.reasons.values(), strict=True):
+        assert values[names.index("cell__jaccard")] == 0
+        assert np.isnan(values[names.index("cell__voi")])
+        assert "no foreground: cell__hausdorff, " in reason
+
+
+def test_a_floating_point_prediction_has_the_scores_of_uint8(options: DaCapoConfig, tmp_path: Path) -> None:
+    run = distance_run(tmp_path)
+    with torch.no_grad():  # spread the predictions of the untrained network around 0
+        run.model.prediction_head.weight *= 30
+        run.model.prediction_head.bias[:] = 0
+    create_weights_store().store_weights(run, 0)
+    rounded, exact = (np.array(validate_run(run, 0, output_dtype=dtype).scores) for dtype in ("uint8", "float32"))
+    assert np.isfinite(exact).all()
+    assert len(np.unique(exact[0, :, 0])) == 3
+    shares = [i for i, name in enumerate(run.validation_scores.criteria) if run.task.evaluator.bounds(name)[1] == 1]
+    np.testing.assert_allclose(exact[..., shares], rounded[..., shares], atol=2e-4)

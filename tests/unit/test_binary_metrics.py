@@ -109,6 +109,68 @@ def test_masked_voxels_do_not_count():
     assert scores(truth, test, (2, 2), mask=mask) == pytest.approx(inside)
 
 
+# Degenerate volumes: all criteria, as the documentation of BinaryComparison promises. Left out is what is NaN.
+PERFECT = dict.fromkeys(CRITERIA, 0.0) | {
+    name: 1.0 for name, criterion in CRITERIA.items() if criterion.higher_is_better
+}
+RATES_OF_BACKGROUND = ("false_positive_rate", "false_positive_rate_with_tolerance")
+
+
+def without(values, *names):
+    return {name: value for name, value in values.items() if name not in names}
+
+
+FAR = {
+    "hausdorff": 12.0,
+    **{name: 12.0 for name in CRITERIA if "distance" in name},
+    **{name: 5.0 for name in CRITERIA if "clipped" in name},
+}
+
+
+@pytest.mark.parametrize(
+    ("truth", "test", "expected"),
+    [
+        ([0, 0, 0, 0], [0, 0, 0, 0], {"hausdorff": 0}),
+        ([0, 0, 0, 0], [0, 1, 1, 0], {"dice": 0, "jaccard": 0, "false_discovery_rate": 1}),
+        ([0, 1, 1, 0], [0, 0, 0, 0], {"dice": 0, "jaccard": 0, "false_discovery_rate": 0}),
+        ([1, 1, 1, 1], [0, 0, 0, 0], {"dice": 0, "jaccard": 0, "false_discovery_rate": 0}),
+        ([1, 1, 1, 1], [1, 1, 1, 1], without(PERFECT, *RATES_OF_BACKGROUND)),
+        ([0, 1, 1, 0], [0, 1, 1, 0], PERFECT),
+        ([0], [0], {"hausdorff": 0}),
+        ([1], [1], without(PERFECT, *RATES_OF_BACKGROUND)),
+        ([0], [1], {"dice": 0, "jaccard": 0, "false_discovery_rate": 1}),
+        ([1], [0], {"dice": 0, "jaccard": 0, "false_discovery_rate": 0}),
+        (
+            [1, 0, 0, 0],
+            [0, 0, 0, 1],
+            {
+                **without(PERFECT, "f1_score", "f1_score_with_tolerance"),
+                **FAR,
+                "voi": pytest.approx(
+                    2 * (1 + 0.5 - 0.25 * np.log2(3) * 3 + 0.25 * np.log2(3) * 3) - 2 * 0.811278, 1e-4
+                ),
+                **dict.fromkeys(("dice", "jaccard", "precision", "recall"), 0),
+                **dict.fromkeys(("precision_with_tolerance", "recall_with_tolerance"), 0),
+                **dict.fromkeys(("false_negative_rate", "false_negative_rate_with_tolerance"), 1),
+                "false_discovery_rate": 1,
+                **dict.fromkeys(RATES_OF_BACKGROUND, pytest.approx(1 / 3)),
+            },
+        ),
+    ],
+)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_degenerate_volumes_have_the_documented_values(truth, test, expected, dims):
+    """One voxel, one line, one slice."""
+    truth, test = (np.array(values).reshape((1,) * (dims - 1) + (-1,)) for values in (truth, test))
+    result = scores(truth, test, (4,) * dims, clip=5.0, tol=4.0)
+    assert {name: value for name, value in result.items() if not np.isnan(value)} == expected
+
+
+def test_nothing_inside_the_mask_has_no_scores():
+    ones = np.ones((2, 3))
+    assert np.isnan(list(scores(ones, ones, (4, 4), mask=ones * 0).values())).all()
+
+
 def test_refuses_other_shapes():
     with pytest.raises(EvaluationError, match="shapes"):
         BinaryComparison(np.zeros((2, 2)), np.zeros((2, 3)), (1, 1), 1, 1)

@@ -241,6 +241,99 @@ def test_masked_region_is_not_scored(store):
         BinarySegmentationEvaluator(9, 9, None, mask=far).evaluate(output, placed(truth, (4, 4)))
 
 
+def test_a_mask_that_leaves_nothing_is_told(store):
+    labels = np.ones((6, 6), np.uint8)
+    output = store(labels, Coordinate(4, 4))
+    for evaluator in (BinarySegmentationEvaluator(9, 9, None), InstanceEvaluator()):
+        evaluator.mask = placed(labels * 0, (4, 4))
+        with pytest.raises(EvaluationError, match="mask is 0 everywhere"):
+            evaluator.evaluate(output, placed(labels, (4, 4)))
+        evaluator.mask = placed(labels, (4, 4), (400, 400))
+        with pytest.raises(EvaluationError, match="do not overlap"):
+            evaluator.evaluate(output, placed(labels, (4, 4)))
+
+
+def test_a_channel_masked_out_has_no_scores(store):
+    truth = np.ones((2, 4, 4), np.uint8)
+    mask = truth.copy()
+    mask[1] = 0
+    axes = ["c", "y", "x"]
+    evaluator = BinarySegmentationEvaluator(9, 9, ["a", "b"], mask=placed(mask, (4, 4), axes=axes))
+    scores = evaluator.evaluate(store(truth, Coordinate(4, 4), axes=axes), placed(truth, (4, 4), axes=axes))
+    assert scores.a__dice == 1
+    assert all(math.isnan(getattr(scores, f"b__{name}")) for name in GOLDEN["criteria"])
+
+
+@pytest.mark.parametrize("with_channel", [False, True])
+@pytest.mark.parametrize("offset", [(0, 0), (8, -4)])
+@pytest.mark.parametrize("outside", [0, 77])
+def test_masked_voxels_change_no_score_of_instances(store, offset, outside, with_channel):
+    """What the output and the truth hold outside of the mask, or where it does not reach, makes no difference."""
+    rng = np.random.default_rng(0)
+    truth, test = (rng.integers(0, 4, (8, 9)) for _ in range(2))
+    mask = np.zeros((8, 9), np.uint8)
+    mask[2:6, 3:8] = 2
+    inside = np.zeros(truth.shape, bool)
+    for row, column in np.argwhere(mask[:6]) + [o // 4 for o in offset]:
+        if row < 8 and 0 <= column < 9:
+            inside[row, column] = True
+    data, axes = (mask[np.newaxis, :6], ["c", "y", "x"]) if with_channel else (mask[:6], ["y", "x"])
+    evaluator = InstanceEvaluator(mask=placed(data, (4, 4), offset, axes))
+    other = np.where(inside, test, outside).astype(np.uint64)
+    scores = evaluator.evaluate(store(other, Coordinate(4, 4)), placed(truth, (4, 4)))
+    expected = voi(truth[inside], test[inside])
+    assert (scores.voi_split, scores.voi_merge) == pytest.approx((expected["voi_split"], expected["voi_merge"]))
+
+
+def test_a_mask_for_a_while():
+    evaluator, mask = InstanceEvaluator(), placed(np.ones((2, 2), np.uint8), (1, 1))
+    own = placed(np.ones((3, 3), np.uint8), (1, 1))
+    with evaluator.masked_by(mask):
+        assert evaluator.mask is mask
+    assert evaluator.mask is None
+    evaluator.mask = own
+    with evaluator.masked_by(None):
+        assert evaluator.mask is own
+    with pytest.raises(KeyError), evaluator.masked_by(mask):
+        raise KeyError
+    assert evaluator.mask is own
+
+
+# Degenerate volumes: what the documentation of InstanceEvaluator and BinaryComparison promises.
+ENTROPY = math.log2(3)
+
+
+@pytest.mark.parametrize(
+    ("truth", "test", "split", "merge"),
+    [
+        ([0, 0, 0], [0, 0, 0], 0, 0),
+        ([0, 0, 0], [1, 2, 3], ENTROPY, 0),
+        ([1, 2, 3], [0, 0, 0], 0, ENTROPY),
+        ([0], [7], 0, 0),
+        ([7], [0], 0, 0),
+        ([7], [7], 0, 0),
+    ],
+)
+@pytest.mark.parametrize("dims", [2, 3])
+def test_instances_in_degenerate_volumes(store, truth, test, split, merge, dims):
+    shape, size = (1,) * (dims - 1) + (-1,), Coordinate((4,) * dims)
+    output = store(np.array(test, np.uint64).reshape(shape), size)
+    scores = InstanceEvaluator().evaluate(output, placed(np.array(truth, np.uint64).reshape(shape), size))
+    assert (scores.voi_split, scores.voi_merge) == pytest.approx((split, merge))
+    assert scores.voi == pytest.approx(split + merge)
+
+
+@pytest.mark.parametrize("channels", [None, ["a"]])
+def test_binary_scores_of_an_empty_volume(store, channels):
+    empty = np.zeros((3, 3, 3), np.uint8)
+    scores = BinarySegmentationEvaluator(9, 9, channels).evaluate(
+        store(empty, Coordinate(4, 4, 4)), placed(empty, (4, 4, 4))
+    )
+    values = {name.rpartition("__")[2]: getattr(scores, name) for name in scores.criteria}
+    assert {name for name, value in values.items() if not math.isnan(value)} == {"hausdorff"}
+    assert values["hausdorff"] == 0
+
+
 def test_binary_criteria():
     scores = BinarySegmentationEvaluationScores()
     channels = MultiChannelBinarySegmentationEvaluationScores([("my__cell", scores)])

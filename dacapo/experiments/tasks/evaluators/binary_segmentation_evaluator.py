@@ -14,7 +14,7 @@ from funlib.geometry import Roi
 from dacapo.errors import ChannelMismatchError, ConfigError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
-from dacapo.experiments.tasks.evaluators.volumes import common_roi, read_channels_first
+from dacapo.experiments.tasks.evaluators.volumes import read_channels_first, scored_roi
 from dacapo.utils import binary_metrics
 from dacapo.utils.binary_metrics import BinaryComparison
 
@@ -196,15 +196,14 @@ class BinarySegmentationEvaluator(Evaluator):
         An array without channel axis holds the indices of the channels if there are several, and else the only one.
 
         Raises:
-            EvaluationError: If the two do not overlap or have other voxels.
+            EvaluationError: If the two do not overlap or have other voxels, or the mask leaves nothing to score.
             ChannelMismatchError: If one has another number of channels than ``channels`` names.
         """
         output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
-        roi = common_roi(output, evaluation_array)
-        mask = None
-        if self.mask is not None:
-            roi = _overlap(roi, common_roi(output, self.mask))
-            mask = self._read(self.mask, roi, "mask")
+        roi = scored_roi(output, evaluation_array, self.mask)
+        mask = None if self.mask is None else self._read(self.mask, roi, "mask")
+        if mask is not None and not np.any(mask):
+            raise EvaluationError(f"the mask is 0 everywhere in {roi}, so that nothing is left to score")
         truth = self._read(evaluation_array, roi, "truth")
         test = self._read(output, roi, "output")
         by_channel = [
@@ -256,10 +255,3 @@ class BinarySegmentationEvaluator(Evaluator):
             named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
             raise ChannelMismatchError(f"the {what} has {len(values)} channels, expected {named}")
         return values
-
-
-def _overlap(roi: Roi, other: Roi) -> Roi:
-    overlap = roi.intersect(other)
-    if overlap.empty:
-        raise EvaluationError(f"output and truth share {roi}, which the mask ({other}) does not cover")
-    return overlap

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
@@ -80,6 +81,9 @@ class EvaluationScores(ABC):
 class Evaluator(ABC):
     """Compare segmentations with ground truth, and know the best scores so far."""
 
+    mask: Array | None = None
+    """Where it is 0, or does not reach, nothing is scored; has the voxels of the truth. None scores everything."""
+
     @property
     def best_scores(self) -> dict[BestKey, BestScore]:
         """The best (iteration, score) by dataset, parameters and criterion; None where every score was NaN."""
@@ -95,6 +99,16 @@ class Evaluator(ABC):
             EvaluationError: If the two cannot be compared; the message says why.
         """
         raise NotImplementedError
+
+    @contextmanager
+    def masked_by(self, mask: Array | None) -> Iterator[None]:
+        """Score only where a mask is not 0 as long as this lasts; with None the evaluator keeps its own mask."""
+        before = self.mask
+        self.mask = before if mask is None else mask
+        try:
+            yield
+        finally:
+            self.mask = before
 
     @property
     @abstractmethod

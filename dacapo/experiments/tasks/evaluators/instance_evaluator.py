@@ -13,7 +13,7 @@ import numpy.typing as npt
 from dacapo.errors import EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
-from dacapo.experiments.tasks.evaluators.volumes import common_roi, read_labels
+from dacapo.experiments.tasks.evaluators.volumes import read_labels, scored_roi
 from dacapo.utils.voi import voi as variation_of_information
 
 if TYPE_CHECKING:
@@ -64,37 +64,50 @@ class InstanceEvaluationScores(EvaluationScores):
 
 
 class InstanceEvaluator(Evaluator):
-    """Compare two volumes of labels by the variation of information."""
+    """Compare two volumes of labels by the variation of information.
+
+    **Degenerate volumes** have values like any others: where the truth is empty, its background is one object, which
+    segments split; where the output is empty, it merges all true objects; where both are, and in a volume of one voxel,
+    all scores are 0.
+    """
 
     criteria = ["voi_merge", "voi_split", "voi"]
 
-    def __init__(self, ignore_unlabelled: bool = False):
+    def __init__(self, ignore_unlabelled: bool = False, mask: Array | None = None):
         """Make an evaluator.
 
         Args:
             ignore_unlabelled: Whether to leave out voxels that are 0 in the truth, as where only some objects were
                 traced. By default the background counts as one more object, so that a segment which reaches into it
                 is an error.
+            mask: Where it is 0, or does not reach, voxels are left out. Has the voxels of the truth, and no channels or
+                one.
         """
         self.ignore_unlabelled = ignore_unlabelled
+        self.mask = mask
 
     def evaluate(
         self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array
     ) -> InstanceEvaluationScores:
-        """Score labels where they overlap with the truth.
+        """Score labels where they overlap with the truth, and the mask if there is one.
 
         Raises:
-            EvaluationError: If the two do not overlap, have other voxels or several channels, or nothing is left to
+            EvaluationError: If they do not overlap, have other voxels or several channels, or nothing is left to
                 compare.
         """
         output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
-        roi = common_roi(output, evaluation_array)
+        roi = scored_roi(output, evaluation_array, self.mask)
         truth = read_labels(evaluation_array, roi, "truth")
         test = read_labels(output, roi, "output")
+        if self.mask is not None:
+            inside = read_labels(self.mask, roi, "mask") > 0
+            if not inside.any():
+                raise EvaluationError(f"the mask is 0 everywhere in {roi}, so that nothing is left to score")
+            truth, test = truth[inside], test[inside]
         ignored = [0] if self.ignore_unlabelled else []
         split, merge = variation_of_information(test, truth, ignore_groundtruth=ignored)
         if math.isnan(split):
-            raise EvaluationError(f"the truth has no labels in {roi}, and unlabelled voxels are ignored")
+            raise EvaluationError(f"the truth has no labels to score in {roi}, and unlabelled voxels are ignored")
         return InstanceEvaluationScores(voi_split=split, voi_merge=merge)
 
     @property

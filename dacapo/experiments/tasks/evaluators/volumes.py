@@ -35,6 +35,21 @@ def common_roi(output: Array, truth: Array) -> Roi:
     return roi
 
 
+def scored_roi(output: Array, truth: Array, mask: Array | None) -> Roi:
+    """Return the region that an output, a truth and a mask share, in world units.
+
+    Raises:
+        EvaluationError: If they share none, or their voxels do not coincide.
+    """
+    roi = common_roi(output, truth)
+    if mask is None:
+        return roi
+    masked = roi.intersect(common_roi(output, mask))
+    if masked.empty:
+        raise EvaluationError(f"output and truth share {roi}, which the mask ({mask.roi}) does not cover")
+    return masked
+
+
 def read_channels_first(array: Array, roi: Roi) -> npt.NDArray[Any]:
     """Return the values of an array in a region, the channel axis first where it has one."""
     values: npt.NDArray[Any] = np.asarray(array[roi])
