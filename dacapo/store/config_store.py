@@ -23,7 +23,8 @@ class ConfigStore(ABC):
     A ``store_*`` method accepts the same config twice; another content under a taken name is a
     :class:`DuplicateNameError`, unless only fields listed in ``ignore`` differ, and then the stored one stays.
     ``retrieve_*`` and ``delete_*`` raise :class:`~dacapo.errors.NotFoundError` for a name that is not there, and
-    ``retrieve_*_names`` are sorted. A run is stored complete with its parts; the parts do not become entries of
+    ``retrieve_*_names`` are sorted. :class:`~dacapo.store.plain_config_store.PlainConfigStore` does all of this for a
+    store that can keep plain values. A run is stored complete with its parts; the parts do not become entries of
     their own.
 
     Attributes:
@@ -53,8 +54,14 @@ class ConfigStore(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def retrieve_run_config_names(self) -> list[str]:
-        """Return the names of all runs, sorted."""
+    def retrieve_run_config_names(
+        self,
+        task_names: Sequence[str] | None = None,
+        datasplit_names: Sequence[str] | None = None,
+        architecture_names: Sequence[str] | None = None,
+        trainer_names: Sequence[str] | None = None,
+    ) -> list[str]:
+        """Return the names of all runs, or of those whose parts have one of the given names, sorted."""
         raise NotImplementedError
 
     def delete_run_config(self, run_name: str) -> None:

@@ -25,8 +25,13 @@ class StatsStore(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def retrieve_training_stats(self, run_name: str) -> TrainingStats:
-        """Return the statistics of a run, empty when nothing is stored."""
+    def retrieve_training_stats(self, run_name: str, subsample: bool = False) -> TrainingStats:
+        """Return the statistics of a run, empty when nothing is stored.
+
+        Args:
+            run_name: Name of the run.
+            subsample: Return at most a thousand entries, evenly spread, the first and the last among them.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -35,8 +40,16 @@ class StatsStore(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def retrieve_validation_iteration_scores(self, run_name: str) -> list[ValidationIterationScores]:
-        """Return the scores of all validated iterations of a run, an empty list when nothing is stored."""
+    def retrieve_validation_iteration_scores(
+        self, run_name: str, subsample: bool = False, validation_interval: int | None = None
+    ) -> list[ValidationIterationScores]:
+        """Return the scores of all validated iterations of a run, an empty list when nothing is stored.
+
+        Args:
+            run_name: Name of the run.
+            subsample: Return at most a thousand entries, evenly spread, the first and the last among them.
+            validation_interval: Return the iterations that are a multiple of it only.
+        """
         raise NotImplementedError
 
     @abstractmethod

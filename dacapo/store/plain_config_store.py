@@ -1,0 +1,296 @@
+"""What stores of configs have in common, wherever they keep them: conversion, comparison, checks and messages."""
+
+from __future__ import annotations
+
+import difflib
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dacapo.errors import ConfigError, DuplicateNameError, NotFoundError
+from dacapo.experiments.config import config_class
+from dacapo.store.config_store import ConfigStore
+from dacapo.store.converter import from_plain, to_plain
+from dacapo.utils.names import check_name
+
+if TYPE_CHECKING:
+    from dacapo.experiments.architectures import ArchitectureConfig
+    from dacapo.experiments.datasplits import DataSplitConfig
+    from dacapo.experiments.datasplits.datasets import DatasetConfig
+    from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
+    from dacapo.experiments.run_config import RunConfig
+    from dacapo.experiments.tasks import TaskConfig
+    from dacapo.experiments.trainers import TrainerConfig
+
+# The class that configs of a collection derive from. By name, since they are defined in layers above.
+_BASES = {
+    "runs": "RunConfig",
+    "tasks": "TaskConfig",
+    "datasplits": "DataSplitConfig",
+    "datasets": "DatasetConfig",
+    "arrays": "ArrayConfig",
+    "architectures": "ArchitectureConfig",
+    "trainers": "TrainerConfig",
+}
+
+# Folders that lie beside those of the runs.
+RESERVED_RUN_NAMES = ("configs", "stats")
+
+_SHOWN = 10
+
+
+class PlainConfigStore(ConfigStore):
+    """A store that keeps configs as plain values in collections.
+
+    A subclass has an attribute for each collection (``runs``, ``tasks``, ...; see :class:`ConfigStore`, and
+    ``datasets``) with a ``name``, and says how to list, read, write and remove entries of a collection. Whatever they
+    get as a name has been checked.
+    """
+
+    datasets: Any
+
+    @abstractmethod
+    def _names(self, database: Any) -> list[str]:
+        """Return the names in a collection, in any order."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def _read(self, database: Any, name: str) -> Any:
+        """Return the plain values stored under a name.
+
+        Raises:
+            KeyError: If there are none.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def _write(self, database: Any, name: str, plain: dict[str, Any]) -> bool:
+        """Store plain values under a name if it is free, and return whether it was."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def _remove(self, database: Any, name: str) -> bool:
+        """Remove what is stored under a name; return whether there was anything."""
+        raise NotImplementedError
+
+    def _place(self, database: Any, name: str = "") -> str:
+        """Return where a collection or an entry of it is kept, for messages."""
+        return f"{database.name}/{name}" if name else str(database.name)
+
+    def _names_of_runs(self, wanted: Mapping[str, Collection[str]]) -> list[str]:
+        """Return the names of the runs whose parts have one of the wanted names.
+
+        Args:
+            wanted: Names by field of a run's config (``task_config``, ...).
+        """
+        runs = {name: self._read(self.runs, name) for name in self._names(self.runs)}
+        return [name for name, run in runs.items() if all(_part(run, part) in names for part, names in wanted.items())]
+
+    def store_run_config(self, run_config: RunConfig, ignore: Sequence[str] | None = None) -> None:
+        """Store a run, complete with its parts."""
+        if run_config.name in RESERVED_RUN_NAMES:
+            raise ConfigError(f"a run cannot be named {run_config.name!r}, a folder that dacapo uses; rename the run")
+        self._store(self.runs, run_config, ignore)
+
+    def retrieve_run_config(self, run_name: str) -> RunConfig:
+        """Return a run by its name."""
+        config: RunConfig = self._retrieve(self.runs, run_name)
+        return config
+
+    def retrieve_run_config_names(
+        self,
+        task_names: Sequence[str] | None = None,
+        datasplit_names: Sequence[str] | None = None,
+        architecture_names: Sequence[str] | None = None,
+        trainer_names: Sequence[str] | None = None,
+    ) -> list[str]:
+        """Return the names of all runs, or of those whose parts have one of the given names, sorted."""
+        given = {
+            "task_config": task_names,
+            "datasplit_config": datasplit_names,
+            "architecture_config": architecture_names,
+            "trainer_config": trainer_names,
+        }
+        wanted = {part: _several(part, names) for part, names in given.items() if names is not None}
+        return sorted(self._names_of_runs(wanted) if wanted else self._names(self.runs))
+
+    def store_task_config(self, task_config: TaskConfig, ignore: Sequence[str] | None = None) -> None:
+        """Store a task."""
+        self._store(self.tasks, task_config, ignore)
+
+    def retrieve_task_config(self, task_name: str) -> TaskConfig:
+        """Return a task by its name."""
+        config: TaskConfig = self._retrieve(self.tasks, task_name)
+        return config
+
+    def retrieve_task_config_names(self) -> list[str]:
+        """Return the names of all tasks, sorted."""
+        return sorted(self._names(self.tasks))
+
+    def store_architecture_config(
+        self, architecture_config: ArchitectureConfig, ignore: Sequence[str] | None = None
+    ) -> None:
+        """Store an architecture."""
+        self._store(self.architectures, architecture_config, ignore)
+
+    def retrieve_architecture_config(self, architecture_name: str) -> ArchitectureConfig:
+        """Return an architecture by its name."""
+        config: ArchitectureConfig = self._retrieve(self.architectures, architecture_name)
+        return config
+
+    def retrieve_architecture_config_names(self) -> list[str]:
+        """Return the names of all architectures, sorted."""
+        return sorted(self._names(self.architectures))
+
+    def store_trainer_config(self, trainer_config: TrainerConfig, ignore: Sequence[str] | None = None) -> None:
+        """Store a trainer."""
+        self._store(self.trainers, trainer_config, ignore)
+
+    def retrieve_trainer_config(self, trainer_name: str) -> TrainerConfig:
+        """Return a trainer by its name."""
+        config: TrainerConfig = self._retrieve(self.trainers, trainer_name)
+        return config
+
+    def retrieve_trainer_config_names(self) -> list[str]:
+        """Return the names of all trainers, sorted."""
+        return sorted(self._names(self.trainers))
+
+    def store_datasplit_config(self, datasplit_config: DataSplitConfig, ignore: Sequence[str] | None = None) -> None:
+        """Store a datasplit."""
+        self._store(self.datasplits, datasplit_config, ignore)
+
+    def retrieve_datasplit_config(self, datasplit_name: str) -> DataSplitConfig:
+        """Return a datasplit by its name."""
+        config: DataSplitConfig = self._retrieve(self.datasplits, datasplit_name)
+        return config
+
+    def retrieve_datasplit_config_names(self) -> list[str]:
+        """Return the names of all datasplits, sorted."""
+        return sorted(self._names(self.datasplits))
+
+    def store_array_config(self, array_config: ArrayConfig, ignore: Sequence[str] | None = None) -> None:
+        """Store an array."""
+        self._store(self.arrays, array_config, ignore)
+
+    def retrieve_array_config(self, array_name: str) -> ArrayConfig:
+        """Return an array by its name."""
+        config: ArrayConfig = self._retrieve(self.arrays, array_name)
+        return config
+
+    def retrieve_array_config_names(self) -> list[str]:
+        """Return the names of all arrays, sorted."""
+        return sorted(self._names(self.arrays))
+
+    def store_dataset_config(self, dataset_config: DatasetConfig, ignore: Sequence[str] | None = None) -> None:
+        """Store a dataset."""
+        self._store(self.datasets, dataset_config, ignore)
+
+    def retrieve_dataset_config(self, dataset_name: str) -> DatasetConfig:
+        """Return a dataset by its name."""
+        config: DatasetConfig = self._retrieve(self.datasets, dataset_name)
+        return config
+
+    def retrieve_dataset_config_names(self) -> list[str]:
+        """Return the names of all datasets, sorted."""
+        return sorted(self._names(self.datasets))
+
+    def delete_dataset_config(self, dataset_name: str) -> None:
+        """Delete a dataset's config; its data stays."""
+        self.delete_config(self.datasets, dataset_name)
+
+    def delete_config(self, database: Any, config_name: str) -> None:
+        """Delete a config from one of the collections, for example ``store.runs``.
+
+        Raises:
+            NotFoundError: If there is none of that name.
+        """
+        if not self._remove(database, _checked(database, config_name)):
+            raise self._not_found(database, config_name)
+
+    def _store(self, database: Any, config: Any, ignore: Sequence[str] | None) -> None:
+        kind = _singular(database)
+        base = config_class(_BASES[database.name])
+        if not isinstance(config, base):
+            raise ConfigError(f"expected a {base.__name__} to store under {database.name}, got {type(config).__name__}")
+        name = _checked(database, getattr(config, "name", ""))
+        plain = to_plain(config)
+        from_plain(plain, base, source=f"{kind} {name!r}")  # what cannot be read back is not written
+        if self._write(database, name, plain):
+            return
+        place = self._place(database, name)
+        stored = to_plain(from_plain(self._content(database, name), base, source=place))
+        differing = list(_differences(stored, plain, set(ignore or ())))
+        if differing:
+            raise DuplicateNameError(
+                f"{kind} {name!r} is stored already with another content ({place}): "
+                f"{_listed(differing, '; ')}; choose another name, or delete the stored one first"
+            )
+
+    def _retrieve(self, database: Any, name: str) -> Any:
+        content = self._content(database, _checked(database, name))
+        place = self._place(database, name)
+        config = from_plain(content, config_class(_BASES[database.name]), source=place)
+        if getattr(config, "name", name) != name:
+            raise ConfigError(f"{place} holds a config named {getattr(config, 'name', '')!r}; rename one of the two")
+        return config
+
+    def _content(self, database: Any, name: str) -> Any:
+        try:
+            return self._read(database, name)
+        except KeyError:
+            raise self._not_found(database, name) from None
+
+    def _not_found(self, database: Any, name: str) -> NotFoundError:
+        names = sorted(self._names(database))
+        close = difflib.get_close_matches(name, names, n=3)
+        if close:
+            hint = f"did you mean {' or '.join(map(repr, close))}?"
+        else:
+            hint = f"stored are: {_listed(names, ', ')}" if names else "none is stored there"
+        return NotFoundError(f"there is no {_singular(database)} {name!r} in {self._place(database)}; {hint}")
+
+
+def _several(part: str, names: Sequence[str]) -> list[str]:
+    if isinstance(names, str):  # whose letters would be taken for names
+        raise ConfigError(f"expected a list of names to select runs by {part}, got {names!r}; write [{names!r}]")
+    return list(names)
+
+
+def _part(run: Any, part: str) -> Any:
+    """Return the name of a part of a run in plain values, None if it cannot be told."""
+    config = run.get(part) if isinstance(run, dict) else None
+    return config.get("name") if isinstance(config, dict) else None
+
+
+def _singular(database: Any) -> str:
+    return str(database.name).removesuffix("s")
+
+
+def _checked(database: Any, name: str) -> str:
+    return check_name(name, f"name of a {_singular(database)}")
+
+
+def _listed(entries: Sequence[str], separator: str) -> str:
+    more = [f"and {len(entries) - _SHOWN} more"] if len(entries) > _SHOWN else []
+    return separator.join([*entries[:_SHOWN], *more])
+
+
+def _differences(stored: Any, given: Any, ignore: Iterable[str], path: str = "") -> Iterator[str]:
+    """Yield a line for each place where two plain values differ, except below an ignored path."""
+    if path in ignore:
+        return
+    if isinstance(stored, dict) and isinstance(given, dict):
+        absent = object()
+        for key in [*stored, *(key for key in given if key not in stored)]:
+            below = f"{path}.{key}" if path else str(key)
+            if key not in given and below not in ignore:
+                yield f"{below} is stored only"
+            elif key not in stored and below not in ignore:
+                yield f"{below} is given only"
+            else:
+                yield from _differences(stored.get(key, absent), given.get(key, absent), ignore, below)
+    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        for index, (one, other) in enumerate(zip(stored, given, strict=True)):
+            yield from _differences(one, other, ignore, f"{path}[{index}]")
+    elif stored != given and not (stored != stored and given != given):  # NaN equals NaN here
+        yield f"{path} is {stored!r}, not {given!r}"
