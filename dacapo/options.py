@@ -45,7 +45,7 @@ class DaCapoConfig:
     type: str = attrs.field(
         default="files",
         validator=_is_text,
-        metadata={"help_text": "Kind of the config and stats stores: 'files'."},
+        metadata={"help_text": "Kind of the config and stats stores: 'files' or 'mongo'."},
     )
     runs_base_dir: Path = attrs.field(
         factory=lambda: Path("~/dacapo").expanduser(),

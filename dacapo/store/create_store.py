@@ -1,18 +1,22 @@
 """Build the stores that the options ask for.
 
 With ``type: files`` everything lies below ``runs_base_dir``: configs in ``configs``, statistics and scores in
-``stats``, and the checkpoints and arrays of a run in a folder of the run's name.
+``stats``, and the checkpoints and arrays of a run in a folder of the run's name. With ``type: mongo`` configs,
+statistics and scores are in the database ``mongo_db_name`` of the server ``mongo_db_host``, the rest as before.
 """
 
 from __future__ import annotations
 
-from dacapo.errors import ConfigError, MissingDependencyError
+from dacapo.errors import ConfigError
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import ArrayStore
 from dacapo.store.config_store import ConfigStore
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.file_stats_store import FileStatsStore
 from dacapo.store.local_array_store import LocalArrayStore
+from dacapo.store.mongo import without_secrets
+from dacapo.store.mongo_config_store import MongoConfigStore
+from dacapo.store.mongo_stats_store import MongoStatsStore
 from dacapo.store.stats_store import StatsStore
 from dacapo.store.weights_store import WeightsStore
 
@@ -24,10 +28,13 @@ def create_config_store(options: DaCapoConfig | None = None) -> ConfigStore:
         options: Settings to use instead of those of the process.
 
     Raises:
-        ConfigError: If the options name an unknown kind of store.
-        MissingDependencyError: If they ask for MongoDB.
+        ConfigError: If the options name an unknown kind of store, or no server and database for MongoDB.
+        MissingDependencyError: If they ask for MongoDB and pymongo is not installed.
     """
-    return FileConfigStore(_files_only(options).runs_base_dir / "configs")
+    options = options or Options.instance()
+    if _in_mongo(options):
+        return MongoConfigStore(*_mongo_database(options))
+    return FileConfigStore(options.runs_base_dir / "configs")
 
 
 def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
@@ -37,10 +44,13 @@ def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
         options: Settings to use instead of those of the process.
 
     Raises:
-        ConfigError: If the options name an unknown kind of store.
-        MissingDependencyError: If they ask for MongoDB.
+        ConfigError: If the options name an unknown kind of store, or no server and database for MongoDB.
+        MissingDependencyError: If they ask for MongoDB and pymongo is not installed.
     """
-    return FileStatsStore(_files_only(options).runs_base_dir / "stats")
+    options = options or Options.instance()
+    if _in_mongo(options):
+        return MongoStatsStore(*_mongo_database(options))
+    return FileStatsStore(options.runs_base_dir / "stats")
 
 
 def create_weights_store(options: DaCapoConfig | None = None) -> WeightsStore:
@@ -64,12 +74,17 @@ def create_array_store(options: DaCapoConfig | None = None) -> ArrayStore:
     return LocalArrayStore((options or Options.instance()).runs_base_dir)
 
 
-def _files_only(options: DaCapoConfig | None) -> DaCapoConfig:
-    options = options or Options.instance()
-    if options.type == "mongo":
-        raise MissingDependencyError(
-            "stores in MongoDB are not part of this version; set 'type: files' in the options file"
+def _in_mongo(options: DaCapoConfig) -> bool:
+    if options.type not in ("files", "mongo"):
+        raise ConfigError(f"unknown type of store {options.type!r} in the options; known are 'files' and 'mongo'")
+    return options.type == "mongo"
+
+
+def _mongo_database(options: DaCapoConfig) -> tuple[str, str]:
+    host, name = options.mongo_db_host, options.mongo_db_name
+    if not host or not name:
+        raise ConfigError(
+            "stores of type 'mongo' need the options mongo_db_host and mongo_db_name, "
+            f"got {host and without_secrets(host)!r} and {name!r}; set both, or 'type: files'"
         )
-    if options.type != "files":
-        raise ConfigError(f"unknown type of store {options.type!r} in the options; known is 'files'")
-    return options
+    return host, name

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from dacapo.compute_context import ComputeContext, LocalTorch, create_compute_context
-from dacapo.errors import BlockwiseError, ConfigError, MissingDependencyError
+from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
 from dacapo.store.array_store import LocalContainerIdentifier
 from dacapo.store.create_store import (
@@ -161,8 +161,8 @@ class TestStores:
     @pytest.mark.parametrize("create", [create_config_store, create_stats_store])
     def test_other_kinds(self, create: object) -> None:
         assert callable(create)
-        with pytest.raises(MissingDependencyError, match="files"):
-            create(DaCapoConfig(type="mongo"))
+        with pytest.raises(ConfigError, match="mongo_db_host and mongo_db_name, got None and 'name'"):
+            create(DaCapoConfig(type="mongo", mongo_db_name="name"))
         with pytest.raises(ConfigError, match="'cloud'"):
             create(DaCapoConfig(type="cloud"))
 

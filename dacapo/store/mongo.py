@@ -1,0 +1,131 @@
+"""Reach a MongoDB server, which needs the extra ``mongo``, and keep plain values in its documents."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from dacapo.errors import ConfigError, MissingDependencyError, StorageError
+
+if TYPE_CHECKING:
+    from pymongo import MongoClient
+    from pymongo.collection import Collection
+    from pymongo.database import Database
+
+Document = dict[str, Any]
+
+# How long to look for a server. The driver's own thirty seconds are long for someone who mistyped a name.
+_PATIENCE_MS = 3000
+
+# Messages of the driver can repeat the whole document.
+_SHOWN = 300
+
+# Dots and dollars have a meaning in the names of fields, and a zero ends a name.
+_ESCAPED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
+_UNESCAPED = {code: character for character, code in _ESCAPED.items()}
+
+
+def connect(db_host: str, db_name: str) -> Database[Document]:
+    """Return a database; the server is first spoken to when something is read or written.
+
+    Args:
+        db_host: Host, ``host:port`` or a ``mongodb://`` address with all that the driver allows in it.
+        db_name: Name of the database.
+
+    Raises:
+        MissingDependencyError: If pymongo is not installed.
+        ConfigError: If the address or the name cannot be one.
+    """
+    try:
+        from pymongo.errors import PyMongoError
+    except ImportError as error:
+        raise MissingDependencyError('stores in MongoDB need pymongo; run pip install "dacapo[mongo]"') from error
+    if not isinstance(db_host, str):  # for None the driver would take this machine
+        raise ConfigError(f"the address of a MongoDB server must be a string, got {db_host!r}")
+    try:
+        return _client(db_host, os.getpid())[db_name]
+    except (PyMongoError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"cannot use database {db_name!r} of the MongoDB server {without_secrets(db_host)!r}: {error}; "
+            "check the options mongo_db_host and mongo_db_name"
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _client(db_host: str, pid: int) -> MongoClient[Document]:
+    # One per process, since each has threads and connections of its own, which do not survive a fork.
+    from pymongo import MongoClient
+
+    given = "serverselectiontimeoutms" in db_host.lower()
+    options: dict[str, Any] = {} if given else {"serverSelectionTimeoutMS": _PATIENCE_MS}
+    return MongoClient(db_host, appname="dacapo", **options)
+
+
+def without_secrets(db_host: str) -> str:
+    """Return an address without its user, password and options, for messages.
+
+    >>> without_secrets("mongodb://me:secret@server:27017/?tls=true")
+    'mongodb://server:27017/'
+    """
+    return re.sub(r"^([\w+]+://)?.*@", r"\1", db_host).partition("?")[0]
+
+
+@contextmanager
+def mongo_errors(place: str) -> Iterator[None]:
+    """Turn the errors of the driver into ours.
+
+    Args:
+        place: What is read or written, for the message.
+
+    Raises:
+        StorageError: If the server cannot be reached, or refuses, or a value is none that it can keep.
+    """
+    from bson.errors import BSONError
+    from pymongo.errors import ConnectionFailure, PyMongoError
+
+    try:
+        yield
+    except ConnectionFailure as error:
+        cause = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
+        raise StorageError(
+            f"cannot reach {place}: {cause}; check that the server runs, and the option mongo_db_host"
+        ) from error
+    except PyMongoError as error:
+        raise StorageError(f"cannot read or write {place}: {str(error)[:_SHOWN]}") from error
+    except (BSONError, OverflowError, UnicodeError) as error:
+        raise StorageError(f"cannot keep a value in {place}: {str(error)[:_SHOWN]}") from error
+
+
+def place_of(collection: Collection[Document], db_host: str) -> str:
+    """Return where a collection is, for messages."""
+    return f"MongoDB at {without_secrets(db_host)}, {collection.full_name}"
+
+
+def escape(value: Any) -> Any:
+    """Return plain values whose keys can name fields; :func:`unescape` undoes it.
+
+    >>> escape({"a.b": [{"$c": "d.e"}]})
+    {'a%2Eb': [{'%24c': 'd.e'}]}
+    """
+    return _with_keys(value, lambda key: re.sub(r"[%.$\0]", lambda found: _ESCAPED[found[0]], key))
+
+
+def unescape(value: Any) -> Any:
+    """Return what :func:`escape` was given.
+
+    >>> unescape({"a%2Eb": {"100%": 1}})
+    {'a.b': {'100%': 1}}
+    """
+    return _with_keys(value, lambda key: re.sub(r"%(?:25|2E|24|00)", lambda found: _UNESCAPED[found[0]], key))
+
+
+def _with_keys(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, dict):
+        return {change(key): _with_keys(below, change) for key, below in value.items()}
+    if isinstance(value, list):
+        return [_with_keys(below, change) for below in value]
+    return value

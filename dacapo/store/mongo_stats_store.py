@@ -1,0 +1,123 @@
+"""Training statistics and validation scores as documents in MongoDB, one per run and iteration."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dacapo.store.json_lines import ITERATION, encode
+from dacapo.store.mongo import Document, connect, escape, mongo_errors, place_of, unescape
+from dacapo.store.record_stats_store import (
+    TRAINING,
+    VALIDATION,
+    Choice,
+    RecordStatsStore,
+    T,
+    from_records,
+    to_record,
+)
+
+if TYPE_CHECKING:
+    from pymongo.collection import Collection
+
+_RUN = "run_name"
+_ENTRY = {"_id": False, _RUN: False}
+
+
+class MongoStatsStore(RecordStatsStore):
+    """Keeps each entry as a document; a save adds those that are new, and a reader sees what is written so far.
+
+    Args:
+        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. It is first spoken to when something is
+            read or written; after three seconds without an answer (or the address's ``serverSelectionTimeoutMS``)
+            that is a :class:`~dacapo.errors.StorageError`.
+        db_name: Name of the database.
+
+    Raises:
+        MissingDependencyError: If pymongo is not installed.
+        ConfigError: If the address or the name cannot be one.
+    """
+
+    def __init__(self, db_host: str, db_name: str) -> None:
+        self.db_host = db_host
+        self.db_name = db_name
+        self.database = connect(db_host, db_name)
+        self.training_stats = self.database[TRAINING]
+        self.validation_scores = self.database[VALIDATION]
+        self._indexed: set[str] = set()
+
+    def _update(self, kind: str, run_name: str, items: Sequence[T]) -> None:
+        collection = self.database[kind]
+        with mongo_errors(self._place(kind, run_name)):
+            if kind not in self._indexed:
+                collection.create_index([(_RUN, 1), (ITERATION, 1)], unique=True)
+                self._indexed.add(kind)
+            first_new = self._prepare(collection, run_name, items)
+            documents = [_to_document(run_name, item) for item in items[first_new:]]
+            if documents:
+                # In their order, so that a process which is killed leaves a beginning that the next save continues.
+                collection.insert_many(documents, ordered=True)
+
+    def _prepare(self, collection: Collection[Document], run_name: str, items: Sequence[T]) -> int:
+        """Delete what does not stay, and return the first item to write."""
+        if not items:
+            collection.delete_many({_RUN: run_name})
+            return 0
+        last = self._end(collection, run_name, type(items[0]), -1)
+        if last is None or last.iteration < items[0].iteration:
+            return 0
+        index = bisect_left(items, last.iteration, key=lambda item: item.iteration)
+        if index < len(items) and _same(items[index], last):
+            first = self._end(collection, run_name, type(items[0]), 1)
+            if first is not None and first.iteration <= items[0].iteration:
+                return index + 1
+        return self._compare_all(collection, run_name, items)
+
+    def _compare_all(self, collection: Collection[Document], run_name: str, items: Sequence[T]) -> int:
+        """Do as :meth:`_prepare`, by reading all entries: for a run that went back or was trained anew."""
+        query = {_RUN: run_name, ITERATION: {"$gte": items[0].iteration}}
+        kept = 0
+        with collection.find(query, _ENTRY).sort(ITERATION, 1) as found:
+            for entry in from_records(map(unescape, found), type(items[0]), self._place(collection.name, run_name)):
+                if kept == len(items) or not _same(items[kept], entry):
+                    collection.delete_many({_RUN: run_name, ITERATION: {"$gte": entry.iteration}})
+                    break
+                kept += 1
+        return kept
+
+    def _end(self, collection: Collection[Document], run_name: str, cls: type[T], order: int) -> T | None:
+        """Return the first entry of a run (``order`` 1) or the last one (-1)."""
+        document = collection.find_one({_RUN: run_name}, _ENTRY, sort=[(ITERATION, order)])
+        if document is None:
+            return None
+        return from_records([unescape(document)], cls, self._place(collection.name, run_name))[0]
+
+    def _read(self, kind: str, run_name: str, cls: type[T], choice: Choice) -> list[T]:
+        collection = self.database[kind]
+        query: Document = {_RUN: run_name}
+        with mongo_errors(self._place(kind, run_name)):
+            if not choice.all:
+                # The index alone answers this.
+                found = collection.find(query, {"_id": False, ITERATION: True}).sort(ITERATION, 1)
+                query[ITERATION] = {"$in": choice.of(document[ITERATION] for document in found)}
+            documents = list(collection.find(query, _ENTRY).sort(ITERATION, 1))
+        return from_records(map(unescape, documents), cls, self._place(kind, run_name))
+
+    def _delete(self, kind: str, run_name: str) -> None:
+        with mongo_errors(self._place(kind, run_name)):
+            self.database[kind].delete_many({_RUN: run_name})
+
+    def _place(self, kind: str, run_name: str = "") -> str:
+        place = place_of(self.database[kind], self.db_host)
+        return f"{place}, run {run_name!r}" if run_name else place
+
+
+def _to_document(run_name: str, item: Any) -> Document:
+    # By way of JSON, which turns the numbers of NumPy into plain ones.
+    return {_RUN: run_name, **escape(json.loads(encode(to_record(item))))}
+
+
+def _same(item: Any, other: Any) -> bool:
+    return encode(to_record(item)) == encode(to_record(other))
