@@ -16,7 +16,7 @@ from dacapo.experiments.architectures import (
 from dacapo.experiments.architectures.architecture import compute_shape
 from dacapo.experiments.config import config_class
 from dacapo.store.converter import from_plain, to_plain
-from tests.contracts.architecture_contract import SeamlessArchitectureContract
+from dacapo.testing.architecture import SeamlessArchitectureContract
 
 
 class TestDummyArchitecture(SeamlessArchitectureContract):

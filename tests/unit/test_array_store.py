@@ -9,7 +9,7 @@ import pytest
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import ArrayStore, LocalArrayIdentifier, LocalContainerIdentifier
 from dacapo.store.local_array_store import LocalArrayStore
-from tests.contracts.array_store_contract import ArrayStoreContract
+from dacapo.testing.array_store import ArrayStoreContract
 from tests.golden_data import items
 
 PARAMETERS = "ThresholdPostProcessorParameters(id=0, threshold=100)"

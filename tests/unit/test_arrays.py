@@ -36,7 +36,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArrayConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain, to_plain
-from tests.contracts.array_contract import ArrayContract, voxel_slices
+from dacapo.testing.array import ArrayContract, voxel_slices
 
 
 class GivenArray(NumpyArray):

@@ -20,7 +20,7 @@ from dacapo.store.config_store import ConfigStore
 from dacapo.store.converter import to_plain
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.yaml_files import dump_yaml, load_yaml
-from tests.contracts.config_store_contract import ConfigStoreContract, example
+from dacapo.testing.config_store import ConfigStoreContract, example
 from tests.golden_data import GOLDEN, items
 
 RECORDED = {name: item for name, item in items("config_store").items() if "collection" in item}
@@ -249,7 +249,7 @@ def test_files_that_would_run_code_are_refused(
         ("!other x", ConfigError, "bad.yaml is no valid YAML"),
         ("", ConfigError, "expected the fields of a TaskConfig, got None"),
         ("__type__: Nothing\n", ConfigError, "bad.yaml: .*unknown TaskConfig type 'Nothing'; known are .*DummyTask"),
-        ("__type__: DummyTaskConfig\nname: bad\n", ConfigError, "bad.yaml: .*required field 'embedding_dims'"),
+        ("__type__: DummyTaskConfig\nname: bad\n", ConfigError, "bad.yaml: .*embedding_dims: .*required"),
         (b"\xff\xfe\x00", StorageError, "bad.yaml"),
     ],
 )

@@ -46,7 +46,7 @@ from dacapo.experiments.trainers import (
 )
 from dacapo.experiments.trainers.batches import TrainingBatch
 from dacapo.store.array_store import LocalArrayIdentifier, LocalContainerIdentifier
-from tests.contracts.trainer_contract import CPU, TrainerContract
+from dacapo.testing.trainer import CPU, TrainerContract
 
 VOXEL = Coordinate(4, 4)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ LAYERS = [
     ["train", "validate", "predict", "apply", "plot", "report"],
     ["demo", "demo_data"],
     ["cli", "__main__"],
+    ["testing"],  # for other packages, and our tests
 ]
 LEVELS = {f"dacapo.{prefix}": level for level, prefixes in enumerate(LAYERS) for prefix in prefixes}
 
@@ -116,6 +118,13 @@ def test_no_star_and_no_root_imports(module: str) -> None:
     for target, name in _imports_of(module):
         assert name != "*", f"star import of {target}"
         assert target != "dacapo", f"import of {name} from the root package"
+
+
+def test_only_the_suites_need_the_tools_of_tests() -> None:
+    pattern = re.compile(r"^\s*(import|from) (pytest|hypothesis|mongomock)\b", re.MULTILINE)
+    users = {module for module, path in FILES.items() if pattern.search(path.read_text())}
+    assert users
+    assert {level(module) for module in users} == {level("dacapo.testing")}
 
 
 def test_imports_run_in_no_circle() -> None:

@@ -22,8 +22,8 @@ from dacapo.experiments.tasks.predictors import (
     OneHotPredictor,
     Predictor,
 )
+from dacapo.testing.task import Body, array
 from dacapo.utils.balance_weights import balance_weights
-from tests.contracts.task_contract import Body, array
 from tests.golden_data import item_arrays, items
 
 AFFINITIES = items("affinities_predictor")

@@ -20,7 +20,7 @@ from dacapo.experiments.starts.start import match_heads
 from dacapo.options import DaCapoConfig
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.create_store import create_config_store, create_weights_store
-from tests.contracts.weights_store_contract import assert_same, make_run, train
+from dacapo.testing.weights_store import assert_same, make_run, train
 
 
 @pytest.fixture

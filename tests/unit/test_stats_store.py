@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 import pickle
 import time
@@ -18,8 +19,9 @@ from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.store.file_stats_store import FileStatsStore
 from dacapo.store.json_lines import update_records
+from dacapo.store.record_stats_store import Choice
 from dacapo.store.stats_store import StatsStore
-from tests.contracts.stats_store_contract import StatsStoreContract, training, validation
+from dacapo.testing.stats_store import StatsStoreContract, training, validation
 from tests.golden_data import item_arrays, items
 
 
@@ -142,23 +144,17 @@ def test_a_file_cut_anywhere_is_repaired(tmp_path_factory: pytest.TempPathFactor
     assert path.read_bytes() == whole
 
 
-@given(
-    saves=st.lists(
-        st.tuples(st.integers(0, 9), st.integers(0, 9), st.sampled_from([0.0, 1.0])).map(
-            lambda t: (min(t[:2]), max(t[:2]), t[2])
-        ),
-        max_size=5,
-    )
-)
-def test_any_sequence_of_saves(tmp_path_factory: pytest.TempPathFactory, saves: list[tuple[int, int, float]]) -> None:
-    store = FileStatsStore(tmp_path_factory.mktemp("stats"))
-    expected: list[TrainingIterationStats] = []
-    for start, stop, seed in saves:
-        stats = training(start, stop, seed)
-        store.store_training_stats("run", stats)
-        first = start if stats.iteration_stats else 0
-        expected = [entry for entry in expected if entry.iteration < first] + stats.iteration_stats
-        assert store.retrieve_training_stats("run").iteration_stats == expected
+@given(st.integers(0, 5000), st.integers(1, 20), st.none() | st.integers(1, 7))
+def test_a_choice_is_spread_evenly(count: int, step: int, interval: int | None) -> None:
+    iterations = range(0, count * step, step)
+    eligible = [i for i in iterations if i % (interval or 1) == 0]
+    assert Choice(interval=interval).of(iterations) == eligible
+    chosen = Choice(True, interval).of(iterations)
+    assert len(chosen) == min(len(eligible), 1000)
+    assert [chosen[:1], chosen[-1:]] == [eligible[:1], eligible[-1:]]
+    place = {iteration: index for index, iteration in enumerate(eligible)}
+    gaps = {place[two] - place[one] for one, two in itertools.pairwise(chosen)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
 
 
 def test_a_line_longer_than_a_block_is_found(store: FileStatsStore) -> None:
@@ -166,12 +162,6 @@ def test_a_line_longer_than_a_block_is_found(store: FileStatsStore) -> None:
     for count in (2, 3):
         store.store_validation_iteration_scores("run", SimpleNamespace(scores=entries[:count]))  # type: ignore[arg-type]
     assert store.retrieve_validation_iteration_scores("run") == entries
-
-
-def test_numpy_numbers_are_stored_as_plain_ones(store: FileStatsStore) -> None:
-    entry = TrainingIterationStats(np.int64(0), np.float32(0.5), np.float64(0.25))  # type: ignore[arg-type]
-    store.store_training_stats("run", TrainingStats([entry]))
-    assert store.retrieve_training_stats("run").iteration_stats == [TrainingIterationStats(0, 0.5, 0.25)]
 
 
 def test_damage_before_the_last_line_is_an_error(store: FileStatsStore, file: Path) -> None:

@@ -32,7 +32,7 @@ from dacapo.experiments.tasks.post_processors import ThresholdPostProcessorParam
 from dacapo.gp import DaCapoArraySource, DaCapoTargetFilter
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain
-from tests.contracts.task_contract import Body, TaskContract, array
+from dacapo.testing.task import Body, TaskContract, array
 from tests.golden_data import GOLDEN
 
 

@@ -27,7 +27,7 @@ from dacapo.experiments.trainers import (
 )
 from dacapo.experiments.trainers.optimizers import learning_rate_factor
 from dacapo.store.converter import from_plain, to_plain
-from tests.contracts.trainer_contract import TrainerContract
+from dacapo.testing.trainer import TrainerContract
 from tests.golden_data import GOLDEN
 
 

@@ -22,7 +22,7 @@ from dacapo.store.converter import from_plain
 from dacapo.store.local_weights_store import LocalWeightsStore, read_checkpoint
 from dacapo.store.weights_store import Weights, WeightsStore, load_model_state
 from dacapo.store.yaml_files import read_yaml
-from tests.contracts.weights_store_contract import WeightsStoreContract, assert_same, make_run, train
+from dacapo.testing.weights_store import WeightsStoreContract, assert_same, make_run, train
 from tests.golden_data import GOLDEN, item_arrays, items
 from tests.unit.test_files import largest_file
 

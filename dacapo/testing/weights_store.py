@@ -1,8 +1,19 @@
-"""What every weights store must do. Subclass :class:`WeightsStoreContract` and provide ``store`` and ``reopened``."""
+"""What every weights store must do.
+
+Subclass :class:`WeightsStoreContract` and give it an empty store, and a second one on the same data::
+
+    class TestMyWeightsStore(WeightsStoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            return MyWeightsStore(tmp_path)
+
+        @pytest.fixture
+        def reopened(self, tmp_path):
+            return MyWeightsStore(tmp_path)
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +42,12 @@ class RememberingTrainer(DummyTrainer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.state = state
+
+
+def remembering(run: Run) -> RememberingTrainer:
+    """Return the trainer of a run of :func:`make_run`."""
+    assert isinstance(run.trainer, RememberingTrainer)
+    return run.trainer
 
 
 def make_run(name: str = "run", channels: int = 4, embedding: int = 3) -> Run:
@@ -74,13 +91,16 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 class WeightsStoreContract:
+    """Laws of checkpoints, and of the best of them."""
+
     @pytest.fixture
-    def store(self, tmp_path: Path) -> WeightsStore:
+    def store(self) -> WeightsStore:
+        """Return an empty store."""
         raise NotImplementedError
 
     @pytest.fixture
-    def reopened(self, tmp_path: Path) -> WeightsStore:
-        """A second store on the same data, as another process would open it."""
+    def reopened(self) -> WeightsStore:
+        """Return a second store on the same data, as another process would open it."""
         raise NotImplementedError
 
     def test_nothing_is_stored_at_first(self, store: WeightsStore) -> None:
@@ -98,7 +118,11 @@ class WeightsStoreContract:
     def test_a_checkpoint_restores_everything(self, store: WeightsStore, reopened: WeightsStore) -> None:
         run = make_run()
         train(run, 2)
-        run.trainer.state = {"count": 7, "scheduler": {"factor": 0.5, "steps": [1, 2]}, "random": torch.get_rng_state()}
+        remembering(run).state = {
+            "count": 7,
+            "scheduler": {"factor": 0.5, "steps": [1, 2]},
+            "random": torch.get_rng_state(),
+        }
         store.store_weights(run, 2)
         other = make_run()
         train(other)
@@ -107,7 +131,7 @@ class WeightsStoreContract:
         reopened.load_weights(other, 2)
         assert_same(run.model.state_dict(), other.model.state_dict())
         assert_same(run.optimizer.state_dict(), other.optimizer.state_dict())
-        assert_same(run.trainer.state, other.trainer.state)
+        assert_same(remembering(run).state, remembering(other).state)
 
     def test_going_on_from_a_checkpoint_is_the_same_as_not_stopping(self, store: WeightsStore) -> None:
         run = make_run()
@@ -191,7 +215,7 @@ class WeightsStoreContract:
 
     def test_numpy_numbers_in_a_state_become_plain(self, store: WeightsStore) -> None:
         run = make_run()
-        run.trainer.state = {"rate": np.float64(0.25), "step": np.int64(3), "pair": (np.float32(0.5), True, None)}
+        remembering(run).state = {"rate": np.float64(0.25), "step": np.int64(3), "pair": (np.float32(0.5), True, None)}
         store.store_weights(run, 1)
         state = store.retrieve_weights("run", 1).trainer
         assert state == {"rate": 0.25, "step": 3, "pair": (0.5, True, None)}
@@ -199,7 +223,7 @@ class WeightsStoreContract:
 
     def test_what_could_not_be_read_back_is_not_written(self, store: WeightsStore) -> None:
         run = make_run()
-        run.trainer.state = {"scheduler": {"rule": lambda step: step}}
+        remembering(run).state = {"scheduler": {"rule": lambda step: step}}
         with pytest.raises(ConfigError, match=r"trainer\.scheduler\.rule is a function"):
             store.store_weights(run, 1)
         assert store.latest_iteration("run") is None

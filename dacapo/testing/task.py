@@ -1,8 +1,21 @@
-"""What every task must do; a test class of a task derives from :class:`TaskContract`."""
+"""What every task must do.
+
+Subclass :class:`TaskContract`, and say how a config of the task looks and what ground truth it learns from::
+
+    class TestMyTask(TaskContract):
+        dims = 2
+
+        def config(self):
+            return MyTaskConfig(name="mine")
+
+        def ground_truth(self, shape):
+            return np.arange(np.prod(shape)).reshape(shape) % 3
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import gunpowder as gp
 import numpy as np
@@ -17,7 +30,7 @@ from dacapo.store.converter import from_plain, to_plain
 
 
 class Body(Architecture):
-    """A small network body that keeps the shape, in 2D or 3D."""
+    """A small network body that keeps the shape, in 2D or 3D, with one channel in and four out."""
 
     def __init__(self, dims: int) -> None:
         super().__init__()
@@ -37,11 +50,18 @@ class Body(Architecture):
         return 4
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.conv(x)
+        out: torch.Tensor = self.conv(x)
+        return out
 
 
 def array(data: np.ndarray, voxel_size: Coordinate, offset: Coordinate | None = None) -> NumpyArray:
-    """Wrap an array whose leading axes beyond the spatial ones are channels."""
+    """Return an array of the package with these values.
+
+    Args:
+        data: Values, the spatial axes last, behind at most one axis of channels.
+        voxel_size: Voxel size in world units.
+        offset: Corner in world units, zero by default.
+    """
     dims = len(voxel_size)
     axes = ["c", "z", "y", "x"][-dims:] if data.ndim == dims else ["c", *["z", "y", "x"][-dims:]]
     offset = Coordinate((0,) * dims) if offset is None else offset
@@ -49,10 +69,13 @@ def array(data: np.ndarray, voxel_size: Coordinate, offset: Coordinate | None = 
 
 
 class TaskContract(ABC):
-    """Laws of a task. ``masks_weights`` says whether its predictor itself leaves out what is not annotated."""
+    """Laws of a task."""
 
     dims = 3
+    """Number of spatial dimensions to test in, 2 or 3."""
+
     masks_weights = True
+    """Whether its predictor leaves out what is not annotated; otherwise its loss has to."""
 
     @abstractmethod
     def config(self) -> TaskConfig:
@@ -66,37 +89,40 @@ class TaskContract(ABC):
 
     @pytest.fixture
     def task(self) -> Task:
+        """Return the task of :meth:`config`."""
         config = self.config()
         return config.task_type(config)
 
     @property
     def voxel_size(self) -> Coordinate:
+        """Voxel size of the ground truth, another one along each axis."""
         return Coordinate((6, 4, 2)[-self.dims :])
 
-    def sample(self, task):
+    def sample(self, task: Task) -> tuple[NumpyArray, Any, NumpyArray]:
+        """Return ground truth, its target, and a mask of which four planes are not annotated."""
         shape = (12, 14, 16)[-self.dims :]
         gt = array(self.ground_truth(shape), self.voxel_size, self.voxel_size * 3)
         mask = np.ones(shape, dtype=np.uint8)
         mask[:4] = 0
         return gt, task.predictor.create_target(gt), array(mask, self.voxel_size, self.voxel_size * 3)
 
-    def test_config_survives_a_round_trip(self):
+    def test_config_survives_a_round_trip(self) -> None:
         config = self.config()
         assert from_plain(to_plain(config), TaskConfig) == config
 
-    def test_verify_gives_a_reason(self):
+    def test_verify_gives_a_reason(self) -> None:
         valid, reason = self.config().verify()
         assert isinstance(valid, bool)
         assert reason
 
-    def test_model_predicts_what_the_predictor_names(self, task):
+    def test_model_predicts_what_the_predictor_names(self, task: Task) -> None:
         model = task.create_model(Body(self.dims))
         names = task.predictor.channel_names
         assert names is None or len(names) == len(set(names)) == model.num_out_channels
         head = model.state_dict()["prediction_head.weight"]
         assert head.shape == (model.num_out_channels, 4, *(1,) * self.dims)
 
-    def test_output_stays_in_its_range(self, task):
+    def test_output_stays_in_its_range(self, task: Task) -> None:
         model = task.create_model(Body(self.dims)).eval()
         with torch.no_grad():
             for scale in (0, 1, 100):
@@ -106,7 +132,7 @@ class TaskContract(ABC):
                     assert low <= output.min()
                     assert output.max() <= high
 
-    def test_target_and_weight_fit_the_model(self, task):
+    def test_target_and_weight_fit_the_model(self, task: Task) -> None:
         gt, target, mask = self.sample(task)
         weight, _ = task.predictor.create_weight(gt, target, mask)
         model = task.create_model(Body(self.dims))
@@ -118,48 +144,49 @@ class TaskContract(ABC):
             assert np.isfinite(result.data).all()
         assert (weight.data >= 0).all()
 
-    def test_weight_of_what_is_not_annotated_is_zero(self, task):
+    def test_weight_of_what_is_not_annotated_is_zero(self, task: Task) -> None:
         gt, target, mask = self.sample(task)
         weight, _ = task.predictor.create_weight(gt, target, mask)
         assert weight.data[:, mask.data > 0].any()
         if self.masks_weights:
             assert not weight.data[:, mask.data == 0].any()
 
-    def test_weight_of_a_part_of_the_ground_truth(self, task):
+    def test_weight_of_a_part_of_the_ground_truth(self, task: Task) -> None:
         gt, target, mask = self.sample(task)
         inner = gt.roi.grow(-self.voxel_size, -self.voxel_size * 2)
         part = NumpyArray.from_np_array(target[inner], inner, target.voxel_size, target.axes)
         weight, _ = task.predictor.create_weight(gt, part, mask)
         assert weight.roi == inner
 
-    def test_counts_are_carried_over(self, task):
+    def test_counts_are_carried_over(self, task: Task) -> None:
         gt, target, mask = self.sample(task)
         counts = None
         for _ in range(3):
             weight, counts = task.predictor.create_weight(gt, target, mask, counts)
         assert np.isfinite(weight.data).all()
 
-    def test_nothing_annotated(self, task):
+    def test_nothing_annotated(self, task: Task) -> None:
         gt, target, mask = self.sample(task)
         nothing = array(np.zeros_like(mask.data), self.voxel_size, mask.roi.offset)
         weight, _ = task.predictor.create_weight(gt, target, nothing)
         assert np.isfinite(weight.data).all()
 
-    def test_loss_can_be_trained(self, task):
+    def test_loss_can_be_trained(self, task: Task) -> None:
         gt, target, mask = self.sample(task)
         weight, _ = task.predictor.create_weight(gt, target, mask)
         model = task.create_model(Body(self.dims))
         prediction = model(torch.randn(1, 1, *gt.data.shape[-self.dims :]))
         tensors = [torch.as_tensor(np.array(a.data, dtype=np.float32))[None] for a in (target, weight)]
         loss = task.loss.compute(prediction, *tensors)
-        loss.backward()
+        torch.autograd.backward(loss)
         assert loss.numel() == 1
         assert torch.isfinite(loss)
-        gradient = model.prediction_head.weight.grad
+        gradient = model.get_parameter("prediction_head.weight").grad
+        assert gradient is not None
         assert torch.isfinite(gradient).all()
         assert gradient.any()
 
-    def test_ground_truth_region_is_aligned_and_holds_the_target(self, task):
+    def test_ground_truth_region_is_aligned_and_holds_the_target(self, task: Task) -> None:
         roi = Roi(self.voxel_size * 7, self.voxel_size * 10)
         spec = gp.ArraySpec(roi=roi, voxel_size=self.voxel_size, dtype=np.float32)
         region = task.predictor.gt_region_for_roi(spec)
@@ -169,16 +196,16 @@ class TaskContract(ABC):
         assert region.roi.contains(roi)
         assert region.roi.snap_to_grid(self.voxel_size) == region.roi
 
-    def test_padding_is_in_whole_voxels(self, task):
+    def test_padding_is_in_whole_voxels(self, task: Task) -> None:
         padding = task.predictor.padding(self.voxel_size)
         assert all(p >= 0 and p % v == 0 for p, v in zip(padding, self.voxel_size, strict=True))
 
-    def test_parameters_can_be_told_apart(self, task):
+    def test_parameters_can_be_told_apart(self, task: Task) -> None:
         ids = [parameters.id for parameters in task.parameters]
         assert ids
         assert len(set(ids)) == len(ids)
 
-    def test_scores_know_their_criteria(self, task):
+    def test_scores_know_their_criteria(self, task: Task) -> None:
         scores = task.evaluation_scores
         assert scores.criteria
         for criterion in scores.criteria:

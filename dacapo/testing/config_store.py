@@ -1,7 +1,20 @@
-"""What every config store must do. Subclass :class:`ConfigStoreContract` and provide ``store`` and ``reopened``."""
+"""What every config store must do.
+
+Subclass :class:`ConfigStoreContract` and give it an empty store, and a second one on the same data::
+
+    class TestMyConfigStore(ConfigStoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            return MyConfigStore(tmp_path)
+
+        @pytest.fixture
+        def reopened(self, tmp_path):
+            return MyConfigStore(tmp_path)
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -10,9 +23,10 @@ from funlib.geometry import Roi
 
 from dacapo.errors import ConfigError, DuplicateNameError, NotFoundError
 from dacapo.experiments.architectures import DummyArchitectureConfig
+from dacapo.experiments.config import Config
 from dacapo.experiments.datasplits import DummyDataSplitConfig
 from dacapo.experiments.datasplits.datasets import DummyDatasetConfig
-from dacapo.experiments.datasplits.datasets.arrays import CropArrayConfig, DummyArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays import ConcatArrayConfig, CropArrayConfig, DummyArrayConfig
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import DummyTaskConfig
 from dacapo.experiments.trainers import DummyTrainerConfig
@@ -28,25 +42,27 @@ def example(kind: str, name: str = "example") -> Any:
         return RunConfig(name=name, repetition=0, num_iterations=10, **parts)
     if kind == "datasplit":
         return DummyDataSplitConfig(name, DummyDatasetConfig("data", raw_config=DummyArrayConfig("raw")))
-    return {
-        "task": lambda: DummyTaskConfig(name, embedding_dims=3, detection_threshold=0.4),
-        "architecture": lambda: DummyArchitectureConfig(name, num_in_channels=1, num_out_channels=2),
-        "trainer": lambda: DummyTrainerConfig(name, batch_size=2, learning_rate=1e-4, mirror_augment=True),
-        "array": lambda: DummyArrayConfig(name),
-    }[kind]()
+    parts_and_arrays: dict[str, Config] = {
+        "task": DummyTaskConfig(name, embedding_dims=3, detection_threshold=0.4),
+        "architecture": DummyArchitectureConfig(name, num_in_channels=1, num_out_channels=2),
+        "trainer": DummyTrainerConfig(name, batch_size=2, learning_rate=1e-4, mirror_augment=True),
+        "array": DummyArrayConfig(name),
+    }
+    return parts_and_arrays[kind]
 
 
 def changed(kind: str) -> tuple[Any, str]:
     """Return a config that differs from the example in one field, and the path of the field."""
     if kind == "array":
         return CropArrayConfig("example", source_array_config=DummyArrayConfig("raw"), roi=Roi((0,), (1,))), "__type__"
-    field, value = {
+    changes: dict[str, tuple[str, Any]] = {
         "run": ("task_config", DummyTaskConfig("example", embedding_dims=4, detection_threshold=0.4)),
         "task": ("embedding_dims", 4),
         "architecture": ("num_out_channels", 5),
         "trainer": ("batch_size", 7),
         "datasplit": ("train_config", DummyDatasetConfig("other", raw_config=DummyArrayConfig("raw"))),
-    }[kind]
+    }
+    field, value = changes[kind]
     place = {"run": "task_config.embedding_dims", "datasplit": "train_config.name"}.get(kind, field)
     return attrs.evolve(example(kind), **{field: value}), place
 
@@ -56,15 +72,22 @@ def _call(store: ConfigStore, verb: str, kind: str, *args: Any, **kwargs: Any) -
     return getattr(store, f"{verb.replace('names', 'retrieve')}_{kind}_config{suffix}")(*args, **kwargs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
 class ConfigStoreContract:
+    """Laws of storing by name, for each kind of config."""
+
+    @pytest.fixture(params=KINDS)
+    def kind(self, request: pytest.FixtureRequest) -> str:
+        """Return each kind of config in turn."""
+        return str(request.param)
+
     @pytest.fixture
     def store(self) -> ConfigStore:
+        """Return an empty store."""
         raise NotImplementedError
 
     @pytest.fixture
     def reopened(self) -> ConfigStore:
-        """A second store on the same data, as another process would open it."""
+        """Return a second store on the same data, as another process would open it."""
         raise NotImplementedError
 
     def test_what_is_stored_comes_back(self, store: ConfigStore, reopened: ConfigStore, kind: str) -> None:
@@ -139,3 +162,37 @@ class ConfigStoreContract:
         other = next(k for k in KINDS if k != kind)
         with pytest.raises(ConfigError, match=r"expected a .*Config"):
             _call(store, "store", kind, example(other))
+
+    def test_runs_can_be_selected_by_their_parts(self, store: ConfigStore) -> None:
+        parts = ("task", "datasplit", "architecture", "trainer")
+        for run in ("aaaa", "abab", "bbba"):
+            configs = {f"{part}_config": example(part, name) for part, name in zip(parts, run, strict=True)}
+            store.store_run_config(attrs.evolve(example("run", run), **configs))
+        select = store.retrieve_run_config_names
+        assert select() == ["aaaa", "abab", "bbba"]
+        assert select(task_names=["a"]) == ["aaaa", "abab"]
+        assert select(["b", "c"]) == ["bbba"]
+        assert select(datasplit_names=["b"]) == ["abab", "bbba"]
+        assert select(architecture_names=["a"], trainer_names=["b"]) == ["abab"]
+        assert select(trainer_names=["a", "b"]) == ["aaaa", "abab", "bbba"]
+        assert select(trainer_names=["c"]) == []
+        assert select(task_names=[]) == []
+        with pytest.raises(ConfigError, match="list of names"):
+            select(task_names="a")
+
+    def test_keys_hold_any_character(self, store: ConfigStore, reopened: ConfigStore) -> None:
+        channels = ["a.b", "$set", "c$", "%2E", "100%", ".", "ä b/c", "", "__type__"]
+        config = ConcatArrayConfig("concat", channels, {channel: DummyArrayConfig("raw") for channel in channels})
+        for _ in range(2):
+            store.store_array_config(config)
+        assert reopened.retrieve_array_config("concat") == config
+        sources = {**config.source_array_configs, "a.b": DummyArrayConfig("other")}
+        other = attrs.evolve(config, source_array_configs=sources)
+        with pytest.raises(DuplicateNameError, match=r"source_array_configs\.a\.b\.name is 'raw', not 'other'"):
+            store.store_array_config(other)
+
+    def test_nan_equals_nan(self, store: ConfigStore) -> None:
+        for _ in range(2):
+            store.store_task_config(DummyTaskConfig("task", embedding_dims=1, detection_threshold=math.nan))
+        got: Any = store.retrieve_task_config("task")
+        assert math.isnan(got.detection_threshold)

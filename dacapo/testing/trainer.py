@@ -1,4 +1,21 @@
-"""What every trainer must do."""
+"""What every trainer must do.
+
+Subclass :class:`TrainerContract`, and say how to build the trainer and something small to train. The suite trains a few
+iterations at a time, stops, and goes on from what was saved, which has to give the same to the last bit::
+
+    class TestMyTrainer(TrainerContract):
+        def config(self):
+            return MyTrainerConfig(name="mine", batch_size=2, learning_rate=0.01)
+
+        def task(self):
+            return DummyTask(DummyTaskConfig("task", embedding_dims=2, detection_threshold=0.5))
+
+        def datasets(self):
+            return []
+
+        def model(self):
+            return self.task().create_model(DummyArchitecture(DummyArchitectureConfig("body", 1, 2)))
+"""
 
 from __future__ import annotations
 
@@ -24,7 +41,7 @@ ITERATIONS = 6
 
 
 class TrainerContract(ABC):
-    """Subclass this, and say how to build the trainer and something to train."""
+    """Laws of training, resuming above all."""
 
     @abstractmethod
     def config(self) -> TrainerConfig:
@@ -57,6 +74,7 @@ class TrainerContract(ABC):
         return trainer, model, optimizer
 
     def train(self, trainer: Trainer, model: Model, optimizer: Any, count: int) -> list[TrainingIterationStats]:
+        """Train for some iterations and return their statistics."""
         with trainer:
             return list(trainer.iterate(count, model, optimizer, CPU))
 
@@ -122,8 +140,8 @@ class TrainerContract(ABC):
 
         second = self.session()
         second[0].load_state_dict(saved["trainer"])
-        for part, state in zip(second[1:], saved["parts"], strict=True):
-            part.load_state_dict(state)
+        second[1].load_state_dict(saved["parts"][0])
+        second[2].load_state_dict(saved["parts"][1])
         second[0].iteration = interrupted_after
         resumed = self.train(*second, ITERATIONS - interrupted_after)
 

@@ -1,11 +1,26 @@
-"""What every stats store must do. Subclass :class:`StatsStoreContract` and provide ``store`` and ``reopened``."""
+"""What every stats store must do.
+
+Subclass :class:`StatsStoreContract` and give it an empty store, and a second one on the same data::
+
+    class TestMyStatsStore(StatsStoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            return MyStatsStore(tmp_path)
+
+        @pytest.fixture
+        def reopened(self, tmp_path):
+            return MyStatsStore(tmp_path)
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
+import random
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from dacapo.errors import ConfigError
@@ -27,13 +42,16 @@ def validation(*iterations: int, seed: float = 0.0) -> Any:
 
 
 class StatsStoreContract:
+    """Laws of records that grow, go back and are trained anew."""
+
     @pytest.fixture
     def store(self) -> StatsStore:
+        """Return an empty store."""
         raise NotImplementedError
 
     @pytest.fixture
     def reopened(self) -> StatsStore:
-        """A second store on the same data, as another process would open it."""
+        """Return a second store on the same data, as another process would open it."""
         raise NotImplementedError
 
     def test_nothing_stored_is_an_empty_record(self, store: StatsStore) -> None:
@@ -59,7 +77,7 @@ class StatsStoreContract:
         assert scores.scores[0][1] == [0.5, math.inf]
 
     def test_reasons_come_back(self, store: StatsStore) -> None:
-        entry = ValidationIterationScores(100, [[[math.nan]]], {"first/P(id=0)": "the ground truth is empty"})
+        entry = ValidationIterationScores(100, [[[math.nan]]], {"first.zarr/P(id=0, $x=0.5)": "empty", "%2E": "$"})
         store.store_validation_iteration_scores("run", SimpleNamespace(scores=[entry]))  # type: ignore[arg-type]
         assert store.retrieve_validation_iteration_scores("run")[0].reasons == entry.reasons
 
@@ -99,6 +117,48 @@ class StatsStoreContract:
             store.store_validation_iteration_scores("run", validation(*iterations))
             got = reopened.retrieve_validation_iteration_scores("run")
             assert [entry.iteration for entry in got] == list(iterations)
+
+    def test_any_sequence_of_saves(self, store: StatsStore) -> None:
+        rng = random.Random(0)
+        for run in map(str, range(20)):
+            history: list[TrainingIterationStats] = []
+            for step in range(6):
+                # Back to somewhere, on from there with other losses, and a save that knows the history in part.
+                back = rng.randint(0, len(history))
+                known = rng.randint(0, back)
+                history[back:] = training(back, back + rng.randint(1, 5), seed=step).iteration_stats
+                store.store_training_stats(run, TrainingStats(history[known:]))
+                assert store.retrieve_training_stats(run).iteration_stats == history
+
+    def test_numbers_of_numpy_become_plain(self, store: StatsStore) -> None:
+        entry = TrainingIterationStats(np.int64(0), np.float32(0.5), np.float64(0.25))  # type: ignore[arg-type]
+        store.store_training_stats("run", TrainingStats([entry]))
+        (got,) = store.retrieve_training_stats("run").iteration_stats
+        assert got == TrainingIterationStats(0, 0.5, 0.25)
+        assert [type(value) for value in (got.iteration, got.loss, got.time)] == [int, float, float]
+
+    def test_long_records_can_be_thinned(self, store: StatsStore) -> None:
+        stats = training(5, 1205)
+        store.store_training_stats("run", stats)
+        thin = store.retrieve_training_stats("run", subsample=True).iteration_stats
+        assert len(thin) == 1000
+        assert [thin[0], thin[-1]] == [stats.iteration_stats[0], stats.iteration_stats[-1]]
+        assert {two.iteration - one.iteration for one, two in itertools.pairwise(thin)} == {1, 2}
+        assert all(entry in stats.iteration_stats for entry in thin[::100])
+        store.store_training_stats("short", training(0, 20))
+        assert store.retrieve_training_stats("short", subsample=True) == training(0, 20)
+
+    def test_scores_of_some_iterations(self, store: StatsStore) -> None:
+        def got(**choice: Any) -> list[int]:
+            return [entry.iteration for entry in store.retrieve_validation_iteration_scores("run", **choice)]
+
+        store.store_validation_iteration_scores("run", validation(*range(100, 1300, 100), 1250))
+        assert got(validation_interval=300) == [300, 600, 900, 1200]
+        assert got(validation_interval=7) == [700]
+        assert got(validation_interval=5000) == []
+        assert got(subsample=True) == [*range(100, 1300, 100), 1250]
+        with pytest.raises(ConfigError, match="validation_interval"):
+            got(validation_interval=0)
 
     def test_runs_do_not_mix(self, store: StatsStore) -> None:
         store.store_training_stats("run_a", training(0, 2))

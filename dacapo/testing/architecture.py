@@ -1,4 +1,13 @@
-"""What every architecture must do. Subclass one of the two classes and provide ``architecture``."""
+"""What every architecture must do.
+
+Subclass :class:`SeamlessArchitectureContract` for a network whose output does not depend on where in a block something
+lies, as blockwise prediction needs it, else :class:`ArchitectureContract`, and give it a small network::
+
+    class TestMyArchitecture(SeamlessArchitectureContract):
+        @pytest.fixture
+        def architecture(self):
+            return MyArchitecture(MyArchitectureConfig("mine", ...))
+"""
 
 from __future__ import annotations
 
@@ -16,8 +25,11 @@ def noise(architecture: Architecture, shape: Coordinate, batch: int = 1) -> torc
 
 
 class ArchitectureContract:
+    """Laws of shapes, channels and gradients."""
+
     @pytest.fixture
     def architecture(self) -> Architecture:
+        """Return a network with random weights, in training mode."""
         raise NotImplementedError
 
     def test_shapes_and_channels_are_plain(self, architecture: Architecture) -> None:
@@ -60,7 +72,7 @@ class ArchitectureContract:
 
 
 class SeamlessArchitectureContract(ArchitectureContract):
-    """For architectures whose output does not depend on where in a block something lies."""
+    """The laws of every architecture, and that blocks fit together without a seam."""
 
     def test_halo_and_stride_make_blocks_fit_together(self, architecture: Architecture) -> None:
         """Two blocks that overlap agree, up to the halo from their own ends."""

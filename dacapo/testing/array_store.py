@@ -1,4 +1,12 @@
-"""What every array store must do. Subclass :class:`ArrayStoreContract` and provide the fixture ``store``."""
+"""What every array store must do.
+
+Subclass :class:`ArrayStoreContract` and give it an empty store::
+
+    class TestMyArrayStore(ArrayStoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            return MyArrayStore(tmp_path)
+"""
 
 from __future__ import annotations
 
@@ -13,18 +21,21 @@ from dacapo.store.array_store import ArrayStore, LocalArrayIdentifier
 
 
 class ArrayStoreContract:
+    """Laws of the places that arrays are given, and of removing them."""
+
     @pytest.fixture
     def store(self) -> ArrayStore:
+        """Return an empty store, whose containers lie below a temporary folder."""
         raise NotImplementedError
 
     def test_every_array_has_a_place_of_its_own(self, store: ArrayStore) -> None:
-        places = []
+        places: list[LocalArrayIdentifier] = []
         for run, iteration, dataset in itertools.product(("run_a", "run_b"), (100, 200), ("first", "second")):
             places.append(store.validation_prediction_array(run, iteration, dataset))
             for parameters in ("P(id=0)", "P(id=1)"):
                 places.append(store.validation_output_array(run, iteration, parameters, dataset))
-        for run, dataset in itertools.product(("run_a", "run_b"), (None, "first", "second")):
-            places.extend(store.validation_input_arrays(run, dataset))
+        for run, name in itertools.product(("run_a", "run_b"), (None, "first", "second")):
+            places.extend(store.validation_input_arrays(run, name))
         assert len(set(places)) == len(places)
 
     def test_containers_differ_between_runs_and_purposes(self, store: ArrayStore) -> None:
