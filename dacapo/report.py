@@ -49,5 +49,6 @@ def run_table() -> str:
     for name in configs.retrieve_run_config_names():
         config = configs.retrieve_run_config(name)
         trained = stats.retrieve_training_stats(name).trained_until()
-        rows.append([name, f"{trained} of {config.num_iterations}", str(weights.latest_iteration(name) or "none")])
+        latest = weights.latest_iteration(name)
+        rows.append([name, f"{trained} of {config.num_iterations}", "none" if latest is None else str(latest)])
     return text_table(["run", "trained", "checkpoint"], rows)

@@ -66,8 +66,7 @@ def train_run(run: Run) -> Run:
     run.trainer.build_batch_provider(
         run.datasplit.train, run.model, run.task, create_array_store().snapshot_container(run.name)
     )
-    bar: tqdm[None] = progress(total=run.train_until, desc=run.name, unit="iteration")
-    with SafeStop() as stop, run.trainer, bar:
+    with SafeStop() as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
         bar.update(run.training_stats.trained_until())
         while run.training_stats.trained_until() < run.train_until and not stop.requested:
             _train_until_validation(run, device, stop, bar)

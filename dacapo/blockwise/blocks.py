@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from funlib.geometry import Coordinate, Roi
-from tqdm import tqdm
 
 from dacapo.errors import BlockwiseError
+from dacapo.utils.blocks import count_blocks
 from dacapo.utils.progress import progress
 
 
@@ -28,12 +28,8 @@ def run_blocks(name: str, total_write_roi: Roi, write_shape: Coordinate, process
     from daisy import logging as daisy_logging
 
     daisy_logging.set_log_basedir(None)  # nothing runs in workers here, so there is nothing to log into files
-    total = 1
-    for extent, step in zip(total_write_roi.shape, write_shape, strict=True):
-        total *= -(-extent // step)
-
-    bar: tqdm[None] = progress(total=total, desc=name, unit="block")
-    with bar:
+    total = count_blocks(total_write_roi.shape, write_shape)
+    with progress(total=total, desc=name, unit="block") as bar:
 
         def process_block(block: daisy.Block) -> None:
             roi = Roi(block.write_roi.offset, block.write_roi.shape)

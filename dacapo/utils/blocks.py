@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 
 from funlib.geometry import Coordinate, Roi
@@ -24,6 +25,15 @@ def fit_block_shape(block_shape: Sequence[int], volume_shape: Sequence[int]) -> 
         raise ConfigError(f"a block shape has at least 1 voxel along each axis, got {tuple(block_shape)}")
     padded = (block_shape[0],) * (dims - len(block_shape)) + tuple(block_shape)
     return Coordinate(min(b, max(1, v)) for b, v in zip(padded[-dims:], volume_shape, strict=True))
+
+
+def count_blocks(shape: Sequence[int], block_shape: Sequence[int]) -> int:
+    """Return how many blocks cover a volume, both shapes in the same unit.
+
+    >>> count_blocks((10, 7), (4, 4))
+    6
+    """
+    return math.prod(-(-int(extent) // int(step)) for extent, step in zip(shape, block_shape, strict=True))
 
 
 def iterate_blocks(roi: Roi, block_shape: Coordinate, voxel_size: Coordinate) -> Iterator[Roi]:

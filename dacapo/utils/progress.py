@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
+@overload
+def progress(*, total: float | None = None, desc: str = "", unit: str = "it") -> tqdm[None]: ...
+
+
+@overload
+def progress(iterable: Iterable[T], *, total: float | None = None, desc: str = "", unit: str = "it") -> tqdm[T]: ...
+
+
 def progress(
-    iterable: Iterable[T] | None = None, *, total: float | None = None, desc: str = "", unit: str = "it"
-) -> tqdm[T]:
+    iterable: Iterable[Any] | None = None, *, total: float | None = None, desc: str = "", unit: str = "it"
+) -> tqdm[Any]:
     """Return a progress bar on stderr that shows nothing where stderr is no terminal.
 
     Args:
@@ -27,4 +35,4 @@ def progress(
     """
     # disable=None is tqdm's way to say "unless it is a terminal".
     bar = tqdm(iterable, total=total, desc=desc, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
-    return cast("tqdm[T]", bar)
+    return cast("tqdm[Any]", bar)

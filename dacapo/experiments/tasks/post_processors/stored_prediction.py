@@ -14,7 +14,8 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
-from dacapo.utils.blocks import fit_block_shape, iterate_blocks
+from dacapo.utils.blocks import count_blocks, fit_block_shape, iterate_blocks
+from dacapo.utils.progress import progress
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -106,6 +107,8 @@ def map_blocks(
         target[roi] = function(source[roi])
 
     # Reading, comparing and writing are done by all cores; more threads would only hold more blocks.
+    total = count_blocks(source.roi.shape / source.voxel_size, block_shape)
     with ThreadPoolExecutor(min(num_workers, os.cpu_count() or 1)) as pool:
-        for _ in pool.map(process, iterate_blocks(source.roi, block_shape, source.voxel_size)):
+        done = pool.map(process, iterate_blocks(source.roi, block_shape, source.voxel_size))
+        for _ in progress(done, total=total, desc="post-process", unit="block"):
             pass

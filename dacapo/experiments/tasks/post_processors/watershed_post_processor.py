@@ -14,6 +14,7 @@ from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
+from dacapo.utils.progress import progress
 from dacapo.utils.quantize import dequantize
 from dacapo.utils.segmentation import mutex_watershed
 
@@ -112,15 +113,17 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
         """
-        labels = mutex_watershed(
-            read_affinities(self.prediction_array, len(self.offsets)),
-            self.offsets,
-            parameters.bias,
-            long_range_bias=parameters.long_range_bias,
-            min_size=parameters.min_size,
-        )
-        output, _ = self.create_output(output_array_identifier, np.uint64, False, block_size)
-        output[output.roi] = labels
+        with progress(total=1, desc="mutex watershed", unit="volume") as bar:
+            labels = mutex_watershed(
+                read_affinities(self.prediction_array, len(self.offsets)),
+                self.offsets,
+                parameters.bias,
+                long_range_bias=parameters.long_range_bias,
+                min_size=parameters.min_size,
+            )
+            output, _ = self.create_output(output_array_identifier, np.uint64, False, block_size)
+            output[output.roi] = labels
+            bar.update()
         return output
 
 
