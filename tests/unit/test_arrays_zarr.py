@@ -605,6 +605,21 @@ def test_ome_micrometers_with_channels_and_a_scale_of_the_image(path: Path) -> N
     assert array.roi.offset == Coordinate(1000, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("shift", "begin"), [((4, 2, 0), (16, 0, 4)), ((0, 0, 0), (16, 0, 4)), ((4, 0, 0), (20, 0, 4))]
+)
+def test_ome_translations_of_centres(path: Path, shift: tuple[int, ...], begin: tuple[int, ...]) -> None:
+    """Where a level is shifted by half of what its voxels grew, along all axes, it begins where the first does."""
+    store(path, {}, dataset="s0")
+    store(path, {}, dataset="s1")
+    multiscales = ome(scale(8, 4, 4), translation(16, 0, 4))
+    moved = translation(16 + shift[0], shift[1], 4 + shift[2])
+    multiscales["datasets"] += ome(scale(16, 8, 4), moved, path="s1")["datasets"]
+    zarr.open_group(str(path)).attrs["multiscales"] = [multiscales]
+    assert open_(path, "s0").roi.begin == Coordinate(16, 0, 4)
+    assert open_(path, "s1").roi.begin == Coordinate(begin)
+
+
 def test_ome_contradicts_the_array(path: Path) -> None:
     store(path, PLACED, dataset="s0")
     zarr.open_group(str(path)).attrs["multiscales"] = [ome(scale(8, 8, 4), translation(8, 16, 24))]

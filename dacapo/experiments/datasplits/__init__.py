@@ -3,12 +3,14 @@
 from dacapo.utils.aliases import alias_modules
 
 from .datasplit import DataSplit, DataSplitConfig
+from .datasplit_generator import DataSplitGenerator
 from .dummy_datasplit import DummyDataSplit, DummyDataSplitConfig
 from .train_validate_datasplit import TrainValidateDataSplit, TrainValidateDataSplitConfig
 
 __all__ = [
     "DataSplit",
     "DataSplitConfig",
+    "DataSplitGenerator",
     "DummyDataSplit",
     "DummyDataSplitConfig",
     "TrainValidateDataSplit",

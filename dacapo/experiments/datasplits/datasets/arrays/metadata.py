@@ -6,7 +6,8 @@ Several conventions are in use, and a file may follow more than one:
   data, in world units; a name that ends in ``^`` is a channel axis;
 - *transform*: one mapping ``transform`` with ``axes``, ``units``, ``scale`` and ``translate``;
 - *N5*: the same as plain and ``pixelResolution`` with ``downsamplingFactors``, with the axes in x, y, z order;
-- *OME-NGFF* multiscales on a group above the data.
+- *OME-NGFF* multiscales on a group above the data. Some writers shift each level by half of what its voxels grew, the
+  centre of the first voxel; all levels then begin where the first does.
 
 Every one that is there is read, and they must agree. The offset is the corner of the first voxel.
 """
@@ -278,22 +279,33 @@ def ome_candidates(where: str, multiscales: Any, path: str, found: Candidates) -
     """Collect what OME-NGFF multiscales of a group say about the array at ``path`` below the group.
 
     Lengths with a unit are converted to nanometers, so that world units stay whole numbers. The translation is taken
-    as the corner of the first voxel.
+    as the corner of the first voxel; see :func:`_corner` for levels that say where its centre is.
 
     Returns:
         Whether the array is listed there.
     """
     for number, image in enumerate(multiscales if isinstance(multiscales, Sequence) else []):
-        for dataset in image.get("datasets", []):
+        datasets = image.get("datasets", [])
+        for dataset in datasets:
             if str(dataset.get("path", "")).strip("/") != path:
                 continue
-            transforms = [*dataset.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]
-            _ome_image(where, f"multiscales[{number}]", image.get("axes"), transforms, found)
+            transforms, first = (
+                [*level.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]
+                for level in (dataset, datasets[0])
+            )
+            _ome_image(where, f"multiscales[{number}]", image.get("axes"), transforms, first, found)
             return True
     return False
 
 
-def _ome_image(where: str, key: str, axes: Any, transforms: Sequence[Mapping[str, Any]], found: Candidates) -> None:
+def _ome_image(
+    where: str,
+    key: str,
+    axes: Any,
+    transforms: Sequence[Mapping[str, Any]],
+    first: Sequence[Mapping[str, Any]],
+    found: Candidates,
+) -> None:
     factors: list[float] = []
     if axes is not None:
         described = [
@@ -304,11 +316,30 @@ def _ome_image(where: str, key: str, axes: Any, transforms: Sequence[Mapping[str
         units = [str(axis.get("unit") or "") for axis in described]
         factors = [NANOMETERS.get(unit, 1.0) for unit in units]
         found.units.append((f"{key}/axes", ["nm" if unit in NANOMETERS else unit for unit in units]))
-    scale, translation = _compose(where, key, transforms)
+    scale, translation = _corner(_compose(where, key, transforms), _compose(where, key, first))
     for kind, value, collected in (("scale", scale, found.voxel_size), ("translation", translation, found.offset)):
         if value is not None:
             name = f"{key}/coordinateTransformations/{kind}"
             collected.append((name, _multiply(where, name, value, factors)))
+
+
+def _corner(
+    level: tuple[list[float] | None, list[float] | None], first: tuple[list[float] | None, list[float] | None]
+) -> tuple[list[float] | None, list[float] | None]:
+    """Return scale and translation of a level, the translation being that of the first level if both are of centres.
+
+    Averaging voxels of size a to voxels of size b leaves the corner where it is and moves the first centre by
+    (b - a) / 2. Where translations differ by just that, along all axes, the corners of both levels are the same.
+    """
+    (scale, translation), (first_scale, first_translation) = level, first
+    if scale is None or translation is None or first_scale is None or first_translation is None:
+        return level
+    if not len(scale) == len(translation) == len(first_scale) == len(first_translation):
+        return level
+    pairs = zip(scale, translation, first_scale, first_translation, strict=True)
+    # Written numbers are rounded; a hundredth of a voxel is no other place.
+    centred = all(abs((t - t0) - (s - s0) / 2) <= abs(s) / 100 for s, t, s0, t0 in pairs)
+    return (scale, first_translation) if centred else level
 
 
 def _multiply(where: str, key: str, value: list[float], factors: list[float]) -> list[float]:

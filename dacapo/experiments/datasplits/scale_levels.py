@@ -1,0 +1,146 @@
+"""Scale levels of a volume on disk, and which of them to read for a wanted voxel size."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError
+
+from .datasets.arrays import ArrayConfig, ResampledArrayConfig, ZarrArray, ZarrArrayConfig
+from .datasets.arrays.containers import dataset_name, find_array, group_attributes, is_array
+
+LEVEL_NAME = re.compile(r"s?\d+")
+"""What plain containers call their levels: s0, s1, ... or 0, 1, ..."""
+
+
+def find_levels(container: Path, dataset: str, name: str) -> list[ZarrArray]:
+    """Open the scale levels of a volume, the finest first. Voxels are not read.
+
+    A dataset that is an array is the only level, also where others lie beside it. The levels of a group are the
+    arrays that its OME-NGFF multiscales list, or else those named ``s0``, ``s1``, ... or ``0``, ``1``, ...
+
+    Args:
+        container: Folder in a format that :class:`ZarrArray` reads.
+        dataset: Path of the array or group inside the container.
+        name: For the configs of the levels.
+
+    Raises:
+        ArrayNotFoundError: If there is neither an array nor a group with levels.
+        MetadataError: If the attributes of a level contradict each other.
+    """
+    group = dataset_name(dataset)
+    names = _level_names(container / group)
+    if not names:
+        find_array(container, group)  # tells what is missing and what is there
+    configs = [ZarrArrayConfig(name, container, f"{group}/{level}".strip("/"), mode="r") for level in names]
+    return sorted((ZarrArray(config) for config in configs), key=lambda level: math.prod(level.voxel_size))
+
+
+def has_levels(container: Path, dataset: str) -> bool:
+    """Return whether a dataset is an array or a group with scale levels."""
+    return bool(_level_names(container / dataset_name(dataset)))
+
+
+def _level_names(folder: Path) -> list[str]:
+    return [""] if is_array(folder) else _listed(folder) or _numbered(folder)
+
+
+def _listed(folder: Path) -> list[str]:
+    attributes = group_attributes(folder)
+    nested = attributes.get("ome")
+    multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
+    if not isinstance(multiscales, Sequence) or not multiscales:
+        return []
+    # Several of them are the same image, downsampled in several ways.
+    return [str(level["path"]).strip("/") for level in multiscales[0].get("datasets", []) if "path" in level]
+
+
+def _numbered(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        return []
+    return [child.name for child in folder.iterdir() if LEVEL_NAME.fullmatch(child.name) and is_array(child)]
+
+
+def closest_level(
+    levels: Sequence[ZarrArray], voxel_size: Coordinate, max_downsample: float, max_upsample: float
+) -> ZarrArray:
+    """Return the level whose voxels are closest to a wanted size; of two as close, the finer one.
+
+    A level of just that size whose voxels lie more than half a voxel before the next multiple of the size gives way to
+    a finer one, from which the voxels at the multiples can be computed.
+
+    Args:
+        levels: At least one.
+        voxel_size: Wanted voxel size, in world units.
+        max_downsample: How many times larger than those of the level the wanted voxels may be along any axis.
+        max_upsample: How many times smaller.
+
+    Raises:
+        ConfigError: If no level is within the limits, or they have another number of axes.
+    """
+    dims = levels[0].voxel_size.dims
+    if dims != voxel_size.dims:
+        raise ConfigError(
+            f"{levels[0]} has {dims} spatial axes, but the resolution {voxel_size} is for {voxel_size.dims}"
+        )
+    usable = [level for level in levels if _within(level.voxel_size, voxel_size, max_downsample, max_upsample)]
+    if not usable:
+        listed = ", ".join(f"{level.dataset or 'the array'} with {level.voxel_size}" for level in levels)
+        raise ConfigError(
+            f"resolution {voxel_size} cannot be reached in {levels[0].file_name}: there is {listed}, and voxels may "
+            f"become {max_downsample:g} times larger or {max_upsample:g} times smaller; choose another resolution or "
+            "wider limits"
+        )
+    best = min(usable, key=lambda level: _distance(level, voxel_size))
+    if any(2 * shift > size for shift, size in zip(_shift(best, voxel_size), voxel_size, strict=True)):
+        finer = [level for level in usable if _is_finer(level, best)]
+        best = min(finer, key=lambda level: _distance(level, voxel_size), default=best)
+    return best
+
+
+def _within(voxel_size: Coordinate, wanted: Coordinate, max_downsample: float, max_upsample: float) -> bool:
+    return all(w <= v * max_downsample and v <= w * max_upsample for v, w in zip(voxel_size, wanted, strict=True))
+
+
+def _distance(level: ZarrArray, wanted: Coordinate) -> tuple[float, int]:
+    ratios = [math.log2(v / w) for v, w in zip(level.voxel_size, wanted, strict=True)]
+    return round(sum(map(abs, ratios)), 9), math.prod(level.voxel_size)
+
+
+def _is_finer(level: ZarrArray, other: ZarrArray) -> bool:
+    pairs = list(zip(level.voxel_size, other.voxel_size, strict=True))
+    return all(a <= b for a, b in pairs) and any(a < b for a, b in pairs)
+
+
+def _shift(level: ZarrArray, wanted: Coordinate) -> Coordinate:
+    """Return how far it is to the next multiple of the wanted voxel size, along axes that need no resampling."""
+    size = level.voxel_size
+    return Coordinate(-o % w if v == w else 0 for o, v, w in zip(level.roi.offset, size, wanted, strict=True))
+
+
+def read_as(level: ZarrArray, voxel_size: Coordinate, interpolate: bool) -> ArrayConfig:
+    """Return the config of a level read with voxels of a size, on the grid of its multiples.
+
+    Args:
+        level: From :func:`closest_level`.
+        voxel_size: Wanted voxel size, in world units.
+        interpolate: Whether values between voxels mean something, as in raw data and not in labels.
+    """
+    config = level.config
+    if any(_shift(level, voxel_size)):
+        config.snap_to_grid = level.voxel_size
+    if level.voxel_size == voxel_size:
+        return config
+    common = [math.gcd(v, w) for v, w in zip(level.voxel_size, voxel_size, strict=True)]
+    return ResampledArrayConfig(
+        name=f"{config.name}_resampled",
+        source_array_config=config,
+        upsample=level.voxel_size / Coordinate(common),
+        downsample=voxel_size / Coordinate(common),
+        interp_order=interpolate,
+    )
