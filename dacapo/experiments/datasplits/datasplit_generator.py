@@ -9,7 +9,8 @@ A row of the table is one dataset: ``dataset_type``, ``raw_container``, ``raw_da
 size: raw data by interpolation, labels by the nearest voxel. The limits (``max_gt_downsample``, ...) say how many times
 larger (downsample) or smaller (upsample) than those of the level the wanted voxels may be along any axis. Where a level
 of the wanted size begins a fraction of a voxel off the multiples of that size, it is moved to the next one, so that all
-arrays have common voxel corners.
+arrays have common voxel corners; if that is more than half a voxel, a finer level is resampled instead, where there is
+one.
 
 **Ground truth.** ``gt_dataset`` names one or several datasets in the container, ``&`` being the separator:
 
