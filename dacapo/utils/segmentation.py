@@ -48,12 +48,16 @@ def mutex_watershed(
     used = affinities[: len(offsets)]
     if not used[0].size:
         return np.zeros(used.shape[1:], dtype=np.uint64)
+    steps = [[int(step) for step in offset] for offset in offsets]
+    # A step out of the whole volume pairs no voxels, and mwatershed panics over it.
+    fitting = [k for k, step in enumerate(steps) if np.all(np.abs(step) < used.shape[1:])]
     # The only type that mwatershed takes.
-    shifted = used.astype(np.float64)
-    for channel, offset in zip(shifted, offsets, strict=True):
-        near = sum(abs(int(step)) for step in offset) == 1
+    shifted = (used if len(fitting) == len(steps) else used[fitting]).astype(np.float64)
+    steps = [steps[k] for k in fitting]
+    for channel, step in zip(shifted, steps, strict=True):
+        near = sum(map(abs, step)) == 1
         channel -= bias if near or long_range_bias is None else long_range_bias
-    fragments = mwatershed.agglom(shifted, [[int(step) for step in offset] for offset in offsets])
+    fragments = mwatershed.agglom(shifted, steps)
     del shifted
     labels, _ = fastremap.renumber(np.ascontiguousarray(fragments), preserve_zero=True, in_place=True)
     _remove_weak(labels, used, bias)
