@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ZarrArrayConfig,
 )
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArrayConfig
+from dacapo.experiments.tasks.hot_distance_task import FirstChannels
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.testing.array import ArrayContract, voxel_slices
@@ -219,6 +221,23 @@ class TestTiff(ArrayContract):
         return build(
             TiffArrayConfig("a", tmp_path / "a.tif", Coordinate(4, 8, 8), Coordinate(4, 2, 2), ["z", "y", "x"])
         )
+
+
+class TestFirstChannels(ArrayContract):
+    @pytest.fixture(params=["czyx", "yxc"])
+    def array(self, request: pytest.FixtureRequest) -> Array:
+        axes = request.param
+        return FirstChannels(build(given_array((4, 5, 6, 7)[: len(axes)], axes)), 2)
+
+
+def test_every_kind_of_array_keeps_the_contract() -> None:
+    def kinds(cls: type[Array]) -> set[type[Array]]:
+        below = {kind for sub in cls.__subclasses__() for kind in kinds(sub)}
+        return below | ({cls} if not inspect.isabstract(cls) and cls.__module__.startswith("dacapo.") else set())
+
+    tested = {config.array_type for config in (*VIEWS.values(), *DEPENDENT.values())}
+    others = {NumpyArray, DummyArrayConfig.array_type, ZarrArray, TiffArrayConfig.array_type, FirstChannels}
+    assert kinds(Array) == tested | others
 
 
 # Rois
