@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dacapo import experiments as experiments
     from dacapo import utils as utils
     from dacapo.apply import apply as apply
+    from dacapo.blockwise import run_blockwise as run_blockwise
+    from dacapo.blockwise import segment_blockwise as segment_blockwise
     from dacapo.options import Options as Options
     from dacapo.predict import predict as predict
     from dacapo.train import train as train
@@ -22,8 +24,14 @@ if TYPE_CHECKING:
 # Functions that are named like the module they are in.
 _FUNCTIONS = ("apply", "predict", "train", "validate")
 _MODULES = ("experiments", "utils")
+# What else is offered, and the module that it comes from.
+_HOMES = {
+    "Options": "dacapo.options",
+    "run_blockwise": "dacapo.blockwise",
+    "segment_blockwise": "dacapo.blockwise",
+}
 
-__all__ = sorted([*_FUNCTIONS, *_MODULES, "Options"])
+__all__ = sorted([*_FUNCTIONS, *_MODULES, *_HOMES])
 
 
 class _Package(ModuleType):
@@ -39,8 +47,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Options":
-        return importlib.import_module("dacapo.options").Options
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     if name in _FUNCTIONS:
         return getattr(importlib.import_module(f"dacapo.{name}"), name)
     if name in _MODULES:

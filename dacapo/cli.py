@@ -1,4 +1,4 @@
-"""The command line: ``dacapo train RUN``, ``validate``, ``predict``, ``apply``, ``demo``.
+"""The command line: ``dacapo train RUN``, ``validate``, ``predict``, ``apply``, ``run-blockwise``, ``demo``, and more.
 
 Errors that a user can mend are printed on one line, and the exit status is 1. Modules that load torch are imported by
 the command that needs them, so that ``--help`` is quick.
@@ -6,6 +6,8 @@ the command that needs them, so that ``--help`` is quick.
 
 from __future__ import annotations
 
+import ast
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -185,6 +187,258 @@ def apply(
         overwrite,
     )
     click.echo(f"{applied.output.container}/{applied.output.dataset}")
+
+
+def _size(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """Parse an extent such as ``[400,1000,1000]``, in world units."""
+    from funlib.geometry import Coordinate
+
+    if value is None:
+        return None
+    try:
+        return Coordinate(int(part) for part in value.strip("[]() ").split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no extent per axis in world units, such as [400,1000,1000]") from None
+
+
+def unpack_ctx(ctx: click.Context) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a command was given beyond its own parameters.
+
+    Args:
+        ctx: Context of the command.
+
+    Returns:
+        Values without a name, and those that follow ``--name`` or ``--name=``, by their name with ``_`` for ``-``; True
+        for a name without a value. Numbers, lists and the like are read as JSON or as Python has them, others are text.
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    name: str | None = None
+    for word in ctx.args:
+        if word.startswith("--") and len(word) > 2:
+            key, equals, value = word[2:].partition("=")
+            key = key.replace("-", "_")
+            kwargs[key] = _literal(value) if equals else True
+            name = None if equals else key
+        elif name is not None:
+            kwargs[name], name = _literal(word), None
+        else:
+            args.append(_literal(word))
+    return args, kwargs
+
+
+def _literal(text: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def get_rois(total_roi: Any, read_roi_size: Any, write_roi_size: Any, input_array: Any) -> tuple[Any, Any, Any]:
+    """Return the regions of a blockwise operation that writes a region of an array.
+
+    Args:
+        total_roi: Region to write in world units, all of the array if None.
+        read_roi_size: Extent of what a block reads, in world units; what it writes is in the middle.
+        write_roi_size: Extent of what it writes.
+        input_array: The array.
+
+    Returns:
+        The region that all blocks read together, which reaches beyond the region to write by the context of a block,
+        and what a block reads and writes, relative to each other.
+
+    Raises:
+        RoiError: If the region is not inside the array, or the extents are not on its voxel grid, or a block does not
+            read what it writes.
+    """
+    from funlib.geometry import Coordinate, Roi
+
+    from dacapo.errors import RoiError
+
+    region = input_array.roi if total_roi is None else total_roi
+    input_array.check_roi(region)
+    read, write, voxel_size = Coordinate(read_roi_size), Coordinate(write_roi_size), input_array.voxel_size
+    if (
+        not read.dims == write.dims == voxel_size.dims
+        or any(w <= 0 or r < w for r, w in zip(read, write, strict=True))
+        or any(write % voxel_size)
+        or any((read - write) % (voxel_size * 2))
+    ):
+        raise RoiError(
+            f"blocks cannot read {read} and write {write}: expected {voxel_size.dims} numbers each, multiples of the "
+            f"voxel size {voxel_size}, and to read as much more on one side as on the other"
+        )
+    context = (read - write) / 2
+    return region.grow(context, context), Roi((0,) * read.dims, read), Roi(context, write)
+
+
+def _blockwise(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add what the blockwise commands have in common."""
+    for option in (
+        click.option("--channels-out", type=click.IntRange(1), help="Channels of the output; no such axis by default."),
+        click.option("--overwrite/--no-overwrite", default=True, help="Replace earlier results of dacapo."),
+        click.option("--timeout", type=float, help="Seconds that a block may take; no limit by default."),
+        click.option("--max-retries", type=click.IntRange(0), default=2, help="How often to try a failed block again."),
+        click.option("--num-workers", type=click.IntRange(1), default=16, help="Number of workers at most."),
+        click.option("--write-roi-size", callback=_size, required=True, help="What a block writes, as [z,y,x]."),
+        click.option("--read-roi-size", callback=_size, required=True, help="What a block reads, as [z,y,x]."),
+        click.option("--total-roi", callback=_roi, help="Region, as [begin:end,...] in world units; all by default."),
+    ):
+        command = option(command)
+    return command
+
+
+def _containers(command: Callable[..., Any]) -> Callable[..., Any]:
+    for argument in (
+        click.argument("output_dataset"),
+        click.argument("output_container", type=click.Path(path_type=Path)),
+        click.argument("input_dataset"),
+        click.argument("input_container", type=click.Path(path_type=Path)),
+    ):
+        command = argument(command)
+    return command
+
+
+_ANY_PARAMETERS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@cli.command(context_settings=_ANY_PARAMETERS)
+@_containers
+@click.argument("worker_file")
+@_blockwise
+@click.option("--output-dtype", default="uint8", help="Type of the values of the output.")
+@click.pass_context
+def run_blockwise(
+    ctx: click.Context,
+    input_container: Path,
+    input_dataset: str,
+    output_container: Path,
+    output_dataset: str,
+    worker_file: str,
+    total_roi: Any,
+    read_roi_size: Any,
+    write_roi_size: Any,
+    num_workers: int = 16,
+    max_retries: int = 2,
+    timeout: float | None = None,
+    overwrite: bool = True,
+    channels_out: int | None = None,
+    output_dtype: str = "uint8",
+) -> None:
+    """Run WORKER_FILE over a volume, block by block.
+
+    WORKER_FILE is a Python file or the import path of a module with a function process_block or start_worker. The
+    output is created for it. The function gets input_container, input_dataset, output_container and output_dataset, and
+    all parameters that come last on the command line, such as --threshold 0.5. Extents are in world units.
+    """
+    from dacapo.blockwise import run_blockwise as run
+    from dacapo.blockwise.outputs import create_output
+    from dacapo.blockwise.worker import check_worker
+    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+    args, kwargs = unpack_ctx(ctx)
+    check_worker(worker_file)
+    source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
+    read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
+    output = LocalArrayIdentifier(output_container, output_dataset)
+    origin = {"operation": "run_blockwise", "worker": worker_file}
+    region = source.roi if total_roi is None else total_roi
+    create_output(output, source, region, write_roi.shape, channels_out, _dtype(output_dtype), overwrite, origin)
+    names: dict[str, Any] = {
+        "input_container": str(input_container),
+        "input_dataset": input_dataset,
+        "output_container": str(output_container),
+        "output_dataset": output_dataset,
+    }
+    run(
+        worker_file, read_region, read_roi, write_roi, num_workers, max_retries, timeout, None, *args, **names, **kwargs
+    )
+    click.echo(f"{output_container}/{output_dataset}")
+
+
+def _dtype(name: str) -> Any:
+    import numpy as np
+
+    from dacapo.errors import DtypeError
+
+    try:
+        return np.dtype(name)
+    except TypeError:
+        raise DtypeError(f"{name!r} is no type of values; use one such as uint8 or float32") from None
+
+
+@cli.command(context_settings=_ANY_PARAMETERS)
+@_containers
+@click.argument("segment_function_file")
+@_blockwise
+@click.option("--context", callback=_size, required=True, help="How far a block looks beyond that, as [z,y,x].")
+@click.option("--min-overlap", type=float, default=0.0, help="Join segments that share more than this part.")
+@click.option("--keep-tmpdir", is_flag=True, help="Keep the segments of the single blocks.")
+@click.pass_context
+def segment_blockwise(
+    ctx: click.Context,
+    input_container: Path,
+    input_dataset: str,
+    output_container: Path,
+    output_dataset: str,
+    segment_function_file: str,
+    total_roi: Any,
+    read_roi_size: Any,
+    write_roi_size: Any,
+    context: Any,
+    num_workers: int = 16,
+    max_retries: int = 2,
+    timeout: float | None = None,
+    overwrite: bool = True,
+    channels_out: int | None = None,
+    min_overlap: float = 0.0,
+    keep_tmpdir: bool = False,
+) -> None:
+    """Segment a volume in blocks with a function of SEGMENT_FUNCTION_FILE.
+
+    The file is a Python file, or the import path of a module, with segment_function(input_array, roi, ...), which gets
+    all parameters that come last on the command line, such as --threshold 0.5. Segments of neighboring blocks are
+    joined where they overlap. Extents are in world units.
+    """
+    from dacapo.blockwise import segment_blockwise as segment
+    from dacapo.blockwise.outputs import check_output
+    from dacapo.errors import ConfigError
+    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+    if channels_out is not None:
+        raise ConfigError("a segmentation has no channels; leave out --channels-out")
+    args, kwargs = unpack_ctx(ctx)
+    source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
+    read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
+    check_output(LocalArrayIdentifier(output_container, output_dataset), overwrite)
+    names: dict[str, Any] = {
+        "input_container": input_container,
+        "input_dataset": input_dataset,
+        "output_container": output_container,
+        "output_dataset": output_dataset,
+        "min_overlap": min_overlap,
+        "overwrite": overwrite,
+    }
+    segment(
+        segment_function_file,
+        context,
+        read_region,
+        read_roi,
+        write_roi,
+        num_workers,
+        max_retries,
+        timeout,
+        None,
+        keep_tmpdir,
+        *args,
+        **names,
+        **kwargs,
+    )
+    click.echo(f"{output_container}/{output_dataset}")
 
 
 @cli.command()

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import attrs
 
-from dacapo.errors import ConfigError, OutputExistsError
+from dacapo.blockwise.outputs import ORIGIN as ORIGIN
+from dacapo.blockwise.outputs import check_output as check_output
+from dacapo.blockwise.outputs import output_container as output_container
 from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
     ArrayConfig,
     CropArrayConfig,
-    ZarrArray,
     ZarrArrayConfig,
 )
 from dacapo.experiments.run_config import RunConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
-
-# Attribute that marks arrays written by the operations of this package.
-ORIGIN = "dacapo"
 
 
 def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
@@ -71,37 +68,3 @@ def _with_leaf(config: ArrayConfig, leaf: ZarrArrayConfig) -> ArrayConfig:
             leaf.name,
         )
     return leaf
-
-
-def output_container(output_path: Path | str, input_container: Path | str, file_format: str = "zarr") -> Path:
-    """Return the container that results about an input are written to.
-
-    Args:
-        output_path: A container (its name ends in ``.zarr``), or a folder for a container of the input's name.
-        input_container: Container of the input.
-        file_format: Only ``zarr`` is written.
-
-    Raises:
-        ConfigError: If another format is asked for.
-    """
-    if file_format != "zarr":
-        raise ConfigError(f"results are written as 'zarr', not as {file_format!r}")
-    path = Path(output_path)
-    return path if path.suffix == ".zarr" else path / f"{Path(input_container).stem}.zarr"
-
-
-def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
-    """Refuse to write over an array that must be kept.
-
-    With ``overwrite`` only arrays that this package wrote as a result are replaced, never anything else.
-
-    Raises:
-        OutputExistsError: If the array exists and must be kept.
-    """
-    path = identifier.container / identifier.dataset
-    if not path.exists():
-        return
-    if not overwrite:
-        raise OutputExistsError(f"{path} exists already; name another output or allow overwriting")
-    if ORIGIN not in ZarrArray.open_from_array_identifier(identifier).attrs:
-        raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")

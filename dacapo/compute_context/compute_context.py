@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -32,7 +35,7 @@ class ComputeContext(ABC):
     _registry: ClassVar[dict[str, type[ComputeContext]]] = {}
 
     distribute_workers: bool | None = attrs.field(
-        default=False, metadata={"help_text": "Run each worker as a process of its own instead of in this one."}
+        default=False, metadata={"help_text": "Start a process for a worker even where one worker is all there is."}
     )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -46,40 +49,76 @@ class ComputeContext(ABC):
         """The device for the network."""
         raise NotImplementedError
 
-    def wrap_command(self, command: Sequence[str]) -> list[str]:
-        """Return the command that starts ``command`` where this context runs things."""
+    @property
+    def local_cores(self) -> int | None:
+        """Number of cores that the workers share on this machine, None if they run elsewhere."""
+        return None
+
+    def threads_per_worker(self, num_workers: int) -> int | None:
+        """Return how many threads each of the workers may use, None to leave it to the libraries."""
+        return None if self.local_cores is None else max(1, self.local_cores // num_workers)
+
+    def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
+        """Return the command that starts ``command`` where this context runs things.
+
+        Args:
+            command: A program and its arguments.
+            log: File that a scheduler is to write the output of a job to.
+        """
         return list(command)
 
-    def execute(self, command: Sequence[str]) -> None:
+    def execute(
+        self, command: Sequence[str], log: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Run a command to its end.
 
-        Its output goes to the log, line by line.
+        Its output goes to the log of this process, line by line.
+
+        Args:
+            command: A program and its arguments.
+            log: File that gets the output too.
+            environment: Variables to set for the command, besides those of this process.
 
         Raises:
             BlockwiseError: If the command cannot be started or fails; the message ends with its last output.
         """
-        wrapped = self.wrap_command(command)
+        wrapped = self.wrap_command(command) if log is None else self.wrap_command(command, log)
+        name = " ".join(wrapped)
         try:
             process = subprocess.Popen(
-                wrapped, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+                wrapped,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env={**os.environ, **(environment or {})},
             )
         except OSError as error:
-            raise BlockwiseError(f"cannot start {' '.join(wrapped)!r}: {error}") from error
-        tail: deque[str] = deque(maxlen=_TAIL)
-        try:
-            assert process.stdout is not None
+            raise BlockwiseError(f"cannot start {name!r}: {error}") from error
+        tail = _follow(process, log)
+        if process.returncode != 0:
+            raise BlockwiseError(
+                f"{name!r} ended with exit code {process.returncode}; its output ends:\n{''.join(tail)}"
+            )
+
+
+def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
+    """Pass on the output of a process until it ends, and return the last lines."""
+    tail: deque[str] = deque(maxlen=_TAIL)
+    try:
+        assert process.stdout is not None
+        with nullcontext() if log is None else log.open("a", encoding="utf-8", buffering=1) as file:
             for line in process.stdout:
                 logger.info(line.rstrip("\n"))
                 tail.append(line)
-        except BaseException:  # do not leave the command running behind an interrupt
-            process.kill()
-            raise
-        finally:
-            code = process.wait()
-        if code != 0:
-            raise BlockwiseError(
-                f"{' '.join(wrapped)!r} ended with exit code {code}; its output ends:\n{''.join(tail)}"
-            )
+                if file is not None:
+                    file.write(line)
+    except BaseException:  # do not leave the command running behind an interrupt
+        process.kill()
+        raise
+    finally:
+        process.wait()
+    return tail
 
 
 def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContext:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import attrs
@@ -30,6 +31,11 @@ class LocalTorch(ComputeContext):
             "help_text": "The GPU is used if at least so many GiB of its memory are free or held by this process."
         },
     )
+
+    @property
+    def local_cores(self) -> int:
+        """Number of cores that this process may use."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
     def device(self) -> torch.device:

@@ -1,0 +1,241 @@
+"""A Daisy task whose workers are processes that the compute context starts."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import daisy.v2 as daisy
+from funlib.geometry import Roi
+
+from dacapo.blockwise.worker import JOB_VARIABLE, START_ERROR, Job, Process, check_worker, report, report_file
+from dacapo.compute_context import ComputeContext, create_compute_context
+from dacapo.errors import BlockwiseError, ConfigError, RoiError
+from dacapo.options import Options
+
+# Daisy takes no endless time limit; ten years are as good.
+_NO_LIMIT = 10 * 365 * 86400.0
+_LOGS = "dacapo_logs"
+
+
+@attrs.frozen
+class WorkerStarter:
+    """Starts a worker and waits for its end; Daisy calls it in a small process for each worker.
+
+    Attributes:
+        compute_context: Where the worker runs.
+        job: What it does, as text.
+        log_dir: Folder for the log of the worker.
+        python_path: Where modules are looked for.
+        num_threads: How many threads it may use, None if it may choose.
+    """
+
+    compute_context: ComputeContext
+    job: str
+    log_dir: Path
+    python_path: str
+    num_threads: int | None
+
+    def __call__(self, *, context: daisy.Context) -> None:
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        start_error = self.log_dir / START_ERROR
+        if start_error.exists():
+            # Another one would end like the one before.
+            raise BlockwiseError(f"no more workers are started: {start_error.read_text(encoding='utf-8')}")
+        environment = {JOB_VARIABLE: self.job, "PYTHONPATH": self.python_path}
+        if self.num_threads is not None:
+            asked = os.environ.get("OMP_NUM_THREADS", "")
+            fewer = int(asked) if asked.isdigit() and int(asked) > 0 else self.num_threads
+            environment["OMP_NUM_THREADS"] = str(min(fewer, self.num_threads))
+        self.compute_context.execute(
+            [sys.executable, "-m", "dacapo.blockwise.worker"],
+            self.log_dir / f"worker_{context['worker_id']}.log",
+            environment,
+        )
+
+
+class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no types
+    """A Daisy task that runs a worker module, see :mod:`dacapo.blockwise`.
+
+    Attributes:
+        job: What its workers do.
+        compute_context: Where they run.
+        log_dir: Folder for everything about this run of the task, made when it is needed.
+        keeps_logs: Whether the logs stay when all went well.
+        upstream_tasks: Tasks that come before this one.
+        num_blocks: The number of blocks.
+        num_workers: The number of workers: no more than blocks, and on this machine no more than cores.
+    """
+
+    def __new__(
+        cls,
+        worker_file: str | Path,
+        total_roi: Roi,
+        read_roi: Roi,
+        write_roi: Roi,
+        num_workers: int = 16,
+        max_retries: int = 2,
+        timeout: float | None = None,
+        upstream_tasks: Sequence[daisy.Task] | None = None,
+        *args: Any,
+        log_dir: Path | str | None = None,
+        read_write_conflict: bool = False,
+        **kwargs: Any,
+    ) -> DaCapoBlockwiseTask:
+        check_worker(worker_file)
+        _check_numbers(num_workers, max_retries, timeout)
+        num_blocks = count_blocks(total_roi, read_roi, write_roi)
+        compute_context = create_compute_context()
+        num_workers = min(num_workers, num_blocks, compute_context.local_cores or num_workers)
+        # The part after the name makes folders of runs differ.
+        name = str(worker_file).removesuffix(".py").replace(os.sep, ".").rsplit(".", 1)[-1]
+        task_id = f"dacapo_{name}_{secrets.token_hex(4)}"
+        keeps_logs = log_dir is not None
+        log_dir = _log_base(compute_context, log_dir) / task_id
+        job = Job(str(worker_file), list(args), kwargs, str(log_dir), Options.instance().serialize())
+        starter = WorkerStarter(
+            compute_context,
+            job.to_json(),
+            log_dir,
+            os.pathsep.join(path for path in sys.path if path),
+            compute_context.threads_per_worker(num_workers),
+        )
+        task: DaCapoBlockwiseTask = super().__new__(
+            cls,
+            task_id,
+            total_roi,
+            read_roi,
+            write_roi,
+            starter,
+            read_write_conflict=read_write_conflict,
+            fit="shrink",
+            max_workers=num_workers,
+            max_retries=max_retries,
+            timeout=_NO_LIMIT if timeout is None else timeout,
+            # Each try of a block may cost a worker.
+            max_worker_restarts=num_workers * (max_retries + 1),
+            tracking_path=str(log_dir / "tracking"),
+        )
+        task.job, task.compute_context, task.log_dir = Job.from_json(job.to_json()), compute_context, log_dir
+        task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, keeps_logs
+        task.upstream_tasks = list(upstream_tasks or ())
+        return task
+
+    def __init__(
+        self,
+        worker_file: str | Path,
+        total_roi: Roi,
+        read_roi: Roi,
+        write_roi: Roi,
+        num_workers: int = 16,
+        max_retries: int = 2,
+        timeout: float | None = None,
+        upstream_tasks: Sequence[daisy.Task] | None = None,
+        *args: Any,
+        log_dir: Path | str | None = None,
+        read_write_conflict: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Make the task; nothing is run or written yet.
+
+        Args:
+            worker_file: A Python file, or the import path of a module.
+            total_roi: The region that blocks read, in world units. The region that they write is smaller by the
+                context of a block.
+            read_roi: What a block reads, relative to any origin.
+            write_roi: What it writes, relative to the same origin and inside ``read_roi``.
+            num_workers: Number of workers at most.
+            max_retries: How often a block that failed is tried again.
+            timeout: Seconds that a block may take before its worker is killed, which counts as a failure; no limit by
+                default.
+            upstream_tasks: Tasks whose blocks come before those that read the same place in this one.
+            *args: For the worker's function.
+            log_dir: Folder for logs. By default the system's for temporary files, or ``dacapo_logs`` in the working
+                directory if workers run elsewhere.
+            read_write_conflict: Whether blocks read what others write, so that such two are never done at the same
+                time.
+            **kwargs: For the worker's function.
+
+        Raises:
+            NotFoundError: If there is no such file or module.
+            BlockwiseError: If it cannot be loaded.
+            ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
+            RoiError: If the regions do not fit together.
+        """
+
+    def reason(self, block: daisy.Block) -> str:
+        """Return why a block failed and where more about it can be read."""
+        file = report_file(self.log_dir, block)
+        if not file.is_file():
+            return f"its worker died or took too long (logs in {self.log_dir})"
+        return f"{file.read_text(encoding='utf-8').strip().splitlines()[-1]} ({file})"
+
+    def process_here(self, process: Process, done: Callable[[], object]) -> None:
+        """Make the blocks be processed in this process.
+
+        Args:
+            process: The function of the worker module for a block.
+            done: Called after each block that succeeded.
+        """
+
+        def process_block(block: daisy.Block) -> None:
+            try:
+                process(block)
+            except Exception as error:  # noqa: BLE001  # reported, and the block counts as failed
+                report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
+                block.status = daisy.BlockStatus.FAILED  # Daisy would end at the first error that it sees itself
+            else:
+                done()
+
+        self.process_function = process_block
+
+
+def _check_numbers(num_workers: int, max_retries: int, timeout: float | None) -> None:
+    if num_workers < 1 or max_retries < 0 or (timeout is not None and timeout <= 0):
+        raise ConfigError(
+            f"got num_workers {num_workers}, max_retries {max_retries}, timeout {timeout}; "
+            "expected at least 1 worker, no less than 0 retries, and a timeout above 0 or none"
+        )
+
+
+def _log_base(compute_context: ComputeContext, log_dir: Path | str | None) -> Path:
+    if log_dir is not None:
+        return Path(log_dir).resolve()
+    # Other machines do not see this one's folder for temporary files.
+    return Path.cwd() / _LOGS if compute_context.local_cores is None else Path(tempfile.gettempdir())
+
+
+def written_region(total_roi: Roi, read_roi: Roi, write_roi: Roi) -> Roi:
+    """Return the region that the blocks of a task write.
+
+    Raises:
+        RoiError: If a block would write what it does not read, or nothing is left to write.
+    """
+    if not total_roi.dims == read_roi.dims == write_roi.dims or write_roi.empty or not read_roi.contains(write_roi):
+        raise RoiError(
+            f"in {total_roi} a block cannot read {read_roi} and write {write_roi}; expected regions of as many axes, "
+            "and that a block reads at least what it writes"
+        )
+    region = total_roi.grow(read_roi.begin - write_roi.begin, write_roi.end - read_roi.end)
+    if any(extent <= 0 for extent in region.shape):
+        raise RoiError(
+            f"{total_roi} is too small: with blocks that read {read_roi} to write {write_roi} nothing is left to write"
+        )
+    return region
+
+
+def count_blocks(total_roi: Roi, read_roi: Roi, write_roi: Roi) -> int:
+    """Return the number of blocks of a task.
+
+    Raises:
+        RoiError: If the regions do not fit together.
+    """
+    region = written_region(total_roi, read_roi, write_roi)
+    return math.prod(-(-extent // step) for extent, step in zip(region.shape, write_roi.shape, strict=True))

@@ -1,0 +1,84 @@
+"""Where results go, and what they may replace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError, OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.store.array_store import LocalArrayIdentifier
+
+# Attribute that marks arrays written by the operations of this package.
+ORIGIN = "dacapo"
+
+
+def output_container(output_path: Path | str, input_container: Path | str, file_format: str = "zarr") -> Path:
+    """Return the container that results about an input are written to.
+
+    Args:
+        output_path: A container (its name ends in ``.zarr``), or a folder for a container of the input's name.
+        input_container: Container of the input.
+        file_format: Only ``zarr`` is written.
+
+    Raises:
+        ConfigError: If another format is asked for.
+    """
+    if file_format != "zarr":
+        raise ConfigError(f"results are written as 'zarr', not as {file_format!r}")
+    path = Path(output_path)
+    return path if path.suffix == ".zarr" else path / f"{Path(input_container).stem}.zarr"
+
+
+def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
+    """Refuse to write over an array that must be kept.
+
+    With ``overwrite`` only arrays that this package wrote as a result are replaced, never anything else.
+
+    Raises:
+        OutputExistsError: If the array exists and must be kept.
+    """
+    path = identifier.container / identifier.dataset
+    if not path.exists():
+        return
+    if not overwrite:
+        raise OutputExistsError(f"{path} exists already; name another output or allow overwriting")
+    if ORIGIN not in ZarrArray.open_from_array_identifier(identifier).attrs:
+        raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")
+
+
+def create_output(
+    identifier: LocalArrayIdentifier,
+    like: Array,
+    roi: Roi,
+    block_shape: Coordinate,
+    channels: int | None,
+    dtype: npt.DTypeLike,
+    overwrite: bool,
+    origin: dict[str, Any],
+) -> ZarrArray:
+    """Create an array for blocks to write to.
+
+    Args:
+        identifier: Where.
+        like: Gives the spatial axes and the voxel size.
+        roi: Region to cover, in world units. Blocks begin at its lower corner.
+        block_shape: What a block writes, in world units; blocks never share a chunk.
+        channels: Length of the channel axis, which comes first; None for no such axis.
+        dtype: Type of the values.
+        overwrite: Whether to replace an earlier result.
+        origin: What the result is of, kept in its attributes.
+
+    Raises:
+        OutputExistsError: If there is something that must be kept.
+    """
+    check_output(identifier, overwrite)
+    spatial = [axis for axis in like.axes if axis not in ("b", "c")]
+    output = ZarrArray.create_from_array_identifier(
+        identifier, ["c", *spatial], roi, channels, like.voxel_size, dtype, write_size=block_shape, overwrite=overwrite
+    )
+    output.add_metadata({ORIGIN: origin})
+    return output

@@ -1,0 +1,204 @@
+"""What a worker process does: get blocks and pass them to the function of a worker module.
+
+``python -m dacapo.blockwise.worker`` is such a process. It finds what to do in environment variables: Daisy's, which
+say who hands out the blocks, and :data:`JOB_VARIABLE`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import daisy.v2 as daisy
+import numpy as np
+
+from dacapo.errors import BlockwiseError, ConfigError, NotFoundError
+from dacapo.options import Options
+
+JOB_VARIABLE = "DACAPO_WORKER_JOB"
+START_ERROR = "start_error.txt"
+"""File in the log folder that a worker leaves behind when it cannot start."""
+
+Process = Callable[[daisy.Block], Any]
+
+
+@attrs.frozen
+class Job:
+    """What the workers of a task need to know.
+
+    Attributes:
+        worker_file: The worker module, a Python file or an import path.
+        args: For the worker's function.
+        kwargs: For the worker's function.
+        log_dir: Folder for reports of what failed.
+        options: The settings of the process that started the workers.
+    """
+
+    worker_file: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    log_dir: str
+    options: dict[str, Any]
+
+    def to_json(self) -> str:
+        """Return the job as text.
+
+        Raises:
+            ConfigError: If an argument is nothing that JSON can hold.
+        """
+        try:
+            return json.dumps(attrs.asdict(self, recurse=False), default=_plain)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"the arguments for worker {self.worker_file} cannot be sent to another process: {error}; "
+                "give numbers, strings, lists, dicts or paths"
+            ) from error
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Return the job that :meth:`to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def load_module(source: str | Path) -> ModuleType:
+    """Load a user's module from a Python file or by its import path.
+
+    Raises:
+        NotFoundError: If there is no such file or module.
+        BlockwiseError: If the module raises while it is loaded.
+    """
+    path = Path(source)
+    is_file = path.suffix == ".py" or path.is_file()
+    if is_file and not path.is_file():
+        raise NotFoundError(f"there is no file {path}; give a Python file or the import path of a module")
+    try:
+        return _load_file(path) if is_file else importlib.import_module(str(source))
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{source}.".startswith(f"{error.name}."):
+            raise NotFoundError(f"there is neither a file nor a module {str(source)!r}") from error
+        raise BlockwiseError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"dacapo_user_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file; its name should end in .py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and the like look for their module there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def function_of(module: ModuleType, source: str | Path, *names: str) -> Callable[..., Any]:
+    """Return the first of some functions that a module defines.
+
+    Raises:
+        ConfigError: If it defines none of them.
+    """
+    for name in names:
+        function = getattr(module, name, None)
+        function = getattr(function, "callback", function)  # of a click command, the function itself
+        if callable(function):
+            return function  # type: ignore[no-any-return]
+    raise ConfigError(f"{source} defines no function {' or '.join(names)}")
+
+
+def check_worker(source: str | Path) -> None:
+    """Load a worker module and check that it defines what a worker needs.
+
+    Raises:
+        NotFoundError: If there is no such file or module.
+        BlockwiseError: If the module raises while it is loaded.
+        ConfigError: If it defines neither of the two functions.
+    """
+    function_of(load_module(source), source, "process_block", "start_worker")
+
+
+def prepare(job: Job) -> Process | None:
+    """Load the worker module of a job and return the function for one block.
+
+    Returns:
+        The function, or None if the worker has done all there was to do.
+    """
+    module = load_module(job.worker_file)
+    if hasattr(module, "process_block"):
+        process_block = function_of(module, job.worker_file, "process_block")
+        return lambda block: process_block(block, *job.args, **job.kwargs)
+    process = function_of(module, job.worker_file, "start_worker")(*job.args, **job.kwargs)
+    if process is not None and not callable(process):
+        raise ConfigError(
+            f"start_worker of {job.worker_file} returned {process!r}; expected a function of one block, or None"
+        )
+    return process  # type: ignore[no-any-return]
+
+
+def report_file(log_dir: str | Path, block: daisy.Block) -> Path:
+    """Return the file that says why a block failed."""
+    return Path(log_dir) / f"block_{block.block_id[1]}.txt"
+
+
+def report(file: Path, title: str, error: BaseException) -> None:
+    """Write down an error, with its traceback."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{title}\n" + "".join(traceback.format_exception(error)), encoding="utf-8")
+
+
+def process_blocks(process: Process, log_dir: str | Path) -> None:
+    """Process blocks until there are none left, in a worker process.
+
+    A block that fails is given back and reported, and the next one is taken.
+    """
+    client = daisy.Client()
+    while True:
+        failure: Exception | None = None
+        try:
+            with client.acquire_block() as block:
+                if block is None:
+                    return
+                try:
+                    process(block)
+                except Exception as error:
+                    failure = error
+                    report(report_file(log_dir, block), f"block {block.write_roi} failed", error)
+                    raise
+        except Exception as error:
+            if error is not failure:  # the connection is lost
+                raise
+
+
+def main() -> None:
+    """Do the job that the environment names."""
+    # The process has no other output than what is written into its log file.
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    job = Job.from_json(os.environ[JOB_VARIABLE])
+    try:
+        Options.instance(**job.options)
+        process = prepare(job)
+    except Exception as error:
+        report(Path(job.log_dir) / START_ERROR, f"the worker {job.worker_file} cannot start", error)
+        raise
+    if process is not None:
+        process_blocks(process, job.log_dir)
+
+
+if __name__ == "__main__":
+    main()
