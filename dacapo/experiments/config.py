@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 import attrs
 
-from dacapo.errors import DuplicateNameError, UnknownTypeError
+from dacapo.errors import ConfigError, DacapoError, DuplicateNameError, UnknownTypeError
 
 ENTRY_POINT_GROUP = "dacapo.plugins"
 
@@ -44,12 +47,16 @@ class Config:
         register(cls)
 
     def verify(self) -> tuple[bool, str]:
-        """Check the config without building anything.
+        """Check the config, and the configs in it.
+
+        Nothing is trained or written, and no voxels are read. Subclasses add their own checks.
 
         Returns:
-            Whether the config can work, and a sentence that says why not (or that nothing was found).
+            Whether the config can work, and a sentence that says why not (or that nothing was found). Where the
+            problem lies in a config inside, the sentence begins with the path to it: ``raw_config: ...``.
         """
-        return True, f"nothing wrong found in this {type(self).__name__}"
+        problem = problem_inside(self)
+        return (True, f"nothing wrong found in this {type(self).__name__}") if problem is None else (False, problem)
 
 
 def register(cls: type[Config]) -> None:
@@ -76,8 +83,24 @@ def load_plugins() -> None:
     for module in BUILTIN_MODULES:
         importlib.import_module(module)
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
-        entry_point.load()
+        _load(entry_point)
     _plugins_loaded = True
+
+
+def _load(entry_point: importlib.metadata.EntryPoint) -> None:
+    """Import the module of a plugin.
+
+    Raises:
+        ConfigError: If it cannot be imported; without it, stored configs of its classes cannot be read.
+    """
+    try:
+        entry_point.load()
+    except Exception as error:
+        package = entry_point.dist.name if entry_point.dist is not None else "unknown package"
+        raise ConfigError(
+            f"the plugin {entry_point.name!r} ({entry_point.value}) of {package} cannot be imported: "
+            f"{type(error).__name__}: {error}; mend or uninstall it"
+        ) from error
 
 
 def config_class(name: str, base: type[Config] = Config) -> type[Config]:
@@ -95,7 +118,7 @@ def config_class(name: str, base: type[Config] = Config) -> type[Config]:
         load_plugins()
         found = _registry.get(name)
     if found is None or not issubclass(found, base):
-        known = ", ".join(sorted(known_configs(base)))
+        known = ", ".join(usable_configs(base))
         raise UnknownTypeError(f"unknown {base.__name__} type {name!r}; known are {known}")
     return found
 
@@ -104,6 +127,97 @@ def known_configs(base: type[Config] = Config) -> dict[str, type[Config]]:
     """Return all registered config classes that derive from ``base``, by name."""
     load_plugins()
     return {name: cls for name, cls in _registry.items() if issubclass(cls, base)}
+
+
+def is_base(cls: type[Config]) -> bool:
+    """Return whether a config class only stands for a kind of config, and cannot be used itself.
+
+    That is one which is abstract, or declares but does not say which class it builds (``task_type`` and the like).
+    """
+    if cls is Config or inspect.isabstract(cls):
+        return True
+    declared = {name for base in cls.__mro__ for name in inspect.get_annotations(base) if name.endswith("_type")}
+    return any(not hasattr(cls, name) for name in declared - {attribute.name for attribute in attrs.fields(cls)})
+
+
+def usable_configs(base: type[Config] = Config) -> dict[str, type[Config]]:
+    """Return the registered config classes that derive from ``base`` and can be used themselves, sorted by name."""
+    return {name: cls for name, cls in sorted(known_configs(base).items()) if not is_base(cls)}
+
+
+def configs_inside(config: Config) -> Iterator[tuple[str, Config]]:
+    """Yield the configs that are directly in the fields of a config, with paths such as ``train_configs[2]``."""
+    for attribute in attrs.fields(type(config)):
+        yield from _configs_in(getattr(config, attribute.name, None), attribute.name)
+
+
+def _configs_in(value: Any, path: str) -> Iterator[tuple[str, Config]]:
+    if isinstance(value, Config):
+        yield path, value
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _configs_in(item, f"{path}[{index}]")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _configs_in(item, f"{path}[{key!r}]")
+
+
+def verify_all(config: Config, path: str = "") -> list[tuple[str, str]]:
+    """Return everything that is wrong in a config and in the configs inside, innermost first.
+
+    Args:
+        config: The config to check.
+        path: What the paths begin with.
+
+    Returns:
+        Pairs of a path such as ``datasplit_config.train_configs[2].raw_config``, empty for the config itself, and a
+        sentence. What an outer config says about an inner one is not repeated.
+    """
+    problems: list[tuple[str, str]] = []
+    for step, inner in configs_inside(config):
+        problems += verify_all(inner, f"{path}.{step}" if path else step)
+    own = _problem(config)
+    if own is not None and not any(sentence in own for _, sentence in problems):
+        problems.append((path, own))
+    return problems
+
+
+def problem_inside(config: Config) -> str | None:
+    """Return the first problem in the configs directly inside a config, after its path, or None."""
+    for step, inner in configs_inside(config):
+        problem = _problem(inner)
+        if problem is not None:
+            fields = "|".join(re.escape(attribute.name) for attribute in attrs.fields(type(inner)))
+            # A sentence that begins with a field of the inner config continues the path.
+            return f"{step}.{problem}" if re.match(rf"({fields})\b\S*: ", problem) else f"{step}: {problem}"
+    return None
+
+
+def _problem(config: Config) -> str | None:
+    cls = type(config)
+    if is_base(cls):
+        kinds = ", ".join(usable_configs(cls))
+        return f"{cls.__name__} is the base of a kind of config and cannot be used itself; use one of {kinds}"
+    works, why = config.verify()
+    return None if works else why
+
+
+def verify_by_building(config: Config, kind: Any) -> tuple[bool, str]:
+    """Check a config by building what it describes.
+
+    Args:
+        config: The config.
+        kind: The class that it builds.
+
+    Returns:
+        What `Config.verify` does.
+    """
+    try:
+        kind(config)
+    except DacapoError as error:
+        inside = problem_inside(config)
+        return False, inside if inside is not None and str(error) in inside else str(error)
+    return True, f"nothing wrong found in this {type(config).__name__}"
 
 
 def help_texts(cls: type[Config]) -> dict[str, str]:

@@ -35,10 +35,4 @@ class RunConfig(Config):
         for name in ("num_iterations", "validation_interval"):
             if getattr(self, name) <= 0:
                 return False, f"{name} must be at least 1, got {getattr(self, name)}"
-        for name in ("task_config", "architecture_config", "trainer_config", "datasplit_config", "start_config"):
-            part = getattr(self, name)
-            if part is not None:
-                works, why = part.verify()
-                if not works:
-                    return False, f"{name}: {why}"
-        return True, "nothing wrong found in this RunConfig"
+        return super().verify()

@@ -7,14 +7,16 @@ or a value of another type is an error that names the path to it.
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import attrs
 import cattrs
+from cattrs.cols import mapping_structure_factory
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 from funlib.geometry import Coordinate, Roi
 
@@ -28,6 +30,10 @@ C = TypeVar("C", bound=Config)
 
 def _is_config(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, Config)
+
+
+def _a(cls: type) -> str:
+    return f"{'an' if cls.__name__[0] in 'AEIOU' else 'a'} {cls.__name__}"
 
 
 def _mismatch(value: Any, expected: str) -> TypeError:
@@ -51,6 +57,14 @@ def _strict_number(kind: type) -> Callable[[Any, Any], Any]:
 def _is_tuple(cls: Any) -> bool:
     origin: Any = get_origin(cls)
     return origin is tuple
+
+
+def _is_list(cls: Any) -> bool:
+    return (get_origin(cls) or cls) is list
+
+
+def _is_dict(cls: Any) -> bool:
+    return (get_origin(cls) or cls) is dict
 
 
 def _is_number_union(cls: Any) -> bool:
@@ -108,6 +122,50 @@ def _structure_roi(value: Any, _: Any) -> Roi:
     return Roi(offset, shape)
 
 
+def _structure_list(value: Any, cls: Any) -> list[Any]:
+    # Anything that can be iterated would do for cattrs, and a string become a list of letters.
+    if not isinstance(value, (list, tuple)):
+        raise _mismatch(value, "a list")
+    (kind,) = get_args(cls) or (Any,)
+    return _structure_items(value, [kind] * len(value), cls)
+
+
+def _structure_tuple(value: Any, cls: Any) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _mismatch(value, "a list")
+    kinds = get_args(cls)
+    if kinds[1:] == (Ellipsis,):
+        kinds = kinds[:1] * len(value)
+    if len(value) != len(kinds):
+        raise _mismatch(value, f"a list of {len(kinds)} values")
+    return tuple(_structure_items(value, kinds, cls))
+
+
+def _structure_items(values: Iterable[Any], kinds: Iterable[Any], cls: Any) -> list[Any]:
+    items: list[Any] = []
+    errors: list[Exception] = []
+    for index, (value, kind) in enumerate(zip(values, kinds, strict=True)):
+        try:
+            items.append(converter.structure(value, kind))
+        except (TypeError, ValueError, cattrs.BaseValidationError) as error:
+            error.add_note(cattrs.IterableValidationNote(f"at index {index}", index, kind))
+            errors.append(error)
+    if errors:
+        raise cattrs.IterableValidationError("wrong items", errors, cls)
+    return items
+
+
+def _dict_factory(cls: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    structure_mapping: Callable[[Any, Any], Any] = mapping_structure_factory(cls, converter)
+
+    def structure(value: Any, kind: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise _mismatch(value, "names with values")
+        return structure_mapping(value, kind)
+
+    return structure
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=True)
     for kind in (int, float, bool):
@@ -122,6 +180,9 @@ def _make_converter() -> cattrs.Converter:
         Roi, lambda roi: [converter.unstructure(roi.offset), converter.unstructure(roi.shape)]
     )
     converter.register_structure_hook_func(_is_number_union, _structure_number_union)
+    converter.register_structure_hook_func(_is_list, _structure_list)
+    converter.register_structure_hook_func(_is_tuple, _structure_tuple)
+    converter.register_structure_hook_factory(_is_dict, _dict_factory)
     converter.register_unstructure_hook(tuple, lambda value: [converter.unstructure(item) for item in value])
     converter.register_unstructure_hook_func(_is_tuple, lambda value: [converter.unstructure(item) for item in value])
 
@@ -134,11 +195,11 @@ def _make_converter() -> cattrs.Converter:
             if isinstance(value, base):
                 return value
             if not isinstance(value, Mapping):
-                raise _mismatch(value, f"the fields of a {base.__name__}")
+                raise _mismatch(value, f"the fields of {_a(base)}")
             fields = dict(value)
             name = fields.pop(TYPE_KEY, base.__name__)
             if not isinstance(name, str) or not all(isinstance(key, str) for key in fields):
-                raise _mismatch(value, f"the fields of a {base.__name__} by name")
+                raise _mismatch(value, f"the fields of {_a(base)} by name")
             cls = config_class(name, base)
             if cls not in concrete:
                 concrete[cls] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
@@ -192,16 +253,27 @@ def from_plain(plain: Any, base: type[C], source: str = "") -> C:
         ConfigError: If a field is unknown, missing or of another type; each is listed with its path.
         UnknownTypeError: If a class is not known.
     """
-    where = f"{source}: " if source else ""
     try:
         return converter.structure(plain, base)
-    except cattrs.BaseValidationError as error:
-        problems = "; ".join(map(_place_first, cattrs.transform_error(error, path="", format_exception=_describe)))
+    except (TypeError, ValueError, cattrs.BaseValidationError) as error:
+        problems = "; ".join(f"{path}: {what}" if path else what for path, what in _problems(error))
         kind = UnknownTypeError if _has_unknown_type(error) else ConfigError
+        where = f"{source}: " if source else ""
         raise kind(f"{where}{base.__name__} cannot be read: {problems}") from error
-    except (TypeError, ConfigError) as error:
-        kind = UnknownTypeError if isinstance(error, UnknownTypeError) else ConfigError
-        raise kind(f"{where}{base.__name__} cannot be read: {error}") from error
+
+
+def find_problems(plain: Any, base: type[Config]) -> list[tuple[str, str]]:
+    """Return what keeps :func:`from_plain` from building a config.
+
+    Returns:
+        Pairs of a path such as ``datasplit_config.train_configs[2].raw_config.dataset``, empty for the whole, and a
+        sentence; an empty list if the config can be built.
+    """
+    try:
+        converter.structure(plain, base)
+    except (TypeError, ValueError, cattrs.BaseValidationError) as error:
+        return list(_problems(error))
+    return []
 
 
 def _has_unknown_type(error: BaseException) -> bool:
@@ -211,17 +283,25 @@ def _has_unknown_type(error: BaseException) -> bool:
     return isinstance(error, UnknownTypeError)
 
 
-def _place_first(problem: str) -> str:
-    """Turn "what is wrong @ .where" into "where: what is wrong"."""
-    message, _, place = problem.rpartition(" @ ")
-    return f"{place.removeprefix('.')}: {message}" if place else message
+def _problems(error: BaseException, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield path and sentence of each problem that an error of the converter holds."""
+    if isinstance(error, (cattrs.ClassValidationError, cattrs.IterableValidationError)):
+        placed, others = error.group_exceptions()
+        for inner, note in placed:
+            step = f"[{note.index!r}]" if isinstance(note, cattrs.IterableValidationNote) else f".{note.name}"
+            yield from _problems(inner, (path + step).removeprefix("."))
+        for inner in others:
+            yield from _problems(inner, path)
+    elif isinstance(error, cattrs.ForbiddenExtraKeysError):
+        for name in sorted(error.extra_fields):
+            yield f"{path}.{name}".removeprefix("."), _unknown_field(name, error.cl)
+    elif isinstance(error, KeyError):
+        yield path, "this field is required, but missing"
+    else:
+        yield path, str(error)
 
 
-def _describe(error: BaseException, kind: Any) -> str:
-    if isinstance(error, KeyError):
-        return f"required field {error} missing"
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        cls = error.cl
-        known = ", ".join(f.name for f in attrs.fields(cls))
-        return f"unknown field {', '.join(sorted(error.extra_fields))} of {cls.__name__} (it has {known})"
-    return str(error)
+def _unknown_field(name: str, cls: type) -> str:
+    known = [field.name for field in attrs.fields(cls)]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"unknown field; {_a(cls)} has {f'{close[0]!r}, did you mean that?' if close else ', '.join(known)}"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 import json
 import typing
 from pathlib import Path
@@ -14,23 +13,23 @@ from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from dacapo.errors import ConfigError, UnknownTypeError
-from dacapo.experiments.config import Config, config_class, known_configs
-from dacapo.store.converter import from_plain, to_plain
-from dacapo.store.yaml_files import dump_yaml, load_yaml
+from dacapo.experiments.config import Config, config_class, is_base, known_configs
+from dacapo.store.converter import find_problems, from_plain, to_plain
+from dacapo.store.yaml_files import dump_yaml, load_yaml, read_yaml
 
 # Other tests define configs too, some of them made to fail.
 CONCRETE = sorted(
-    name
-    for name, cls in known_configs().items()
-    if cls.__module__.startswith("dacapo.") and not inspect.isabstract(cls)
+    name for name, cls in known_configs().items() if cls.__module__.startswith("dacapo.") and not is_base(cls)
 )
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8) | st.sampled_from(
     ["1e4", "null", "yes", "0x1", "~"]
 )
 WHOLE = st.integers(-1000, 1000)
+PLAIN = st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False) | TEXT
 COORDINATES = st.lists(WHOLE, min_size=1, max_size=3).map(Coordinate)
 SIMPLE: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXT,
+    Any: st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXT, inner, max_size=2)),
     bool: st.booleans(),
     int: st.integers(-(2**62), 2**62),
     float: st.floats(allow_nan=False),
@@ -91,15 +90,24 @@ def instances(draw: st.DrawFn, cls: type[Config], depth: int = 2) -> Config:
 
 
 @pytest.mark.parametrize("name", CONCRETE)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(
+    max_examples=25,
+    suppress_health_check=[
+        HealthCheck.too_slow,
+        HealthCheck.filter_too_much,
+        HealthCheck.function_scoped_fixture,  # each example overwrites the file
+    ],
+)
 @given(data=st.data())
-def test_every_config_survives_yaml_and_json(name: str, data: st.DataObject) -> None:
+def test_every_config_survives_a_yaml_file_and_json(name: str, tmp_path: Path, data: st.DataObject) -> None:
     config = data.draw(instances(known_configs()[name]))
     plain = to_plain(config)
     assert plain["__type__"] == name
-    for read in (load_yaml(dump_yaml(plain)), json.loads(json.dumps(plain))):
+    (tmp_path / "config.yaml").write_text(dump_yaml(plain), encoding="utf-8")
+    for read in (read_yaml(tmp_path / "config.yaml"), json.loads(json.dumps(plain))):
         assert from_plain(read, Config) == config
         assert from_plain(read, type(config)) == config
+        assert find_problems(read, type(config)) == []
 
 
 @attrs.define
@@ -166,14 +174,22 @@ def test_a_region_may_be_unbounded() -> None:
         ({"path": 3}, "path: expected a path, got 3"),
         ({"inner": "Example"}, "expected the fields of a Config"),
         ({"inner": {"__type__": ["Example"]}}, "by name"),
-        ({"inner": {"__type__": "Example"}}, "inner.name: required field 'name' missing"),
+        ({"inner": {"__type__": "Example"}}, "inner.name: this field is required, but missing"),
         (
             {"inner": {"__type__": "Example", "name": "m", "siez": 1}},
-            "inner: unknown field siez of Example .it has name",
+            "inner.siez: unknown field; an Example has 'size', did you mean that",
         ),
         ({"more": [{"__type__": "Example", "name": "m", "size": "x"}]}, r"more\[0\].size: .*'x'"),
         ({"by_name": {"a": {"__type__": "Example", "name": 1}}}, r"by_name\['a'\].name: .*got 1"),
-        ({"nmae": "n"}, "unknown field nmae of Example"),
+        ({"nmae": "n"}, "nmae: unknown field; an Example has 'name', did you mean that"),
+        ({"xyz": "n"}, "xyz: unknown field; an Example has name, size, ratio"),
+        ({"more": {"a": {"__type__": "Example", "name": "m"}}}, "more: expected a list, got {"),
+        ({"more": "Example"}, "more: expected a list, got 'Example'"),
+        ({"by_name": ["a"]}, "by_name: expected names with values, got"),
+        ({"by_name": {"a @ b": {"__type__": "Example"}}}, r"by_name\['a @ b'\].name: this field is required"),
+        ({"pair": ["a", [1], 2]}, "pair: expected a list of 2 values, got"),
+        ({"pair": "ab"}, "pair: expected a list, got 'ab'"),
+        ({"pair": ["a", [1, "b @ c"]]}, r"pair\[1\]\[1\]: expected a whole number, got 'b @ c'"),
         ({1: 2}, "by name"),
     ],
 )
@@ -189,7 +205,7 @@ def test_all_problems_are_told_at_once() -> None:
 
 @pytest.mark.parametrize("plain", [None, 3, "Example", [], [("name", "n")]])
 def test_something_else_than_fields_is_an_error(plain: Any) -> None:
-    with pytest.raises(ConfigError, match="expected the fields of a Example"):
+    with pytest.raises(ConfigError, match="expected the fields of an Example"):
         from_plain(plain, Example)
 
 

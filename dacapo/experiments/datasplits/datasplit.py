@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from dacapo.errors import DacapoError
-from dacapo.experiments.config import Config, field
+from dacapo.experiments.config import Config, field, verify_by_building
 
 from .datasets import Dataset
 
@@ -32,8 +31,4 @@ class DataSplitConfig(Config):
 
     def verify(self) -> tuple[bool, str]:
         """Check that all datasets can be built. Opens files and reads their metadata, but no voxels."""
-        try:
-            self.datasplit_type(self)
-        except DacapoError as error:
-            return False, str(error)
-        return True, f"nothing wrong found in this {type(self).__name__}"
+        return verify_by_building(self, self.datasplit_type)

@@ -93,9 +93,9 @@ class PretrainedTaskConfig(TaskConfig):
 
     def verify(self) -> tuple[bool, str]:
         """Check the other task, and that the file is there."""
-        valid, reason = self.sub_task_config.verify()
+        valid, reason = super().verify()
         if not valid:
             return valid, reason
         if not Path(self.weights).is_file():
             return False, f"{type(self).__name__} {self.name!r}: there is no file of weights {self.weights}"
-        return super().verify()
+        return valid, reason

@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 import attrs
 from funlib.geometry import Coordinate
 
-from dacapo.errors import DacapoError
-from dacapo.experiments.config import Config, field
+from dacapo.experiments.config import Config, field, verify_by_building
 
 from .arrays import Array
 
@@ -63,8 +62,4 @@ class DatasetConfig(Config):
 
     def verify(self) -> tuple[bool, str]:
         """Check that the dataset can be built. Opens files and reads their metadata, but no voxels."""
-        try:
-            self.dataset_type(self)
-        except DacapoError as error:
-            return False, str(error)
-        return True, f"nothing wrong found in this {type(self).__name__}"
+        return verify_by_building(self, self.dataset_type)

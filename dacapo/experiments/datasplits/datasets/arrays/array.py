@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import DacapoError, RoiError
-from dacapo.experiments.config import Config, field
+from dacapo.errors import RoiError
+from dacapo.experiments.config import Config, field, verify_by_building
 
 NON_SPATIAL_AXES = ("b", "c")
 """Names of the axes that have no extent in the world: batch and channel."""
@@ -150,8 +150,4 @@ class ArrayConfig(Config):
 
     def verify(self) -> tuple[bool, str]:
         """Check that the array can be built. Opens files and reads their metadata, but no voxels."""
-        try:
-            self.array_type(self)
-        except DacapoError as error:
-            return False, str(error)
-        return True, f"nothing wrong found in this {type(self).__name__}"
+        return verify_by_building(self, self.array_type)
