@@ -8,6 +8,8 @@ from .cnnectome_unet import CNNectomeUNet as CNNectomeUNet
 from .cnnectome_unet import CNNectomeUNetConfig as CNNectomeUNetConfig
 from .dummy_architecture import DummyArchitecture as DummyArchitecture
 from .dummy_architecture import DummyArchitectureConfig as DummyArchitectureConfig
+from .wrapped_architecture import WrappedArchitecture as WrappedArchitecture
+from .wrapped_architecture import WrappedArchitectureConfig as WrappedArchitectureConfig
 
 __all__ = [
     "Architecture",
@@ -16,6 +18,8 @@ __all__ = [
     "CNNectomeUNetConfig",
     "DummyArchitecture",
     "DummyArchitectureConfig",
+    "WrappedArchitecture",
+    "WrappedArchitectureConfig",
 ]
 
 alias_modules(

@@ -95,14 +95,14 @@ def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Co
     """
     shape = (1, num_in_channels, *(int(size) for size in input_shape))
     try:
-        output = _dry_run(module, shape)
+        output = dry_run(module, shape)
     except (NotImplementedError, RuntimeError):
         # Some operations have no shape-only version. If the shape is the problem, this raises it again.
         output = _trial_run(module, shape)
     return int(output.shape[1]), Coordinate(int(size) for size in output.shape[2:])
 
 
-def _dry_run(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+def dry_run(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
     """Run a copy of a module whose tensors have a shape and no content."""
     tensors: dict[int, Any] = {}
     for parameter in module.parameters():

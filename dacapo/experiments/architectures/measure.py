@@ -1,0 +1,216 @@
+"""Find out by measuring what a network does to shapes, and how far it looks.
+
+Nothing is assumed about the network but that it maps a tensor of the axes batch, channel, space to another.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import torch
+from funlib.geometry import Coordinate
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dacapo.experiments.architectures.architecture import compute_shape, dry_run
+
+# How much larger an input is tried to see what grows along: a multiple of every step that networks are made of.
+_GROWTH = 2**6 * 3**2 * 5 * 7
+
+# Influence below this part of the largest is that of masked attention, whose weights are tiny instead of zero.
+_NEGLIGIBLE = 1e-30
+
+# The longest input on which the reach is measured, in voxels and as a multiple of the input shape.
+_LONGEST = (1024, 8)
+
+_NORMALIZATIONS = (torch.nn.modules.instancenorm._InstanceNorm, torch.nn.GroupNorm)
+_MAX_POOLS: dict[type[torch.nn.Module], Any] = {
+    torch.nn.MaxPool1d: torch.nn.AvgPool1d,
+    torch.nn.MaxPool2d: torch.nn.AvgPool2d,
+    torch.nn.MaxPool3d: torch.nn.AvgPool3d,
+}
+
+
+@attrs.frozen
+class Growth:
+    """How the inside of a network grows along with its input, along one axis.
+
+    Attributes:
+        step: Smallest number of voxels by which the input can grow for everything inside to grow in proportion. None
+            if the network takes no larger input, does something else with one, or the step is larger than the input.
+        ratio: Voxels of output per voxel of input.
+    """
+
+    step: int | None
+    ratio: Fraction
+
+
+class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Record the name and the shapes of the results of every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[tuple[str, tuple[int, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.seen.append((str(func), tuple(tensor.shape)))
+        return result
+
+
+def measure_growth(module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate, axis: int) -> Growth:
+    """Compare the shapes of everything inside a network for an input and a much larger one, computing nothing.
+
+    A layer whose size is a quarter of the input's, for example, grows by one voxel when the input grows by four: then
+    the step is a multiple of four. The same goes for windows of attention.
+
+    Args:
+        module: The network.
+        num_in_channels: Number of channels of the input.
+        input_shape: Spatial shape of the input in voxels.
+        axis: The spatial axis.
+    """
+    larger = _with(input_shape, axis, input_shape[axis] + _GROWTH)
+    try:
+        small, large = (_record(module, num_in_channels, shape) for shape in (input_shape, larger))
+    except Exception:  # noqa: BLE001 - whatever a network raises for a shape that it does not take
+        return Growth(None, _fixed_ratio(module, num_in_channels, input_shape, axis))
+    if [name for name, _ in small] != [name for name, _ in large]:
+        return Growth(None, _fixed_ratio(module, num_in_channels, input_shape, axis))
+    step = 1
+    for (_, before), (_, after) in zip(small, large, strict=True):
+        for size, grown in zip(before, after, strict=False):
+            step = math.lcm(step, Fraction(grown - size, _GROWTH).denominator)
+    ratio = Fraction(large[-1][1][axis + 2] - small[-1][1][axis + 2], _GROWTH)
+    return Growth(None if step > input_shape[axis] or ratio == 0 else step, ratio or Fraction(1))
+
+
+def _record(module: torch.nn.Module, channels: int, shape: Coordinate) -> list[tuple[str, tuple[int, ...]]]:
+    with _Shapes() as recorded:
+        output = dry_run(module, (1, channels, *shape))
+    return [*recorded.seen, ("output", tuple(output.shape))]
+
+
+def _fixed_ratio(module: torch.nn.Module, channels: int, shape: Coordinate, axis: int) -> Fraction:
+    """Return the ratio of a network that takes a single shape: a whole enlargement, else none."""
+    output = compute_shape(module, channels, shape)[1][axis]
+    return Fraction(output // shape[axis]) if output % shape[axis] == 0 else Fraction(1)
+
+
+def _with(shape: Coordinate, axis: int, size: int) -> Coordinate:
+    return Coordinate(size if other == axis else old for other, old in enumerate(shape))
+
+
+def measure_halo(
+    module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate, growths: list[Growth]
+) -> Coordinate:
+    """Measure how many voxels of input matter on each side of a voxel of output, by the gradient.
+
+    The weights of a copy are made positive, so that no influence cancels another, and so that the answer is that of the
+    architecture whatever it has learned. What layers normalise over the whole input (instance and group normalisation)
+    is left out: it reaches everywhere, by a little. Where the reach goes beyond the input, a longer input is tried.
+
+    Args:
+        module: The network.
+        num_in_channels: Number of channels of the input.
+        input_shape: Spatial shape of the input in voxels.
+        growths: What `measure_growth` returned, per axis.
+
+    Returns:
+        Halo in voxels of the input, valid for output regions at any offset. Along an axis where the network sees all of
+        every input, the size of the input; along one without a step, half of what the output is smaller.
+    """
+    probe = _make_probe(module)
+    least = _least_shape(module, num_in_channels, input_shape, growths)
+    output_shape = compute_shape(module, num_in_channels, input_shape)[1]
+    halo = []
+    for axis, (growth, size) in enumerate(zip(growths, input_shape, strict=True)):
+        lost = math.ceil((size - output_shape[axis] / growth.ratio) / 2)
+        if growth.step is None:
+            halo.append(max(0, lost))
+            continue
+        length, reach = size, None
+        while reach is None and length <= min(_LONGEST[0], _LONGEST[1] * size):
+            with torch.inference_mode(False), torch.enable_grad():
+                reach = _reach(probe, num_in_channels, _with(least, axis, length), axis, growth)
+            length += -(-length // growth.step) * growth.step
+        if reach is None:
+            halo.append(size)
+        else:
+            # Without padding, blocks that lie in step with the output need no more than what is lost anyway.
+            halo.append(lost if reach <= lost else reach + growth.step - 1)
+    return Coordinate(halo)
+
+
+def _least_shape(module: torch.nn.Module, channels: int, shape: Coordinate, growths: list[Growth]) -> Coordinate:
+    """Return a small shape that the network takes, in step with the given one, to save time across an axis."""
+    least = Coordinate(_smallest(module, channels, shape, axis, growth.step) for axis, growth in enumerate(growths))
+    return least if _takes(module, channels, least) else shape
+
+
+def _smallest(module: torch.nn.Module, channels: int, shape: Coordinate, axis: int, step: int | None) -> int:
+    """Return the smallest size along an axis that the network takes, keeping in step with the given one."""
+    if step is None:
+        return int(shape[axis])
+    for size in range(shape[axis] % step or step, shape[axis], step):
+        if _takes(module, channels, _with(shape, axis, size)):
+            return int(size)
+    return int(shape[axis])
+
+
+def _takes(module: torch.nn.Module, channels: int, shape: Coordinate) -> bool:
+    try:
+        return all(size > 0 for size in compute_shape(module, channels, shape)[1])
+    except Exception:  # noqa: BLE001 - whatever a network raises for a shape that it does not take
+        return False
+
+
+def _make_probe(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy in which everything that matters lets a positive gradient through."""
+    probe = copy.deepcopy(module).eval()
+    for parent in list(probe.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, _NORMALIZATIONS):
+                setattr(parent, name, torch.nn.Identity())
+            elif (
+                type(child) in _MAX_POOLS
+                and child.dilation in (1, (1,), (1, 1), (1, 1, 1))
+                and not child.return_indices
+            ):
+                average = _MAX_POOLS[type(child)]
+                setattr(parent, name, average(child.kernel_size, child.stride, child.padding, child.ceil_mode))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in probe.parameters():
+            fan_in = max(1, parameter.numel() // max(1, parameter.shape[0])) if parameter.ndim > 1 else 1
+            values = torch.empty(parameter.shape).uniform_(0.5, 1.5, generator=generator) / fan_in
+            parameter.copy_(values)
+            parameter.requires_grad_(False)
+    return probe
+
+
+def _reach(probe: torch.nn.Module, channels: int, shape: Coordinate, axis: int, growth: Growth) -> int | None:
+    """Return how far a step of the output, about the middle, looks; None if as far as the input goes."""
+    first = next(probe.parameters(), torch.empty(0))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand((1, channels, *shape), generator=generator).to(first.device, first.dtype).requires_grad_()
+    output = probe(x)
+    size = output.shape[axis + 2]
+    width = min(size, max(1, int((growth.step or 1) * growth.ratio)))
+    begin = size // 2 // width * width
+    end = min(begin + width, size)
+    (gradient,) = torch.autograd.grad(output.narrow(axis + 2, begin, end - begin).sum(), x)
+    influence = gradient.abs().transpose(0, axis + 2).flatten(1).amax(1)
+    seen = torch.nonzero(influence > _NEGLIGIBLE * influence.max()).flatten().tolist()
+    if not seen or seen[0] == 0 or seen[-1] == shape[axis] - 1:
+        return None
+    # Where the voxels of the output lie in the input; what is lost, is lost on both sides.
+    before = (shape[axis] - size / growth.ratio) / 2
+    left = before + begin / growth.ratio - seen[0]
+    right = seen[-1] + 1 - (before + end / growth.ratio)
+    return int(max(0, math.ceil(left), math.ceil(right)))

@@ -1,0 +1,287 @@
+"""Any network of another package as an architecture, by the import path of its class."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import attrs
+import torch
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ConfigError, DacapoError, MissingDependencyError
+from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, compute_shape
+from dacapo.experiments.architectures.measure import Growth, measure_growth, measure_halo
+from dacapo.experiments.config import field
+
+
+class WrappedArchitecture(Architecture):
+    """A `torch.nn.Module` of any package, measured instead of described.
+
+    The number of channels, the shape and the resolution of its output are found out by tracing shapes. So is the
+    `stride`: the smallest step by which the input can grow for everything inside to grow in proportion. The
+    `receptive_halo` is measured by the gradient, on an input long enough to hold it, when it is first asked for.
+
+    Two kinds of networks need a word of caution. Layers that normalise over the whole input (instance and group
+    normalisation) make a prediction depend on where the block ends, a little; no halo removes that. And a network
+    that takes inputs of one shape only, or works in windows larger than its input, is predicted in blocks of
+    exactly that shape side by side, which leaves seams if it pads; where it does take larger inputs, give a
+    ``stride``, and the halo is measured.
+    """
+
+    def __init__(self, architecture_config: WrappedArchitectureConfig) -> None:
+        """Build the network with new weights.
+
+        Raises:
+            MissingDependencyError: If its package is not installed.
+            ConfigError: If the class is no module, does not take the arguments, or does not run on the input shape.
+        """
+        super().__init__()
+        config = architecture_config
+        mistake = config.find_mistake()
+        if mistake is not None:
+            raise ConfigError(f"architecture {config.name!r}: {mistake}")
+        self.name = config.name
+        self._config = config
+        self.network = _build(config)
+        self._num_out_channels, self._output_shape = self._trace(config.input_shape)
+        if any(self.eval_shape_increase):
+            self._trace(config.input_shape + self.eval_shape_increase)
+
+    @property
+    def input_shape(self) -> Coordinate:
+        """Spatial shape in voxels of the input during training."""
+        return self._config.input_shape
+
+    @property
+    def eval_shape_increase(self) -> Coordinate:
+        """Voxels by which the input may be larger per axis in prediction than in training."""
+        increase = self._config.eval_shape_increase
+        return super().eval_shape_increase if increase is None else increase
+
+    @property
+    def num_in_channels(self) -> int:
+        """Number of channels of the input."""
+        return self._config.num_in_channels
+
+    @property
+    def num_out_channels(self) -> int:
+        """Number of channels that the network returns, as measured."""
+        return self._num_out_channels
+
+    @property
+    def stride(self) -> Coordinate:
+        """The configured stride, or the measured one, in input voxels."""
+        if self._config.stride is not None:
+            return self._config.stride
+        # Blocks of a network without a step lie side by side.
+        sizes = zip(self._growths, self._output_shape, strict=True)
+        return Coordinate(growth.step or max(1, int(size / growth.ratio)) for growth, size in sizes)
+
+    @property
+    def receptive_halo(self) -> Coordinate:
+        """The configured halo, or the measured one, in input voxels."""
+        return self._measured_halo if self._config.halo is None else self._config.halo
+
+    def scale(self, input_voxel_size: Coordinate) -> Coordinate:
+        """Return the voxel size of the output, smaller than that of the input by the measured enlargement.
+
+        Raises:
+            ConfigError: If the output is coarser than the input, or that is no whole number of world units.
+        """
+        sizes = [size / growth.ratio for size, growth in zip(input_voxel_size, self._growths, strict=True)]
+        if any(growth.ratio < 1 for growth in self._growths):
+            raise ConfigError(
+                f"architecture {self.name!r} returns fewer voxels than it takes "
+                f"({', '.join(str(growth.ratio) for growth in self._growths)} per voxel); add layers that enlarge"
+            )
+        if any(size.denominator != 1 for size in sizes):
+            raise ConfigError(
+                f"voxel size {tuple(input_voxel_size)} cannot be divided by the enlargement "
+                f"{tuple(str(growth.ratio) for growth in self._growths)} of architecture {self.name!r}; "
+                "use finer world units"
+            )
+        return Coordinate(int(size) for size in sizes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the feature maps of the network.
+
+        Args:
+            x: Axes batch, channel, space.
+
+        Raises:
+            ConfigError: If the network returns something else than one tensor of these axes.
+        """
+        result = self.network(x)
+        if not isinstance(result, torch.Tensor) or result.ndim != 2 + self.dims:
+            got = (
+                f"a tensor of shape {tuple(result.shape)}"
+                if isinstance(result, torch.Tensor)
+                else type(result).__name__
+            )
+            raise ConfigError(
+                f"architecture {self.name!r}: {self._config.module} returned {got}, expected one tensor of the axes "
+                f"batch, channel and {self.dims} of space; choose arguments with which it does, in training too"
+            )
+        return result
+
+    @cached_property
+    def _growths(self) -> list[Growth]:
+        measured = [measure_growth(self, self.num_in_channels, self.input_shape, axis) for axis in range(self.dims)]
+        steps = self._config.stride or [growth.step for growth in measured]
+        return [attrs.evolve(growth, step=step) for growth, step in zip(measured, steps, strict=True)]
+
+    @cached_property
+    def _measured_halo(self) -> Coordinate:
+        return measure_halo(self, self.num_in_channels, self.input_shape, self._growths)
+
+    def _trace(self, shape: Coordinate) -> tuple[int, Coordinate]:
+        try:
+            channels, output = compute_shape(self, self.num_in_channels, shape)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                f"architecture {self.name!r}: {self._config.module} does not run on {self.num_in_channels} channels of "
+                f"shape {tuple(shape)}: {_sentence(error)}"
+            ) from error
+        if min(output) < 1:
+            raise ConfigError(
+                f"architecture {self.name!r}: {self._config.module} leaves nothing of an input of shape {tuple(shape)}"
+            )
+        return channels, output
+
+
+def _build(config: WrappedArchitectureConfig) -> torch.nn.Module:
+    """Build the module of a config.
+
+    Raises:
+        ConfigError: If the class does not take the arguments.
+    """
+    cls = find_module(config.module)
+    try:
+        return cls(**config.arguments)
+    except DacapoError:
+        raise
+    except ImportError as error:  # packages that are asked for only when a class is used
+        raise MissingDependencyError(f"architecture {config.name!r}: {config.module}: {_sentence(error)}") from error
+    except Exception as error:
+        raise ConfigError(
+            f"architecture {config.name!r}: {config.module} cannot be built with these arguments: {_sentence(error)}"
+        ) from error
+
+
+def find_module(path: str) -> type[torch.nn.Module]:
+    """Import a class of network, and nothing else.
+
+    Args:
+        path: ``package.module:Class``, or with a dot for the colon.
+
+    Raises:
+        MissingDependencyError: If the package is not installed, or one that it needs.
+        ConfigError: If there is no such class, or it is not derived from `torch.nn.Module`.
+    """
+    location, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not all(part.isidentifier() for part in [*location.split("."), name]):
+        raise ConfigError(f"module {path!r} is no import path; expected package.module:Class")
+    try:
+        found = getattr(importlib.import_module(location), name, None)
+    except ModuleNotFoundError as error:
+        missing = error.name or location
+        package = missing.partition(".")[0]
+        if location.startswith(f"{package}.") and missing != package:
+            raise ConfigError(f"module {path!r}: there is no module {missing} in the package {package}") from error
+        raise MissingDependencyError(
+            f"module {path!r} needs the package {package}, which is not installed; try: pip install {package}"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
+        raise ConfigError(f"module {path!r} is no torch.nn.Module{_hint(location, name, found)}")
+    return found
+
+
+def _hint(location: str, name: str, found: Any) -> str:
+    if found is not None:
+        return f" but {type(found).__name__} {getattr(found, '__name__', '')}".rstrip() + "; name a class of network"
+    contents = vars(importlib.import_module(location))
+    networks = [n for n, v in contents.items() if isinstance(v, type) and issubclass(v, torch.nn.Module)]
+    close = difflib.get_close_matches(name, networks, n=3)
+    return f": {location} has no {name}" + (f"; did you mean {' or '.join(close)}?" if close else "")
+
+
+def _sentence(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
+
+
+def _coordinate(value: Iterable[int] | None) -> Coordinate | None:
+    return None if value is None else Coordinate(value)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as files hold it: lists for tuples; refuse what they cannot hold."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item) for key, item in value.items()}
+    raise TypeError(f"arguments must be numbers, strings, true, false, null, lists and dictionaries, got {value!r}")
+
+
+@attrs.define
+class WrappedArchitectureConfig(ArchitectureConfig):
+    """Any network that is a torch.nn.Module, by the import path of its class."""
+
+    architecture_type: ClassVar[type[Architecture]] = WrappedArchitecture
+
+    module: str = field("Import path of the class, as package.module:Class. The class is imported and called.")
+    input_shape: Coordinate = field(
+        "Spatial shape in voxels of the input during training, without batch and channels.", converter=_coordinate
+    )
+    num_in_channels: int = field("Number of channels of the raw data.")
+    arguments: dict[str, Any] = field(
+        "What the class is called with, by name: plain values.", factory=dict, converter=_plain
+    )
+    eval_shape_increase: Coordinate | None = field(
+        "Voxels by which the input grows per axis in prediction, where no gradients take up memory.",
+        default=None,
+        converter=_coordinate,
+    )
+    stride: Coordinate | None = field(
+        "Step in input voxels by which blocks may be moved without changing the prediction; measured if left out.",
+        default=None,
+        converter=_coordinate,
+    )
+    halo: Coordinate | None = field(
+        "Input voxels that matter on each side of an output voxel; measured if left out.",
+        default=None,
+        converter=_coordinate,
+    )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that the class can be imported, built, and run on the input shape.
+
+        The network is built once and thrown away.
+        """
+        try:
+            with torch.random.fork_rng(devices=[]):
+                self.architecture_type(self)
+        except DacapoError as error:
+            return False, str(error)
+        return super().verify()
+
+    def find_mistake(self) -> str | None:
+        """Return what is wrong with the numbers, if anything is."""
+        dims = self.input_shape.dims
+        if dims == 0 or min(self.input_shape) < 1:
+            return f"input_shape needs numbers of at least 1, got {tuple(self.input_shape)}"
+        if self.num_in_channels < 1:
+            return f"num_in_channels must be at least 1, got {self.num_in_channels}"
+        limits = {"eval_shape_increase": 0, "stride": 1, "halo": 0}
+        for name, least in limits.items():
+            value = getattr(self, name)
+            if value is not None and (value.dims != dims or min(value) < least):
+                return f"{name} needs {dims} numbers of at least {least}, as input_shape has, got {tuple(value)}"
+        return None
