@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from dacapo.config_commands import config as config_commands
 from dacapo.errors import DacapoError
 from dacapo.options import Options
 
@@ -467,6 +468,9 @@ def demo(output: Path, raw: Path | None, labels: Path | None, minutes: float, ov
     click.echo(f"Picture: {done.picture}\n\nTry next:\n")
     for line in done.next_steps:
         click.echo(f"  {line}")
+
+
+cli.add_command(config_commands)
 
 
 def main() -> None:

@@ -39,7 +39,7 @@ LAYERS = [
     ["blockwise", "compute_context"],
     ["train", "validate", "predict", "apply", "plot", "report"],
     ["demo", "demo_data"],
-    ["cli", "__main__"],
+    ["cli", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests
 ]
 LEVELS = {f"dacapo.{prefix}": level for level, prefixes in enumerate(LAYERS) for prefix in prefixes}
