@@ -110,17 +110,8 @@ def apply_run(
     for identifier in (prediction_array_identifier, output_array_identifier):
         check_output(identifier, overwrite)
     selection = Selection(iteration, parameters, "as given")
-    _apply(
-        run,
-        selection,
-        raw,
-        prediction_array_identifier,
-        output_array_identifier,
-        roi,
-        num_workers,
-        output_dtype,
-        overwrite,
-    )
+    outputs = (prediction_array_identifier, output_array_identifier)
+    _apply(run, selection, raw, *outputs, roi, num_workers, output_dtype, overwrite)
     return output_array_identifier
 
 

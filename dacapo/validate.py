@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import shutil
-from collections.abc import Sequence
 
 import numpy.typing as npt
 
@@ -13,12 +10,13 @@ from dacapo.blockwise.inputs import ORIGIN
 from dacapo.blockwise.prediction import predict_array
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError, EvaluationError
+from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.evaluators import EvaluationScores
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
-from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import (
     create_array_store,
@@ -29,8 +27,6 @@ from dacapo.store.create_store import (
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
-
-MAX_LISTED = 4
 
 
 def validate(
@@ -89,19 +85,16 @@ def validate_run(
     for dataset in datasets:
         scores.scores.append(_validate_dataset(run, iteration, dataset, scores.reasons, num_workers, output_dtype))
     run.validation_scores.add_iteration_scores(scores)
-    _keep_best(run, iteration)
+    keep_best(run, iteration)
     create_stats_store().store_validation_iteration_scores(run.name, run.validation_scores)
     return scores
 
 
 def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
-    known = [scores.iteration for scores in run.validation_scores.scores]
-    if iteration in known:
-        if not overwrite:
-            raise ConfigError(
-                f"run {run.name!r} has scores of iteration {iteration} already; allow overwriting to replace them"
-            )
-        run.validation_scores.scores = [s for s in run.validation_scores.scores if s.iteration != iteration]
+    others = [scores for scores in run.validation_scores.scores if scores.iteration != iteration]
+    if len(others) < len(run.validation_scores.scores) and not overwrite:
+        raise ConfigError(f"run {run.name!r} has scores of iteration {iteration} already; allow overwriting them")
+    run.validation_scores.scores = others
 
 
 def _validate_dataset(
@@ -131,7 +124,7 @@ def _validate_dataset(
         output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
         try:
             row = _scores_of(run, dataset, parameters, output, num_workers)
-            reason = _undefined(run.validation_scores.criteria, row)
+            reason = why_undefined(run.validation_scores.criteria, row)
         except EvaluationError as error:
             logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
             reason = str(error)
@@ -155,38 +148,3 @@ def _scores_of(
     with run.task.evaluator.masked_by(dataset.mask):
         scores: EvaluationScores = run.task.evaluator.evaluate(output, _ground_truth(dataset))
     return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
-
-
-def _undefined(criteria: Sequence[str], row: Sequence[float]) -> str:
-    """Return why scores are NaN although the volumes could be compared, nothing if none is."""
-    names = [criterion for criterion, value in zip(criteria, row, strict=True) if math.isnan(value)]
-    if not names:
-        return ""
-    listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
-    return f"not defined for these volumes, as where the truth or the output has no foreground: {listed}"
-
-
-def _keep_best(run: Run, iteration: int) -> None:
-    """Keep output and weights of an iteration where it is the best so far, then delete its other arrays."""
-    arrays, weights = create_array_store(), create_weights_store()
-    evaluator = run.task.evaluator
-    evaluator.set_best(run.validation_scores)
-    for dataset in run.validation_scores.datasets:
-        for criterion in filter(evaluator.store_best, run.validation_scores.criteria):
-            parameters = evaluator.get_overall_best_parameters(dataset, criterion)
-            best = None if parameters is None else evaluator.best_scores[(dataset, parameters, criterion)]
-            if best is not None and best[0] == iteration:
-                output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
-                _replace(output, arrays.best_validation_array(run.name, criterion, dataset.name))
-                weights.store_best(run.name, iteration, dataset.name, criterion)
-    arrays.remove(arrays.validation_container(run.name).array_identifier(str(iteration)))
-
-
-def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
-    """Copy an array over another one, which is whole at every moment or missing."""
-    old, new = target.container / target.dataset, source.container / source.dataset
-    aside = old.with_name(f".{old.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(new, aside)
-    shutil.rmtree(old, ignore_errors=True)
-    aside.rename(old)

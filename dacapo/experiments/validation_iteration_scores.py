@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import attrs
+
+# How many criteria a reason names.
+MAX_LISTED = 4
 
 
 @attrs.define
@@ -19,3 +25,12 @@ class ValidationIterationScores:
     iteration: int = attrs.field()
     scores: list[list[list[float]]] = attrs.field()
     reasons: dict[str, str] = attrs.field(factory=dict)
+
+
+def why_undefined(criteria: Sequence[str], row: Sequence[float]) -> str:
+    """Return why scores are NaN although the volumes could be compared, nothing if none is."""
+    names = [criterion for criterion, value in zip(criteria, row, strict=True) if math.isnan(value)]
+    if not names:
+        return ""
+    listed = ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+    return f"not defined for these volumes, as where the truth or the output has no foreground: {listed}"

@@ -1,0 +1,40 @@
+"""Keeping what scored best: the output and the checkpoint of the best iteration, by dataset and criterion."""
+
+from __future__ import annotations
+
+import shutil
+
+from dacapo.experiments.run import Run
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_array_store, create_weights_store
+
+
+def keep_best(run: Run, iteration: int) -> None:
+    """Keep output and weights of an iteration where it is the best so far, then delete its other arrays.
+
+    Args:
+        run: The run; its ``validation_scores`` hold those of the iteration.
+        iteration: The iteration that was just validated, its arrays and checkpoint being stored.
+    """
+    arrays, weights = create_array_store(), create_weights_store()
+    evaluator = run.task.evaluator
+    evaluator.set_best(run.validation_scores)
+    for dataset in run.validation_scores.datasets:
+        for criterion in filter(evaluator.store_best, run.validation_scores.criteria):
+            parameters = evaluator.get_overall_best_parameters(dataset, criterion)
+            best = None if parameters is None else evaluator.best_scores[(dataset, parameters, criterion)]
+            if best is not None and best[0] == iteration:
+                output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
+                _replace(output, arrays.best_validation_array(run.name, criterion, dataset.name))
+                weights.store_best(run.name, iteration, dataset.name, criterion)
+    arrays.remove(arrays.validation_container(run.name).array_identifier(str(iteration)))
+
+
+def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
+    """Copy an array over another one, which is whole at every moment or missing."""
+    old, new = target.container / target.dataset, source.container / source.dataset
+    aside = old.with_name(f".{old.name}.new")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(new, aside)
+    shutil.rmtree(old, ignore_errors=True)
+    aside.rename(old)
