@@ -178,8 +178,16 @@ def verify_all(config: Config, path: str = "") -> list[tuple[str, str]]:
         problems += verify_all(inner, f"{path}.{step}" if path else step)
     own = _problem(config)
     if own is not None and not any(sentence in own for _, sentence in problems):
-        problems.append((path, own))
+        place, sentence = _split(config, own)
+        problems.append((f"{path}.{place}" if path and place else path or place, sentence))
     return problems
+
+
+def _split(config: Config, problem: str) -> tuple[str, str]:
+    """Split a sentence that begins with a field of the config, such as ``train_configs[2].name: ...``, after it."""
+    fields = "|".join(re.escape(attribute.name) for attribute in attrs.fields(type(config)))
+    match = re.match(rf"((?:{fields})\b\S*): ", problem) if fields else None
+    return (match.group(1), problem[match.end() :]) if match else ("", problem)
 
 
 def problem_inside(config: Config) -> str | None:
@@ -187,9 +195,8 @@ def problem_inside(config: Config) -> str | None:
     for step, inner in configs_inside(config):
         problem = _problem(inner)
         if problem is not None:
-            fields = "|".join(re.escape(attribute.name) for attribute in attrs.fields(type(inner)))
-            # A sentence that begins with a field of the inner config continues the path.
-            return f"{step}.{problem}" if re.match(rf"({fields})\b\S*: ", problem) else f"{step}: {problem}"
+            place, sentence = _split(inner, problem)
+            return f"{step}.{place}: {sentence}" if place else f"{step}: {sentence}"
     return None
 
 

@@ -94,7 +94,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
         ["architecture_config: architecture 'unet_3d': input_shape (5, 5, 5) cannot be used"],
     ),
     "base class": (_base_task, ["task_config: TaskConfig is the base of a kind of config and cannot be used itself"]),
-    "name twice": (_two, ["datasplit_config: datasplit 'split' validates on several datasets named validate"]),
+    "name twice": (_two, ["datasplit_config.validate_configs[1].name: 'validate' is the name of"]),
     "several": (
         lambda p: (_raw(p).update(file_name="none.zarr"), p["trainer_config"].update(batch_size=0), p.update(
             validation_interval=0)),
@@ -146,7 +146,7 @@ def test_a_sentence_that_begins_with_a_field_continues_the_path(monkeypatch: pyt
     assert OuterConfig({"a": [InnerConfig(0)]}).verify() == (False, "by_name['a'][0]: sizes: are too small")
     outer = OuterConfig({"a": [], "b": [InnerConfig(1), InnerConfig(2)]})
     assert [place for place, _ in configs_inside(outer)] == ["by_name['b'][0]", "by_name['b'][1]"]
-    assert [place for place, _ in verify_all(outer, "x")] == ["x.by_name['b'][0]", "x.by_name['b'][1]"]
+    assert [place for place, _ in verify_all(outer, "x")] == ["x.by_name['b'][0].size", "x.by_name['b'][1].size"]
 
 
 def test_what_an_inner_config_says_is_not_repeated(tmp_path: Path) -> None:

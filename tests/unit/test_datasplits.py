@@ -41,7 +41,7 @@ def test_lists_its_datasets_in_order() -> None:
 
 def test_validation_names_are_unique() -> None:
     config = TrainValidateDataSplitConfig("s", [dataset("a")], [dataset("b"), dataset("b")])
-    with pytest.raises(DuplicateNameError, match="named b"):
+    with pytest.raises(DuplicateNameError, match=r"validate_configs\[1\].name: 'b' is"):
         build(config)
 
 

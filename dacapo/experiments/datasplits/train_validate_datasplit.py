@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import ClassVar
 
 import attrs
@@ -28,12 +27,13 @@ class TrainValidateDataSplit(DataSplit):
                 are stored.
         """
         name = datasplit_config.name
-        repeated = [n for n, count in Counter(c.name for c in datasplit_config.validate_configs).items() if count > 1]
-        if repeated:
-            raise DuplicateNameError(
-                f"datasplit {name!r} validates on several datasets named {', '.join(repeated)}; "
-                "their scores would overwrite each other, give each its own name"
-            )
+        first: dict[str, int] = {}
+        for index, config in enumerate(datasplit_config.validate_configs):
+            if first.setdefault(config.name, index) != index:
+                raise DuplicateNameError(
+                    f"validate_configs[{index}].name: {config.name!r} is the name of validate_configs"
+                    f"[{first[config.name]}] too; their scores would overwrite each other, give each its own name"
+                )
         self.train: list[Dataset] = [config.dataset_type(config) for config in datasplit_config.train_configs]
         self.validate = [config.dataset_type(config) for config in datasplit_config.validate_configs]
         for dataset in self.validate:
