@@ -12,12 +12,11 @@ from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.config import field
 from dacapo.experiments.datasplits.datasets.arrays import Array, VoxelwiseView
 
-from .checks import distances_problem, first_problem, names_problem
-from .evaluators import BinarySegmentationEvaluator
+from .class_distances import ClassDistanceTaskConfig
 from .losses import HotDistanceLoss
 from .post_processors import ThresholdPostProcessor
 from .predictors import HotDistancePredictor
-from .task import Task, TaskConfig
+from .task import Task
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -77,36 +76,16 @@ class HotDistanceTask(Task):
         )
         self.loss = HotDistanceLoss()
         self.post_processor = HotThresholdPostProcessor(task_config.channels)
-        self.evaluator = BinarySegmentationEvaluator(
-            clip_distance=task_config.clip_distance,
-            tol_distance=task_config.tol_distance,
-            channels=task_config.channels,
-        )
+        self.evaluator = task_config.create_evaluator()
 
 
 @attrs.define
-class HotDistanceTaskConfig(TaskConfig):
+class HotDistanceTaskConfig(ClassDistanceTaskConfig):
     """Configure the segmentation of classes by probabilities, learnt together with distances."""
 
     task_type: ClassVar[type[Task]] = HotDistanceTask
 
-    channels: list[str] = field("Name of each class, in the order of the channels of the ground truth.")
-    clip_distance: float = field("Errors farther from a boundary count as this far when scored, in world units.")
-    tol_distance: float = field("Errors up to this far from a boundary are forgiven when scored, in world units.")
-    scale_factor: float = field(
-        "Distance in world units at which targets begin to saturate: they are tanh(distance / scale_factor).",
-        default=1,
-    )
     mask_distances: bool = field(
         "Whether to leave out distances that a boundary outside of the annotated region could make wrong.",
         default=False,
     )
-
-    def verify(self) -> tuple[bool, str]:
-        """Check names and distances."""
-        return first_problem(
-            self,
-            super().verify(),
-            names_problem("channels", self.channels),
-            distances_problem(self.clip_distance, self.tol_distance, self.scale_factor),
-        )

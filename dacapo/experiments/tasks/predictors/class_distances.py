@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,12 @@ import numpy.typing as npt
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
 
-from .predictor import Predictor, whole_voxels
+from .predictor import Predictor, read_labels, whole_voxels, wrap_channels
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate
+
+    from dacapo.experiments.datasplits.datasets.arrays import Array
 
 
 class ClassDistancePredictor(Predictor):
@@ -54,6 +57,53 @@ class ClassDistancePredictor(Predictor):
             padding = self.padding(target_spec.voxel_size)
             gt_spec.roi = gt_spec.roi.grow(padding, padding)
         return gt_spec
+
+    def create_target(self, gt: Array) -> Array:
+        """Return what :meth:`process` makes of the labels, distances normalized by tanh(distance / scale).
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If ground truth has not one channel per class.
+        """
+        labels = read_labels(gt, len(self.channels))
+        return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self.scale_factor), gt)
+
+    def create_distance_mask(
+        self,
+        distances: npt.NDArray[Any],
+        mask: npt.NDArray[Any],
+        voxel_size: Coordinate,
+        normalize: str | None = None,
+        normalize_args: float | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Return 1 where a distance cannot be wrong because of boundaries outside of the mask.
+
+        Args:
+            distances: Channels first, as :meth:`process` returns them, those of distances only.
+            mask: Channels first, not 0 where annotated.
+            voxel_size: World units.
+            normalize: How the distances were normalized, as in :meth:`process`.
+            normalize_args: The scale they were normalized with.
+        """
+        return channel_trust(distances, mask, voxel_size, normalize, normalize_args)
+
+    @abstractmethod
+    def process(
+        self,
+        labels: npt.NDArray[Any],
+        voxel_size: Coordinate,
+        normalize: str | None = None,
+        normalize_args: float | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Compute the target of all channels.
+
+        Args:
+            labels: Channels first, 0 is background.
+            voxel_size: World units.
+            normalize: "tanh" for tanh(distance / ``normalize_args``), None for world units.
+            normalize_args: The scale, world units.
+        """
+        raise NotImplementedError
 
 
 def channel_distances(

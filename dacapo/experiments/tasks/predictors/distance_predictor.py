@@ -13,7 +13,7 @@ from dacapo.experiments.arraytypes import DistanceArray
 from dacapo.experiments.model import Model
 from dacapo.utils.balance_weights import MovingCounts, balance_weights
 
-from .class_distances import ClassDistancePredictor, channel_distances, channel_trust
+from .class_distances import ClassDistancePredictor, channel_distances
 from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
 
 if TYPE_CHECKING:
@@ -80,16 +80,6 @@ class DistancePredictor(ClassDistancePredictor):
         """
         return Model(architecture, conv_head(architecture, self.embedding_dims), eval_activation=torch.nn.Hardtanh())
 
-    def create_target(self, gt: Array) -> Array:
-        """Compute tanh(distance / scale) of every class.
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth has not one channel per class.
-        """
-        labels = read_labels(gt, len(self.channels))
-        return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self.scale_factor), gt)
-
     def create_weight(
         self, gt: Array, target: Array, mask: Array, moving_class_counts: MovingCounts | None = None
     ) -> tuple[Array, MovingCounts]:
@@ -112,25 +102,6 @@ class DistancePredictor(ClassDistancePredictor):
             moving_counts=moving_class_counts,
         )
         return wrap_channels(weights, target), counts
-
-    def create_distance_mask(
-        self,
-        distances: npt.NDArray[Any],
-        mask: npt.NDArray[Any],
-        voxel_size: Coordinate,
-        normalize: str | None = None,
-        normalize_args: float | None = None,
-    ) -> npt.NDArray[np.uint8]:
-        """Return 1 where a distance cannot be wrong because of boundaries outside of the mask.
-
-        Args:
-            distances: Channels first, as :meth:`process` returns them.
-            mask: Channels first, not 0 where annotated.
-            voxel_size: World units.
-            normalize: How the distances were normalized, as in :meth:`process`.
-            normalize_args: The scale they were normalized with.
-        """
-        return channel_trust(distances, mask, voxel_size, normalize, normalize_args)
 
     def process(
         self,

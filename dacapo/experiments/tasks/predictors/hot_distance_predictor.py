@@ -13,7 +13,7 @@ from dacapo.experiments.arraytypes import ProbabilityArray
 from dacapo.experiments.model import Model
 from dacapo.utils.balance_weights import balance_weights
 
-from .class_distances import ClassDistancePredictor, channel_distances, channel_trust
+from .class_distances import ClassDistancePredictor, channel_distances
 from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
 
 if TYPE_CHECKING:
@@ -81,16 +81,6 @@ class HotDistancePredictor(ClassDistancePredictor):
             architecture, conv_head(architecture, self.embedding_dims), eval_activation=HotDistanceActivation()
         )
 
-    def create_target(self, gt: Array) -> Array:
-        """Return each class as 0 and 1, followed by tanh(distance / scale) of each class.
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth has not one channel per class.
-        """
-        labels = read_labels(gt, len(self.channels))
-        return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self.scale_factor), gt)
-
     def create_weight(
         self, gt: Array, target: Array, mask: Array, moving_class_counts: npt.NDArray[np.float64] | None = None
     ) -> tuple[Array, npt.NDArray[np.float64]]:
@@ -116,25 +106,6 @@ class HotDistancePredictor(ClassDistancePredictor):
             weights.append(weight)
             counts.append(np.array(count, dtype=np.float64))
         return wrap_channels(np.concatenate(weights), target), np.concatenate(counts)
-
-    def create_distance_mask(
-        self,
-        distances: npt.NDArray[Any],
-        mask: npt.NDArray[Any],
-        voxel_size: Coordinate,
-        normalize: str | None = None,
-        normalize_args: float | None = None,
-    ) -> npt.NDArray[np.uint8]:
-        """Return 1 where a distance cannot be wrong because of boundaries outside of the mask.
-
-        Args:
-            distances: The second half of the channels that :meth:`process` returns.
-            mask: Channels first, not 0 where annotated.
-            voxel_size: World units.
-            normalize: How the distances were normalized, as in :meth:`process`.
-            normalize_args: The scale they were normalized with.
-        """
-        return channel_trust(distances, mask, voxel_size, normalize, normalize_args)
 
     def process(
         self,
