@@ -3,6 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 
 # Path of a volume for the tests that need real data; they are skipped without it.
 FIB25 ?=
@@ -15,7 +16,7 @@ help:
 	@echo "make test    run the tests; FIB25=path/to/fib25.zarr adds those on real data"
 	@echo "make lint    check style and types"
 	@echo "make format  rewrite the code in the project's style"
-	@echo "make docs    run every example in the documentation"
+	@echo "make docs    build the documentation into docs/_build/html, and run its examples"
 	@echo "make bench   run the benchmarks"
 	@echo "make clean   remove .venv and all caches"
 
@@ -25,6 +26,10 @@ $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
 	touch $@
 
 demo: $(STAMP)
@@ -42,8 +47,12 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)
-	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' dacapo README.md $(wildcard docs/*.md)
+# The pages land in docs/_build/html. A warning is an error, and so is a reference that leads nowhere.
+docs: $(DOCS_STAMP)
+	$(BIN)/python docs/draw_architecture.py --check
+	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' dacapo README.md $(wildcard docs/*.md docs/*/*.md)
+	DACAPO_NOTEBOOK_ITERATIONS=8 $(BIN)/python docs/run_notebook.py examples/segment_cells.ipynb docs/_build/segment_cells.ipynb
 
 bench: $(STAMP)
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script"; done

@@ -1,0 +1,144 @@
+"""Write the pages that are made from the package itself: the reference, the command line, and the notebooks."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import click
+from sphinx.application import Sphinx
+
+NOTEBOOKS = ("segment_cells",)
+
+
+def modules(package: str) -> list[tuple[str, list[str]]]:
+    """Return all packages inside a package, itself first, each with the modules that are directly in it."""
+    root = importlib.import_module(package)
+    found = {package: []}
+    for module in sorted(pkgutil.walk_packages(root.__path__, f"{package}."), key=lambda entry: entry.name):
+        if module.ispkg:
+            found[module.name] = []
+        elif not module.name.rpartition(".")[2].startswith("_"):
+            found[module.name.rpartition(".")[0]].append(module.name)
+    return list(found.items())
+
+
+def reference(folder: Path) -> None:
+    """Write a page for each package, and a list of all."""
+    packages = modules("dacapo")
+    for package, names in packages:
+        _write(folder / f"{package}.rst", _package_page(package, names))
+    entries = "\n".join(f"   {package}" for package, _ in packages)
+    text = (
+        "Reference\n=========\n\nAll public modules, made from their docstrings. Names that a package exports are "
+        "described in the module that defines them.\n\n"
+    )
+    _write(folder / "index.rst", f"{text}.. toctree::\n   :maxdepth: 1\n\n{entries}\n")
+
+
+def _package_page(package: str, names: list[str]) -> str:
+    lines = [package, "=" * len(package), "", f".. automodule:: {package}", "   :no-members:", ""]
+    for name in names:
+        lines += [name, "-" * len(name), "", f".. automodule:: {name}", "   :ignore-module-all:", ""]
+    return "\n".join(lines)
+
+
+def command_line(path: Path) -> None:
+    """Write the page of the command line, from what ``--help`` reads too."""
+    from dacapo.cli import cli
+
+    intro = (
+        "# Command line\n\nEvery command has `--help`. Errors that can be mended are printed on one line, and the exit "
+        "status is 1 then; `dacapo --log-level DEBUG` shows where they come from.\n\n"
+    )
+    _write(path, intro + "\n".join(_command(cli, ["dacapo"], None)))
+
+
+def _command(command: click.Command, names: list[str], parent: click.Context | None) -> list[str]:
+    context = click.Context(command, info_name=names[-1], parent=parent, **command.context_settings)
+    lines = [f"## `{' '.join(names)}`", "", *_help_text(command), "```text", context.get_usage(), "```", ""]
+    options = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    rows = [record for record in options if record is not None and record[1] and not record[0].startswith("-h")]
+    if rows:
+        lines += ["| option | meaning |", "|---|---|"]
+        lines += [f"| `{_cell(flags)}` | {_cell(text)} |" for flags, text in rows]
+        lines.append("")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            if inner is not None and not inner.hidden:
+                lines += _command(inner, [*names, name], context)
+    return lines
+
+
+def _help_text(command: click.Command) -> list[str]:
+    # A line with \b alone keeps what follows as it is.
+    paragraphs = (command.help or "").split("\n\n")
+    lines = []
+    for paragraph in paragraphs:
+        if paragraph.startswith("\b"):
+            lines += ["```text", paragraph.removeprefix("\b").strip("\n"), "```", ""]
+        else:
+            lines += [" ".join(paragraph.split()).replace("<", "\\<").replace("[", "\\["), ""]
+    return lines
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def notebook(source: Path, target: Path) -> None:
+    """Write a notebook as a page, its pictures beside it."""
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    for number, cell in enumerate(cells):
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            lines += [text, ""]
+            continue
+        lines += ["```python", text, "```", ""]
+        for index, output in enumerate(cell["outputs"]):
+            lines += _output(output, target.with_name(f"{target.stem}_{number}_{index}.png"))
+    lines += [f"The notebook is `examples/{source.name}`.", ""]
+    _write(target, "\n".join(lines))
+
+
+def _output(output: dict[str, Any], picture: Path) -> list[str]:
+    data = output.get("data", {})
+    if "image/png" in data:
+        picture.write_bytes(base64.b64decode(data["image/png"]))
+        return [f"![]({picture.name})", ""]
+    text = "".join(output.get("text", data.get("text/plain", "")))
+    return ["```text", text.rstrip("\n"), "```", ""] if text.strip() else []
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file if its content changes, so that pages are not built again for nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write all pages before Sphinx looks for sources."""
+    folder = Path(app.srcdir) / "_generated"
+    reference(folder / "reference")
+    kept = {f"{package}.rst" for package, _ in modules("dacapo")} | {"index.rst"}
+    for path in (folder / "reference").glob("*.rst"):
+        if path.name not in kept:
+            path.unlink()
+    command_line(folder / "cli.md")
+    for name in NOTEBOOKS:
+        source = Path(app.srcdir).parent / "examples" / f"{name}.ipynb"
+        notebook(source, folder / "notebooks" / f"{name}.md")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the extension."""
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,210 @@
+"""Draw the layers of the package and what imports what, from the imports themselves.
+
+    python docs/draw_architecture.py           write docs/images/architecture.svg
+    python docs/draw_architecture.py --check   only say whether it is up to date
+
+The rows are the layers in ``tests/unit/test_layers.py``, whose tests fail where an import points upwards. An arrow goes
+from a box to each box that it imports, except where a way of other arrows leads there already.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "dacapo"
+TABLE = ROOT / "tests" / "unit" / "test_layers.py"
+PICTURE = ROOT / "docs" / "images" / "architecture.svg"
+
+WIDTH, ROW, BOX, GAP, MARGIN = 960, 84, 34, 14, 16
+CHARACTER, PADDING = 7.2, 18
+# Boxes of the package experiments carry no prefix, but another colour.
+INNER = "experiments"
+FILLS = {True: ("#e4f3ec", "#009e73"), False: ("#e3eefa", "#0072b2")}
+ROOT_MODULES = {"dacapo", "dacapo.__main__"}
+
+
+def layers() -> list[list[str]]:
+    """Return the layers, lowest first, as the test of layers lists them."""
+    for node in ast.parse(TABLE.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS":
+            rows: list[list[str]] = ast.literal_eval(node.value)
+            return [[name for name in row if f"dacapo.{name}" not in ROOT_MODULES] for row in rows]
+    raise SystemExit(f"{TABLE} has no list LAYERS")
+
+
+def module_files() -> dict[str, Path]:
+    """Return the file of every module."""
+    files = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ("dacapo", *path.relative_to(PACKAGE).with_suffix("").parts)
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
+
+
+def imported(module: str, path: Path, files: dict[str, Path]) -> set[str]:
+    """Return the modules of the package that a module imports when it runs, in functions too."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    found: set[str] = set()
+    stack: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            stack += node.orelse
+            continue
+        stack += ast.iter_child_nodes(node)
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, node.module] if node.module else above)
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                found.add(full if full in files else base)
+    return found & files.keys()
+
+
+def box_of(module: str, boxes: list[str]) -> str | None:
+    """Return the box that a module belongs to: the longest name that it begins with."""
+    fitting = [box for box in boxes if f"{module}.".startswith(f"dacapo.{box}.")]
+    return max(fitting, key=len, default=None)
+
+
+def arrows(rows: list[list[str]]) -> dict[str, set[str]]:
+    """Return for each box the boxes that it imports."""
+    boxes = [name for row in rows for name in row]
+    level = {name: index for index, row in enumerate(rows) for name in row}
+    files = module_files()
+    edges: dict[str, set[str]] = {name: set() for name in boxes}
+    for module, path in files.items():
+        box = box_of(module, boxes)
+        if box is None or module in ROOT_MODULES:
+            continue
+        for target in imported(module, path, files):
+            other = box_of(target, boxes)
+            if other is not None and other != box and level[other] <= level[box]:
+                edges[box].add(other)
+    return edges
+
+
+def without_detours(edges: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Drop each arrow whose end is also reached through another arrow."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        stack = [start]
+        while stack:
+            for name in edges[stack.pop()] - found:
+                found.add(name)
+                stack.append(name)
+        return found
+
+    beyond = {name: reached(name) for name in edges}
+    return {
+        # Boxes of one row may import each other's modules in both directions; then neither stands for the other.
+        name: {t for t in targets if not any(t in beyond[o] and o not in beyond[t] for o in targets)}
+        for name, targets in edges.items()
+    }
+
+
+def svg(rows: list[list[str]], edges: dict[str, set[str]]) -> str:
+    """Return the drawing."""
+    places = _places(rows, edges)
+    height = round(MARGIN + len(rows) * ROW)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
+        'font-size="13" role="img" aria-label="Layers of dacapo and what imports what">',
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0 0L8 4L0 8z" fill="#8c8c8c"/></marker></defs>',
+        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
+    ]
+    for index in range(len(rows)):
+        top = MARGIN / 2 + (len(rows) - 1 - index) * ROW
+        if index % 2:
+            lines.append(f'<rect x="0" y="{top:g}" width="{WIDTH}" height="{ROW}" fill="#f5f6f8"/>')
+    for name in places:
+        for target in sorted(edges[name]):
+            lines.append(_arrow(name, target, places))
+    for name, (x, y, width) in places.items():
+        fill, stroke = FILLS[name.split(".")[0] == INNER]
+        lines.append(
+            f'<g><title>{escape(_tooltip(name, edges))}</title><rect x="{x:g}" y="{y:g}" width="{width:g}" '
+            f'height="{BOX}" rx="5" fill="{fill}" stroke="{stroke}"/><text x="{x + width / 2:g}" '
+            f'y="{y + BOX / 2 + 4.5:g}" text-anchor="middle" fill="#222222">{escape(_label(name))}</text></g>'
+        )
+    return "\n".join([*lines, "</svg>", ""])
+
+
+def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tuple[float, float, float]]:
+    """Return left edge, top and width of each box; boxes stand above what they import, where there is room."""
+    middle: dict[str, float] = {}
+    places = {}
+    for index, row in enumerate(rows):
+        wanted = {
+            name: sum(below) / len(below) if (below := [middle[t] for t in edges[name] if t in middle]) else WIDTH / 2
+            for name in row
+        }
+        order = sorted(row, key=lambda name: (wanted[name], name))
+        widths = {name: len(_label(name)) * CHARACTER + PADDING for name in row}
+        gap = min(60.0, max(GAP, (WIDTH - 2 * MARGIN - sum(widths.values())) / (len(row) + 1)))
+        total = sum(widths.values()) + gap * (len(row) - 1)
+        centre = sum(wanted.values()) / len(row)
+        x = min(max(MARGIN, centre - total / 2), max(MARGIN, WIDTH - MARGIN - total))
+        y = MARGIN / 2 + (len(rows) - 1 - index) * ROW + (ROW - BOX) / 2
+        for name in order:
+            places[name] = (round(x, 1), round(y, 1), round(widths[name], 1))
+            middle[name] = x + widths[name] / 2
+            x += widths[name] + gap
+    return places
+
+
+def _arrow(name: str, target: str, places: dict[str, tuple[float, float, float]]) -> str:
+    (x, y, width), (tx, ty, twidth) = places[name], places[target]
+    start, end = x + width / 2, tx + twidth / 2
+    if y == ty:
+        side = width / 4 if end > start else -width / 4
+        start, end, dip = start + side, end - side * twidth / width, y + BOX + 22
+        return (
+            f'<path d="M{start:.1f} {y + BOX:.1f}C{start:.1f} {dip:.1f} {end:.1f} {dip:.1f} {end:.1f} '
+            f'{y + BOX + 1:.1f}" fill="none" stroke="#8c8c8c" stroke-width="1.2" stroke-dasharray="4 3" '
+            'marker-end="url(#head)"/>'
+        )
+    # Ends are spread a little over the edge of the box, so that arrows from different sides can be told apart.
+    end += max(-0.35, min(0.35, (start - end) / WIDTH)) * twidth
+    below, above = y + BOX, ty - 1
+    bend = min(60.0, (above - below) / 2)
+    return (
+        f'<path d="M{start:.1f} {below:.1f}C{start:.1f} {below + bend:.1f} {end:.1f} {above - bend:.1f} '
+        f'{end:.1f} {above:.1f}" fill="none" stroke="#8c8c8c" stroke-width="1.2" marker-end="url(#head)"/>'
+    )
+
+
+def _label(name: str) -> str:
+    return f"{INNER} (the rest)" if name == INNER else name.removeprefix(f"{INNER}.")
+
+
+def _tooltip(name: str, edges: dict[str, set[str]]) -> str:
+    return f"dacapo.{name}" + (f" imports {', '.join(sorted(edges[name]))}" if edges[name] else "")
+
+
+def draw() -> str:
+    """Return the drawing of the package as it is now."""
+    rows = layers()
+    return svg(rows, without_detours(arrows(rows)))
+
+
+def main() -> None:
+    """Write the drawing, or compare it."""
+    drawing = draw()
+    if "--check" not in sys.argv[1:]:
+        PICTURE.parent.mkdir(exist_ok=True)
+        PICTURE.write_text(drawing, encoding="utf-8")
+    elif not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != drawing:
+        raise SystemExit(f"{PICTURE} is out of date; run python docs/draw_architecture.py")
+
+
+if __name__ == "__main__":
+    main()

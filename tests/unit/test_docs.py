@@ -1,0 +1,63 @@
+"""The code of the quickstart runs, and the drawing of the architecture shows the imports as they are."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dacapo.options import DaCapoConfig
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def code_blocks(page: Path) -> list[str]:
+    """Return the Python code of a Markdown page, each block at the line where it stands."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        "\n" * text.count("\n", 0, match.start(1)) + match[1]
+        for match in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def test_quickstart(
+    tmp_path: Path, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "quickstart.md"
+    blocks = code_blocks(page)
+    assert len(blocks) > 4
+    names: dict[str, object] = {"__name__": "quickstart"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), names)
+    printed = capsys.readouterr().out
+    assert "20 iterations" in printed
+    assert "voi" in printed
+    assert (tmp_path / "quickstart" / "runs" / "cells" / "checkpoints" / "iterations" / "20").is_file()
+
+
+def test_parts_of_ones_own(tmp_path: Path) -> None:
+    # In a process of its own, since configs are registered for good by being defined.
+    file = tmp_path / "test_parts.py"
+    file.write_text("\n".join(code_blocks(DOCS / "concepts" / "extending.md")))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(file)]
+    got = subprocess.run(command, capture_output=True, text=True)
+    assert got.returncode == 0, got.stdout[-3000:]
+    assert int(re.findall(r"(\d+) passed", got.stdout)[-1]) > 30
+
+
+def test_python_on_other_pages_compiles() -> None:
+    for page in sorted(DOCS.glob("**/*.md")):
+        if not {"_build", "_generated"} & set(page.relative_to(DOCS).parts):
+            for block in code_blocks(page):
+                compile(block, str(page), "exec")
+
+
+def test_drawing_is_up_to_date() -> None:
+    script = DOCS / "draw_architecture.py"
+    got = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+    assert got.returncode == 0, got.stderr
