@@ -32,7 +32,8 @@ def test_quickstart(
     blocks = code_blocks(page)
     assert len(blocks) > 4
     names: dict[str, object] = {"__name__": "quickstart"}
-    for block in blocks:
+    # The code on validation looks at the run of the quickstart.
+    for block in [*blocks, *code_blocks(DOCS / "concepts" / "validation.md")]:
         exec(compile(block, str(page), "exec"), names)
     printed = capsys.readouterr().out
     assert "20 iterations" in printed
