@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container
-from dacapo.blockwise.prediction import plan_blocks, predict_array
-from dacapo.compute_context import create_compute_context
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container, raw_config_of
+from dacapo.blockwise.prediction import predict_array
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
@@ -75,16 +75,15 @@ def apply(
         BlockwiseError: If a block fails.
     """
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
-    raw = open_raw(run.config, LocalArrayIdentifier(Path(input_container), input_dataset))
-    plan_blocks(run.model, raw, roi)
-    selection = select(run, criterion, validation_dataset, iteration, parameters)
+    source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
+    plan_blocks(run.model, open_raw(run.config, source), roi)
+    selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run_name}_{selection.iteration}")
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
-    for identifier in (prediction, output):
-        check_output(identifier, overwrite)
     logger.info("%s", selection.reason)
-    _apply(run, selection, raw, prediction, output, roi, num_workers, output_dtype, overwrite)
+    chosen = (selection.iteration, selection.parameters)
+    apply_run(run, *chosen, source, prediction, output, roi, num_workers, output_dtype, overwrite)
     return Applied(output, prediction, selection)
 
 
@@ -109,41 +108,21 @@ def apply_run(
     plan_blocks(run.model, raw, roi)
     for identifier in (prediction_array_identifier, output_array_identifier):
         check_output(identifier, overwrite)
-    selection = Selection(iteration, parameters, "as given")
-    outputs = (prediction_array_identifier, output_array_identifier)
-    _apply(run, selection, raw, *outputs, roi, num_workers, output_dtype, overwrite)
-    return output_array_identifier
-
-
-def _apply(
-    run: Run,
-    selection: Selection,
-    raw: Array,
-    prediction: LocalArrayIdentifier,
-    output: LocalArrayIdentifier,
-    roi: Roi | None,
-    num_workers: int,
-    output_dtype: npt.DTypeLike,
-    overwrite: bool,
-) -> None:
-    create_weights_store().load_weights(run, selection.iteration)
-    origin = {
-        "operation": "apply",
-        "run": run.name,
-        "iteration": selection.iteration,
-        "parameters": str(selection.parameters),
-    }
+    create_weights_store().load_weights(run, iteration)
+    origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
     predict_array(
         run,
         raw,
-        prediction,
+        prediction_array_identifier,
         output_roi=roi,
         output_dtype=output_dtype,
-        device=create_compute_context().device,
         metadata={ORIGIN: origin},
         overwrite=overwrite,
+        num_workers=num_workers,
+        iteration=iteration,
+        raw_config=raw_config_of(run.config, input_array_identifier),
     )
-    post_processor = run.task.post_processor
-    post_processor.set_prediction(prediction)
-    post_processor.process(selection.parameters, output, num_workers=num_workers)
-    ZarrArray.open_from_array_identifier(output).add_metadata({ORIGIN: origin})
+    run.task.post_processor.set_prediction(prediction_array_identifier)
+    run.task.post_processor.process(parameters, output_array_identifier, num_workers=num_workers)
+    ZarrArray.open_from_array_identifier(output_array_identifier).add_metadata({ORIGIN: origin})
+    return output_array_identifier

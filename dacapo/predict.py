@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container
-from dacapo.blockwise.prediction import plan_blocks, predict_array
-from dacapo.compute_context import create_compute_context
+from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container, raw_config_of
+from dacapo.blockwise.prediction import predict_array
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
@@ -56,7 +56,8 @@ def predict(
         BlockwiseError: If a block fails.
     """
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
-    raw = open_raw(run.config, LocalArrayIdentifier(Path(input_container), input_dataset))
+    source = LocalArrayIdentifier(Path(input_container), input_dataset)
+    raw = open_raw(run.config, source)
     output = _prediction_identifier(run_name, iteration, output_path, input_container)
     plan_blocks(run.model, raw, output_roi)
     check_output(output, overwrite)
@@ -67,9 +68,11 @@ def predict(
         output,
         output_roi=output_roi,
         output_dtype=output_dtype,
-        device=create_compute_context().device,
         metadata={ORIGIN: {"operation": "predict", "run": run_name, "iteration": iteration}},
         overwrite=overwrite,
+        num_workers=num_workers,
+        iteration=iteration,
+        raw_config=raw_config_of(run.config, source),
     )
     return output
 

@@ -8,7 +8,6 @@ import numpy.typing as npt
 
 from dacapo.blockwise.inputs import ORIGIN
 from dacapo.blockwise.prediction import predict_array
-from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
@@ -115,8 +114,10 @@ def _validate_dataset(
         prediction,
         output_roi=gt.roi,
         output_dtype=output_dtype,
-        device=create_compute_context().device,
         metadata={ORIGIN: {"operation": "validate", "run": run.name, "iteration": iteration}},
+        num_workers=num_workers,
+        iteration=iteration,
+        raw_config=getattr(dataset.config, "raw_config", None),
     )
     run.task.post_processor.set_prediction(prediction)
     rows = []

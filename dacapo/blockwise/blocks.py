@@ -17,8 +17,8 @@ def run_blocks(name: str, total_write_roi: Roi, write_shape: Coordinate, process
     Args:
         name: What is done, for the progress bar and for errors.
         total_write_roi: The region to cover, in world units.
-        write_shape: Shape of a block in world units. Blocks start at the region's offset; the last ones may reach
-            beyond its end.
+        write_shape: Shape of a block in world units. Blocks start at the region's offset; the last ones are smaller
+            where it is no multiple.
         process: Takes the region of a block.
 
     Raises:
@@ -41,7 +41,7 @@ def run_blocks(name: str, total_write_roi: Roi, write_shape: Coordinate, process
 
         block_roi = Roi((0,) * total_write_roi.dims, write_shape)
         task = daisy.Task(
-            name, total_write_roi, block_roi, block_roi, process_block, read_write_conflict=False, fit="overhang"
+            name, total_write_roi, block_roi, block_roi, process_block, read_write_conflict=False, fit="shrink"
         )
         if not daisy.run_blockwise(task, multiprocessing=False, progress=False, summary=False):
             raise BlockwiseError(f"{name}: not all of {total} blocks were done")

@@ -21,8 +21,8 @@ from dacapo.store.array_store import LocalArrayIdentifier
 logger = logging.getLogger(__name__)
 
 
-def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
-    """Open a volume with the changes that the run's raw data goes through before training.
+def raw_config_of(run_config: RunConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
+    """Describe a volume with the changes that the run's raw data goes through before training.
 
     The chain of array configs of the first raw array of the run (scaled intensities, for example) is put on top of the
     new volume; crops are left out, since they belong to the place of the training data.
@@ -31,8 +31,6 @@ def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
         run_config: Names the training data.
         identifier: The new volume.
 
-    Raises:
-        ArrayNotFoundError: If the volume does not exist.
     """
     leaf = ZarrArrayConfig(
         name=f"{identifier.container.name}/{identifier.dataset}",
@@ -41,7 +39,16 @@ def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
         mode="r",
     )
     trained_on = _first_raw_config(run_config)
-    config = leaf if trained_on is None else _with_leaf(trained_on, leaf)
+    return leaf if trained_on is None else _with_leaf(trained_on, leaf)
+
+
+def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
+    """Open a volume as :func:`raw_config_of` describes it.
+
+    Raises:
+        ArrayNotFoundError: If the volume does not exist.
+    """
+    config = raw_config_of(run_config, identifier)
     array: Array = config.array_type(config)
     return array
 

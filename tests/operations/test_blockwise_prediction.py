@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from funlib.geometry import Coordinate, Roi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacapo.blockwise.prediction import as_network_input, plan_blocks, predict_array
+from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.prediction import as_network_input, predict_array
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, InputTooSmallError, RoiError
-from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
+from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.reflection import read_reflected, reflected_indices
-from tests.operations.runs import affinities_run_config, unet_config
+from tests.operations.runs import affinities_run_config, unet_config, write_array
 
 VALID = {"padding": "valid"}
 SAME = {"padding": "same"}
@@ -88,7 +94,7 @@ def test_blocks_equal_one_whole_pass(
     run = make_run(tmp_path, dims, **architecture)
     raw = numpy_array(shape, voxel_size)
     plan = plan_blocks(run.model, raw)
-    blocks = [-(-s // w) for s, w in zip(plan.grid_roi.shape, plan.write_shape, strict=True)]
+    blocks = [-(-s // w) for s, w in zip(plan.output_roi.shape, plan.write_shape, strict=True)]
     assert np.prod(blocks) > 1, "one block would prove nothing"
 
     output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
@@ -201,3 +207,27 @@ def test_reading_beyond_the_volume_reflects_each_axis() -> None:
     np.testing.assert_array_equal(read_reflected(raw, roi), expected)
     with pytest.raises(RoiError, match="not aligned"):
         read_reflected(raw, Roi((39, 40), (8, 2)))
+
+
+def test_worker_processes_predict_the_same(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path, dims=2, architecture_config=unet_config(2))
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 1)
+    source = write_array(
+        tmp_path / "new.zarr",
+        "raw",
+        np.random.default_rng(0).integers(0, 256, (61, 53)).astype(np.uint8),
+        Coordinate(4, 4),
+        Coordinate(40, 40),
+    )
+    here = predict(config.name, 1, source.container, source.dataset, tmp_path / "here.zarr")
+    file = Path(os.environ[ENVIRONMENT_VARIABLE])
+    context = {"type": "LocalTorch", "config": {"distribute_workers": True}}
+    file.write_text(yaml.safe_dump({**options.serialize(), "compute_context": context}))
+    Options.reset()
+    there = predict(config.name, 1, source.container, source.dataset, tmp_path / "there.zarr", num_workers=2)
+    one, other = (ZarrArray.open_from_array_identifier(identifier) for identifier in (here, there))
+    assert one[one.roi].std() > 0
+    # Other processes may split the sums of a convolution differently, which can round a value the other way.
+    np.testing.assert_allclose(other[other.roi].astype(int), one[one.roi].astype(int), atol=1)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from funlib.geometry import Coordinate
 
-from dacapo.blockwise.prediction import plan_blocks, predict_array
+from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.prediction import predict_array
 from dacapo.errors import ConfigError, MissingDependencyError
 from dacapo.experiments.architectures import Architecture, ArchitectureConfig, WrappedArchitectureConfig
 from dacapo.experiments.run import Run
@@ -347,7 +348,7 @@ def test_blocks_equal_one_whole_pass(
     run.model.eval()
     raw = numpy_array(shape, (8, 4, 4)[-dims:])
     plan = plan_blocks(run.model, raw)
-    assert any(s > w for s, w in zip(plan.grid_roi.shape, plan.write_shape, strict=True))
+    assert any(s > w for s, w in zip(plan.output_roi.shape, plan.write_shape, strict=True))
     output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
     np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-5)
 
