@@ -58,4 +58,4 @@ bench: $(STAMP)
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script"; done
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv docs/_build docs/_generated .mypy_cache .pytest_cache .ruff_cache .hypothesis
