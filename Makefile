@@ -36,7 +36,7 @@ demo: $(STAMP)
 	$(BIN)/dacapo demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(if $(FIB25),--fib25 $(FIB25))
+	$(BIN)/python -m pytest $(if $(FIB25),--fib25=$(FIB25))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -52,6 +52,7 @@ RUN_NAME = "demo"
 MARK = "# Made by 'dacapo demo'; commands started in this folder read it.\n"
 ITERATIONS_PER_MINUTE = 250  # on two idle cores, with the time for validations
 VALIDATIONS = 4
+SMALLEST = 50  # voxels; the mutex watershed leaves specks between cells
 
 # Sizes that the network of _architecture takes along an axis, by whether it is downsampled: the smallest, the largest
 # for two and for three axes, and the step between them.
@@ -204,7 +205,7 @@ def _run_config(data: DemoData, iterations: int) -> RunConfig:
         repetition=0,
         num_iterations=iterations,
         validation_interval=math.ceil(iterations / VALIDATIONS),
-        task_config=AffinitiesTaskConfig(name="affinities", neighborhood=neighborhood),
+        task_config=AffinitiesTaskConfig(name="affinities", neighborhood=neighborhood, min_size=SMALLEST),
         architecture_config=_architecture(data, coarse),
         trainer_config=GunpowderTrainerConfig(
             name="trainer",
@@ -314,6 +315,7 @@ def _draw(run_config: RunConfig, data: DemoData, folder: Path, applied: Applied)
         segmentation=_plane(segmentation[roi]),
         voxel_size=voxel_size[-1],
         unit=data.unit,
+        origin=data.origin,
     )
     path = folder / "demo.png"
     save_overview(path, slices, _progress(run_config, applied.selection.iteration))

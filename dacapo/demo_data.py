@@ -53,6 +53,7 @@ class DemoData:
         voxel_size: In world units.
         channels: Channels of the raw data.
         unit: Of the world.
+        origin: What the raw data is, where that needs to be said.
     """
 
     train: RawGTDatasetConfig
@@ -64,6 +65,7 @@ class DemoData:
     voxel_size: Coordinate
     channels: int = 1
     unit: str = "nm"
+    origin: str = ""
 
 
 def synthetic_data(folder: Path, shapes: Mapping[str, Sequence[int]]) -> DemoData:
@@ -78,6 +80,7 @@ def synthetic_data(folder: Path, shapes: Mapping[str, Sequence[int]]) -> DemoDat
         unseen_roi=None,
         smallest_shape=Coordinate(np.min(list(shapes.values()), axis=0).tolist()),
         voxel_size=VOXEL_SIZE,
+        origin="synthetic tissue",
     )
 
 

@@ -48,6 +48,7 @@ class Slices:
         segmentation: Labels of the segmentation.
         voxel_size: Size of a pixel in ``unit``; pixels are square.
         unit: Unit of ``voxel_size``.
+        origin: What the raw data is, for its title.
     """
 
     raw: npt.NDArray[Any]
@@ -56,6 +57,7 @@ class Slices:
     segmentation: npt.NDArray[Any]
     voxel_size: float = 1
     unit: str = "voxels"
+    origin: str = ""
 
 
 @attrs.frozen
@@ -189,7 +191,8 @@ def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
     panels[1].imshow(label_colors(slices.truth), interpolation="nearest")
     panels[2].imshow(slices.prediction, vmin=0, vmax=1, **grey)
     panels[3].imshow(label_colors(match_labels(slices.segmentation, slices.truth)), interpolation="nearest")
-    for panel, name in zip(panels, ("Raw", "Truth", "Prediction (affinity)", "Segmentation"), strict=True):
+    raw_title = f"Raw ({slices.origin})" if slices.origin else "Raw"
+    for panel, name in zip(panels, (raw_title, "Truth", "Prediction (affinity)", "Segmentation"), strict=True):
         panel.set_title(name)
         panel.set_xticks([])
         panel.set_yticks([])
