@@ -33,7 +33,7 @@ def fib25(request: pytest.FixtureRequest) -> Path:
     """Path of the FIB-25 container; the test is skipped where none is given."""
     path = request.config.getoption("--fib25")
     if path is None:
-        pytest.skip("needs --fib25 PATH")
+        pytest.skip("needs --fib25=PATH")
     path = Path(path).resolve()
     if not path.is_dir():
         raise pytest.UsageError(f"--fib25: there is no container {path}")

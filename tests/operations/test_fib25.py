@@ -1,4 +1,4 @@
-"""The example on real data, as far as it goes in seconds; skipped without ``--fib25 PATH``."""
+"""The example on real data, as far as it goes in seconds; skipped without ``--fib25=PATH``."""
 
 from __future__ import annotations
 
