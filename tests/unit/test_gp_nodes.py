@@ -111,6 +111,19 @@ def test_graph_source_provides_the_points_of_a_region() -> None:
     assert graph.num_vertices() == 3
 
 
+def test_graph_source_cuts_edges_where_the_region_ends() -> None:
+    key = gp.GraphKey("POINTS")
+    nodes = [gp.Node(i, np.array(location, dtype=np.float32)) for i, location in enumerate([(1, 5), (5, 5), (6, 5)])]
+    graph = gp.Graph(nodes, [gp.Edge(0, 1), gp.Edge(1, 2)], gp.GraphSpec(roi=Roi((0, 0), (10, 10)), directed=False))
+    roi = Roi((3, 3), (5, 5))
+    part = get(gp.Pipeline(GraphSource(key, graph)), {key: roi})[key]
+    assert part.spec.roi == roi
+    assert all(roi.contains(node.location) for node in part.nodes)
+    places = {node.id: node.location for node in part.nodes}
+    lines = sorted(sorted(float(places[end][0]) for end in (edge.u, edge.v)) for edge in part.edges)
+    np.testing.assert_allclose(lines, [[3, 5], [5, 6]], atol=1e-3)
+
+
 # --- copies and products ---
 
 
@@ -130,7 +143,9 @@ def test_copy_mask_is_independent_of_its_source() -> None:
     copy_key = gp.ArrayKey("COPY")
     data = np.ones((4, 4), dtype=np.uint8)
     pipeline = DaCapoArraySource(array(data, (1, 1)), MASK) + CopyMask(MASK, copy_key)
-    get(pipeline, {copy_key: Roi((0, 0), (4, 4))})[copy_key].data[:] = 0
+    batch = get(pipeline, {copy_key: Roi((0, 0), (4, 4)), MASK: Roi((0, 0), (4, 4))})
+    batch[copy_key].data[:] = 0
+    assert batch[MASK].data.all()
     assert data.all()
 
 
@@ -269,6 +284,17 @@ def test_gamma_acts_on_all_of_its_arrays_alike() -> None:
     np.testing.assert_allclose(batch[other].data, batch[RAW].data * 4, rtol=1e-4)
 
 
+def test_gamma_draws_from_all_of_its_range() -> None:
+    data = np.array([[0, 0.5, 1]], dtype=np.float32)
+    pipeline, roi = DaCapoArraySource(array(data, (1, 1)), RAW) + GammaAugment([RAW], 0.5, 2), Roi((0, 0), (1, 3))
+    with gp.build(pipeline):
+        batches = [pipeline.request_batch(request_of({RAW: roi}, seed)) for seed in range(100)]
+    powers = np.log([batch[RAW].data[0, 1] for batch in batches]) / np.log(0.5)
+    assert 0.5 <= powers.min() < 0.6
+    assert 1.9 < powers.max() <= 2
+    assert np.mean(powers) == pytest.approx(1.25, abs=0.15)
+
+
 # --- targets ---
 
 
@@ -376,6 +402,15 @@ def test_uniform_rotation_keeps_distances_in_the_world(voxel_size: tuple[int, ..
         assert np.linalg.det(matrix) == pytest.approx(1, abs=1e-4)
         matrices.append(matrix)
     assert np.std(matrices, axis=0).min() > 0.1  # into all directions
+
+
+def test_uniform_rotation_prefers_no_direction() -> None:
+    augment = ElasticAugment((40,) * 3, (0.0,) * 3, (0.0, 0.0), uniform_3d_rotation=True)
+    np.random.seed(0)
+    # Of rotations that are distributed evenly the mean is zero, and the mean square of each entry a third.
+    matrices = np.array([augment._draw_rotation(3) for _ in range(4000)])
+    np.testing.assert_allclose(matrices.mean(axis=0), np.zeros((3, 3)), atol=0.04)
+    np.testing.assert_allclose((matrices**2).mean(axis=0), np.full((3, 3), 1 / 3), atol=0.03)
 
 
 @pytest.mark.parametrize("subsample", [1, 4])
