@@ -299,10 +299,10 @@ def test_an_empty_roi_reads_nothing() -> None:
 # Reading no more than asked for
 
 
-@pytest.mark.parametrize("name", [name for name in VIEWS if name not in ("ones", "nested")])
+@pytest.mark.parametrize("name", [name for name in (*VIEWS, *DEPENDENT) if name not in ("ones", "nested")])
 def test_building_reads_nothing_and_reading_no_more_than_the_roi(name: str) -> None:
     # Configs hold the values, so the copies in one config share their record of rois.
-    config = VIEWS[name]
+    config = {**VIEWS, **DEPENDENT}[name]
     sources = [
         value
         for key in ("source_array_config", "source_array_configs", "default_config")
