@@ -11,7 +11,7 @@ import tifffile
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
-from dacapo.experiments.datasplits.datasets.arrays import tiff_array
+from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, tiff_array
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArray, TiffArrayConfig
 
 VALUES = np.random.default_rng(0).integers(0, 60000, (5, 6, 7)).astype(np.uint16)
@@ -48,7 +48,11 @@ def test_channels(tmp_path: Path) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArrayNotFoundError, match=r"a\.tif does not exist"):
         TiffArray(config(tmp_path / "a.tif"))
-    assert config(tmp_path / "a.tif").verify()[0] is False
+    works, why = config(tmp_path / "a.tif").verify()
+    assert works is False
+    assert why.startswith("file_name: ")
+    around = IntensitiesArrayConfig("i", config(tmp_path / "a.tif"), 0, 255)
+    assert around.verify() == (False, f"source_array_config.{why}")
 
 
 def test_a_file_that_is_no_tiff(tmp_path: Path) -> None:

@@ -294,12 +294,14 @@ def test_a_long_list_of_datasets_is_cut(path: Path) -> None:
 
 def test_verify_is_a_sentence(path: Path) -> None:
     config = ZarrArrayConfig("a", path, "raw")
-    assert config.verify() == (False, f"container {path} does not exist (asked for its dataset 'raw')")
+    assert config.verify() == (False, f"file_name: container {path} does not exist (asked for its dataset 'raw')")
     create(path)
     assert config.verify()[0] is True
     valid, reason = ZarrArrayConfig("a", path, "labels").verify()
     assert not valid
+    assert reason.startswith("dataset: ")
     assert "it holds raw" in reason
+    assert "leads out" in ZarrArrayConfig("a", path, "../raw").verify()[1]
 
 
 def test_unknown_mode(path: Path) -> None:

@@ -85,8 +85,11 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
         lambda p: _raw(p).update(__type__="ZarArrayConfig"),
         [f"{RAW}: unknown ArrayConfig type 'ZarArrayConfig'; known are "],
     ),
-    "missing file": (lambda p: _raw(p).update(file_name="none.zarr"), [f"{RAW}: container none.zarr does not exist"]),
-    "missing dataset": (lambda p: _raw(p).update(dataset="rw"), [f"{RAW}: "]),
+    "missing file": (
+        lambda p: _raw(p).update(file_name="none.zarr"),
+        [f"{RAW}.file_name: container none.zarr does not exist"],
+    ),
+    "missing dataset": (lambda p: _raw(p).update(dataset="rw"), [f"{RAW}.dataset: dataset 'rw' does not exist in"]),
     "bad value": (lambda p: p["trainer_config"].update(batch_size=0), ["trainer_config: batch_size is 0, but"]),
     "own value": (lambda p: p.update(num_iterations=0), ["num_iterations must be at least 1, got 0"]),
     "bad shape": (
@@ -98,7 +101,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
     "several": (
         lambda p: (_raw(p).update(file_name="none.zarr"), p["trainer_config"].update(batch_size=0), p.update(
             validation_interval=0)),
-        ["trainer_config: batch_size", f"{RAW}: container", "validation_interval must be"],
+        ["trainer_config: batch_size", f"{RAW}.file_name: container", "validation_interval must be"],
     ),
 }  # fmt: skip
 
@@ -123,9 +126,9 @@ def test_verify_of_a_run_names_the_place(tmp_path: Path) -> None:
     raw.source_array_config = attrs.evolve(raw.source_array_config, dataset="none")
     works, why = config.verify()
     assert not works
-    assert why.startswith(f"{RAW}: ")
+    assert why.startswith(f"{RAW}.dataset: ")
     assert config.datasplit_config.verify()[1] == why.removeprefix("datasplit_config.")
-    assert [place for place, _ in verify_all(config)] == [RAW]
+    assert [place for place, _ in verify_all(config)] == [f"{RAW}.dataset"]
 
 
 def test_a_sentence_that_begins_with_a_field_continues_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +154,7 @@ def test_a_sentence_that_begins_with_a_field_continues_the_path(monkeypatch: pyt
 
 def test_what_an_inner_config_says_is_not_repeated(tmp_path: Path) -> None:
     task = PretrainedTaskConfig("p", affinities_run_config(tmp_path).task_config, tmp_path / "none.pt")
-    assert [place for place, _ in verify_all(task)] == [""]
+    assert [place for place, _ in verify_all(task)] == ["weights"]
     task.sub_task_config.neighborhood = []
     assert task.verify()[1].startswith("sub_task_config: ")
     assert [place for place, _ in verify_all(task)] == ["sub_task_config"]

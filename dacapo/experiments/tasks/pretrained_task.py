@@ -97,5 +97,5 @@ class PretrainedTaskConfig(TaskConfig):
         if not valid:
             return valid, reason
         if not Path(self.weights).is_file():
-            return False, f"{type(self).__name__} {self.name!r}: there is no file of weights {self.weights}"
+            return False, f"weights: there is no file {self.weights}"
         return valid, reason

@@ -134,6 +134,11 @@ class TiffArrayConfig(ArrayConfig):
     voxel_size: Coordinate = field("Size of a voxel, in world units.", converter=Coordinate)
     axes: list[str] = field("Names of the axes, in the order of the data.")
 
+    def verify(self) -> tuple[bool, str]:
+        """Check that the file exists and the other fields fit it. Reads no voxels."""
+        works, why = ArrayConfig.verify(self)
+        return works, why if self.file_name.is_file() else f"file_name: {why}"
+
 
 # The name it had. Stored configs tell classes apart by name, so it cannot be the class's own.
 ZarrArrayConfig = TiffArrayConfig

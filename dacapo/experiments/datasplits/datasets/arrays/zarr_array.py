@@ -14,7 +14,9 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import (
+    ArrayNotFoundError,
     ConfigError,
+    DacapoError,
     DtypeError,
     MetadataError,
     MetadataWarning,
@@ -399,4 +401,10 @@ class ZarrArrayConfig(ArrayConfig):
 
     def verify(self) -> tuple[bool, str]:
         """Check that container and dataset exist and their metadata make sense. Reads no voxels."""
+        try:
+            find_array(self.file_name, self.dataset)
+        except ArrayNotFoundError as error:
+            return False, f"{'dataset' if self.file_name.exists() else 'file_name'}: {error}"
+        except DacapoError as error:
+            return False, str(error)
         return ArrayConfig.verify(self)
