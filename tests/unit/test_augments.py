@@ -69,6 +69,31 @@ def test_configs_survive_being_stored(config: AugmentConfig) -> None:
     assert config.verify()[0]
 
 
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        (ElasticAugmentConfig([0, 10], [1.0, 1.0], (0, 1)), "control_point_spacing is [0, 10]"),
+        (ElasticAugmentConfig([], [], (0, 1)), "control_point_spacing is []"),
+        (ElasticAugmentConfig([10, 10], [1.0], (0, 1)), "control_point_displacement_sigma is [1.0]"),
+        (ElasticAugmentConfig([10], [-1.0], (0, 1)), "control_point_displacement_sigma is [-1.0]"),
+        (ElasticAugmentConfig([10], [1.0], (1, 0)), "rotation_interval is (1, 0)"),
+        (ElasticAugmentConfig([10], [1.0], (0, 1), subsample=0), "subsample is 0"),
+        (GammaAugmentConfig((0, 1)), "gamma_range is (0, 1), but powers"),
+        (GammaAugmentConfig((2, 1)), "gamma_range is (2, 1), but the smallest"),
+        (IntensityAugmentConfig((2, 1), (0, 0)), "scale is (2, 1)"),
+        (IntensityAugmentConfig((1, 1), (1, 0)), "shift is (1, 0)"),
+        (NoiseAugmentConfig(-1), "variance is -1"),
+        (SimpleAugmentConfig(mirror_only=[-1]), "mirror_only is [-1]"),
+        (SimpleAugmentConfig(transpose_only=[0, -2]), "transpose_only is [0, -2]"),
+        (SimpleAugmentConfig(mirror_probs=[0.5, 3]), "mirror_probs is [0.5, 3]"),
+    ],
+)
+def test_verify_names_the_value_that_cannot_be(config: AugmentConfig, problem: str) -> None:
+    works, why = config.verify()
+    assert not works
+    assert why.startswith(problem)
+
+
 @pytest.mark.parametrize("config", ALL, ids=lambda c: type(c).__name__)
 def test_float32_stays_float32_and_changes(config: AugmentConfig) -> None:
     data = np.random.default_rng(0).random((12, 12, 12)).astype(np.float32)

@@ -29,6 +29,15 @@ class AugmentConfig(Config, ABC):
         """
         raise NotImplementedError
 
+    def problem(self) -> str | None:
+        """Return what is wrong with the values, or None."""
+        return None
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that the values can work."""
+        problem = self.problem()
+        return (False, problem) if problem is not None else Config.verify(self)
+
     def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return raw values after what this does to every sample alike; a network has to see that in prediction too.
 
@@ -36,3 +45,9 @@ class AugmentConfig(Config, ABC):
             raw: Values as the raw array gives them, any axes.
         """
         return raw
+
+
+def range_problem(name: str, limits: tuple[float, float]) -> str | None:
+    """Return what is wrong with a smallest and a largest value, or None."""
+    low, high = limits
+    return None if low <= high else f"{name} is {limits}, but the smallest value comes first"

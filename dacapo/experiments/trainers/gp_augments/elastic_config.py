@@ -8,7 +8,7 @@ import attrs
 
 from dacapo.experiments.config import field
 
-from .augment_config import AugmentConfig
+from .augment_config import AugmentConfig, range_problem
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -31,6 +31,17 @@ class ElasticAugmentConfig(AugmentConfig):
     uniform_3d_rotation: bool = field(
         "Rotate three-dimensional samples into any direction, whatever rotation_interval says.", default=False
     )
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the values, or None."""
+        spacing, sigma = self.control_point_spacing, self.control_point_displacement_sigma
+        if not spacing or min(spacing) <= 0:
+            return f"control_point_spacing is {spacing}, but needs one value above 0 per spatial axis"
+        if len(sigma) != len(spacing) or min(sigma) < 0:
+            return f"control_point_displacement_sigma is {sigma}, but needs {len(spacing)} values that are not negative"
+        if self.subsample < 1:
+            return f"subsample is {self.subsample}, but must be at least 1"
+        return range_problem("rotation_interval", self.rotation_interval)
 
     def node(
         self,

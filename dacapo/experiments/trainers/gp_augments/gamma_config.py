@@ -8,7 +8,7 @@ import attrs
 
 from dacapo.experiments.config import field
 
-from .augment_config import AugmentConfig
+from .augment_config import AugmentConfig, range_problem
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -19,6 +19,12 @@ class GammaAugmentConfig(AugmentConfig):
     """Raise raw values to a random power, between their smallest and largest value."""
 
     gamma_range: tuple[float, float] = field("Smallest and largest power; 1 changes nothing.", converter=tuple)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the values, or None."""
+        if min(self.gamma_range) <= 0:
+            return f"gamma_range is {self.gamma_range}, but powers must be above 0"
+        return range_problem("gamma_range", self.gamma_range)
 
     def node(
         self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None

@@ -8,7 +8,7 @@ import attrs
 
 from dacapo.experiments.config import field
 
-from .augment_config import AugmentConfig
+from .augment_config import AugmentConfig, range_problem
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -24,6 +24,10 @@ class IntensityAugmentConfig(AugmentConfig):
         "Keep values between 0 and 1; the raw data must lie there, for example through an IntensitiesArrayConfig.",
         default=True,
     )
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the values, or None."""
+        return range_problem("scale", self.scale) or range_problem("shift", self.shift)
 
     def node(
         self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None

@@ -23,6 +23,10 @@ class NoiseAugmentConfig(AugmentConfig):
         "Keep values between 0 and 1 (or -1 and 1, if some are negative), where they must lie.", default=True
     )
 
+    def problem(self) -> str | None:
+        """Return what is wrong with the values, or None."""
+        return None if self.variance >= 0 else f"variance is {self.variance}, but cannot be negative"
+
     def node(
         self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
     ) -> Any:

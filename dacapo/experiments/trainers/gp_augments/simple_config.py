@@ -26,6 +26,15 @@ class SimpleAugmentConfig(AugmentConfig):
         "Probability of mirroring, one value per axis; None is 0.5 for each.", default=None
     )
 
+    def problem(self) -> str | None:
+        """Return what is wrong with the values, or None."""
+        for name, axes in (("mirror_only", self.mirror_only), ("transpose_only", self.transpose_only)):
+            if axes is not None and min(axes, default=0) < 0:
+                return f"{name} is {axes}, but axes are counted from 0"
+        if self.mirror_probs is not None and not all(0 <= p <= 1 for p in self.mirror_probs):
+            return f"mirror_probs is {self.mirror_probs}, but probabilities lie between 0 and 1"
+        return None
+
     def node(
         self,
         _raw_key: gp.ArrayKey | None = None,
