@@ -203,6 +203,10 @@ def test_a_cosem_network_that_is_not_there(tmp_path: Path, monkeypatch: pytest.M
     folder = cosem_folder(tmp_path, {})
     with pytest.raises(NotFoundError, match="it has model_checkpoint_625000"):
         cosem(folder, "1").check()
+    works, why = CosemStartConfig(str(folder), "1").verify()
+    assert not works
+    assert "it has model_checkpoint_625000" in why
+    assert CosemStartConfig(str(folder), "625000").verify()[0]
     with pytest.raises(StorageError, match="no state of a model"):
         cosem(folder, "625000").initialize_weights(head_model(1))
 

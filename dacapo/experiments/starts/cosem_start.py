@@ -11,7 +11,7 @@ import attrs
 import torch
 import yaml
 
-from dacapo.errors import ConfigError, MissingDependencyError, NotFoundError, StorageError
+from dacapo.errors import ConfigError, DacapoError, MissingDependencyError, NotFoundError, StorageError
 from dacapo.experiments.model import Model
 from dacapo.experiments.starts.start import Start, StartConfig, load_common
 from dacapo.store.files import read_text
@@ -79,6 +79,14 @@ class CosemStartConfig(StartConfig):
     """Which network of the COSEM project to start from; see `CosemStart` for the meaning of the fields."""
 
     start_type: ClassVar[type[Start]] = CosemStart
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that the folder and the checkpoint are there. Reads no weights."""
+        try:
+            CosemStart(self).check()
+        except DacapoError as error:
+            return False, str(error)
+        return StartConfig.verify(self)
 
 
 def get_model_setup(run: str) -> list[str] | None:
