@@ -75,7 +75,7 @@ class TaskContract(ABC):
     """Number of spatial dimensions to test in, 2 or 3."""
 
     masks_weights = True
-    """Whether its predictor leaves out what is not annotated; otherwise its loss has to."""
+    """Whether its predictor leaves out what is not annotated; otherwise it is left to ``DaCapoTargetFilter``."""
 
     @abstractmethod
     def config(self) -> TaskConfig:

@@ -44,7 +44,7 @@ class TestTwoConvolutions(SeamlessArchitectureContract):
 
 
 class TestTwoClassTask(TaskContract):
-    masks_weights = False  # the loss of classes that exclude each other has weights of its own
+    masks_weights = False  # its predictor gives all voxels the weight 1; DaCapoTargetFilter applies the mask
 
     def config(self) -> TaskConfig:
         return TwoClassTaskConfig("two", foreground="cell")
