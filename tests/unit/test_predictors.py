@@ -368,6 +368,17 @@ class TestOneHot:
         with pytest.raises(DtypeError):
             OneHotPredictor(["a", "b"]).create_target(array(np.zeros((4, 4)), Coordinate(1, 1)))
 
+    def test_a_mask_that_cannot_be_applied_is_refused(self):
+        predictor, voxel_size = OneHotPredictor(["a", "b", "c"]), Coordinate(1, 1)
+        gt = array(np.zeros((4, 4), dtype=np.uint8), voxel_size)
+        for channels in ((), (1,), (3,)):
+            mask = array(np.ones((*channels, 4, 4), dtype=np.uint8), voxel_size)
+            assert predictor.create_weight(gt, predictor.create_target(gt), mask)[0].num_channels == 3
+        with pytest.raises(ChannelMismatchError, match="2 channels"):
+            predictor.create_weight(
+                gt, predictor.create_target(gt), array(np.ones((2, 4, 4), dtype=np.uint8), voxel_size)
+            )
+
 
 def test_hot_distance_output_has_its_middle_at_the_boundary():
     model = HotDistancePredictor(["a"], 5, False).create_model(Body(2)).eval()

@@ -13,7 +13,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import ProbabilityArray
 from dacapo.experiments.model import Model
 
-from .predictor import Predictor, conv_head, read_labels, wrap_channels
+from .predictor import Predictor, conv_head, read_labels, read_mask, wrap_channels
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -70,9 +70,13 @@ class OneHotPredictor(Predictor):
     ) -> tuple[Array, None]:
         """Return ones: all classes count alike, and there are no counts.
 
-        The mask is not looked at, as in the original; the pipeline that trains leaves out what is not annotated.
+        The mask changes nothing, as in the original; the pipeline that trains leaves out what is not annotated.
+
+        Raises:
+            ChannelMismatchError: If the mask has neither one channel nor one per class.
         """
         shape = (self.embedding_dims, *read_labels(gt, 1, target.roi).shape[1:])
+        read_mask(mask, target.roi, shape)
         return wrap_channels(np.ones(shape, dtype=np.float32), target), None
 
     def process(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
