@@ -34,7 +34,9 @@ def read_records(path: Path) -> list[Record]:
     Raises:
         StorageError: If the file cannot be read, or holds something else than records before its last line.
     """
-    return [record for record, _, _ in _good_lines(read_bytes(path), path)]
+    content = read_bytes(path)
+    records = _read_at_once(content)
+    return [record for record, _, _ in _good_lines(content, path)] if records is None else records
 
 
 def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> None:
@@ -118,6 +120,20 @@ def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
         tail = file.read(size) + tail
 
 
+def _read_at_once(content: bytes) -> list[Record] | None:
+    """Return the records on all finished lines, or None if a line is broken.
+
+    One call of the parser is about three times as fast as one for each line. A record is one line, so where there are
+    as many of them, no line was joined with the next.
+    """
+    lines = content[: content.rfind(b"\n") + 1]
+    try:
+        records = json.loads((b"[" + lines[:-1].replace(b"\n", b",") + b"]").decode())
+    except ValueError:
+        return None
+    return records if len(records) == lines.count(b"\n") and all(map(_is_record, records)) else None
+
+
 def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Record, bytes, int]]:
     """Yield each record, its line and where the line ends; broken lines may stand at the end of the file only."""
     end, broken = 0, 0
@@ -138,7 +154,11 @@ def _parse(line: bytes) -> Record | None:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get(ITERATION), int) else None
+    return record if _is_record(record) else None
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get(ITERATION), int)
 
 
 def _plain_number(value: Any) -> Any:

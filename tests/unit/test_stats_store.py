@@ -172,6 +172,15 @@ def test_damage_before_the_last_line_is_an_error(store: FileStatsStore, file: Pa
         store.retrieve_training_stats("run")
 
 
+def test_a_record_torn_over_two_lines_is_not_joined(store: FileStatsStore, file: Path) -> None:
+    store.store_training_stats("run", training(0, 3))
+    first, second, third, _ = file.read_bytes().split(b"\n")
+    half, rest = second.split(b",", 1)
+    file.write_bytes(b"\n".join([first, half, rest, third, b""]))
+    with pytest.raises(StorageError, match="damaged in line 2"):
+        store.retrieve_training_stats("run")
+
+
 def test_another_file_is_an_error(store: FileStatsStore, file: Path) -> None:
     file.parent.mkdir(parents=True)
     file.write_text('{"iteration": 0}\n')
