@@ -351,6 +351,17 @@ def test_masked_distances_hold_whatever_is_not_annotated():
 
 
 class TestOneHot:
+    @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint64])
+    def test_labels_of_any_integer_type(self, dtype):
+        labels = np.array([[[0, 1], [1, 0]]]).astype(dtype)
+        classes = 300  # more than 8 bits can tell apart
+        target = OneHotPredictor([str(index) for index in range(classes)]).process(labels)
+        assert target.dtype == np.uint8
+        assert target.shape == (classes, 2, 2)
+        assert np.array_equal(target[0], labels[0] == 0)
+        assert np.array_equal(target[1], labels[0] == 1)
+        assert not target[2:].any()
+
     def test_head_is_a_softmax_in_eval_mode(self):
         model = OneHotPredictor(["background", "a", "b"]).create_model(Body(2)).eval()
         with torch.no_grad():

@@ -85,6 +85,8 @@ class OneHotPredictor(Predictor):
         Args:
             labels: One channel in front. A label that names no class gives 0 in all channels.
         """
-        classes = np.arange(self.embedding_dims).reshape(-1, *(1 for _ in labels.shape[1:]))
-        matches: npt.NDArray[np.bool_] = labels == classes
-        return matches.astype(np.uint8)
+        matches = np.empty((self.embedding_dims, *labels.shape[1:]), dtype=bool)
+        # Comparing with one number at a time keeps labels in their own type, where an array of them would widen all.
+        for label, channel in enumerate(matches):
+            np.equal(labels[0], label, out=channel)
+        return matches.view(np.uint8)
