@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import find_objects
 
 from dacapo.errors import ConfigError, DtypeError
 
@@ -62,6 +61,7 @@ def local_shape_descriptors(
     """
     import fastremap
     from lsd.train import LsdExtractor
+    from scipy.ndimage import find_objects
 
     if labels.dtype.kind not in "biu":
         raise DtypeError(f"shape descriptors need labels of an integer type or bool, not {labels.dtype}")
