@@ -17,7 +17,7 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make format  rewrite the code in the project's style"
 	@echo "make docs    build the documentation into docs/_build/html, and run its examples"
-	@echo "make bench   run the benchmarks"
+	@echo "make bench   time the work beside the plain way to do it, a few minutes"
 	@echo "make clean   remove .venv and all caches"
 
 # PyTorch comes first and alone, so that pip settles on its build before anything else asks for it.
@@ -55,7 +55,7 @@ docs: $(DOCS_STAMP)
 	DACAPO_NOTEBOOK_ITERATIONS=8 $(BIN)/python docs/run_notebook.py examples/segment_cells.ipynb docs/_build/segment_cells.ipynb
 
 bench: $(STAMP)
-	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do echo "$$script"; $(BIN)/python "$$script"; done
+	$(BIN)/python -m benchmarks.run
 
 clean:
 	rm -rf .venv docs/_build docs/_generated .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,187 @@
+"""Prediction and post-processing of volumes on disk."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import mwatershed
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+from funlib.geometry import Coordinate
+from scipy.ndimage import gaussian_filter
+
+from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.prediction import predict_array
+from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArray, IntensitiesArrayConfig, ZarrArrayConfig
+from dacapo.experiments.tasks.post_processors import (
+    ArgmaxPostProcessor,
+    ArgmaxPostProcessorParameters,
+    ThresholdPostProcessor,
+    ThresholdPostProcessorParameters,
+)
+from dacapo.options import Options
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.segmentation import mutex_watershed
+from dacapo.utils.voi import voi
+
+from .batches import AFFINITIES, make_run
+from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, image, on_disk
+from .harness import Case, Setting
+from .targets import affinities, equal
+
+Values = npt.NDArray[Any]
+
+
+def boxes(shape: tuple[int, ...], block: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Return the blocks that cover a volume."""
+    for begin in itertools.product(*(range(0, n, b) for n, b in zip(shape, block, strict=True))):
+        yield tuple(slice(s, min(s + b, n)) for s, b, n in zip(begin, block, shape, strict=True))
+
+
+def create_like(name: str, array: Any, shape: tuple[int, ...], dtype: Any, folder: Any) -> Any:
+    """Create the array that a floor writes, in chunks and with the compression of ours."""
+    return zarr.create(
+        shape=shape,
+        chunks=array.chunks,
+        dtype=dtype,
+        compressor=array.compressor,
+        store=zarr.DirectoryStore(str(folder / "floor.zarr")),
+        path=name,
+        overwrite=True,
+    )
+
+
+def prediction(setting: Setting) -> Case:
+    Options.instance(compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
+    setting.stack.callback(Options.reset)
+    run = make_run(AFFINITIES, [], setting.size(80, 28))
+    place = on_disk(setting.folder, "raw", image(cells(setting.size(128, 32))))
+    stored = ZarrArrayConfig(name="raw", file_name=place.container, dataset=place.dataset)
+    raw = IntensitiesArray(IntensitiesArrayConfig(name="scaled", source_array_config=stored, min=0.0, max=255.0))
+    output = LocalArrayIdentifier(place.container, "prediction")
+    block = tuple(plan_blocks(run.model, raw).write_shape / VOXEL_SIZE)
+    context = int(run.model.input_shape[0] - run.model.output_shape[0]) // 2
+    predict_array(run, raw, output)
+    ours_on_disk = zarr.open(str(place.container), mode="r")["prediction"]
+
+    def ours() -> Values:
+        predict_array(run, raw, output)
+        return zarr.open(str(place.container), mode="r")["prediction"][:]
+
+    def floor() -> Values:
+        source = zarr.open(str(place.container), mode="r")["raw"]
+        shape = (run.model.num_out_channels, *source.shape)
+        target = create_like("prediction", ours_on_disk, shape, np.uint8, setting.folder)
+        run.model.eval()
+        with torch.inference_mode():
+            for box in boxes(source.shape, block):
+                values = read_with_context(source, box, context).astype(np.float32) / 255
+                predicted = run.model(torch.from_numpy(values)[None, None])[0].numpy()
+                target[(slice(None), *box)] = np.rint(predicted * 255).astype(np.uint8)
+        return target[:]
+
+    def check(got: Values, expected: Values) -> None:
+        # Values that lie between two steps may be rounded to either.
+        np.testing.assert_allclose(got.astype(int), expected.astype(int), atol=1)
+
+    return Case(ours, floor, check, "1.05")
+
+
+def read_with_context(source: Any, box: tuple[slice, ...], context: int) -> Values:
+    """Read a block and what lies around it, reflected at the border of the volume."""
+    wanted = [(side.start - context, side.stop + context) for side in box]
+    inside = tuple(slice(max(0, b), min(e, n)) for (b, e), n in zip(wanted, source.shape, strict=True))
+    missing = [(s.start - b, e - s.stop) for (b, e), s in zip(wanted, inside, strict=True)]
+    return np.pad(source[inside], missing, mode="reflect")
+
+
+def threshold(setting: Setting) -> Case:
+    size, chunk = setting.size(256, 64), setting.size(128, 32)
+    values = (1 / (1 + np.exp(-blobs(size))) * 255).astype(np.uint8)
+    attributes = {"value_range": [0.0, 1.0]}
+    place = on_disk(setting.folder, "prediction", values, chunk, attributes)
+    output = LocalArrayIdentifier(place.container, "mask")
+    processor = ThresholdPostProcessor()
+    processor.set_prediction(place)
+    parameters = ThresholdPostProcessorParameters(id=0, threshold=127)
+    return _blockwise(
+        setting,
+        lambda: processor.process(parameters, output, num_workers=1, block_size=Coordinate((chunk,) * 3)),
+        lambda block: (block > 127).astype(np.uint8),
+        output,
+        chunk,
+    )
+
+
+def argmax(setting: Setting) -> Case:
+    size, chunk = setting.size(128, 32), setting.size(64, 16)
+    channels = np.stack([blobs(size, seed) for seed in range(4)])
+    place = on_disk(setting.folder, "prediction", (channels * 40 + 127).clip(0, 255).astype(np.uint8), chunk)
+    output = LocalArrayIdentifier(place.container, "classes")
+    processor = ArgmaxPostProcessor()
+    processor.set_prediction(place)
+    parameters = ArgmaxPostProcessorParameters(id=0)
+    return _blockwise(
+        setting,
+        lambda: processor.process(parameters, output, num_workers=1, block_size=Coordinate((chunk,) * 3)),
+        lambda block: np.argmax(block, axis=0).astype(np.uint8),
+        output,
+        chunk,
+    )
+
+
+def _blockwise(
+    setting: Setting,
+    ours: Callable[[], Any],
+    function: Callable[[Values], Values],
+    output: LocalArrayIdentifier,
+    block: int,
+) -> Case:
+    ours()
+    ours_on_disk = zarr.open(str(output.container), mode="r")[output.dataset]
+
+    def floor() -> Any:
+        source = zarr.open(str(output.container), mode="r")["prediction"]
+        target = create_like(output.dataset, ours_on_disk, ours_on_disk.shape, np.uint8, setting.folder)
+        for box in boxes(target.shape, (block,) * 3):
+            target[box] = function(source[(..., *box)])
+        return target
+
+    return Case(ours, floor, lambda got, want: equal(got[got.roi], want[:]), "1.2")
+
+
+def watershed(setting: Setting, biases: tuple[float, ...], goal: str) -> Case:
+    """Segment noisy affinities; the floor is one call of the package that does it, of a single bias."""
+    offsets = DIRECT + LONG_RANGE
+    clean = affinities(cells(setting.size(80, 32)), offsets)
+    noise = np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+    blurred = gaussian_filter(clean, (0, 1, 1, 1)) + 0.05 * noise
+    values = blurred.clip(0, 1).astype(np.float32)
+
+    def ours() -> Values:
+        first, *_ = [mutex_watershed(values, offsets, bias) for bias in biases]
+        return first
+
+    def floor() -> Values:
+        return mwatershed.agglom(values.astype(np.float64) - biases[0], [list(offset) for offset in offsets])
+
+    def check(labels: Values, expected: Values) -> None:
+        # Where ours has background, the mean affinity was below the bias.
+        np.testing.assert_array_less(0.9, (labels > 0).mean())
+        np.testing.assert_allclose(voi(expected[labels > 0], labels[labels > 0]), 0, atol=1e-12)
+
+    return Case(ours, floor, check, goal)
+
+
+CASES: dict[str, Callable[[Setting], Case]] = {
+    "blockwise prediction, 128^3": prediction,
+    "threshold, 256^3": threshold,
+    "argmax of 4 channels, 128^3": argmax,
+    "mutex watershed, 80^3": partial(watershed, biases=(0.5,), goal="1.1"),
+    "mutex watershed, five biases, 80^3": partial(watershed, biases=(0.5, 0.1, 0.25, 0.75, 0.9), goal="2"),
+}

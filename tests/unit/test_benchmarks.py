@@ -1,0 +1,83 @@
+"""The benchmarks run, and one whose result is wrong does not pass."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.harness import Case, Setting, Timing, WrongResultError, measure, table
+from benchmarks.run import CASES
+from benchmarks.targets import equal
+
+ROOT = Path(__file__).parents[2]
+NAMES = ["one-hot of 6 classes, 88^3", "VOI, sparse 64-bit ids, 160^3", "save 100 iterations after 10^3"]
+
+
+def test_quick_run() -> None:
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", *NAMES]
+    got = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert got.returncode == 0, got.stdout + got.stderr
+    rows = got.stdout.split("\n\n")[1].splitlines()
+    assert rows[0].startswith("work")
+    assert [row.split("  ")[0] for row in rows[1:]] == NAMES
+
+
+def test_an_unknown_name_is_refused() -> None:
+    command = [sys.executable, "-m", "benchmarks.run", "--quick", "nonsense"]
+    got = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert got.returncode == 2
+    assert NAMES[0] in got.stderr
+
+
+def test_a_wrong_result_fails() -> None:
+    case = Case(lambda: np.array([1, 2]), lambda: np.array([1, 3]), equal)
+    with pytest.raises(WrongResultError, match="sum"):
+        measure("sum", case, seconds=0)
+
+
+def changed(result: Any) -> Any:
+    """Return a result that is a little off."""
+    if isinstance(result, dict):
+        return {name: value + 0.01 for name, value in result.items()}
+    if isinstance(result, tuple):
+        return (*result[:-1], changed(result[-1]))
+    return result + 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "affinities, target and weight, 88^3",
+        "one-hot of 6 classes, 88^3",
+        "signed distance, 88^3",
+        "VOI, dense ids, 160^3",
+        "binary evaluator, 21 criteria, 128^3",
+    ],
+)
+def test_cases_notice_a_wrong_result(name: str, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        case = CASES[name](Setting(True, tmp_path, stack))
+        result, expected = case.ours(), case.floor()
+        case.check(result, expected)
+        with pytest.raises(AssertionError):
+            case.check(result, changed(expected))
+
+
+def test_ours_and_the_floor_take_turns() -> None:
+    calls: list[str] = []
+    case = Case(*(lambda name=name: calls.append(name) for name in ("ours", "floor")), check=lambda *_: None)
+    timing = measure("order", case, seconds=0, least=3)
+    assert calls == ["ours", "floor", "ours", "floor", "floor", "ours", "ours", "floor"]
+    assert len(timing.ours) == len(timing.floor) == 3
+
+
+def test_row_shows_medians_and_quartiles() -> None:
+    timing = Timing("work", [0.002, 0.004, 0.006, 0.008, 0.010], [0.002] * 5, "2")
+    assert timing.row() == ["work", "6", "2", "3.00", "2.00 to 4.00", "2"]
+    assert table([timing]).splitlines()[1].split() == ["work", "6", "2", "3.00", "2.00", "to", "4.00", "2"]
