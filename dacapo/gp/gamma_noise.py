@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import gunpowder as gp
 import numpy as np
 
+from dacapo.errors import DtypeError
+
 
 class GammaAugment(gp.BatchFilter):  # type: ignore[misc]
     """Raise values to a random power, between the smallest and the largest value of each array.
@@ -35,7 +37,7 @@ class GammaAugment(gp.BatchFilter):  # type: ignore[misc]
                 continue
             array = batch[key]
             if not np.issubdtype(array.data.dtype, np.floating):
-                raise TypeError(
+                raise DtypeError(
                     f"{key} has type {array.data.dtype}; only floating point values can be raised to a power"
                 )
             low, high = array.data.min(), array.data.max()

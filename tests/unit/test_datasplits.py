@@ -100,3 +100,11 @@ def test_reads_arrays_of_the_original(path: Path) -> None:
     config = from_plain(plain, ArrayConfig)
     assert type(config).__name__ == plain["__type__"]
     assert from_plain(to_plain(config), ArrayConfig) == config
+
+
+def test_verify_finds_a_name_used_twice_with_another_content(tmp_path: Path) -> None:
+    one, other = DummyDatasetConfig(name="same"), DummyDatasetConfig(name="same", weight=2)
+    config = TrainValidateDataSplitConfig(name="split", train_configs=[one, one], validate_configs=[other])
+    works, why = config.verify()
+    assert not works
+    assert why.startswith("validate_configs[0].name: 'same' is the name of train_configs[0] too")

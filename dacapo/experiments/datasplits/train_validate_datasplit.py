@@ -49,3 +49,21 @@ class TrainValidateDataSplitConfig(DataSplitConfig):
 
     train_configs: list[DatasetConfig] = field("The datasets to train on.")
     validate_configs: list[DatasetConfig] = field("The datasets to validate on; each needs its own name.")
+
+    def verify(self) -> tuple[bool, str]:
+        """Check names, then that all datasets can be built."""
+        problem = self._name_problem()
+        return (False, problem) if problem is not None else super().verify()
+
+    def _name_problem(self) -> str | None:
+        """Return where a name stands for a second dataset with another content."""
+        first: dict[str, tuple[str, DatasetConfig]] = {}
+        for kind in ("train_configs", "validate_configs"):
+            for index, config in enumerate(getattr(self, kind)):
+                place, other = first.setdefault(config.name, (f"{kind}[{index}]", config))
+                if other != config:
+                    return (
+                        f"{kind}[{index}].name: {config.name!r} is the name of {place} too, which has another content; "
+                        "give each its own name"
+                    )
+        return None

@@ -333,6 +333,8 @@ class GunpowderTrainerConfig(TrainerConfig):
         fine, reason = TrainerConfig.verify(self)
         if not fine:
             return reason
+        if self.num_data_fetchers < 0:
+            return f"num_data_fetchers is {self.num_data_fetchers}, but cannot be negative"
         if self.min_masked is not None and not 0 <= self.min_masked <= 1:
             return f"min_masked is {self.min_masked}, but is a part of a sample, from 0 to 1"
         if self.snapshot_interval is not None and self.snapshot_interval < 1:

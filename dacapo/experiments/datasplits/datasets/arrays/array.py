@@ -13,13 +13,8 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import RoiError
 from dacapo.experiments.config import Config, field, verify_by_building
 
-NON_SPATIAL_AXES = ("b", "c")
-"""Names of the axes that have no extent in the world: batch and channel."""
-
-
-def spatial_axes_of(axes: list[str]) -> list[str]:
-    """Return the axes that have an extent in the world, in their order."""
-    return [axis for axis in axes if axis not in NON_SPATIAL_AXES]
+from .axes import NON_SPATIAL_AXES
+from .viewing import neuroglancer_source
 
 
 class Array(ABC):
@@ -106,6 +101,14 @@ class Array(ABC):
             RoiError: If the roi is not on the grid or reaches outside.
         """
         return np.asarray(self.data[self.slices(roi)])
+
+    def neuroglancer_source(self) -> Any:
+        """Return a volume for a neuroglancer viewer; see :func:`.viewing.neuroglancer_source`.
+
+        Raises:
+            MissingDependencyError: If neuroglancer is not installed.
+        """
+        return neuroglancer_source(self)
 
     def slices(self, roi: Roi) -> tuple[slice, ...]:
         """Return the index into the data that stands for a roi, one slice per axis.

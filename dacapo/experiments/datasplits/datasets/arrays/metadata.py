@@ -24,7 +24,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError, MetadataWarning
 
-from .array import NON_SPATIAL_AXES, spatial_axes_of
+from .axes import NON_SPATIAL_AXES, spatial_axes_of
 
 NANOMETERS = {
     "angstrom": 0.1,

@@ -10,7 +10,8 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError
 
-from .array import Array, spatial_axes_of
+from .array import Array
+from .axes import spatial_axes_of
 
 if TYPE_CHECKING:
     import gunpowder as gp

@@ -11,7 +11,8 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.config import field
 
-from .array import NON_SPATIAL_AXES, ArrayConfig
+from .array import ArrayConfig
+from .axes import NON_SPATIAL_AXES
 from .view import ArrayView, build
 
 

@@ -13,7 +13,8 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
 from dacapo.experiments.config import field
 
-from .array import NON_SPATIAL_AXES, Array, ArrayConfig, spatial_axes_of
+from .array import Array, ArrayConfig
+from .axes import NON_SPATIAL_AXES, spatial_axes_of
 from .metadata import ArrayMetadata
 
 

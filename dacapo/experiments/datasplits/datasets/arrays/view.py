@@ -11,7 +11,8 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, RoiError
 
-from .array import NON_SPATIAL_AXES, Array, ArrayConfig
+from .array import Array, ArrayConfig
+from .axes import NON_SPATIAL_AXES
 
 
 def build(config: ArrayConfig) -> Array:

@@ -26,7 +26,8 @@ from dacapo.errors import (
 )
 from dacapo.experiments.config import field
 
-from .array import NON_SPATIAL_AXES, Array, ArrayConfig, spatial_axes_of
+from .array import Array, ArrayConfig
+from .axes import NON_SPATIAL_AXES, spatial_axes_of
 from .containers import dataset_name, find_array, group_attributes, is_array, metadata_of, numpy_dtype, open_array
 from .metadata import ArrayMetadata
 
