@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from dacapo.blockwise.inputs import check_validation
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import TrainingError
 from dacapo.experiments.run import Run
@@ -47,7 +48,8 @@ def train_run(run: Run) -> Run:
 
     A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
     they were. The first Ctrl-C finishes the iteration at hand, saves everything and returns; so does SIGTERM. A
-    checkpoint is also saved every ten minutes, and removed when the next one is there unless it was validated.
+    checkpoint is also saved every ten minutes, and removed when the next one is there unless it was validated. That
+    the run can be validated is checked before anything is trained.
 
     Returns:
         The run; ``run.training_stats.trained_until()`` tells how far it got.
@@ -56,6 +58,7 @@ def train_run(run: Run) -> Run:
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
     """
     resume(run)
+    check_validation(run)  # rather now than after the first iterations
     device = create_compute_context().device
     run.model.to(device).train()
     run.move_optimizer(device)

@@ -6,12 +6,11 @@ import logging
 
 import numpy.typing as npt
 
-from dacapo.blockwise.inputs import ORIGIN
+from dacapo.blockwise.inputs import ORIGIN, check_validation, ground_truth
 from dacapo.blockwise.prediction import predict_array
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
-from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.evaluators import EvaluationScores
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
@@ -79,6 +78,7 @@ def validate_run(
     datasets = run.datasplit.validate
     if not datasets:
         raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
+    check_validation(run)
     _make_room(run, iteration, overwrite)
     scores = ValidationIterationScores(iteration, [])
     for dataset in datasets:
@@ -105,7 +105,7 @@ def _validate_dataset(
     output_dtype: npt.DTypeLike,
 ) -> list[list[float]]:
     """Return the scores of one dataset by parameters and criterion, and delete what was written for them."""
-    gt = _ground_truth(dataset)
+    gt = ground_truth(dataset)
     arrays = create_array_store()
     prediction = arrays.validation_prediction_array(run.name, iteration, dataset.name)
     predict_array(
@@ -136,16 +136,10 @@ def _validate_dataset(
     return rows
 
 
-def _ground_truth(dataset: Dataset) -> Array:
-    if dataset.gt is None:
-        raise ConfigError(f"validation dataset {dataset.name!r} has no ground truth; give it a gt_config")
-    return dataset.gt
-
-
 def _scores_of(
     run: Run, dataset: Dataset, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
 ) -> list[float]:
     run.task.post_processor.process(parameters, output, num_workers=num_workers)
     with run.task.evaluator.masked_by(dataset.mask):
-        scores: EvaluationScores = run.task.evaluator.evaluate(output, _ground_truth(dataset))
+        scores: EvaluationScores = run.task.evaluator.evaluate(output, ground_truth(dataset))
     return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dacapo.errors import BlockwiseError, ConfigError, EvaluationError
+from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, EvaluationError, RoiError
+from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
@@ -20,7 +22,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
-from tests.operations.runs import affinities_run_config, dummy_run_config, write_array
+from tests.operations.runs import affinities_run_config, cells, dummy_run_config, write_array
 
 
 @pytest.fixture
@@ -115,6 +117,46 @@ def test_scores_are_replaced_only_where_allowed(run: Run) -> None:
 def test_a_run_without_validation_data_says_so(options: DaCapoConfig) -> None:
     with pytest.raises(ConfigError, match="has no validation datasets"):
         validate_run(Run(dummy_run_config()), 1)
+
+
+def _float_labels(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
+    write_array(config.gt_config.file_name, "changed", labels.astype(np.float32))
+    config.gt_config.dataset = "changed"
+
+
+def _small(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
+    write_array(config.gt_config.file_name, "changed", raw[:20])
+    config.raw_config.source_array_config.dataset = "changed"
+
+
+def _three_channels(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
+    write_array(config.gt_config.file_name, "changed", np.stack([raw] * 3))
+    config.raw_config.source_array_config.dataset = "changed"
+
+
+def _path_as_name(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
+    config.name = "a/b"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (_float_labels, DtypeError),
+        (_small, RoiError),
+        (_three_channels, ChannelMismatchError),
+        (_path_as_name, ConfigError),
+    ],
+)
+def test_what_can_never_be_validated_is_refused_before_training(
+    options: DaCapoConfig, tmp_path: Path, change: Callable[..., None], error: type[Exception]
+) -> None:
+    config = affinities_run_config(tmp_path)
+    change(config.datasplit_config.validate_configs[0], *cells((40, 40, 40)))
+    create_config_store().store_run_config(config)
+    with pytest.raises(error, match=r"validation dataset '(validate|a/b)': "):
+        train(config.name)
+    assert create_weights_store().latest_iteration(config.name) is None
+    assert create_stats_store().retrieve_training_stats(config.name).trained_until() == 0
 
 
 def test_validate_by_name_equals_the_run_in_memory(run: Run) -> None:

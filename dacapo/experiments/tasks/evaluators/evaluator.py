@@ -100,6 +100,13 @@ class Evaluator(ABC):
         """
         raise NotImplementedError
 
+    def check_truth(self, truth: Array) -> None:  # noqa: B027 - most evaluators take everything
+        """Refuse ground truth that can never be scored, by its metadata alone; by default none.
+
+        Raises:
+            DtypeError: If it is of a type that this evaluator cannot use.
+        """
+
     @contextmanager
     def masked_by(self, mask: Array | None) -> Iterator[None]:
         """Score only where a mask is not 0 as long as this lasts; with None the evaluator keeps its own mask."""

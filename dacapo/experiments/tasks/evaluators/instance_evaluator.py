@@ -10,7 +10,7 @@ import fastremap
 import numpy as np
 import numpy.typing as npt
 
-from dacapo.errors import EvaluationError
+from dacapo.errors import DtypeError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
 from dacapo.experiments.tasks.evaluators.volumes import read_labels, scored_roi
@@ -85,6 +85,15 @@ class InstanceEvaluator(Evaluator):
         """
         self.ignore_unlabelled = ignore_unlabelled
         self.mask = mask
+
+    def check_truth(self, truth: Array) -> None:
+        """Refuse ground truth whose labels are no whole numbers.
+
+        Raises:
+            DtypeError: If they are not.
+        """
+        if truth.dtype.kind not in "uib":
+            raise DtypeError(f"labels have to be whole numbers, but the truth is {truth.dtype}: {truth}")
 
     def evaluate(
         self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array
