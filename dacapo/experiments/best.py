@@ -27,7 +27,11 @@ def keep_best(run: Run, iteration: int) -> None:
                 output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
                 _replace(output, arrays.best_validation_array(run.name, criterion, dataset.name))
                 weights.store_best(run.name, iteration, dataset.name, criterion)
-    arrays.remove(arrays.validation_container(run.name).array_identifier(str(iteration)))
+    container, names = arrays.validation_container(run.name), [d.name for d in run.validation_scores.datasets]
+    # A dataset may be called like the iteration, and then the best of it lies in the same group.
+    done = [f"{iteration}/{name}" for name in names] if str(iteration) in names else [str(iteration)]
+    for group in done:
+        arrays.remove(container.array_identifier(group))
 
 
 def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:

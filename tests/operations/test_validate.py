@@ -159,6 +159,18 @@ def test_what_can_never_be_validated_is_refused_before_training(
     assert create_stats_store().retrieve_training_stats(config.name).trained_until() == 0
 
 
+def test_a_dataset_may_be_called_like_an_iteration(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path)
+    config.datasplit_config.validate_configs[0].name = "3"
+    run = Run(config)
+    create_weights_store().store_weights(run, 3)
+    validate_run(run, 3)
+    best = create_array_store().best_validation_array(run.name, "voi", "3")
+    group = best.container / "3"
+    assert ZarrArray.open_from_array_identifier(best).dtype == np.uint64
+    assert {path.name for path in group.iterdir() if path.is_dir()} == {"voi", "voi_split", "voi_merge"}
+
+
 def test_validate_by_name_equals_the_run_in_memory(run: Run) -> None:
     assert validate(run.name, 3).scores == validate_run(run, 3).scores
 
