@@ -10,7 +10,7 @@ import numpy as np
 from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
-from dacapo.experiments.validation_scores import ValidationScores
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.store.create_store import create_stats_store
 
 
@@ -45,8 +45,7 @@ def select(
     wanted = None if parameters is None else _find_parameters(run, parameters)
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
-    scores = run.validation_scores
-    scores.scores = create_stats_store().retrieve_validation_iteration_scores(run.name)
+    scores = create_stats_store().retrieve_validation_iteration_scores(run.name)
     values = _mean_scores(run, scores, criterion, validation_dataset)
     candidates = [
         (i, p, value)
@@ -59,7 +58,7 @@ def select(
             f"run {run.name!r} has no score of {criterion!r}{given} to choose by; "
             "validate it first, or name both iteration and parameters"
         )
-    direction = -1 if scores.evaluation_scores.higher_is_better(criterion) else 1
+    direction = -1 if run.task.evaluation_scores.higher_is_better(criterion) else 1
     best, chosen, value = min(candidates, key=lambda c: direction * c[2])
     where = validation_dataset or "the validation datasets"
     return Selection(best, chosen, f"iteration {best} with {chosen}: {criterion} {value:.4g} on {where} is the best")
@@ -74,21 +73,34 @@ def _find_parameters(run: Run, parameters: PostProcessorParameters | str) -> Pos
     return known[parameters]
 
 
+def _dataset_names(run: Run) -> list[str]:
+    """Return the names of the validation datasets, from the config where it has them: the data may be elsewhere now."""
+    configs = getattr(run.config.datasplit_config, "validate_configs", None)
+    return [dataset.name for dataset in (run.datasplit.validate or [] if configs is None else configs)]
+
+
 def _mean_scores(
-    run: Run, scores: ValidationScores, criterion: str, dataset: str | None
+    run: Run, scores: list[ValidationIterationScores], criterion: str, dataset: str | None
 ) -> dict[tuple[int, PostProcessorParameters], float]:
     """Return the score of each iteration and parameters, NaN where it is missing for a dataset that counts."""
-    if criterion not in scores.criteria:
-        raise NotFoundError(f"unknown criterion {criterion!r}; this run's are {', '.join(scores.criteria)}")
-    names = [d.name for d in scores.datasets]
+    criteria, tried = list(run.task.evaluation_scores.criteria), list(run.task.parameters)
+    if criterion not in criteria:
+        raise NotFoundError(f"unknown criterion {criterion!r}; this run's are {', '.join(criteria)}")
+    names = _dataset_names(run)
     if dataset is not None and dataset not in names:
         raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")
     counted = [i for i, name in enumerate(names) if dataset in (None, name)]
     if not counted:
         raise ConfigError(f"run {run.name!r} has no validation datasets; name both iteration and parameters")
-    c = scores.criteria.index(criterion)
+    for s in scores:
+        if np.shape(s.scores) != (len(names), len(tried), len(criteria)):
+            raise ConfigError(
+                f"the scores of iteration {s.iteration} of run {run.name!r} are of other validation datasets or "
+                "another task than its config names now; name both iteration and parameters, or restore the config"
+            )
+    c = criteria.index(criterion)
     return {
         (s.iteration, parameters): float(np.mean([s.scores[d][p][c] for d in counted]))
-        for s in scores.scores
-        for p, parameters in enumerate(scores.parameters)
+        for s in scores
+        for p, parameters in enumerate(tried)
     }

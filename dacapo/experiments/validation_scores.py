@@ -173,7 +173,8 @@ class ValidationScores:
         if not fits:
             raise RecordError(
                 f"the scores of iteration {iteration_scores.iteration} do not have one number for each of "
-                f"{expected[0]} datasets, {expected[1]} parameters and {expected[2]} criteria"
+                f"{expected[0]} datasets, {expected[1]} parameters and {expected[2]} criteria; with other validation "
+                "datasets or another task, start a run of another name"
             )
 
     def _check_best_arguments(self, data: xr.DataArray, dim: str) -> None:
