@@ -6,6 +6,7 @@ from .dacapo_create_target import DaCapoTargetFilter
 from .dacapo_points_source import GraphSource
 from .elastic_augment_fuse import ElasticAugment
 from .gamma_noise import GammaAugment
+from .intensity_augment import IntensityAugment
 from .padded_array_source import PaddedArraySource
 from .product import Product
 from .random_target_location import RandomTargetLocation
@@ -20,6 +21,7 @@ __all__ = [
     "ElasticAugment",
     "GammaAugment",
     "GraphSource",
+    "IntensityAugment",
     "PaddedArraySource",
     "Product",
     "RandomTargetLocation",

@@ -9,6 +9,7 @@ import gunpowder as gp
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
+from gunpowder.pipeline import PipelineRequestError
 
 from dacapo.experiments.config import Config
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
@@ -131,3 +132,12 @@ def test_intensity_draws_from_all_of_its_range() -> None:
     assert 1.4 < max(scales) <= 1.5
     assert -0.2 <= min(shifts) < -0.15
     assert 0.15 < max(shifts) <= 0.2
+
+
+@pytest.mark.parametrize("value", [255.0, -0.5, math.nan])
+def test_intensities_beyond_what_is_clipped_say_what_to_do(value: float) -> None:
+    data = np.full((4, 4), 0.5, dtype=np.float32)
+    data[1, 1] = value
+    with pytest.raises(PipelineRequestError, match="IntensitiesArrayConfig around the raw array, or set clip to false"):
+        apply(IntensityAugmentConfig((0.9, 1.1), (0.0, 0.1)), data)
+    assert np.isnan(value) or np.isfinite(apply(IntensityAugmentConfig((0.9, 1.1), (0.0, 0.1), clip=False), data)).all()

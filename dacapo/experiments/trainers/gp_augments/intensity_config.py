@@ -33,9 +33,9 @@ class IntensityAugmentConfig(AugmentConfig):
         self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
     ) -> Any:
         """Return the node, which acts on the raw data."""
-        import gunpowder as gp
+        from dacapo.gp.intensity_augment import IntensityAugment
 
-        return gp.IntensityAugment(
+        return IntensityAugment(
             raw_key,
             scale_min=self.scale[0],
             scale_max=self.scale[1],
