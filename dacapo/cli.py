@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,10 @@ def _roi(context: click.Context, parameter: click.Parameter, value: str | None) 
         return None
     try:
         limits = [tuple(map(int, part.split(":"))) for part in value.strip("[] ").split(",")]
-        return Roi(tuple(begin for begin, _ in limits), tuple(end - begin for begin, end in limits))
+        roi = Roi(tuple(begin for begin, _ in limits), tuple(end - begin for begin, end in limits))
+        if not all(begin < end for begin, end in limits):
+            raise click.BadParameter(f"{value!r} is empty: each axis needs an end beyond its begin")
+        return roi
     except ValueError:
         expected = "begin:end per axis in world units, such as [0:400,0:1000,200:1200]"
         raise click.BadParameter(f"{value!r} is not {expected}") from None
@@ -473,8 +477,15 @@ def demo(output: Path, raw: Path | None, labels: Path | None, minutes: float, ov
 cli.add_command(config_commands)
 
 
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    return f"WARNING: {' '.join(str(message).split())}\n"
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; warnings are one line each, without the place in the code."""
+    warnings.formatwarning = _one_line
     cli()
 
 

@@ -157,8 +157,12 @@ def check_input(model: Model, raw: Array) -> None:
 def _check_output_roi(raw: Array, output_roi: Roi | None, output_voxel_size: Coordinate) -> Roi:
     if output_roi is None:
         return raw.roi
+    if output_roi.dims != raw.dims:
+        raise RoiError(
+            f"the region to predict {output_roi} has {output_roi.dims} axes, the data has {raw.dims} {raw.axes}"
+        )
     if output_roi.empty:
-        raise RoiError(f"the region to predict is empty: {output_roi}")
+        raise RoiError(f"the region to predict is empty: it begins at {output_roi.begin}, its shape {output_roi.shape}")
     if not raw.roi.contains(output_roi):
         raise RoiError(f"the region to predict {output_roi} is not inside the data, which covers {raw.roi}")
     if any(

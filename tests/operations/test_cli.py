@@ -101,6 +101,7 @@ def mistakes(trained: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
             ["predict", "affinities", 4, data, "raw", tmp, "--roi", "[0:800,0:80,0:80]"],
             "is not inside the data",
         ),
+        "roi empty": (["predict", "affinities", 4, data, "raw", tmp, "--roi", "[200:80,40:200,40:180]"], "is empty"),
         "roi malformed": (["apply", "affinities", data, "raw", tmp, "--roi", "1-2"], "begin:end per axis"),
         "foreign output": (
             ["predict", "affinities", 4, data, "raw", tmp / "mine.zarr"],
@@ -119,9 +120,9 @@ def mistakes(trained: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
 
 
 NAMES = [
-    "unknown run", "unknown checkpoint", "missing container", "missing dataset", "roi outside", "roi malformed",
-    "foreign output", "wrong channels", "too small", "unknown criterion", "unknown dataset", "unknown parameters",
-    "not validated",
+    "unknown run", "unknown checkpoint", "missing container", "missing dataset", "roi outside", "roi empty",
+    "roi malformed", "foreign output", "wrong channels", "too small", "unknown criterion", "unknown dataset",
+    "unknown parameters", "not validated",
 ]  # fmt: skip
 
 
@@ -180,6 +181,21 @@ def test_output_folder_that_is_a_file(trained: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert str(tmp_path / "file") in result.stderr
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_warnings_are_one_line(trained: Path, tmp_path: Path) -> None:
+    raw, _ = cells((40, 44, 40))
+    write_array(tmp_path / "bare.zarr", "raw", raw)
+    (tmp_path / "bare.zarr" / "raw" / ".zattrs").unlink()
+    command = [sys.executable, "-m", "dacapo.cli", "--runs-dir", trained, "predict", "affinities", 4]
+    done = subprocess.run(
+        [*map(str, command), str(tmp_path / "bare.zarr"), "raw", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "bare.zarr/raw: no axes in its attributes; assumed z, y, x\n" in done.stderr
+    assert all(line.startswith("WARNING: ") for line in done.stderr.splitlines()), done.stderr
 
 
 def test_help_loads_no_torch() -> None:
