@@ -17,7 +17,7 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, Za
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import to_plain
-from dacapo.utils.quantize import quantize
+from dacapo.utils.quantize import quantize, storage_type
 from dacapo.utils.reflection import read_reflected
 
 WORKER = "dacapo.blockwise.predict_worker"
@@ -92,21 +92,24 @@ def predict_array(
         raw_config: Describes ``raw``.
 
     Raises:
+        DtypeError: If predictions cannot be stored as ``output_dtype``.
         BlockwiseError: If a block fails.
     """
     context = create_compute_context()
     plan = plan_blocks(run.model, raw, output_roi)
+    value_range = run.task.predictor.output_range
+    dtype = storage_type(output_dtype, value_range)
     written = ZarrArray.create_from_array_identifier(
         output,
         ["c", *(axis for axis in raw.axes if axis != "c")],
         plan.output_roi,
         run.model.num_out_channels,
         plan.output_voxel_size,
-        np.dtype(output_dtype),
+        dtype,
         write_size=plan.write_shape,
         overwrite=overwrite,
     )
-    written.add_metadata({"value_range": list(run.task.predictor.output_range), **(metadata or {})})
+    written.add_metadata({"value_range": list(value_range), **(metadata or {})})
     if context.distribute_workers and iteration is not None and raw_config is not None:
         _distribute(run, plan, output, num_workers, iteration, raw_config)
         return written

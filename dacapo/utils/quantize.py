@@ -23,6 +23,26 @@ LEVELS = 256
 """How many values ``uint8`` has."""
 
 
+def storage_type(dtype: npt.DTypeLike, value_range: tuple[float, float]) -> np.dtype[Any]:
+    """Return the data type to store predictions in.
+
+    Args:
+        dtype: What was asked for.
+        value_range: Lowest and highest value that the output can have.
+
+    Raises:
+        DtypeError: If predictions cannot be stored so.
+        ConfigError: If the range is empty.
+    """
+    try:
+        target: np.dtype[Any] = np.dtype(dtype)
+    except TypeError as error:
+        raise DtypeError(f"{dtype!r} is no type of values; use one such as uint8 or float32") from error
+    if target.kind != "f":
+        _check(value_range, target)
+    return target
+
+
 def quantize(
     values: npt.NDArray[np.floating], value_range: tuple[float, float], dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:

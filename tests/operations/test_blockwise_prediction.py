@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.prediction import as_network_input, predict_array
-from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, InputTooSmallError, RoiError
+from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, InputTooSmallError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
@@ -191,6 +192,18 @@ def test_impossible_predictions_are_refused_before_any_work(
     with pytest.raises(error, match=message):
         predict_array(run, raw, target, output_roi=roi)
     assert not target.container.exists()
+
+
+@pytest.mark.parametrize("dtype", ["int16", bool, "uint64", "unit8"])
+def test_a_type_that_predictions_cannot_have_leaves_an_earlier_output_alone(tmp_path: Path, dtype: Any) -> None:
+    run = make_run(tmp_path, 2)
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    before = predict_array(run, numpy_array((40, 40), (4, 4)), target)
+    with pytest.raises(DtypeError, match="uint8"):
+        predict_array(run, numpy_array((40, 40), (4, 4)), target, output_dtype=dtype)
+    after = ZarrArray.open_from_array_identifier(target)
+    assert after.dtype == np.uint8
+    np.testing.assert_array_equal(after[after.roi], before[before.roi])
 
 
 @given(start=st.integers(-40, 40), length=st.integers(0, 40), size=st.integers(1, 9))
