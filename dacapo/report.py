@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
-from dacapo.errors import NotFoundError
+from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+
+logger = logging.getLogger(__name__)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -43,12 +46,19 @@ def score_table(run_name: str, iteration: int) -> str:
 
 
 def run_table() -> str:
-    """Return the stored runs, how far they were trained, and their latest checkpoints."""
+    """Return the stored runs, how far they were trained, and their latest checkpoints.
+
+    A run whose config cannot be read is listed too, and a warning says why.
+    """
     configs, stats, weights = create_config_store(), create_stats_store(), create_weights_store()
     rows = []
     for name in configs.retrieve_run_config_names():
-        config = configs.retrieve_run_config(name)
+        try:
+            wanted = str(configs.retrieve_run_config(name).num_iterations)
+        except ConfigError as error:
+            logger.warning("%s", " ".join(str(error).split()))
+            wanted = "?"
         trained = stats.retrieve_training_stats(name).trained_until()
         latest = weights.latest_iteration(name)
-        rows.append([name, f"{trained} of {config.num_iterations}", "none" if latest is None else str(latest)])
+        rows.append([name, f"{trained} of {wanted}", "none" if latest is None else str(latest)])
     return text_table(["run", "trained", "checkpoint"], rows)

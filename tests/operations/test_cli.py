@@ -49,6 +49,18 @@ def test_runs_are_listed(trained: Path) -> None:
     assert re.search(r"affinities\s+4 of 4\s+4", result.output)
 
 
+def test_a_run_that_cannot_be_read_hides_no_other(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    broken = trained / "configs" / "runs" / "broken.yaml"
+    broken.write_text("__type__: RunConfig\n")
+    try:
+        result = run_cli(trained, "runs")
+    finally:
+        broken.unlink()
+    assert result.exit_code == 0, result.output
+    assert re.search(r"affinities\s+4 of 4\s+4\nbroken\s+0 of \?\s+none", result.output)
+    assert "broken.yaml: RunConfig cannot be read" in caplog.text
+
+
 def test_train_goes_on_and_says_how_far(trained: Path) -> None:
     result = run_cli(trained, "train", "affinities")
     assert result.exit_code == 0, result.output
