@@ -49,14 +49,16 @@ class WorkerStarter:
         if start_error.exists():
             # Another one would end like the one before.
             raise BlockwiseError(f"no more workers are started: {start_error.read_text(encoding='utf-8')}")
+        worker = int(context["worker_id"])
         environment = {JOB_VARIABLE: self.job, "PYTHONPATH": self.python_path}
+        environment |= self.compute_context.worker_environment(worker)
         if self.num_threads is not None:
             asked = os.environ.get("OMP_NUM_THREADS", "")
             fewer = int(asked) if asked.isdigit() and int(asked) > 0 else self.num_threads
             environment["OMP_NUM_THREADS"] = str(min(fewer, self.num_threads))
         self.compute_context.execute(
             [sys.executable, "-m", "dacapo.blockwise.worker"],
-            self.log_dir / f"worker_{context['worker_id']}.log",
+            self.log_dir / f"worker_{worker}.log",
             environment,
         )
 

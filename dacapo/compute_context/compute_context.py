@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import subprocess
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _TAIL = 30
+_GRACE = 5.0
 
 
 @attrs.define
@@ -57,6 +59,14 @@ class ComputeContext(ABC):
     def threads_per_worker(self, num_workers: int) -> int | None:
         """Return how many threads each of the workers may use, None to leave it to the libraries."""
         return None if self.local_cores is None else max(1, self.local_cores // num_workers)
+
+    def worker_environment(self, worker: int) -> dict[str, str]:
+        """Return the variables to set for a worker.
+
+        Args:
+            worker: Its number; the first is 0.
+        """
+        return {}
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the command that starts ``command`` where this context runs things.
@@ -114,11 +124,20 @@ def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
                 if file is not None:
                     file.write(line)
     except BaseException:  # do not leave the command running behind an interrupt
-        process.kill()
+        _end(process)
         raise
     finally:
         process.wait()
     return tail
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process, which first may end what it has started elsewhere."""
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContext:
@@ -137,10 +156,10 @@ def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContex
             "option compute_context must have the keys type and config, such as "
             f"{{type: LocalTorch, config: {{device: cpu}}}}; got {(options or Options.instance()).compute_context!r}"
         )
-    cls = ComputeContext._registry.get(name)
+    known = {key: cls for key, cls in ComputeContext._registry.items() if not inspect.isabstract(cls)}
+    cls = known.get(name)
     if cls is None:
-        known = ", ".join(sorted(ComputeContext._registry))
-        raise ConfigError(f"unknown compute_context type {name!r} in the options; known are {known}")
+        raise ConfigError(f"unknown compute_context type {name!r} in the options; known are {', '.join(sorted(known))}")
     fields = {field.name: field.alias for field in attrs.fields(cls)}
     arguments: dict[str, Any] = {str(fields.get(key, key)): value for key, value in config.items()}
     unknown = sorted(key for key in arguments if key not in fields.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _GIB = 1 << 30
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @attrs.define
@@ -36,6 +38,19 @@ class LocalTorch(ComputeContext):
     def local_cores(self) -> int:
         """Number of cores that this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def worker_environment(self, worker: int) -> dict[str, str]:
+        """Return the variables that leave a worker one of several GPUs, unless the config names a device.
+
+        Args:
+            worker: Its number; GPUs are handed out in turn.
+        """
+        # Without two of these there is no need to wait for PyTorch, which knows how many GPUs can be used.
+        if self._device not in (None, "cuda") or len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2:
+            return {}
+        import torch
+
+        return one_gpu(worker, torch.cuda.device_count(), os.environ.get(_VISIBLE))
 
     @property
     def device(self) -> torch.device:
@@ -58,3 +73,17 @@ class LocalTorch(ComputeContext):
             )
             return torch.device("cpu")
         return torch.device("cuda")
+
+
+def one_gpu(worker: int, num_gpus: int, visible: str | None) -> dict[str, str]:
+    """Return the variables with which a worker sees one GPU only, or none where there is no choice.
+
+    Args:
+        worker: Number of the worker.
+        num_gpus: How many GPUs this process can use.
+        visible: Which they are, as ``CUDA_VISIBLE_DEVICES`` says it; None for all.
+    """
+    if num_gpus < 2:
+        return {}
+    names = [str(index) for index in range(num_gpus)] if visible is None else visible.split(",")
+    return {_VISIBLE: names[worker % num_gpus].strip()}

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from dacapo.compute_context import Bsub, LocalTorch, create_compute_context
+from dacapo.compute_context import BatchSystem, Bsub, LocalTorch, Slurm, create_compute_context
+from dacapo.compute_context.batch_system import megabytes, seconds
+from dacapo.compute_context.local_torch import one_gpu
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.options import DaCapoConfig
 
@@ -20,11 +28,11 @@ BSUB = """#!{python}
 import argparse, json, os, subprocess, sys
 parser = argparse.ArgumentParser()
 parser.add_argument("-K", action="store_true", required=True)
-for option in ("-q", "-n", "-gpu", "-J", "-P", "-o"):
+for option in ("-q", "-n", "-gpu", "-J", "-P", "-R", "-M", "-W", "-m", "-o"):
     parser.add_argument(option)
 parser.add_argument("command", nargs=argparse.REMAINDER)
 job = parser.parse_args()
-with open(os.environ["BSUB_RECORD"], "a") as record:
+with open(os.environ["JOB_RECORD"], "a") as record:
     record.write(json.dumps(sys.argv[1:]) + "\\n")
 print("Job <1> is submitted", flush=True)
 with open(job.o, "a") as output:
@@ -33,15 +41,20 @@ sys.exit(code.returncode)
 """
 
 
-def install_bsub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a stand-in for ``bsub`` on the PATH; returns the file in which it records its arguments."""
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> Path:
+    """Put a stand-in for a program on the PATH; returns the file in which it records its arguments."""
     (folder / "bin").mkdir()
-    program = folder / "bin" / "bsub"
-    program.write_text(BSUB.format(python=sys.executable))
+    program = folder / "bin" / name
+    program.write_text(script.format(python=sys.executable))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
-    monkeypatch.setenv("BSUB_RECORD", str(folder / "record"))
+    monkeypatch.setenv("JOB_RECORD", str(folder / "record"))
     return folder / "record"
+
+
+def install_bsub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a stand-in for ``bsub`` on the PATH; returns the file in which it records its arguments."""
+    return install(folder, monkeypatch, "bsub", BSUB)
 
 
 class TestBsub:
@@ -58,6 +71,16 @@ class TestBsub:
             "x",
         ]
 
+    def test_memory_time_and_flags(self) -> None:
+        context = Bsub(num_gpus=0, memory="1.5GB", time="1-00:00:01", extra_flags=["-m", "node 1"])
+        assert context.wrap_command(["x"]) == [
+            *["bsub", "-K", "-q", "local", "-n", "5", "-J", "dacapo", "-R", "rusage[mem=1536MB]", "-M", "1536MB"],
+            *["-W", "24:01", "-o", "/dev/null", "-m", "node 1", "x"],
+        ]
+
+    def test_fields_keep_their_places(self) -> None:
+        assert Bsub(True, "gpu", 2, 12, "lab") == Bsub(queue="gpu", num_gpus=2, num_cpus=12, billing="lab")
+
     def test_defaults(self) -> None:
         context = create_compute_context(DaCapoConfig(compute_context={"type": "Bsub"}))
         assert context == Bsub(distribute_workers=True, queue="local", num_gpus=1, num_cpus=5, billing=None)
@@ -72,11 +95,6 @@ class TestBsub:
         assert Bsub(num_gpus=1).device == torch.device("cuda")
         assert Bsub(num_gpus=0).device == torch.device("cpu")
 
-    @pytest.mark.parametrize("wrong", [{"num_gpus": -1}, {"num_cpus": 0}])
-    def test_numbers_that_make_no_sense(self, wrong: dict[str, int]) -> None:
-        with pytest.raises(ConfigError, match="at least 1 core"):
-            Bsub(**wrong)
-
     def test_job_runs_elsewhere_with_our_environment(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         record = install_bsub(tmp_path, monkeypatch)
         script = "import os, sys; print(os.environ['GREETING'], sys.argv[1], os.getsid(0))"
@@ -87,6 +105,21 @@ class TestBsub:
         assert int(session) != os.getsid(0)
         assert "submitted" in log.read_text()
         assert json.loads(record.read_text())[:3] == ["-K", "-q", "local"]
+
+    def test_setup_comes_first_in_the_same_shell(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        install_bsub(tmp_path, monkeypatch)
+        log = tmp_path / "worker_0.log"
+        setup = ['module() { export LOADED="it\'s $1"; }', "module 'a  b'  # ours", "cd /"]
+        script = "import os, sys; print(os.environ['LOADED'], os.getcwd(), sys.argv[1:])"
+        words = ["two  words", "$LOADED", "it's", '"', "a\nb", ""]
+        Bsub(environment_setup=setup, memory="1GB").execute([sys.executable, "-c", script, *words], log)
+        assert log.with_suffix(".job").read_text() == f"it's a  b / {words}\n"
+
+    def test_setup_that_fails_ends_the_job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        install_bsub(tmp_path, monkeypatch)
+        with pytest.raises(BlockwiseError, match="exit code 127"):
+            Bsub(environment_setup=["no_such_program_anywhere"]).execute(["touch", str(tmp_path / "ran")])
+        assert not (tmp_path / "ran").exists()
 
     def test_exit_code_of_a_job(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         install_bsub(tmp_path, monkeypatch)
@@ -99,7 +132,105 @@ class TestBsub:
             Bsub().execute(["true"])
 
 
+@pytest.mark.parametrize("cls", [Bsub, Slurm])
+class TestWrongValues:
+    @pytest.mark.parametrize("wrong", [{"num_gpus": -1}, {"num_cpus": 0}, {"num_cpus": "4"}, {"num_gpus": 0.5}])
+    def test_numbers(self, cls: type[BatchSystem], wrong: dict[str, Any]) -> None:
+        with pytest.raises(ConfigError, match=f"{cls.__name__}: .*at least 1 core"):
+            cls(**wrong)
+
+    @pytest.mark.parametrize("memory", ["16", 16, "GB", "-1GB", "0GB", "16XB", "1,5GB", "16GB --exclusive", ""])
+    def test_memory(self, cls: type[BatchSystem], memory: Any) -> None:
+        with pytest.raises(ConfigError, match="memory must be a size"):
+            cls(memory=memory)
+
+    @pytest.mark.parametrize("time", ["4:00", 14400, "0:00:00", "1:60:00", "1:00:60", "4h", "-1:00:00", "1-2", ""])
+    def test_time(self, cls: type[BatchSystem], time: Any) -> None:
+        with pytest.raises(ConfigError, match="time must be hours:minutes:seconds"):
+            cls(time=time)
+
+    @pytest.mark.parametrize("name", ["extra_flags", "environment_setup"])
+    @pytest.mark.parametrize("value", ["-x", [1], None])
+    def test_lists(self, cls: type[BatchSystem], name: str, value: Any) -> None:
+        with pytest.raises(ConfigError, match=f"{name} must be a list of strings"):
+            cls(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("16GB", 16384), ("16g", 16384), ("500M", 500), ("1.5 GiB", 1536), ("2TB", 2 << 20), ("0.0001GB", 1)],
+)
+def test_megabytes(text: str, size: int) -> None:
+    assert megabytes(text) == size
+
+
+@given(st.timedeltas(timedelta(seconds=1), timedelta(days=99)))
+def test_seconds(time: timedelta) -> None:
+    minutes, rest = divmod(whole := int(time.total_seconds()), 60)
+    assert seconds(f"{minutes // 60}:{minutes % 60:02}:{rest:02}") == whole
+    assert seconds(f"{time.days}-{minutes // 60 % 24}:{minutes % 60:02}:{rest:02}") == whole
+
+
+def test_what_batch_systems_share_is_no_choice() -> None:
+    with pytest.raises(ConfigError, match=r"unknown compute_context type 'BatchSystem'.*Bsub, .*Slurm$"):
+        create_compute_context(DaCapoConfig(compute_context={"type": "BatchSystem"}))
+
+
+class Interrupt(logging.Handler):
+    """Interrupts when the output that is passed on says so."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage() == "ready":
+            raise KeyboardInterrupt
+
+
+class TestInterrupt:
+    @pytest.fixture(autouse=True)
+    def _interrupt(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        logger, handler = logging.getLogger("dacapo.compute_context.compute_context"), Interrupt()
+        level = logger.level
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        yield
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+    def test_command_may_end_what_it_has_started(self, tmp_path: Path) -> None:
+        script = f"trap 'touch {tmp_path}/ended; exit' TERM; echo ready; while true; do sleep 0.01; done"
+        with pytest.raises(KeyboardInterrupt):
+            LocalTorch().execute(["bash", "-c", script])
+        assert (tmp_path / "ended").exists()
+
+    def test_but_not_take_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("dacapo.compute_context.compute_context._GRACE", 0.1)
+        script = f"trap '' TERM; echo $$ > {tmp_path}/pid; echo ready; while true; do sleep 0.01; done"
+        with pytest.raises(KeyboardInterrupt):
+            LocalTorch().execute(["bash", "-c", script])
+        with pytest.raises(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
 class TestLocalTorch:
+    @given(st.integers(0, 99), st.integers(2, 9))
+    def test_workers_get_gpus_in_turn(self, worker: int, num_gpus: int) -> None:
+        everything = one_gpu(worker, num_gpus, None)
+        assert (
+            everything == {"CUDA_VISIBLE_DEVICES": str(worker % num_gpus)} == one_gpu(worker + num_gpus, num_gpus, None)
+        )
+
+    def test_gpus_that_this_process_may_use(self) -> None:
+        chosen = [one_gpu(worker, 3, "5, 2,GPU-8f,-1,4")["CUDA_VISIBLE_DEVICES"] for worker in range(4)]
+        assert chosen == ["5", "2", "GPU-8f", "5"]
+
+    @pytest.mark.parametrize("visible", [None, "", "3"])
+    def test_no_choice_of_gpus(self, visible: str | None) -> None:
+        assert one_gpu(2, 1, visible) == one_gpu(2, 0, visible) == {}
+
+    def test_variables_fit_this_machine(self) -> None:
+        several = torch.cuda.device_count() > 1
+        assert bool(LocalTorch().worker_environment(3)) == several
+        assert LocalTorch("cuda:1").worker_environment(3) == LocalTorch("cpu").worker_environment(3) == {}
+
     def test_cores_are_shared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert LocalTorch().local_cores == len(os.sched_getaffinity(0))
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(7)))

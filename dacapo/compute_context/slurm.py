@@ -1,0 +1,61 @@
+"""Workers as jobs of a Slurm cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from dacapo.compute_context.batch_system import BatchSystem, job_field, job_name, megabytes, seconds
+
+
+@attrs.define
+class Slurm(BatchSystem):
+    """Runs each worker as a job that ``srun`` submits and waits for.
+
+    Jobs reach the process that hands out the blocks over the network, and get its environment. Arrays have to lie in
+    folders that all machines see. Inside an allocation of ``salloc`` or ``sbatch``, a worker is a step of it instead of
+    a job of its own.
+    """
+
+    distribute_workers: bool | None = job_field("distribute_workers", default=True)
+    queue: str | None = attrs.field(
+        default=None,
+        metadata={"help_text": "Partition that jobs are submitted to; the default of the cluster if left out."},
+    )
+    num_gpus: int = job_field("num_gpus", default=1)
+    num_cpus: int = job_field("num_cpus", default=5)
+    memory: str | None = job_field("memory", default=None)
+    time: str | None = job_field("time", default=None)
+    account: str | None = attrs.field(
+        default=None, metadata={"help_text": "Account that pays for the jobs; the user's own if left out."}
+    )
+    extra_flags: list[str] = job_field("extra_flags", factory=list)
+    environment_setup: list[str] = job_field("environment_setup", factory=list)
+
+    def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
+        """Return the ``srun`` command that runs ``command`` as a job and ends with its exit code.
+
+        ``srun`` passes on what the job writes, and ends the job when it is told to end itself, which ``sbatch --wait``
+        does not.
+
+        Args:
+            command: A program and its arguments.
+            log: Names the job after its file.
+        """
+        options = [f"--job-name={job_name(log)}", "--nodes=1", "--ntasks=1", f"--cpus-per-task={self.num_cpus}"]
+        if self.queue is not None:
+            options.append(f"--partition={self.queue}")
+        if self.num_gpus > 0:
+            options.append(f"--gres=gpu:{self.num_gpus}")
+        if self.memory is not None:
+            options.append(f"--mem={megabytes(self.memory)}M")
+        if self.time is not None:
+            minutes, rest = divmod(seconds(self.time), 60)
+            options.append(f"--time={minutes // 60}:{minutes % 60:02}:{rest:02}")
+        if self.account is not None:
+            options.append(f"--account={self.account}")
+        # Whatever the site's default, the job needs our variables, and workers do not share our input.
+        options += ["--export=ALL", "--input=none"]
+        return ["srun", *options, *self.extra_flags, *self.with_setup(command)]

@@ -1,0 +1,216 @@
+"""Workers as jobs of Slurm: a stand-in really runs them, and so does the real one where there is one."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from funlib.geometry import Roi
+
+from dacapo import run_blockwise
+from dacapo.blockwise.blockwise_task import WorkerStarter
+from dacapo.blockwise.worker import Job
+from dacapo.compute_context import ComputeContext, LocalTorch, Slurm, create_compute_context
+from dacapo.errors import BlockwiseError
+from dacapo.options import DaCapoConfig, Options
+from tests.unit.test_compute_context import install
+
+# Does what srun does: the command runs in another session, its output and its exit code are ours.
+SRUN = """#!{python}
+import argparse, json, os, subprocess, sys
+parser = argparse.ArgumentParser(allow_abbrev=False)
+for option in ("--cpus-per-task", "--ntasks", "--nodes", "--export", "--input"):
+    parser.add_argument(option, required=True)
+for option in ("--job-name", "--partition", "--gres", "--mem", "--time", "--account", "--qos"):
+    parser.add_argument(option)
+parser.add_argument("command", nargs=argparse.REMAINDER)
+job = parser.parse_args()
+with open(os.environ["JOB_RECORD"], "a") as record:
+    record.write(json.dumps(vars(job)) + "\\n")
+environment = os.environ if job.export == "ALL" else dict()
+code = subprocess.run(job.command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
+sys.exit(code.returncode)
+"""
+
+# Leaves a file per block, which says where it was written.
+MARK = """
+import os
+from pathlib import Path
+
+def process_block(block, folder):
+    names = ("OMP_NUM_THREADS", "GREETING", "SLURM_JOB_ID")
+    values = [os.environ.get(name, "") for name in names]
+    (Path(folder) / str(block.write_roi.begin[0])).write_text(",".join([str(os.getsid(0)), *values]))
+"""
+
+TOTAL, BLOCK = Roi((0,), (10,)), Roi((0,), (3,))
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file in which a stand-in for ``srun`` records its arguments."""
+    return install(tmp_path, monkeypatch, "srun", SRUN)
+
+
+def run_marks(folder: Path, config: dict[str, object]) -> dict[int, list[str]]:
+    """Run four blocks on two workers; returns what each block wrote."""
+    (folder / "mark.py").write_text(MARK)
+    done = folder / "done"
+    done.mkdir()
+    Options.instance(compute_context={"type": "Slurm", "config": config})
+    assert run_blockwise(folder / "mark.py", TOTAL, BLOCK, BLOCK, 2, folder=done, log_dir=folder / "logs")
+    return {int(file.name): file.read_text().split(",") for file in done.iterdir()}
+
+
+class TestCommand:
+    def test_it_has_all_that_was_asked_for(self, tmp_path: Path) -> None:
+        context = Slurm(
+            queue="gpu",
+            num_gpus=2,
+            num_cpus=12,
+            memory="16GB",
+            time="1-12:00:05",
+            account="lab",
+            extra_flags=["--qos=high", "--exclude=node 7"],
+        )
+        assert context.wrap_command(["python", "-m", "x"], tmp_path / "worker 3.log") == [
+            *["srun", "--job-name=dacapo_worker_3", "--nodes=1", "--ntasks=1", "--cpus-per-task=12", "--partition=gpu"],
+            *["--gres=gpu:2", "--mem=16384M", "--time=36:00:05", "--account=lab", "--export=ALL", "--input=none"],
+            *["--qos=high", "--exclude=node 7", "python", "-m", "x"],
+        ]
+
+    def test_what_is_left_out_is_not_there(self) -> None:
+        assert Slurm(num_gpus=0).wrap_command(["x"]) == [
+            *["srun", "--job-name=dacapo", "--nodes=1", "--ntasks=1", "--cpus-per-task=5"],
+            *["--export=ALL", "--input=none", "x"],
+        ]
+
+    def test_defaults(self) -> None:
+        context = create_compute_context(DaCapoConfig(compute_context={"type": "Slurm"}))
+        assert context == Slurm(True, None, 1, 5, None, None, None, [], [])
+        assert context.local_cores is None
+        assert context.threads_per_worker(100) == 5
+        assert context.worker_environment(3) == {}
+        assert pickle.loads(pickle.dumps(context)) == context
+
+    def test_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        assert Slurm(num_gpus=1).device == torch.device("cuda")
+        assert Slurm(num_gpus=0).device == torch.device("cpu")
+
+
+class TestJobs:
+    def test_job_runs_elsewhere_with_our_environment(self, record: Path, tmp_path: Path) -> None:
+        script = (
+            "import os, sys; print(os.environ['GREETING'], os.environ['LOADED'], sys.argv[1:]); print(os.getsid(0))"
+        )
+        words = ["two  words; $HOME", "it's", "a\nb", ""]
+        log = tmp_path / "worker_0.log"
+        context = Slurm(environment_setup=["LOADED='a  b'", "export LOADED"])
+        context.execute([sys.executable, "-c", script, *words], log, {"GREETING": "hello"})
+        output, session = log.read_text().splitlines()
+        assert output == f"hello a  b {words}"
+        assert int(session) != os.getsid(0)
+        assert json.loads(record.read_text())["job_name"] == "dacapo_worker_0"
+
+    def test_error_tells_what_the_job_said(self, record: Path) -> None:
+        script = "import sys; print('no licence', file=sys.stderr); raise SystemExit(3)"
+        with pytest.raises(BlockwiseError, match=r"exit code 3.*\n.*no licence"):
+            Slurm().execute([sys.executable, "-c", script])
+
+    def test_no_srun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BlockwiseError, match="cannot start 'srun"):
+            Slurm().execute(["true"])
+
+
+class TestBlocks:
+    def test_all_blocks_are_done_by_jobs(
+        self, options: DaCapoConfig, record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        setup = ["export GREETING='hello  you'"]
+        config = {"num_gpus": 1, "num_cpus": 3, "queue": "short", "memory": "2GB", "environment_setup": setup}
+        blocks = run_marks(tmp_path, config)
+        assert sorted(blocks) == [0, 3, 6, 9]
+        assert {(threads, greeting) for _, threads, greeting, _ in blocks.values()} == {("3", "hello  you")}
+        assert str(os.getsid(0)) not in {session for session, *_ in blocks.values()}
+        jobs = [json.loads(line) for line in record.read_text().splitlines()]
+        assert sorted(job["job_name"] for job in jobs) == ["dacapo_worker_0", "dacapo_worker_1"]
+        assert {(job["partition"], job["mem"], job["gres"]) for job in jobs} == {("short", "2048M", "gpu:1")}
+
+    def test_jobs_that_cannot_start_fail_the_call(self, options: DaCapoConfig, record: Path, tmp_path: Path) -> None:
+        config = {"environment_setup": ["echo the module is missing >&2", "false"]}
+        with pytest.raises(BlockwiseError, match=r"4 of 4 blocks are not done.*\n.*the module is missing"):
+            run_marks(tmp_path, config)
+
+    def test_variables_of_a_worker(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(ComputeContext, "_registry", dict(ComputeContext._registry))
+
+        class Numbered(LocalTorch):
+            def worker_environment(self, worker: int) -> dict[str, str]:
+                return {"NUMBER": str(worker)}
+
+        file = tmp_path / "worker.py"
+        file.write_text(
+            f"import os, pathlib\ndef start_worker(): pathlib.Path({str(tmp_path)!r}, os.environ['NUMBER']).touch()\n"
+        )
+        job = Job(str(file), [], {}, str(tmp_path), {}).to_json()
+        WorkerStarter(Numbered(), job, tmp_path, os.pathsep.join(sys.path), None)(context={"worker_id": "7"})
+        assert (tmp_path / "7").exists()
+
+
+def is_slurm_node() -> bool:
+    """Whether this machine is one that Slurm runs jobs on."""
+    if shutil.which("sinfo") is None:
+        return False
+    asked = subprocess.run(
+        ["timeout", "3", "sinfo", "--noheader", "--Node", "--format=%N"], capture_output=True, text=True
+    )
+    return asked.returncode == 0 and socket.gethostname().split(".")[0] in asked.stdout.split()
+
+
+class TestRealSlurm:
+    CONFIG = {"num_gpus": 0, "num_cpus": 1, "memory": "300MB", "time": "0:10:00"}
+
+    @pytest.fixture(scope="class", autouse=True)
+    def _needs_slurm(self) -> None:
+        if not is_slurm_node():
+            pytest.skip("no Slurm runs jobs on this machine")
+
+    @pytest.fixture(autouse=True)
+    def _outside_of_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in [name for name in os.environ if name.startswith("SLURM_")]:
+            monkeypatch.delenv(name)
+
+    @pytest.fixture
+    def config(self) -> dict[str, object]:
+        """A config for jobs on this machine, which has the files of the test."""
+        return {**self.CONFIG, "extra_flags": [f"--nodelist={socket.gethostname().split('.')[0]}"]}
+
+    def test_all_blocks_are_done_by_jobs(
+        self, options: DaCapoConfig, tmp_path: Path, config: dict[str, object]
+    ) -> None:
+        blocks = run_marks(tmp_path, {**config, "environment_setup": ["export GREETING='hello  you'"]})
+        assert sorted(blocks) == [0, 3, 6, 9]
+        assert all(greeting == "hello  you" and job.isdigit() for _, _, greeting, job in blocks.values())
+
+    def test_exit_code_and_output(self, config: dict[str, object]) -> None:
+        context = create_compute_context(DaCapoConfig(compute_context={"type": "Slurm", "config": config}))
+        with pytest.raises(BlockwiseError, match=r"exit code 3.*\n(.*\n)*no licence"):
+            context.execute(["bash", "-c", "echo no licence >&2; exit 3"])
+
+    def test_limits_of_the_job(self, tmp_path: Path, config: dict[str, object]) -> None:
+        context = create_compute_context(DaCapoConfig(compute_context={"type": "Slurm", "config": config}))
+        log = tmp_path / "worker_5.log"
+        context.execute(["bash", "-c", "scontrol show job $SLURM_JOB_ID"], log)
+        shown = log.read_text().split()
+        assert {"JobName=dacapo_worker_5", "TimeLimit=00:10:00", "MinMemoryNode=300M", "CPUs/Task=1"} <= set(shown)
