@@ -178,13 +178,16 @@ def is_slurm_node() -> bool:
     return asked.returncode == 0 and socket.gethostname().split(".")[0] in asked.stdout.split()
 
 
+@pytest.fixture(scope="module")
+def real_slurm() -> None:
+    """Skips a test where there is no Slurm."""
+    if not is_slurm_node():
+        pytest.skip("no Slurm runs jobs on this machine")
+
+
+@pytest.mark.usefixtures("real_slurm")
 class TestRealSlurm:
     CONFIG = {"num_gpus": 0, "num_cpus": 1, "memory": "300MB", "time": "0:10:00"}
-
-    @pytest.fixture(scope="class", autouse=True)
-    def _needs_slurm(self) -> None:
-        if not is_slurm_node():
-            pytest.skip("no Slurm runs jobs on this machine")
 
     @pytest.fixture(autouse=True)
     def _outside_of_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
