@@ -201,7 +201,7 @@ def descriptors(setting: Setting, size: int) -> Case:
         weight += [counted_weights((labels > 0).astype(np.uint8), annotated, no_counts())] * 10
         return np.concatenate([target, shape_descriptors(labels, sigma), np.stack(weight)])
 
-    return Case(ours, floor, partial(close, tolerance=2e-4), "1.5")
+    return Case(ours, floor, partial(close, tolerance=1e-3), "1.5")
 
 
 CASES: dict[str, Callable[[Setting], Case]] = {
