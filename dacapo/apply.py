@@ -58,7 +58,7 @@ def apply(
         output_path: Container for the results, or a folder for a container of the input's name. It gets the datasets
             ``prediction_<run>_<iteration>`` and ``output_<run>_<iteration>_<parameters>``.
         validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
-        criterion: The score that decides.
+        criterion: The score that decides; where each channel has its own, one name stands for their mean.
         iteration: Checkpoint to use, the best one by default.
         parameters: Post-processing parameters, or what ``str`` makes of them; the best ones by default.
         roi: Region in world units, the whole volume by default.

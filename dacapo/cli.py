@@ -20,6 +20,9 @@ from dacapo.config_commands import config as config_commands
 from dacapo.errors import DacapoError
 from dacapo.options import Options
 
+# Exit status of a command that was asked to stop, as shells have it.
+INTERRUPTED = 130
+
 
 class _Group(click.Group):
     """A group that turns errors of this package into one line."""
@@ -98,13 +101,16 @@ def _roi(context: click.Context, parameter: click.Parameter, value: str | None) 
 def train(run_name: str) -> None:
     """Train RUN_NAME to its end, going on from its last checkpoint.
 
-    Ctrl-C finishes the iteration, saves and stops; the same command goes on.
+    Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on.
     """
     from dacapo.train import train as train_run
 
     run = train_run(run_name)
     done = run.training_stats.trained_until()
     click.echo(f"{run_name}: trained {done} of {run.train_until} iterations")
+    if done < run.train_until:
+        # Not 0, so that what follows in a script does not take the run for done.
+        raise SystemExit(INTERRUPTED)
 
 
 @cli.command()

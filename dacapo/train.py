@@ -76,6 +76,8 @@ def train_run(run: Run) -> Run:
             if not stop.requested and _validation_is_due(run):
                 validate_run(run, run.training_stats.trained_until())
                 run.model.train()
+    if stop.requested:
+        logger.info("run %s stopped at iteration %d; train it again to go on", run.name, run.trainer.iteration)
     return run
 
 

@@ -25,23 +25,21 @@ def run_blocks(name: str, total_write_roi: Roi, write_shape: Coordinate, process
         BlockwiseError: If a block fails; the first one ends the work, and the message names the block and the cause.
     """
     import daisy.v2 as daisy
-    from daisy import logging as daisy_logging
 
-    daisy_logging.set_log_basedir(None)  # nothing runs in workers here, so there is nothing to log into files
+    block_roi = Roi((0,) * total_write_roi.dims, write_shape)
+    task = daisy.Task(name, total_write_roi, block_roi, block_roi, read_write_conflict=False, fit="shrink")
+    # Asking the scheduler for one block after another lets an error out as it is; Daisy's serial run would print it.
+    scheduler = daisy.Scheduler(task)
     total = count_blocks(total_write_roi.shape, write_shape)
     with progress(total=total, desc=name, unit="block") as bar:
-
-        def process_block(block: daisy.Block) -> None:
+        while (block := scheduler.acquire_block(name)) is not None:
             roi = Roi(block.write_roi.offset, block.write_roi.shape)
             try:
                 process(roi)
             except Exception as error:
                 raise BlockwiseError(f"{name}: block {roi} failed: {error}") from error
+            block.status = daisy.BlockStatus.SUCCESS
+            scheduler.release_block(block)
             bar.update()
-
-        block_roi = Roi((0,) * total_write_roi.dims, write_shape)
-        task = daisy.Task(
-            name, total_write_roi, block_roi, block_roi, process_block, read_write_conflict=False, fit="shrink"
-        )
-        if not daisy.run_blockwise(task, multiprocessing=False, progress=False, summary=False):
-            raise BlockwiseError(f"{name}: not all of {total} blocks were done")
+    if scheduler.task_states[name].completed_count < total:
+        raise BlockwiseError(f"{name}: not all of {total} blocks were done")

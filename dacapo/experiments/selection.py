@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -34,7 +35,7 @@ def select(
 
     Args:
         run: The run; its stored scores are read unless both are given.
-        criterion: The score that decides.
+        criterion: The score that decides; where each channel has its own, one name stands for their mean.
         validation_dataset: Whose scores decide, by default the mean over all validation datasets.
         iteration: Checkpoint to use.
         parameters: Post-processing parameters, or what ``str`` makes of them.
@@ -58,7 +59,8 @@ def select(
             f"run {run.name!r} has no score of {criterion!r}{given} to choose by; "
             "validate it first, or name both iteration and parameters"
         )
-    direction = -1 if run.task.evaluation_scores.higher_is_better(criterion) else 1
+    meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
+    direction = -1 if run.task.evaluation_scores.higher_is_better(meant[0]) else 1
     best, chosen, value = min(candidates, key=lambda c: direction * c[2])
     where = validation_dataset or "the validation datasets"
     return Selection(best, chosen, f"iteration {best} with {chosen}: {criterion} {value:.4g} on {where} is the best")
@@ -79,13 +81,24 @@ def _dataset_names(run: Run) -> list[str]:
     return [dataset.name for dataset in (run.datasplit.validate or [] if configs is None else configs)]
 
 
+def matching_criteria(criteria: Sequence[str], wanted: str) -> list[str]:
+    """Return the criteria that a name stands for: itself, or that of each channel, as ``mito__voi`` for ``voi``.
+
+    Raises:
+        NotFoundError: If there is none.
+    """
+    found = [name for name in criteria if wanted in (name, name.rpartition("__")[2])]
+    if not found:
+        raise NotFoundError(f"unknown criterion {wanted!r}; this run's are {', '.join(criteria)}")
+    return [wanted] if wanted in found else found
+
+
 def _mean_scores(
     run: Run, scores: list[ValidationIterationScores], criterion: str, dataset: str | None
 ) -> dict[tuple[int, PostProcessorParameters], float]:
     """Return the score of each iteration and parameters, NaN where it is missing for a dataset that counts."""
     criteria, tried = list(run.task.evaluation_scores.criteria), list(run.task.parameters)
-    if criterion not in criteria:
-        raise NotFoundError(f"unknown criterion {criterion!r}; this run's are {', '.join(criteria)}")
+    meant = matching_criteria(criteria, criterion)
     names = _dataset_names(run)
     if dataset is not None and dataset not in names:
         raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")
@@ -98,9 +111,9 @@ def _mean_scores(
                 f"the scores of iteration {s.iteration} of run {run.name!r} are of other validation datasets or "
                 "another task than its config names now; name both iteration and parameters, or restore the config"
             )
-    c = criteria.index(criterion)
+    columns = [criteria.index(name) for name in meant]
     return {
-        (s.iteration, parameters): float(np.mean([s.scores[d][p][c] for d in counted]))
+        (s.iteration, parameters): float(np.mean([s.scores[d][p][c] for d in counted for c in columns]))
         for s in scores
         for p, parameters in enumerate(tried)
     }

@@ -9,10 +9,11 @@ import attrs
 import numpy as np
 import pytest
 
-from dacapo.errors import ConfigError
+from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.selection import select
+from dacapo.experiments.tasks import DistanceTaskConfig
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_stats_store
@@ -52,3 +53,20 @@ def test_scores_of_other_datasets_are_not_mixed_up(config: RunConfig) -> None:
         select(run)
     parameters = next(iter(run.task.parameters))
     assert select(run, iteration=3, parameters=parameters).iteration == 3
+
+
+def test_a_criterion_of_every_channel_is_their_mean(options: DaCapoConfig, tmp_path: Path) -> None:
+    task = DistanceTaskConfig("d", channels=["a", "b"], clip_distance=40.0, tol_distance=8.0, scale_factor=40.0)
+    run = Run(affinities_run_config(tmp_path, task_config=task))
+    criteria = run.task.evaluation_scores.criteria
+    dice = [criteria.index("a__dice"), criteria.index("b__dice")]
+    scores = []
+    for iteration, pair in ((3, (0.9, 0.1)), (6, (0.6, 0.7))):
+        values = np.zeros((1, 3, len(criteria)))
+        values[0, 1, dice] = pair
+        scores.append(ValidationIterationScores(iteration, values.tolist()))
+    create_stats_store().store_validation_iteration_scores(run.name, attrs.evolve(run.validation_scores, scores=scores))
+    assert (select(run, "dice").iteration, select(run, "dice").parameters.id) == (6, 1)
+    assert select(run, "a__dice").iteration == 3
+    with pytest.raises(NotFoundError, match="unknown criterion 'voi_split'"):
+        select(run, "voi_split")

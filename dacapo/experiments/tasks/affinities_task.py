@@ -7,6 +7,7 @@ from typing import ClassVar
 import attrs
 from funlib.geometry import Coordinate
 
+from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
 
 from .checks import first_problem, limits_problem
@@ -22,7 +23,14 @@ class AffinitiesTask(Task):
     """Predict which neighbouring voxels belong together, and join them by a mutex watershed."""
 
     def __init__(self, task_config: AffinitiesTaskConfig) -> None:
-        """Build the four parts."""
+        """Build the four parts.
+
+        Raises:
+            ConfigError: If the config cannot work.
+        """
+        works, why = task_config.verify()
+        if not works:
+            raise ConfigError(why)
         self.predictor = AffinitiesPredictor(
             neighborhood=task_config.neighborhood,
             lsds=task_config.lsds,
