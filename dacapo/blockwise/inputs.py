@@ -10,7 +10,7 @@ from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.outputs import ORIGIN as ORIGIN
 from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
-from dacapo.errors import ConfigError, DacapoError
+from dacapo.errors import ArrayNotFoundError, ConfigError, DacapoError
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
@@ -55,7 +55,25 @@ def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
     """
     config = raw_config_of(run_config, identifier)
     array: Array = config.array_type(config)
+    _warn_of_other_voxels(run_config, array)
     return array
+
+
+def _warn_of_other_voxels(run_config: RunConfig, array: Array) -> None:
+    """Warn if a volume has another voxel size than the training data, where that is still to be found."""
+    config = _first_raw_config(run_config)
+    if config is None:
+        return
+    try:
+        trained_on = config.array_type(config).voxel_size
+    except ArrayNotFoundError:
+        return  # a run can be applied where its data is not
+    if trained_on != array.voxel_size:
+        logger.warning(
+            "the volume has voxels of %s, the run was trained on %s; what it learned may not hold at that scale",
+            tuple(array.voxel_size),
+            tuple(trained_on),
+        )
 
 
 def check_validation(run: Run) -> None:

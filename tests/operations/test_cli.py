@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from funlib.geometry import Coordinate
 
 from dacapo.cli import cli
 from dacapo.errors import DacapoError
@@ -231,3 +232,15 @@ def test_importing_dacapo_is_light() -> None:
         "assert callable(dacapo.train) and dacapo.train is train\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_other_voxels_than_those_of_training_are_warned_of(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw, _ = cells((40, 40, 40), seed=7)
+    write_array(tmp_path / "fine.zarr", "raw", raw, voxel_size=Coordinate(4, 4, 4))
+    for container, warned in ((trained / "data" / "new.zarr", False), (tmp_path / "fine.zarr", True)):
+        caplog.clear()
+        result = run_cli(trained, "predict", "affinities", 4, container, "raw", tmp_path / f"{warned}.zarr")
+        assert result.exit_code == 0, result.output
+        assert ("voxels of (4, 4, 4), the run was trained on (8, 4, 4)" in caplog.text) == warned
