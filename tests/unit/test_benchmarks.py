@@ -35,6 +35,11 @@ def test_an_unknown_name_is_refused() -> None:
     assert NAMES[0] in got.stderr
 
 
+def test_the_documentation_shows_every_row() -> None:
+    page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert [name for name in CASES if f"\n{name}  " not in page] == []
+
+
 def test_a_wrong_result_fails() -> None:
     case = Case(lambda: np.array([1, 2]), lambda: np.array([1, 3]), equal)
     with pytest.raises(WrongResultError, match="sum"):
