@@ -18,7 +18,6 @@ from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import to_plain
 from dacapo.utils.quantize import quantize, storage_type
-from dacapo.utils.reflection import read_reflected
 
 WORKER = "dacapo.blockwise.predict_worker"
 
@@ -48,7 +47,7 @@ class BlockPredictor:
         """Predict a block and write it."""
         voxel_size = self.plan.output_voxel_size
         read_roi = self.plan.read_roi(write_roi)
-        values = self.run.trainer.prepare_input(read_reflected(self.raw, read_roi))
+        values = self.run.trainer.prepare_input(self.raw.read_padded(read_roi))
         with torch.inference_mode():
             predicted = self.run.model(as_network_input(values, self.raw.axes, self.device))[0].cpu().numpy()
         lost = read_roi.shape - Coordinate(predicted.shape[1:]) * voxel_size

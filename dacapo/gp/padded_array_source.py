@@ -9,7 +9,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError
-from dacapo.utils.reflection import read_reflected
+from dacapo.utils.padding import read_reflected, read_zero_padded
 
 from .dacapo_array_source import DaCapoArraySource, channels_first
 
@@ -79,19 +79,8 @@ class PaddedArraySource(DaCapoArraySource):
     def read(self, roi: Roi) -> np.ndarray[Any, Any]:
         """Return the values in a region (in pipeline coordinates), channels first."""
         roi = roi + self.origin
-        if self.padding == "reflect":
-            return channels_first(read_reflected(self.inside, roi), self.array)
-        return self._read_zero_padded(roi)
-
-    def _read_zero_padded(self, roi: Roi) -> np.ndarray[Any, Any]:
-        voxel_size = self.array.voxel_size
-        channels = () if self.array.channel_axis is None else (self.array.num_channels,)
-        result = np.zeros((*channels, *(roi.shape / voxel_size)), dtype=self.dtype)
-        common = roi.intersect(self.inside.roi)
-        if common.size > 0:
-            target = ((common - roi.offset) / voxel_size).to_slices()
-            result[(..., *target)] = channels_first(self.inside[common], self.array)
-        return result
+        read = read_reflected if self.padding == "reflect" else read_zero_padded
+        return channels_first(read(self.inside, roi), self.array).astype(self.dtype, copy=False)
 
 
 class _Inside:
@@ -102,6 +91,8 @@ class _Inside:
         self.roi = roi
         self.voxel_size = array.voxel_size
         self.axes = array.axes
+        self.dtype = array.dtype
+        self.num_channels = None if array.channel_axis is None else array.num_channels
 
     def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
         return self.array[roi]

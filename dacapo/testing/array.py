@@ -106,6 +106,24 @@ class ArrayContract:
         first = array[array.roi].copy()
         np.testing.assert_array_equal(array[array.roi], first)
 
+    @pytest.mark.parametrize(("padding", "mode"), [("reflect", "reflect"), ("zero", "constant")])
+    def test_padding_is_that_of_numpy(self, array: Array, padding: Any, mode: Any) -> None:
+        before, after = Coordinate(range(1, array.dims + 1)), Coordinate(range(array.dims, 0, -1))
+        amounts = iter(zip(before, after, strict=True))
+        widths = [(0, 0) if axis in NON_SPATIAL else next(amounts) for axis in array.axes]
+        roi = array.roi.grow(before * array.voxel_size, after * array.voxel_size)
+        np.testing.assert_array_equal(
+            array.read_padded(roi, padding), np.pad(array[array.roi], widths, mode=mode), strict=True
+        )
+
+    def test_padding_far_outside_is_zero(self, array: Array) -> None:
+        part = Roi(array.roi.end + array.voxel_size, array.voxel_size * 2)
+        values = array.read_padded(part, "zero")
+        assert not values.any()
+        assert [size for axis, size in zip(array.axes, values.shape, strict=True) if axis not in NON_SPATIAL] == [
+            2
+        ] * array.dims
+
     def test_refuses_a_roi_outside(self, array: Array) -> None:
         for axis, step in itertools.product(range(array.dims), (-1, 1)):
             shift = Coordinate(step if i == axis else 0 for i in range(array.dims)) * array.voxel_size

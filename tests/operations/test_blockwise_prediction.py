@@ -23,7 +23,7 @@ from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
-from dacapo.utils.reflection import read_reflected, reflected_indices
+from dacapo.utils.padding import read_reflected, reflected_indices
 from tests.operations.runs import affinities_run_config, unet_config, write_array
 
 VALID = {"padding": "valid"}

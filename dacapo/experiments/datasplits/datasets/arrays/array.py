@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
@@ -12,6 +12,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import RoiError
 from dacapo.experiments.config import Config, field, verify_by_building
+from dacapo.utils.padding import read_reflected, read_zero_padded
 
 from .axes import NON_SPATIAL_AXES
 from .viewing import neuroglancer_source
@@ -101,6 +102,21 @@ class Array(ABC):
             RoiError: If the roi is not on the grid or reaches outside.
         """
         return np.asarray(self.data[self.slices(roi)])
+
+    def read_padded(self, roi: Roi, padding: Literal["reflect", "zero"] = "reflect") -> np.ndarray[Any, Any]:
+        """Read the values in a roi that may reach beyond the array. Only the part inside that is needed is read.
+
+        Args:
+            roi: In world units, on the voxel grid.
+            padding: Whether voxels outside mirror the ones inside, or are 0.
+
+        Returns:
+            The values, with all axes of :attr:`axes`.
+
+        Raises:
+            RoiError: If the roi is not on the grid.
+        """
+        return read_reflected(self, roi) if padding == "reflect" else read_zero_padded(self, roi)
 
     def neuroglancer_source(self) -> Any:
         """Return a volume for a neuroglancer viewer; see :func:`.viewing.neuroglancer_source`.

@@ -1,4 +1,4 @@
-"""Values outside a volume, by reflection at its first and last voxel."""
+"""Values outside a volume: reflected at its first and last voxel, or 0."""
 
 from __future__ import annotations
 
@@ -39,10 +39,7 @@ def read_reflected(array: Any, roi: Roi) -> npt.NDArray[Any]:
     if array.roi.contains(roi):
         return np.asarray(array[roi])
     voxel_size, origin = array.voxel_size, array.roi.offset
-    if any((b - o) % v for b, o, v in zip(roi.offset, origin, voxel_size, strict=True)) or any(
-        s % v for s, v in zip(roi.shape, voxel_size, strict=True)
-    ):
-        raise RoiError(f"region {roi} is not aligned to voxels of {voxel_size} that start at {origin}")
+    check_aligned(array, roi)
     begin = (roi.offset - origin) / voxel_size
     end = begin + roi.shape / voxel_size
     size = array.roi.shape / voxel_size
@@ -57,3 +54,41 @@ def read_reflected(array: Any, roi: Roi) -> npt.NDArray[Any]:
         if not np.array_equal(index, np.arange(values.shape[axis]) + low):
             values = np.take(values, index - low, axis=axis)
     return values
+
+
+def read_zero_padded(array: Any, roi: Roi) -> npt.NDArray[Any]:
+    """Read a region of an array that may reach beyond it, where values are 0.
+
+    Args:
+        array: As in :func:`read_reflected`.
+        roi: The region in world units, aligned to the voxel grid of the array.
+
+    Returns:
+        The values, with the axes of the array.
+
+    Raises:
+        RoiError: If the region is not aligned to the voxel grid.
+    """
+    common = roi.intersect(array.roi)
+    check_aligned(array, roi)
+    extent = iter(roi.shape / array.voxel_size)
+    inner = iter(((common - roi.offset) / array.voxel_size).to_slices()) if common.size else None
+    shape, index = [], []
+    for name in array.axes:
+        if name in ("c", "b"):
+            shape.append(array.num_channels if name == "c" else 1)
+            index.append(slice(None))
+        else:
+            shape.append(int(next(extent)))
+            index.append(slice(0, 0) if inner is None else next(inner))
+    values = np.zeros(shape, dtype=array.dtype)
+    if inner is not None:
+        values[tuple(index)] = array[common]
+    return values
+
+
+def check_aligned(array: Any, roi: Roi) -> None:
+    """Raise a RoiError if a region does not lie on the voxel grid of an array."""
+    voxel_size, origin = array.voxel_size, array.roi.offset
+    if any((roi.offset - origin) % voxel_size) or any(roi.shape % voxel_size):
+        raise RoiError(f"region {roi} is not aligned to voxels of {voxel_size} that start at {origin}")
