@@ -13,7 +13,7 @@ from funlib.geometry import Roi
 from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container, raw_config_of
 from dacapo.blockwise.prediction import predict_array
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
@@ -77,13 +77,14 @@ def apply(
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
-    plan_blocks(run.model, open_raw(run.config, source), roi)
+    raw = open_raw(run.config, source)
+    plan_blocks(run.model, raw, roi)
     selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run_name}_{selection.iteration}")
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
     chosen = (selection.iteration, selection.parameters)
-    apply_run(run, *chosen, source, prediction, output, roi, num_workers, output_dtype, overwrite)
+    _apply(run, *chosen, raw, source, prediction, output, roi, num_workers, output_dtype, overwrite)
     return Applied(output, prediction, selection)
 
 
@@ -106,23 +107,41 @@ def apply_run(
     """
     raw = open_raw(run.config, input_array_identifier)
     plan_blocks(run.model, raw, roi)
-    for identifier in (prediction_array_identifier, output_array_identifier):
+    arrays = (input_array_identifier, prediction_array_identifier, output_array_identifier)
+    _apply(run, iteration, parameters, raw, *arrays, roi, num_workers, output_dtype, overwrite)
+    return output_array_identifier
+
+
+def _apply(
+    run: Run,
+    iteration: int,
+    parameters: PostProcessorParameters,
+    raw: Array,
+    source: LocalArrayIdentifier,
+    prediction: LocalArrayIdentifier,
+    output: LocalArrayIdentifier,
+    roi: Roi | None,
+    num_workers: int,
+    output_dtype: npt.DTypeLike,
+    overwrite: bool,
+) -> None:
+    """Predict and post-process a volume that was opened and found to fit the network."""
+    for identifier in (prediction, output):
         check_output(identifier, overwrite)
     create_weights_store().load_weights(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
     predict_array(
         run,
         raw,
-        prediction_array_identifier,
+        prediction,
         output_roi=roi,
         output_dtype=output_dtype,
         metadata={ORIGIN: origin},
         overwrite=overwrite,
         num_workers=num_workers,
         iteration=iteration,
-        raw_config=raw_config_of(run.config, input_array_identifier),
+        raw_config=raw_config_of(run.config, source),
     )
-    run.task.post_processor.set_prediction(prediction_array_identifier)
-    run.task.post_processor.process(parameters, output_array_identifier, num_workers=num_workers)
-    ZarrArray.open_from_array_identifier(output_array_identifier).add_metadata({ORIGIN: origin})
-    return output_array_identifier
+    run.task.post_processor.set_prediction(prediction)
+    run.task.post_processor.process(parameters, output, num_workers=num_workers)
+    ZarrArray.open_from_array_identifier(output).add_metadata({ORIGIN: origin})

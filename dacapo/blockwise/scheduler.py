@@ -110,8 +110,7 @@ def _run_here(task: DaCapoBlockwiseTask) -> Mapping[str, Any]:
             f"start_worker of {task.job.worker_file} returned nothing, so it can only run in a process of its own; "
             "use more than one worker, or a compute context with distribute_workers: true"
         )
-    bar: tqdm[None] = progress(total=task.num_blocks, desc=task.task_id, unit="block")
-    with bar:
+    with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar:
         task.process_here(process, bar.update)
         states: Mapping[str, Any] = daisy.run_blockwise(
             task, multiprocessing=False, progress=False, summary=False, return_states=True

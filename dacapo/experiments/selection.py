@@ -47,7 +47,8 @@ def select(
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
     scores = create_stats_store().retrieve_validation_iteration_scores(run.name)
-    values = _mean_scores(run, scores, criterion, validation_dataset)
+    meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
+    values = _mean_scores(run, scores, meant, validation_dataset)
     candidates = [
         (i, p, value)
         for (i, p), value in values.items()
@@ -59,7 +60,6 @@ def select(
             f"run {run.name!r} has no score of {criterion!r}{given} to choose by; "
             "validate it first, or name both iteration and parameters"
         )
-    meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
     direction = -1 if run.task.evaluation_scores.higher_is_better(meant[0]) else 1
     best, chosen, value = min(candidates, key=lambda c: direction * c[2])
     where = validation_dataset or "the validation datasets"
@@ -94,11 +94,10 @@ def matching_criteria(criteria: Sequence[str], wanted: str) -> list[str]:
 
 
 def _mean_scores(
-    run: Run, scores: list[ValidationIterationScores], criterion: str, dataset: str | None
+    run: Run, scores: list[ValidationIterationScores], meant: Sequence[str], dataset: str | None
 ) -> dict[tuple[int, PostProcessorParameters], float]:
     """Return the score of each iteration and parameters, NaN where it is missing for a dataset that counts."""
     criteria, tried = list(run.task.evaluation_scores.criteria), list(run.task.parameters)
-    meant = matching_criteria(criteria, criterion)
     names = _dataset_names(run)
     if dataset is not None and dataset not in names:
         raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")

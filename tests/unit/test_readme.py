@@ -9,12 +9,13 @@ from typing import Any
 from dacapo.experiments.run import Run
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store
+from tests.unit.test_docs import code_blocks
 
 README = Path(__file__).parents[2] / "README.md"
 
 
 def test_the_example_stores_a_run_that_can_be_built(options: DaCapoConfig) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    (code,) = code_blocks(README)
     described, _ = code.split("\ntrain(")  # what follows would train for hours
     names: dict[str, Any] = {}
     exec(compile(described, str(README), "exec"), names)

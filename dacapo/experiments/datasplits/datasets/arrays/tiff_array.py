@@ -13,12 +13,13 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
 from dacapo.experiments.config import field
 
-from .array import Array, ArrayConfig
+from .array import ArrayConfig
 from .axes import NON_SPATIAL_AXES, spatial_axes_of
 from .metadata import ArrayMetadata
+from .metadata_array import MetadataArray
 
 
-class TiffArray(Array):
+class TiffArray(MetadataArray):
     """An array in a TIFF file, read only; where it lies in the world is told by the config.
 
     Uncompressed files are mapped into memory and read where needed. Compressed ones are read whole when voxels are
@@ -71,27 +72,10 @@ class TiffArray(Array):
         return {}
 
     @property
-    def axes(self) -> list[str]:
-        return list(self._metadata.axes)
-
-    @property
-    def dims(self) -> int:
-        return len(self.spatial_axes)
-
-    @property
-    def spatial_axes(self) -> list[str]:
-        """Names of the axes that have an extent in the world."""
-        return spatial_axes_of(self._metadata.axes)
-
-    @property
     def shape(self) -> Coordinate:
         """Number of voxels per spatial axis."""
         pairs = zip(self._metadata.axes, self._shape, strict=True)
         return Coordinate(size for axis, size in pairs if axis not in NON_SPATIAL_AXES)
-
-    @property
-    def voxel_size(self) -> Coordinate:
-        return self._metadata.voxel_size
 
     @property
     def roi(self) -> Roi:
@@ -100,15 +84,6 @@ class TiffArray(Array):
     @property
     def writable(self) -> bool:
         return False
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    @property
-    def num_channels(self) -> int | None:
-        axis = self.channel_axis
-        return None if axis is None else self._shape[axis]
 
     @cached_property
     def data(self) -> np.ndarray[Any, Any]:

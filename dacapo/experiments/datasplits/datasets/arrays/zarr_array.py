@@ -26,10 +26,11 @@ from dacapo.errors import (
 )
 from dacapo.experiments.config import field
 
-from .array import Array, ArrayConfig
+from .array import ArrayConfig
 from .axes import NON_SPATIAL_AXES, spatial_axes_of
 from .containers import dataset_name, find_array, group_attributes, is_array, metadata_of, numpy_dtype, open_array
 from .metadata import ArrayMetadata
+from .metadata_array import MetadataArray
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -41,7 +42,7 @@ MAX_CHUNK_BYTES = 256 * 2**20
 """A chunk above this is split. Compressors stop at 2 GiB, and a reader holds a whole chunk in memory."""
 
 
-class ZarrArray(Array):
+class ZarrArray(MetadataArray):
     """An array in a container on disk.
 
     The array is opened once, when this is built, and its attributes are read then. Voxels are read when asked for.
@@ -111,23 +112,6 @@ class ZarrArray(Array):
         return dict(self._attributes)
 
     @property
-    def axes(self) -> list[str]:
-        return list(self._metadata.axes)
-
-    @property
-    def dims(self) -> int:
-        return len(self.spatial_axes)
-
-    @property
-    def spatial_axes(self) -> list[str]:
-        """Names of the axes that have an extent in the world."""
-        return spatial_axes_of(self._metadata.axes)
-
-    @property
-    def voxel_size(self) -> Coordinate:
-        return self._metadata.voxel_size
-
-    @property
     def units(self) -> list[str]:
         """Unit of the world per spatial axis, empty strings where unknown."""
         return list(self._metadata.units)
@@ -139,15 +123,6 @@ class ZarrArray(Array):
     @property
     def writable(self) -> bool:
         return self.mode != "r" and self._found.format == "zarr2"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._dtype
-
-    @property
-    def num_channels(self) -> int | None:
-        axis = self.channel_axis
-        return None if axis is None else self._shape[axis]
 
     @property
     def data(self) -> Any:
