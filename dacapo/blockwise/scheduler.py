@@ -123,8 +123,7 @@ def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapp
     states: Mapping[str, Any] = daisy.Server().run_blockwise(
         daisy.Pipeline(list(tasks), edges),
         progress=_Bars(),
-        # Nothing but this machine is let in if all workers run here.
-        host=None if task.compute_context.local_cores is None else "127.0.0.1",
+        host=task.compute_context.scheduler_host,
         summary=False,
     )
     return states
@@ -171,7 +170,12 @@ def _describe(task: daisy.Task, state: Any) -> str:
     if start_error.is_file():
         text = start_error.read_text(encoding="utf-8").strip().splitlines()
         return "\n".join([*lines, f"{text[0]}: {text[-1]} ({start_error})"])
-    if state.abandoned:
+    if state.abandoned and not state.worker_failure_count:
+        lines.append(
+            "no worker reached the process that hands out the blocks; give the compute context, as its host, the name "
+            f"or address under which the machines of the workers reach this one (logs in {task.log_dir})"
+        )
+    elif state.abandoned:
         last = (state.last_worker_error or "").strip().splitlines()[-1:]
         lines.append(f"{state.worker_failure_count} workers died: {''.join(last)} (logs in {task.log_dir})")
     failed = task.failed_blocks()

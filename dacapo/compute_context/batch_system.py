@@ -37,6 +37,10 @@ _HELP = {
         "Lines of bash that come before the worker in its job, such as 'module load cuda'. A line that fails ends the "
         "job."
     ),
+    "host": (
+        "Name or address under which jobs reach this machine, for machines with several networks or without a default "
+        "route; found out if left out."
+    ),
 }
 
 
@@ -67,6 +71,7 @@ class BatchSystem(ComputeContext):
     time: str | None
     extra_flags: list[str]
     environment_setup: list[str]
+    host: str | None
 
     def __attrs_post_init__(self) -> None:
         whole = all(isinstance(number, int) for number in (self.num_gpus, self.num_cpus))
@@ -80,6 +85,8 @@ class BatchSystem(ComputeContext):
             # A string would be taken for a list of its letters.
             if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
                 raise ConfigError(f"{type(self).__name__}: {name} must be a list of strings, got {value!r}")
+        if self.host is not None and not (isinstance(self.host, str) and self.host):
+            raise ConfigError(f"{type(self).__name__}: host must be a name or an address, got {self.host!r}")
         if self.memory is not None:
             megabytes(self.memory)
         if self.time is not None:
@@ -91,6 +98,11 @@ class BatchSystem(ComputeContext):
         import torch
 
         return torch.device("cuda" if self.num_gpus > 0 and torch.cuda.is_available() else "cpu")
+
+    @property
+    def scheduler_host(self) -> str | None:
+        """The ``host`` of the config."""
+        return self.host
 
     def threads_per_worker(self, num_workers: int) -> int:
         """Return the number of cores of a job."""

@@ -30,6 +30,7 @@ class Bsub(BatchSystem):
     time: str | None = job_field("time", default=None)
     extra_flags: list[str] = job_field("extra_flags", factory=list)
     environment_setup: list[str] = job_field("environment_setup", factory=list)
+    host: str | None = job_field("host", default=None)
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the ``bsub`` command that runs ``command`` as a job and ends with its exit code.

@@ -56,6 +56,11 @@ class ComputeContext(ABC):
         """Number of cores that the workers share on this machine, None if they run elsewhere."""
         return None
 
+    @property
+    def scheduler_host(self) -> str | None:
+        """Name or address under which workers reach the process that hands out blocks, None to find one out."""
+        return None
+
     def threads_per_worker(self, num_workers: int) -> int | None:
         """Return how many threads each of the workers may use, None to leave it to the libraries."""
         return None if self.local_cores is None else max(1, self.local_cores // num_workers)

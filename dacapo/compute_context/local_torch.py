@@ -39,6 +39,11 @@ class LocalTorch(ComputeContext):
         """Number of cores that this process may use."""
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+    @property
+    def scheduler_host(self) -> str:
+        """This machine; nobody else is let in."""
+        return "127.0.0.1"
+
     def worker_environment(self, worker: int) -> dict[str, str]:
         """Return the variables that leave a worker one of several GPUs, unless the config names a device.
 
