@@ -2,6 +2,7 @@
 
 from dacapo.utils.aliases import alias_modules
 
+from .batch_trainer import BatchTrainer, BatchTrainerConfig
 from .dummy_trainer import DummyTrainer, DummyTrainerConfig
 from .gp_augments import (
     AugmentConfig,
@@ -17,6 +18,8 @@ from .trainer import Trainer, TrainerConfig
 
 __all__ = [
     "AugmentConfig",
+    "BatchTrainer",
+    "BatchTrainerConfig",
     "DummyTrainer",
     "DummyTrainerConfig",
     "ElasticAugmentConfig",

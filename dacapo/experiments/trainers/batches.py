@@ -1,34 +1,30 @@
-"""Batches of a training, one per iteration, made in this process or in others ahead of time."""
+"""Batches of a training, made in this process or in others ahead of time."""
 
 from __future__ import annotations
 
 import copy
 import multiprocessing
-import re
 import signal
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import numpy as np
 import torch
 import torch.utils.data
 
-from dacapo.errors import TrainingError
-
-from .trainer import iteration_seeds
-
-if TYPE_CHECKING:
-    from .pipeline import Pipeline
+from .trainer import sample_seed
 
 
 @attrs.define
 class TrainingBatch:
-    """What an iteration trains on. Arrays have the axes batch, channel (where there are any), space.
+    """What a network is trained on at once. Arrays have the axes batch, channel (where there are any), space.
 
     Attributes:
         iteration: The iteration it was made for.
+        part: Its number within the iteration, which may have several batches.
         raw: Input of the network, float32.
         target: What the prediction is compared with, float32.
         weight: Weight of every value of the target, float32.
@@ -38,6 +34,7 @@ class TrainingBatch:
     """
 
     iteration: int
+    part: int
     raw: np.ndarray[Any, Any]
     target: np.ndarray[Any, Any]
     weight: np.ndarray[Any, Any]
@@ -46,40 +43,74 @@ class TrainingBatch:
     moving_class_counts: Any
 
 
-def root_cause(error: Exception) -> str:
-    """Return the line of a pipeline's error that says what happened.
+@attrs.frozen
+class Sampling:
+    """Which samples a batch holds.
 
-    Gunpowder turns what a node raises into text, and wraps it once for every node downstream.
+    The samples of an iteration are numbered: its first batch on every rank in turn, then its second one, and so on. All
+    that is random in a sample follows from the seed of the run, the iteration and the number of the sample. So an
+    iteration sees the same samples, whether one process puts them in one batch or many processes in many.
+
+    Batches have positions, counted from 0 over all iterations.
+
+    Attributes:
+        seed: Seed of the run.
+        batch_size: Number of samples in a batch.
+        accumulate: Number of batches that a rank has in an iteration.
+        rank: The rank that the batches are for.
+        world_size: Number of ranks.
     """
-    lines = [line.strip() for line in str(error).splitlines()]
-    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ?", line)]
-    own = [line for line in raised if not line.startswith("gunpowder.")]
-    return next(iter(own or raised), str(error))
+
+    seed: int
+    batch_size: int
+    accumulate: int = 1
+    rank: int = 0
+    world_size: int = 1
+
+    def position(self, iteration: int, part: int = 0) -> int:
+        """Return the position of a batch of an iteration."""
+        return iteration * self.accumulate + part
+
+    def iteration(self, position: int) -> int:
+        """Return the iteration that a batch belongs to."""
+        return position // self.accumulate
+
+    def part(self, position: int) -> int:
+        """Return the number of a batch within its iteration."""
+        return position % self.accumulate
+
+    def seeds(self, position: int) -> list[int]:
+        """Return the seeds of the samples of a batch, each below 2**32."""
+        first = (self.part(position) * self.world_size + self.rank) * self.batch_size
+        iteration = self.iteration(position)
+        return [sample_seed(self.seed, iteration, first + number) for number in range(self.batch_size)]
 
 
-class BatchStream(torch.utils.data.IterableDataset[TrainingBatch]):
-    """Make the batches from some iteration on, without end.
+class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
+    """Make the batches from some position on, without end.
 
     With several processes each makes every n-th batch, and they are taken in turn. The class counts that a predictor
-    carries from batch to batch are therefore kept in n slots, and iteration i uses slot i modulo n. With seeds that
-    depend on the iteration only, batches do not depend on the timing of processes.
+    carries from batch to batch are therefore kept in n slots, and the batch at position p uses slot p modulo n. With
+    seeds that depend on the position only, batches do not depend on the timing of processes.
+
+    Attributes:
+        can_fork: Whether a forked process can make batches; if not, processes are started anew.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, seed: int, start: int, slots: list[Any], snapshot_interval: int | None
-    ) -> None:
+    can_fork: bool = True
+
+    def __init__(self, sampling: Sampling, start: int, slots: list[Any], snapshot_interval: int | None = None) -> None:
         """Set where to start.
 
         Args:
-            pipeline: Makes the batches; it must be set up.
-            seed: Seed of the run.
-            start: The first iteration.
+            sampling: Which samples a batch holds.
+            start: Position of the first batch.
             slots: Moving class counts to start from, one per process.
-            snapshot_interval: Add ground truth and mask to every batch whose iteration is a multiple of this.
+            snapshot_interval: Add ground truth and mask to the first batch of every iteration that is a multiple of
+                this.
         """
         super().__init__()
-        self.pipeline = pipeline
-        self.seed = seed
+        self.sampling = sampling
         self.start = start
         self.slots = slots
         self.snapshot_interval = snapshot_interval
@@ -87,42 +118,34 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch]):
     def __iter__(self) -> Iterator[TrainingBatch]:
         """Make the batches of this process; of all of them, if there are no others."""
         worker = torch.utils.data.get_worker_info()
-        first = self.start + (0 if worker is None else worker.id)
+        position = self.start + (0 if worker is None else worker.id)
         step = 1 if worker is None else worker.num_workers
-        self.pipeline.target_filter.moving_class_counts = copy.deepcopy(self.slots[first % step])
-        iteration = first
+        counts = self.slots[position % step]
         while True:
-            yield self.make(iteration)
-            iteration += step
+            # A copy, because predictors may change counts in place while the former batch is still to be trained on.
+            batch = self.make(position, copy.deepcopy(counts))
+            counts = batch.moving_class_counts
+            yield batch
+            position += step
 
-    def make(self, iteration: int) -> TrainingBatch:
-        """Make the batch of an iteration.
+    def shows(self, position: int) -> bool:
+        """Return whether a snapshot of a batch is to be taken."""
+        interval, sampling = self.snapshot_interval, self.sampling
+        first = sampling.part(position) == 0
+        return interval is not None and first and sampling.iteration(position) % interval == 0
+
+    @abstractmethod
+    def make(self, position: int, moving_class_counts: Any) -> TrainingBatch:
+        """Make a batch.
+
+        Args:
+            position: Its position; ``self.sampling`` says which samples it holds.
+            moving_class_counts: Counts after the former batch of the same slot; they may be changed in place.
 
         Raises:
-            TrainingError: If the pipeline fails.
+            TrainingError: If that fails.
         """
-        from gunpowder.pipeline import PipelineRequestError
-
-        snapshot = self.snapshot_interval is not None and iteration % self.snapshot_interval == 0
-        keys, target_filter = self.pipeline.keys, self.pipeline.target_filter
-        request = self.pipeline.request(iteration_seeds(self.seed, iteration)[0], everything=snapshot)
-        try:
-            batch = self.pipeline.provider.request_batch(request)
-        except PipelineRequestError as error:
-            raise TrainingError(f"the batch of iteration {iteration} could not be made: {root_cause(error)}") from error
-        raw = batch[keys.raw].data
-        if raw.ndim == self.pipeline.regions.raw_roi.dims + 1:
-            raw = raw[:, np.newaxis]
-        return TrainingBatch(
-            iteration,
-            np.ascontiguousarray(raw, dtype=np.float32),
-            np.ascontiguousarray(batch[keys.target].data, dtype=np.float32),
-            np.ascontiguousarray(batch[keys.weight].data, dtype=np.float32),
-            batch[keys.gt].data if snapshot else None,
-            batch[keys.mask].data if snapshot else None,
-            # A copy, because predictors may change counts in place while this batch is still to be trained on.
-            copy.deepcopy(target_filter.moving_class_counts),
-        )
+        raise NotImplementedError
 
 
 def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
@@ -143,9 +166,9 @@ def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
             collate_fn=_as_it_is,
             worker_init_fn=_leave_signals_to_parent,
             # A forked process starts at once and has all that this one has; but not every source works in one.
-            multiprocessing_context=multiprocessing.get_context("fork" if stream.pipeline.can_fork else "spawn"),
+            multiprocessing_context=multiprocessing.get_context("fork" if stream.can_fork else "spawn"),
             # Otherwise the loader would draw from torch's global generator.
-            generator=torch.Generator().manual_seed(stream.seed),
+            generator=torch.Generator().manual_seed(stream.sampling.seed),
         )
         return iter(loader)
 

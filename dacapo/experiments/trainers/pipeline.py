@@ -47,7 +47,7 @@ class Pipeline:
     """A pipeline and what is needed to use it.
 
     Attributes:
-        provider: The pipeline; its batches have a leading batch axis.
+        provider: The pipeline; what it makes is one sample, without a batch axis.
         target_filter: The node in it that keeps moving class counts.
         keys: Keys of its arrays.
         regions: Regions to request.
@@ -61,10 +61,10 @@ class Pipeline:
     can_fork: bool
 
     def request(self, seed: int, everything: bool = False) -> gp.BatchRequest:
-        """Return a request for a batch.
+        """Return a request for a sample.
 
         Args:
-            seed: Decides about all that is random in the batch.
+            seed: Decides about all that is random in it.
             everything: Whether to ask for ground truth and mask as well, which is what snapshots show.
         """
         import gunpowder as gp
@@ -82,7 +82,6 @@ def build_pipeline(
     regions: SampleRegions,
     predictor: Predictor,
     augments: Sequence[AugmentConfig],
-    batch_size: int,
     min_masked: float,
     clip_raw: bool,
 ) -> Pipeline:
@@ -96,7 +95,6 @@ def build_pipeline(
         regions: The regions of a sample.
         predictor: Makes target and weight.
         augments: What changes samples, in this order.
-        batch_size: Number of samples in a batch.
         min_masked: Smallest annotated part of a sample.
         clip_raw: Whether raw data outside of the ground truth counts as missing (and is mirrored).
     """
@@ -113,7 +111,6 @@ def build_pipeline(
         provider += RejectMasked(keys.mask, min_masked, regions.target_roi)
     target_filter = DaCapoTargetFilter(predictor, keys.gt, keys.target, keys.weight, keys.mask)
     provider += target_filter
-    provider += gp.Stack(batch_size)
     can_fork = not any(
         _uses_tensorstore(array) for dataset in datasets for array in (dataset.raw, dataset.gt, dataset.mask)
     )

@@ -146,6 +146,23 @@ def iteration_seeds(seed: int, iteration: int) -> tuple[int, int]:
     return int(batch), int(model)
 
 
+def sample_seed(seed: int, iteration: int, sample: int) -> int:
+    """Return a seed below 2**32 for a sample of an iteration, independent of those of ``iteration_seeds``."""
+    return int(np.random.SeedSequence([seed, iteration], spawn_key=(0, sample)).generate_state(1)[0])
+
+
+def network_seed(seed: int, iteration: int, part: int, rank: int) -> int:
+    """Return a seed below 2**32 for what is random in a network, such as dropout.
+
+    Args:
+        seed: Seed of the run.
+        iteration: Number of the iteration.
+        part: Number of the batch within the iteration.
+        rank: The process that trains on it; others drop out other values.
+    """
+    return int(np.random.SeedSequence([seed, iteration], spawn_key=(1, part, rank)).generate_state(1)[0])
+
+
 @attrs.define
 class TrainerConfig(Config):
     """Base of all trainer configs."""

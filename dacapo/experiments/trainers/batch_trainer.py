@@ -1,0 +1,408 @@
+"""What trainers on random batches of datasets have in common: all but the making of the batches."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import attrs
+import numpy as np
+import torch
+
+from dacapo.errors import ConfigError, TrainingError
+from dacapo.experiments.config import field
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+
+from .batches import Sampling, TrainingBatch
+from .gp_augments import AugmentConfig
+from .optimizers import learning_rate_factor
+from .regions import SampleRegions, check_datasets
+from .snapshots import write_snapshot
+from .trainer import Trainer, TrainerConfig, network_seed
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.model import Model
+    from dacapo.experiments.tasks.losses import Loss
+    from dacapo.experiments.tasks.task import Task
+    from dacapo.store.array_store import LocalContainerIdentifier
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+class BatchTrainer(Trainer):
+    """Train on random, augmented samples of datasets.
+
+    All that is random in an iteration follows from the seed and the number of the iteration. On a CPU, training that
+    is resumed from saved states gives the same weights to the last bit as training that was never interrupted.
+
+    Raw data reaches the network as float32 and otherwise as it is; scale integers with an ``IntensitiesArrayConfig``.
+
+    A subclass says how batches are made, in ``_prepare`` and ``_open_batches``, and may do part of that work on the
+    device of the network, in ``_to_device``.
+    """
+
+    def __init__(self, trainer_config: BatchTrainerConfig) -> None:
+        """Take over the settings.
+
+        Raises:
+            ConfigError: If they cannot work.
+        """
+        problem = trainer_config.problem()
+        if problem is not None:
+            raise ConfigError(f"trainer {trainer_config.name!r}: {problem}")
+        self.learning_rate = trainer_config.learning_rate
+        self.batch_size = trainer_config.batch_size
+        self.num_data_fetchers = max(1, trainer_config.num_data_fetchers)
+        self.augments = list(trainer_config.augments)
+        self.snapshot_interval = trainer_config.snapshot_interval
+        self.min_masked = trainer_config.min_masked or 0.0
+        self.clip_raw = trainer_config.clip_raw
+        self.warmup_iterations = trainer_config.warmup_iterations
+        self.decay_iterations = trainer_config.decay_iterations
+        self.precision = trainer_config.precision
+        self.seed = trainer_config.seed or 0
+
+        self._regions: SampleRegions | None = None
+        self._loss: Loss | None = None
+        self._snapshot_container: LocalContainerIdentifier | None = None
+        self._entered = False
+        self._batches: Iterator[TrainingBatch] | None = None
+        self._next_position = 0
+        # Moving class counts, one entry per process that makes batches; see BatchStream.
+        self._slots: list[Any] = [None] * self.num_data_fetchers
+
+    # --- what subclasses provide ---
+
+    @abstractmethod
+    def _prepare(self, datasets: Sequence[Dataset], regions: SampleRegions, task: Task) -> None:
+        """Prepare the making of batches. Read no voxels yet.
+
+        Args:
+            datasets: Where samples come from; that they can be trained on was checked.
+            regions: The regions of a sample.
+            task: Makes targets of ground truth.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def _open_batches(self, sampling: Sampling, start: int) -> Iterator[TrainingBatch]:
+        """Return the batches from some position on, without end, such as ``iterate_batches`` of a ``BatchStream``.
+
+        Args:
+            sampling: Which samples a batch holds.
+            start: Position of the first batch.
+        """
+        raise NotImplementedError
+
+    def _to_device(self, batch: TrainingBatch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return raw data, target and weight of a batch as float32 tensors on a device, of shape (b, c, *spatial).
+
+        What the batch holds afterwards is what a snapshot shows, and its moving class counts are those to go on with.
+        """
+        raw, target, weight = (torch.from_numpy(a).to(device) for a in (batch.raw, batch.target, batch.weight))
+        return raw, target, weight
+
+    def _set_up(self) -> None:
+        """Get ready to make batches; called as the context is entered, if a batch provider was built."""
+
+    def _tear_down(self) -> None:
+        """Undo ``_set_up``; called as the context is left, if a batch provider was built."""
+
+    # --- the interface of trainers ---
+
+    def create_optimizer(self, model: Model) -> torch.optim.Optimizer:
+        """Return a RAdam optimizer, its learning rate where the warm-up begins."""
+        optimizer = torch.optim.RAdam(model.parameters(), lr=self.learning_rate, decoupled_weight_decay=True)
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        self._set_learning_rate(optimizer, 0)
+        return optimizer
+
+    def prepare_input(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return raw values as float32, after those augmentations that change every sample alike."""
+        values = raw.astype(np.float32)
+        for augment in self.augments:
+            values = augment.at_prediction(values)
+        return values
+
+    def can_train(self, datasets: Sequence[Dataset]) -> bool:
+        """Return whether there are datasets, and all of them have ground truth."""
+        return bool(datasets) and all(getattr(dataset, "gt", None) is not None for dataset in datasets)
+
+    def build_batch_provider(
+        self,
+        datasets: Sequence[Dataset],
+        model: Model,
+        task: Task,
+        snapshot_container: LocalContainerIdentifier | None = None,
+    ) -> None:
+        """Prepare the making of batches. Reads no voxels yet.
+
+        Args:
+            datasets: Where samples come from.
+            model: The network to train.
+            task: Makes targets of ground truth, and has the loss.
+            snapshot_container: Zarr container for snapshots; without it none are taken.
+
+        Raises:
+            ConfigError: If dimensions or voxel sizes do not fit together, or there is nothing to train on.
+            ChannelMismatchError: If raw data has another number of channels than the network takes.
+            DtypeError: If ground truth is of a floating point type.
+            InputTooSmallError: If a dataset is too small for ``min_masked``.
+            RoiError: If raw data and ground truth of a dataset do not overlap.
+        """
+        if self._entered:
+            raise TrainingError("leave the trainer's context before building another batch provider")
+        regions = check_datasets(datasets, model, self.min_masked)
+        self._prepare(datasets, regions, task)
+        self._regions = regions
+        self._loss = task.loss
+        self._snapshot_container = snapshot_container
+        self._batches = None
+
+    def iterate(
+        self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> Iterator[TrainingIterationStats]:
+        """Train for some iterations, starting with ``self.iteration``.
+
+        Raises:
+            ValueError: If ``num_iterations`` is not positive.
+            TrainingError: If the trainer is not entered, a batch cannot be made, or a loss is not finite; the weights
+                are then as the iteration before left them.
+        """
+        # A generator would raise only when its first item is asked for.
+        if num_iterations <= 0:
+            raise ValueError(f"num_iterations is {num_iterations}, but must be at least 1")
+        return self._iterate(num_iterations, model, optimizer, device)
+
+    def _iterate(
+        self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> Iterator[TrainingIterationStats]:
+        for _ in range(num_iterations):
+            started = time.perf_counter()
+            batch = self.next()
+            loss = self._step(batch, model, optimizer, device)
+            self._finish(batch)
+            yield TrainingIterationStats(iteration=batch.iteration, loss=loss, time=time.perf_counter() - started)
+
+    def _step(
+        self, batch: TrainingBatch, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> float:
+        """Do one iteration and return its loss."""
+        assert self._loss is not None
+        torch.manual_seed(network_seed(self.seed, batch.iteration, batch.part, 0))
+        self._set_learning_rate(optimizer, batch.iteration)
+        model.train()
+        raw, target, weight = self._to_device(batch, device)
+        prediction = self._predict(model, raw)
+        if prediction.shape[2:] != target.shape[2:]:
+            raise TrainingError(
+                f"the network predicts shape {tuple(prediction.shape)}, but targets have shape {tuple(target.shape)}"
+            )
+        loss = self._loss.compute(prediction, target, weight)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss of iteration {batch.iteration} is {value}; the weights were left as they were. Look at the "
+                "raw data for values that are not finite, or lower the learning rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if batch.gt is not None:
+            self._take_snapshot(batch, prediction)
+        return value
+
+    def _predict(self, model: Model, raw: torch.Tensor) -> torch.Tensor:
+        """Return the model's output as float32, computed in the precision of the config."""
+        if self.precision == "float32":
+            return model(raw)  # type: ignore[no-any-return]
+        # Convolutions in bfloat16 are fast only where channels lie next to each other in memory.
+        layout = torch.channels_last if raw.ndim == 4 else torch.channels_last_3d
+        model.to(memory_format=layout)  # type: ignore[call-overload]
+        with torch.autocast(raw.device.type, torch.bfloat16):
+            prediction = model(raw.to(memory_format=layout))
+        return prediction.float()  # type: ignore[no-any-return]
+
+    def _take_snapshot(self, batch: TrainingBatch, prediction: torch.Tensor) -> None:
+        assert self._snapshot_container is not None
+        assert self._regions is not None
+        write_snapshot(self._snapshot_container, batch, prediction.detach().cpu().numpy(), self._regions)
+
+    def _set_learning_rate(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
+        factor = learning_rate_factor(iteration, self.warmup_iterations, self.decay_iterations)
+        for group in optimizer.param_groups:
+            group["lr"] = group.get("initial_lr", self.learning_rate) * factor
+
+    # --- batches ---
+
+    @property
+    def _sampling(self) -> Sampling:
+        return Sampling(self.seed, self.batch_size)
+
+    @property
+    def _shown_interval(self) -> int | None:
+        """The snapshot interval, if there is where to write snapshots."""
+        return self.snapshot_interval if self._snapshot_container is not None else None
+
+    def __iter__(self) -> Iterator[TrainingBatch]:
+        """Return the batches from ``self.iteration`` on, without training; the iteration advances with each."""
+        while True:
+            batch = self.next()
+            self._finish(batch)
+            yield batch
+
+    def next(self) -> TrainingBatch:
+        """Return the batch of ``self.iteration``; the same again as long as the iteration does not advance.
+
+        Raises:
+            TrainingError: If the trainer is not entered, or the batch cannot be made.
+        """
+        if not self._entered or self._regions is None:
+            raise TrainingError("call build_batch_provider and enter the trainer (`with trainer:`) before iterating")
+        position = self._sampling.position(self.iteration)
+        if self._batches is None or self._next_position != position:
+            self._batches = self._open_batches(self._sampling, position)
+        try:
+            batch = next(self._batches)
+        except TrainingError:
+            raise
+        except RuntimeError as error:
+            raise TrainingError(
+                f"no batch for iteration {self.iteration}: {error}. If a process was killed, memory may have run out; "
+                f"lower num_data_fetchers, which is {self.num_data_fetchers}. If a process could not start, call the "
+                "training below `if __name__ == '__main__':`, or set num_data_fetchers to 1"
+            ) from error
+        self._next_position = position + 1
+        return batch
+
+    def _finish(self, batch: TrainingBatch) -> None:
+        """Go on after the iteration of a batch."""
+        position = self._sampling.position(batch.iteration, batch.part)
+        self._slots[position % len(self._slots)] = batch.moving_class_counts
+        self.iteration = batch.iteration + 1
+
+    # --- state ---
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the moving class counts, as tensors and plain numbers."""
+        return {"moving_class_counts": [_to_tensors(counts) for counts in self._slots]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up moving class counts. An empty state changes nothing.
+
+        Raises:
+            TrainingError: If the state is of another kind of trainer.
+        """
+        if not state:
+            return
+        if set(state) != {"moving_class_counts"}:
+            raise TrainingError(
+                f"expected the state of a {type(self).__name__} with 'moving_class_counts', got {sorted(state)}; "
+                "the checkpoint is of another trainer"
+            )
+        saved = [_to_arrays(counts) for counts in state["moving_class_counts"]]
+        # With another number of processes than before, each goes on from the counts of one of the former.
+        self._slots = [saved[slot % len(saved)] for slot in range(self.num_data_fetchers)]
+        self._batches = None
+
+    def __enter__(self) -> Self:
+        """Get ready to make batches, if a batch provider was built."""
+        if self._regions is not None:
+            self._set_up()
+        self._entered = True
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        """End all processes that make batches."""
+        self._batches = None
+        self._entered = False
+        if self._regions is not None:
+            self._tear_down()
+
+
+def _to_tensors(counts: Any) -> Any:
+    """Return class counts with tensors for arrays, because those are loaded without unpickling."""
+    if isinstance(counts, list | tuple):
+        return type(counts)(_to_tensors(part) for part in counts)
+    if isinstance(counts, np.ndarray):
+        return torch.from_numpy(counts.copy())
+    return counts.item() if isinstance(counts, np.generic) else counts
+
+
+def _to_arrays(counts: Any) -> Any:
+    """Undo `_to_tensors`."""
+    if isinstance(counts, list | tuple):
+        return type(counts)(_to_arrays(part) for part in counts)
+    return counts.cpu().numpy().copy() if isinstance(counts, torch.Tensor) else counts
+
+
+@attrs.define
+class BatchTrainerConfig(TrainerConfig):
+    """Base of the configs of trainers on random, augmented samples."""
+
+    trainer_type: ClassVar[type[Trainer]]
+
+    num_data_fetchers: int = field(
+        "Number of processes that make batches ahead of time; with 1 none are started.", default=5
+    )
+    augments: list[AugmentConfig] = field("Random changes of the samples, in the order they are done.", factory=list)
+    snapshot_interval: int | None = field("Iterations between snapshots of a batch; none without.", default=None)
+    min_masked: float | None = field(
+        "Smallest part of a sample that must be annotated (masked in); others are not trained on.", default=0.15
+    )
+    clip_raw: bool = field(
+        "Use raw data only where there is ground truth; around it the raw data is mirrored.", default=False
+    )
+    warmup_iterations: int = field(
+        "Iterations during which the learning rate grows from 1% to its full value.", default=1000, kw_only=True
+    )
+    decay_iterations: int | None = field(
+        "Iteration at which the learning rate is back at 1%, falling along a cosine after the warm-up; by default it "
+        "stays.",
+        default=None,
+        kw_only=True,
+    )
+
+    precision: str = field(
+        "How the network computes while training: 'float32', or 'bfloat16' (mixed precision: weights stay float32), "
+        "which is faster and a little less exact.",
+        default="float32",
+        kw_only=True,
+    )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check that the settings can work."""
+        problem = self.problem()
+        return (False, problem) if problem is not None else TrainerConfig.verify(self)
+
+    def problem(self) -> str | None:
+        """Return what is wrong with the settings, or None."""
+        fine, reason = TrainerConfig.verify(self)
+        if not fine:
+            return reason
+        if self.num_data_fetchers < 0:
+            return f"num_data_fetchers is {self.num_data_fetchers}, but cannot be negative"
+        if self.min_masked is not None and not 0 <= self.min_masked <= 1:
+            return f"min_masked is {self.min_masked}, but is a part of a sample, from 0 to 1"
+        if self.snapshot_interval is not None and self.snapshot_interval < 1:
+            return f"snapshot_interval is {self.snapshot_interval}, but must be at least 1, or None for no snapshots"
+        if self.precision not in PRECISIONS:
+            return f"precision is {self.precision!r}, but must be one of {', '.join(PRECISIONS)}"
+        if self.warmup_iterations < 0:
+            return f"warmup_iterations is {self.warmup_iterations}, but cannot be negative"
+        if self.decay_iterations is not None and self.decay_iterations <= self.warmup_iterations:
+            return (
+                f"decay_iterations is {self.decay_iterations}, but must be above "
+                f"warmup_iterations = {self.warmup_iterations}"
+            )
+        return None
