@@ -94,6 +94,10 @@ class BlockwiseError(DacapoError, RuntimeError):
     """One or more blocks of a blockwise operation failed."""
 
 
+class MemoryBudgetError(DacapoError, MemoryError):
+    """What is asked for takes more memory than may be used."""
+
+
 class MissingDependencyError(DacapoError, ImportError):
     """An optional package is needed for this and not installed."""
 

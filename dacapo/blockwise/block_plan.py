@@ -53,13 +53,17 @@ class BlockPlan:
         return roi if self.volume is None else roi.intersect(self.volume)
 
 
-def plan_blocks(model: Model, raw: Array, output_roi: Roi | None = None) -> BlockPlan:
+def plan_blocks(
+    model: Model, raw: Array, output_roi: Roi | None = None, write_shape: Coordinate | None = None
+) -> BlockPlan:
     """Lay out the blocks of a prediction.
 
     Args:
         model: The network.
         raw: The input.
         output_roi: The region to predict in world units, the whole of ``raw`` by default.
+        write_shape: What a block writes, in world units; it is made a multiple of the network's step, and smaller where
+            the region is. By default it follows from the input shape of the network in evaluation.
 
     Raises:
         RoiError: If ``output_roi`` is empty, lies outside ``raw`` or is not aligned to the output's voxels.
@@ -76,11 +80,12 @@ def plan_blocks(model: Model, raw: Array, output_roi: Roi | None = None) -> Bloc
     stride = model.architecture.stride * voxel_size
     halo = model.architecture.receptive_halo * voxel_size
     if all(needed <= given for needed, given in zip(halo, context, strict=True)):
-        return _plan_unpadded(output_roi, output_voxel_size, raw.roi.offset + context, stride, eval_output, lost)
+        origin = raw.roi.offset + context
+        return _plan_unpadded(output_roi, output_voxel_size, origin, stride, eval_output, lost, write_shape)
     before = round_up(halo + context, stride)
     margin = round_up(context, stride)
     # A block as small as its context would mostly compute what is thrown away again.
-    largest = Coordinate(map(max, eval_output, before * 2))
+    largest = Coordinate(map(max, eval_output, before * 2)) if write_shape is None else round_up(write_shape, stride)
     return BlockPlan(
         output_roi=output_roi,
         output_voxel_size=output_voxel_size,
@@ -101,25 +106,33 @@ def _plan_unpadded(
     stride: Coordinate,
     eval_output: Coordinate,
     lost: Coordinate,
+    write_shape: Coordinate | None,
 ) -> BlockPlan:
     """Lay out the blocks of a network that reads all its context, whose input can only have certain shapes.
 
     Those are the evaluation shape less (or more) multiples of the stride.
     """
-    write_shape, computed_shape = [], []
-    for begin, extent, corner, step, output in zip(
-        output_roi.begin, output_roi.shape, origin, stride, eval_output, strict=True
+    shape, computed_shape = [], []
+    for begin, extent, corner, step, output, asked in zip(
+        output_roi.begin,
+        output_roi.shape,
+        origin,
+        stride,
+        eval_output,
+        write_shape or (None,) * stride.dims,
+        strict=True,
     ):
         phase = (begin - corner) % step
-        write = min(max((output - phase) // step, 1) * step, extent)
-        spare = output - phase - write  # below 0 where the evaluation shape is too small for a single step
-        write_shape.append(write)
+        steps = max((output - phase) // step, 1) if asked is None else -(-asked // step)
+        write = min(steps * step, extent)
+        spare = output - phase - write  # below 0 where the block needs more than the evaluation shape gives
+        shape.append(write)
         computed_shape.append(output - spare // step * step)
     context = first_half(lost, output_voxel_size)
     return BlockPlan(
         output_roi=output_roi,
         output_voxel_size=output_voxel_size,
-        write_shape=Coordinate(write_shape),
+        write_shape=Coordinate(shape),
         origin=origin,
         step=stride,
         computed_shape=Coordinate(computed_shape),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ import attrs
 
 from dacapo.compute_context.compute_context import ComputeContext
 from dacapo.errors import ConfigError
+from dacapo.utils.memory import parse_size
 
 if TYPE_CHECKING:
     import torch
 
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?) ?([MGT])(?:i?B)?", re.IGNORECASE)
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
 _HELP = {
@@ -138,11 +137,9 @@ def megabytes(memory: str) -> int:
     Raises:
         ConfigError: If it is no such text.
     """
-    match = _MEMORY.fullmatch(memory) if isinstance(memory, str) else None
-    size = 0.0 if match is None else float(match[1]) * 1024 ** "MGT".index(match[2].upper())
-    if size <= 0:
-        raise ConfigError(f"memory must be a size with its unit M, G or T, such as '16GB' or '500MB'; got {memory!r}")
-    return math.ceil(size)
+    if not isinstance(memory, str):  # of a number nobody knows the unit
+        raise ConfigError(f"memory must be a size with its unit, such as '16GB' or '500MB'; got {memory!r}")
+    return -(-parse_size(memory) // 1024**2)
 
 
 def seconds(time: str) -> int:

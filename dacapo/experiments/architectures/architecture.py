@@ -104,16 +104,21 @@ def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Co
 
 def dry_run(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
     """Run a copy of a module whose tensors have a shape and no content."""
+    empty = torch.zeros(shape, device="meta", dtype=_dtype(module))
+    with torch.no_grad():
+        output: torch.Tensor = hollow_copy(module)(empty)
+    return output
+
+
+def hollow_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a module, in eval mode, whose tensors have a shape and no content."""
     tensors: dict[int, Any] = {}
     for parameter in module.parameters():
         tensors[id(parameter)] = torch.nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     for buffer in module.buffers():
         tensors[id(buffer)] = buffer.detach().to("meta")
     # deepcopy takes what the memo holds in place of a copy, so no weight is ever duplicated.
-    hollow = copy.deepcopy(module, tensors).eval()
-    with torch.no_grad():
-        output: torch.Tensor = hollow(torch.zeros(shape, device="meta", dtype=_dtype(module)))
-    return output
+    return copy.deepcopy(module, tensors).eval()
 
 
 def _trial_run(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:

@@ -1,0 +1,100 @@
+"""Sizes of memory: read, written, and how much there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dacapo.errors import ConfigError
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(?:i?B)?", re.IGNORECASE)
+_UNITS = "KMGT"
+
+
+def parse_size(size: str | int | float) -> int:
+    """Return a size in bytes, rounded up.
+
+    Args:
+        size: A text such as ``"8GB"``, ``"1.5 GiB"`` or ``"500M"``, 1 GB being 1024 MB; or a number of bytes.
+
+    Raises:
+        ConfigError: If it is neither, or not above 0.
+    """
+    if isinstance(size, (int, float)) and not isinstance(size, bool) and size > 0:
+        return -int(-size // 1)
+    match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
+    number = 0.0 if match is None else float(match[1]) * 1024 ** (_UNITS.index(match[2].upper()) + 1)
+    if number <= 0:
+        raise ConfigError(
+            f"memory must be a size with its unit K, M, G or T, such as '16GB' or '500MB', or bytes; got {size!r}"
+        )
+    return -int(-number // 1)
+
+
+def format_size(number: float) -> str:
+    """Return a number of bytes for people to read, such as ``"1.5 GB"`` (1 GB being 1024 MB).
+
+    >>> format_size(1536 * 1024**2)
+    '1.5 GB'
+    """
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if number < 1024:
+            return f"{number:.0f} {unit}" if number >= 100 or unit == "bytes" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TB"
+
+
+def available_memory() -> int | None:
+    """Return how many bytes this process can still take without swapping, None where the system does not tell.
+
+    Limits of control groups, which clusters and containers set, count.
+    """
+    found = [free for free in (_free_of_system(), *_free_of_groups()) if free is not None]
+    return min(found) if found else None
+
+
+def process_memory() -> int | None:
+    """Return how many bytes this process holds, None where the system does not tell."""
+    return _line(Path("/proc/self/status"), "VmRSS:")
+
+
+def _free_of_system() -> int | None:
+    return _line(Path("/proc/meminfo"), "MemAvailable:")
+
+
+def _line(file: Path, name: str) -> int | None:
+    """Return the value, given in KB, of a line in one of the files of the Linux kernel."""
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
+
+
+def _free_of_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Return what is left to the control groups of this process, in their second and their first version."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return []
+    left = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        base = root / controllers
+        names = (
+            ("memory.max", "memory.current") if not controllers else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        )
+        group = base / path.lstrip("/")
+        # In a container the own group is the root, whatever its name is outside; parents limit their children.
+        for folder in (group, *group.parents):
+            if base not in (folder, *folder.parents):
+                break
+            try:
+                limit, used = ((folder / name).read_text().strip() for name in names)
+            except OSError:
+                continue
+            if limit != "max":
+                left.append(max(0, int(limit) - int(used)))
+    return left

@@ -1,0 +1,96 @@
+"""Sizes of memory, and what networks take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.architectures.forward_memory import forward_bytes
+from dacapo.utils import memory
+from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("8GB", 8 << 30),
+        ("1.5 GiB", 3 << 29),
+        ("500M", 500 << 20),
+        ("2k", 2048),
+        ("1TB", 1 << 40),
+        (12, 12),
+        (1.5, 2),
+        ("0.0001 K", 1),
+    ],
+)
+def test_parse(text: str | float, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("wrong", ["8", "GB", "-1GB", "0GB", "8 GBs", "", 0, -4, True, None, [1]])
+def test_wrong_sizes_are_refused(wrong: object) -> None:
+    with pytest.raises(ConfigError, match="memory must be a size"):
+        parse_size(wrong)  # type: ignore[arg-type]
+
+
+@given(st.integers(1, 1 << 50))
+def test_format_is_close_and_can_be_read_back(size: int) -> None:
+    text = format_size(size)
+    if text.endswith("bytes"):
+        assert text == f"{size} bytes"
+    else:
+        assert abs(parse_size(text) - size) <= 0.05 * size
+
+
+def test_memory_of_this_process_grows_with_what_it_holds() -> None:
+    before = process_memory()
+    assert before is not None
+    block = bytearray(b"x" * (64 << 20))
+    after = process_memory()
+    assert after is not None
+    assert after - before > 48 << 20
+    assert len(block) == 64 << 20
+    free = available_memory()
+    assert free is not None
+    assert free > 0
+
+
+def test_control_groups_limit_what_is_free(tmp_path: Path) -> None:
+    group = tmp_path / "cgroup" / "user" / "job"
+    group.mkdir(parents=True)
+    (group / "memory.max").write_text("max\n")
+    (group / "memory.current").write_text("5\n")
+    (group.parent / "memory.max").write_text("1000\n")
+    (group.parent / "memory.current").write_text("400\n")
+    first = tmp_path / "cgroup" / "memory" / "job"
+    first.mkdir(parents=True)
+    (first / "memory.limit_in_bytes").write_text("300\n")
+    (first / "memory.usage_in_bytes").write_text("500\n")
+    own = tmp_path / "own"
+    own.write_text("4:memory:/job\n3:cpuset:/\n0::/user/job\n")
+    assert sorted(memory._free_of_groups(tmp_path / "cgroup", own)) == [0, 600]
+    assert memory._free_of_groups(tmp_path / "cgroup", tmp_path / "missing") == []
+
+
+class TestForward:
+    def test_pointwise(self) -> None:
+        # The input and the result of one operation live at the same time.
+        assert forward_bytes(torch.nn.Sequential(torch.nn.ReLU(), torch.nn.Sigmoid()), (1, 2, 8, 8)) == 4 * 2 * 64 * 3
+
+    def test_convolution_counts_what_libraries_copy(self) -> None:
+        size = forward_bytes(torch.nn.Conv3d(2, 5, 3, padding=1), (1, 2, 8, 8, 8))
+        assert size == 4 * (2 + 5) * 512 * 2
+
+    def test_what_is_no_longer_needed_does_not_count(self) -> None:
+        long = torch.nn.Sequential(*[torch.nn.Conv2d(4, 4, 1) for _ in range(9)])
+        short = torch.nn.Sequential(*[torch.nn.Conv2d(4, 4, 1) for _ in range(2)])
+        # The input of the whole is held by the caller.
+        assert forward_bytes(long, (1, 4, 16, 16)) == forward_bytes(short, (1, 4, 16, 16))
+
+    def test_nothing_is_allocated(self) -> None:
+        assert forward_bytes(torch.nn.Conv3d(1, 64, 3), (1, 1, 4096, 4096, 4096)) > 1 << 43
