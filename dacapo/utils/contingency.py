@@ -1,0 +1,237 @@
+"""How often labels of two segmentations meet, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import fastremap
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import DtypeError, EvaluationError
+from dacapo.utils.tally import Tally
+
+Ids = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
+
+# Pairs are counted in an array with a place for every possible pair as long as there are not many more of these.
+_SPARE = 4
+
+
+@attrs.frozen(eq=False)
+class ContingencyTable(Tally):
+    """Number of voxels for each pair of labels that occurs, the first of one segmentation, the second of another.
+
+    The table is the same however the volume was cut into parts: pairs are sorted, each stands there once, and all
+    counts are above 0. It takes 24 bytes per pair.
+
+    Attributes:
+        first: Labels of the one segmentation; negative ones as if their bits were those of an unsigned number.
+        second: Labels of the other.
+        counts: In how many voxels the two meet.
+    """
+
+    first: Ids = attrs.field(factory=lambda: np.zeros(0, np.uint64))
+    second: Ids = attrs.field(factory=lambda: np.zeros(0, np.uint64))
+    counts: Counts = attrs.field(factory=lambda: np.zeros(0, np.int64))
+
+    @classmethod
+    def of(cls, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> ContingencyTable:
+        """Count the pairs of labels at the same place.
+
+        Args:
+            first: Labels, of any shape; whole numbers or bool.
+            second: Labels of the same shape.
+
+        Raises:
+            EvaluationError: If the shapes differ.
+            DtypeError: If the labels are not whole numbers.
+        """
+        check_labels(first, second)
+        if not first.size:
+            return cls()
+        return cls(*_count(*_runs(first.ravel(), second.ravel())))
+
+    def __add__(self, other: ContingencyTable) -> ContingencyTable:
+        pairs = (np.concatenate([getattr(t, name) for t in (self, other)]) for name in ("first", "second", "counts"))
+        return ContingencyTable(*_sum_equal(*pairs))
+
+    def __len__(self) -> int:
+        """Return the number of different pairs."""
+        return len(self.counts)
+
+    @property
+    def total(self) -> int:
+        """Number of voxels."""
+        return int(self.counts.sum())
+
+    @property
+    def first_counts(self) -> Counts:
+        """Number of voxels of each label of the first segmentation, by ascending label."""
+        return _sums(self.first, self.counts)
+
+    @property
+    def second_counts(self) -> Counts:
+        """Number of voxels of each label of the second segmentation, by ascending label."""
+        order = np.argsort(self.second, kind="stable")
+        return _sums(self.second[order], self.counts[order])
+
+    def without(self, first: Sequence[int] = (), second: Sequence[int] = ()) -> ContingencyTable:
+        """Return the table of the voxels that have none of the given labels."""
+        keep = np.ones(len(self), dtype=bool)
+        for labels, ignored in ((self.first, first), (self.second, second)):
+            for label in ignored:
+                keep &= labels != np.uint64(label % 2**64)
+        return self if keep.all() else ContingencyTable(self.first[keep], self.second[keep], self.counts[keep])
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the three columns."""
+        return {"first": self.first, "second": self.second, "counts": self.counts}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ContingencyTable:
+        """Return the table of three columns."""
+        return cls(arrays["first"], arrays["second"], arrays["counts"])
+
+
+def check_labels(reconstruction: npt.NDArray[Any], truth: npt.NDArray[Any]) -> None:
+    """Check that two arrays can be compared as labels.
+
+    Raises:
+        EvaluationError: If the shapes differ.
+        DtypeError: If the labels are not whole numbers.
+    """
+    if reconstruction.shape != truth.shape:
+        raise EvaluationError(
+            f"a reconstruction of shape {reconstruction.shape} cannot be compared with a truth of shape "
+            f"{truth.shape}; cut out the same region of both"
+        )
+    for name, labels in (("reconstruction", reconstruction), ("truth", truth)):
+        if labels.dtype.kind not in "uib":
+            raise DtypeError(f"labels have to be whole numbers, but the {name} is {labels.dtype}")
+
+
+def variation_of_information(table: ContingencyTable) -> tuple[float, float]:
+    """Return H(first | second) and H(second | first) in bits; NaN for an empty table.
+
+    Meila, "Comparing clusterings: an information based distance", Journal of Multivariate Analysis 98 (2007).
+    """
+    if not len(table):
+        return math.nan, math.nan
+    joint, first, second = (_entropy(counts) for counts in (table.counts, table.first_counts, table.second_counts))
+    # Differences of entropies that are equal on paper may come out as -1e-16.
+    return max(0.0, joint - second), max(0.0, joint - first)
+
+
+@attrs.frozen
+class AdaptedRand:
+    """How well pairs of voxels are put together.
+
+    Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for connectomics", Frontiers
+    in Neuroanatomy 9 (2015), with pairs of two different voxels.
+
+    Attributes:
+        precision: Part of the pairs joined in the first segmentation that the second one joins as well.
+        recall: Part of the pairs joined in the second segmentation that the first one joins as well.
+    """
+
+    precision: float
+    recall: float
+
+    @property
+    def error(self) -> float:
+        """One minus the harmonic mean of precision and recall."""
+        if self.precision == 0 and self.recall == 0:
+            return 1.0
+        return 1 - 2 * self.precision * self.recall / (self.precision + self.recall)
+
+
+def adapted_rand(table: ContingencyTable) -> AdaptedRand:
+    """Return the adapted Rand scores of the first segmentation as judged by the second, which usually is the truth.
+
+    Background is an object like any other unless the table was made :meth:`~ContingencyTable.without` it. A part of no
+    pairs at all is NaN.
+    """
+    joint, first, second = (_pairs(counts) for counts in (table.counts, table.first_counts, table.second_counts))
+    return AdaptedRand(joint / first if first else math.nan, joint / second if second else math.nan)
+
+
+def _pairs(counts: Counts) -> int:
+    """Return how many ordered pairs of different voxels have the same label; beyond 64 bits for large volumes."""
+    sizes, number = np.unique(counts, return_counts=True)
+    return sum(int(n) * int(size) * (int(size) - 1) for size, n in zip(sizes, number, strict=True))
+
+
+def _entropy(counts: Counts) -> float:
+    # By size, so that it is the same whatever the order of labels.
+    sizes, number = np.unique(counts, return_counts=True)
+    probabilities = sizes / float(counts.sum())
+    return -float(np.sum(number * probabilities * np.log2(probabilities)))
+
+
+def _runs(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Counts]:
+    """Return the pairs of labels one after another, and in how many successive voxels each stays the same.
+
+    Labels rarely change from voxel to voxel, so there is less to sort afterwards.
+    """
+    begins = np.empty(first.size, dtype=bool)
+    begins[0] = True
+    np.not_equal(first[1:], first[:-1], out=begins[1:])
+    begins[1:] |= second[1:] != second[:-1]
+    index = np.flatnonzero(begins)
+    return first[index], second[index], np.diff(index, append=first.size)
+
+
+def _count(first: npt.NDArray[Any], second: npt.NDArray[Any], lengths: Counts) -> tuple[Ids, Ids, Counts]:
+    dense_first, ids_first = _numbered(first)
+    dense_second, ids_second = _numbered(second)
+    width = len(ids_second)
+    # There are fewer numbers than voxels on either side, so 64 bits hold the number of a pair.
+    pairs = dense_first.astype(np.int64) * width + dense_second
+    possible = len(ids_first) * width
+    if possible <= _SPARE * len(pairs):
+        sums = np.bincount(pairs, weights=lengths, minlength=possible)  # exact: doubles hold numbers of voxels
+        found = np.flatnonzero(sums)
+        counts = sums[found].astype(np.int64)
+    else:
+        order = np.argsort(pairs)
+        pairs = pairs[order]
+        found, counts = pairs[_begins(pairs)], _sums(pairs, lengths[order])
+    by_id = ids_first[found // width], ids_second[found % width], counts
+    return _sum_equal(*by_id)
+
+
+def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ids]:
+    """Return labels numbered from 0 on without a gap, and the label of each number."""
+    plain = labels.view(np.uint8) if labels.dtype == bool else labels
+    numbers, mapping = fastremap.renumber(plain, preserve_zero=False)
+    ids = np.empty(len(mapping), dtype=np.uint64)
+    # Through the type of the labels, in which negative ones have a meaning.
+    labels_of = np.fromiter(mapping.keys(), dtype=plain.dtype, count=len(mapping))
+    ids[np.fromiter(mapping.values(), dtype=np.int64, count=len(mapping)) - 1] = labels_of.astype(np.uint64)
+    return numbers - 1, ids
+
+
+def _sum_equal(first: Ids, second: Ids, counts: Counts) -> tuple[Ids, Ids, Counts]:
+    """Sort pairs, and put equal ones together."""
+    order = np.lexsort((second, first))
+    first, second, counts = first[order], second[order], counts[order]
+    index = np.flatnonzero(_begins(first) | _begins(second))
+    return first[index], second[index], np.add.reduceat(counts, index) if len(index) else counts
+
+
+def _begins(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return where values differ from the one before."""
+    begins = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    return begins
+
+
+def _sums(values: npt.NDArray[Any], counts: Counts) -> Counts:
+    """Return the sum of the counts of each of some sorted values."""
+    if not len(values):
+        return np.zeros(0, np.int64)
+    return np.asarray(np.add.reduceat(counts, np.flatnonzero(_begins(values))))
