@@ -2,7 +2,7 @@
 
 Larger blocks read less context for what they write, so they are as large as memory allows, up to where that hardly
 matters any more. What a block takes is known beforehand; see
-:func:`~dacapo.experiments.architectures.forward_memory.forward_bytes`.
+:func:`~dacapo.experiments.architectures.network_memory.forward_bytes`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_plan import BlockPlan, plan_blocks, round_up
 from dacapo.errors import MemoryBudgetError
-from dacapo.experiments.architectures.forward_memory import forward_bytes
+from dacapo.experiments.architectures.network_memory import forward_bytes
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
 from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures.forward_memory import forward_bytes
+from dacapo.experiments.architectures.network_memory import forward_bytes, training_bytes
 from dacapo.utils import memory
 from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
 
@@ -94,3 +94,22 @@ class TestForward:
 
     def test_nothing_is_allocated(self) -> None:
         assert forward_bytes(torch.nn.Conv3d(1, 64, 3), (1, 1, 4096, 4096, 4096)) > 1 << 43
+
+
+class TestTraining:
+    def test_all_layers_are_kept_for_the_way_back(self) -> None:
+        def size(layers: int) -> int:
+            modules = [layer for _ in range(layers) for layer in (torch.nn.Conv2d(4, 4, 1), torch.nn.Sigmoid())]
+            return training_bytes(torch.nn.Sequential(*modules), (1, 4, 64, 64))
+
+        # The way back through a convolution needs its input, that through a sigmoid its result: the same tensors.
+        assert size(9) - size(8) == pytest.approx(4 * 4 * 64 * 64, rel=0.01)
+
+    def test_batches_scale(self) -> None:
+        network = torch.nn.Sequential(torch.nn.Conv3d(1, 8, 3), torch.nn.ReLU(), torch.nn.Conv3d(8, 8, 3))
+        one, four = (training_bytes(network, (batch, 1, 16, 16, 16)) for batch in (1, 4))
+        assert four == pytest.approx(4 * one, rel=0.1)
+
+    def test_gradients_of_weights_count(self) -> None:
+        network = torch.nn.Linear(1000, 1000, bias=False)
+        assert training_bytes(network, (1, 1000)) >= 4 * 1000 * 1000

@@ -26,12 +26,15 @@ class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
             storage = tensor.untyped_storage()
             self._alive[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
         self._alive = {storage: size for storage, size in self._alive.items() if not storage.expired()}  # type: ignore[no-untyped-call]
-        scratch = 0
-        if func.overloadpacket in (torch.ops.aten.convolution, torch.ops.aten._convolution):
-            # Libraries copy what goes in and what comes out to the order of axes that they work in.
-            scratch = sum(tensor.untyped_storage().nbytes() for tensor in (args[0], *made))
+        # Libraries copy what goes into a convolution and what comes out to the order of axes that they work in.
+        inputs = [tensor for tensor in args[: _CONVOLUTIONS.get(func.overloadpacket, 0)] if tensor is not None]
+        scratch = sum(tensor.untyped_storage().nbytes() for tensor in (*inputs, *made)) if inputs else 0
         self.peak = max(self.peak, sum(self._alive.values()) + scratch)
         return result
+
+
+# With the number of their arguments that are as large as the data.
+_CONVOLUTIONS = {torch.ops.aten.convolution: 1, torch.ops.aten.convolution_backward: 2}
 
 
 def forward_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
@@ -46,9 +49,30 @@ def forward_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
     Raises:
         NotImplementedError: If an operation of the module cannot tell the shape of its result without computing it.
     """
-    hollow = hollow_copy(module)
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    memory = _Memory()
+    hollow, memory = hollow_copy(module), _Memory()
     with memory, torch.no_grad():
-        hollow(torch.zeros(shape, device="meta", dtype=dtype))
+        hollow(_empty(module, shape))
     return memory.peak
+
+
+def training_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
+    """Return how many bytes a forward and a backward pass take at most, gradients included, the weights not.
+
+    Counted as in :func:`forward_bytes`; what the loss and the optimizer take comes on top.
+
+    Args:
+        module: Takes and returns a tensor of the axes batch, channel, space.
+        shape: Shape of the input, with batch and channels.
+
+    Raises:
+        NotImplementedError: If an operation of the module cannot tell the shape of its result without computing it.
+    """
+    hollow, memory = hollow_copy(module).train().requires_grad_(), _Memory()
+    with memory, torch.enable_grad():
+        hollow(_empty(module, shape)).sum().backward()
+    return memory.peak
+
+
+def _empty(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+    return torch.zeros(shape, device="meta", dtype=dtype)
