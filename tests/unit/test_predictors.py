@@ -68,7 +68,8 @@ class TestAffinities:
         assert target.axes == item["target_axes"]
         assert target.dtype == arrays["target0"].dtype
         np.testing.assert_array_equal(target.data[:count], arrays["target0"][:count])
-        np.testing.assert_allclose(target.data[count:], arrays["target0"][count:], atol=1e-4)
+        # The recorded descriptors are off by up to 1.3e-4, by rounding; see test_lsds for their definition.
+        np.testing.assert_allclose(target.data[count:], arrays["target0"][count:], atol=2e-4)
 
     @pytest.mark.parametrize("name", [name for name in AFFINITIES if name != "channel_gt_2d"])
     def test_weights_match_recorded(self, name):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate
 
@@ -14,7 +15,7 @@ from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.model import Model
 from dacapo.utils.affinities import grow_boundaries, padding, seg_to_affgraph
 from dacapo.utils.balance_weights import MovingCounts, balance_weights
-from dacapo.utils.lsds import TRUNCATE, descriptor_names, local_shape_descriptors, num_descriptors
+from dacapo.utils.lsds import TRUNCATE, LsdExtractor, descriptor_names, local_shape_descriptors, num_descriptors
 
 from .predictor import (
     Predictor,
@@ -25,6 +26,7 @@ from .predictor import (
     whole_voxels,
     wrap_channels,
 )
+from .torch_targets import Classes, SampleLabels, TorchTarget, affinity_classes, as_array, mark_unknown
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -105,10 +107,8 @@ class AffinitiesPredictor(Predictor):
         """An embedding, which names the number of spatial dimensions as the original does."""
         return EmbeddingArray(self.dims)
 
-    def extractor(self, voxel_size: Coordinate) -> Any:
-        """Return the package's object that computes descriptors for arrays of a voxel size."""
-        from lsd.train import LsdExtractor
-
+    def extractor(self, voxel_size: Coordinate) -> LsdExtractor:
+        """Return an object that computes descriptors of arrays of a voxel size."""
         return LsdExtractor(self.sigma(voxel_size), downsample=self.downsample_lsds)
 
     def sigma(self, voxel_size: Coordinate) -> Coordinate:
@@ -141,7 +141,7 @@ class AffinitiesPredictor(Predictor):
         """
         labels = read_labels(gt, 1)[0]
         if self.background_as_object:
-            labels = labels + 1 if labels.dtype.kind != "b" else labels.astype(np.uint8) + 1
+            labels = _with_background(labels)
         objects = grow_boundaries(labels, self.grow_boundary_iterations)
         target = seg_to_affgraph(objects, self.neighborhood, dtype=np.float32)
         if self.lsds:
@@ -185,6 +185,41 @@ class AffinitiesPredictor(Predictor):
             weights = np.concatenate([weights, repeated])
         return wrap_channels(weights, target), (affinity_counts, lsd_counts)
 
+    @property
+    def targets_on_device(self) -> bool:
+        """Whether targets are computed wherever labels are: descriptors are not."""
+        return not self.lsds
+
+    def torch_target(self, labels: SampleLabels) -> TorchTarget:
+        """Return what `create_target` and `create_weight` do, as tensors.
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If there are several channels, or the mask has neither one nor one per affinity.
+        """
+        offsets = [tuple(offset) for offset in self.neighborhood]
+        affinities = affinity_classes(labels, offsets, self.grow_boundary_iterations, self.background_as_object)
+        codes = mark_unknown(affinities, labels.annotated(len(offsets)))
+        target = affinities.to(torch.float32)
+        classes = [Classes(codes, clipmin=self.affs_weight_clipmin, clipmax=self.affs_weight_clipmax)]
+        if self.lsds:
+            descriptors, inside = self._torch_descriptors(labels)
+            target = torch.cat([target, descriptors])
+            limits = {"clipmin": self.lsd_weight_clipmin, "clipmax": self.lsd_weight_clipmax}
+            classes.append(Classes(inside, **limits, repeat=len(descriptors)))
+        return TorchTarget(target, classes)
+
+    def _torch_descriptors(self, labels: SampleLabels) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the descriptors of the target, and the codes of objects and background."""
+        objects = labels.channels(1)
+        values = as_array(objects[0], labels.gt_dtype)
+        size = labels.voxel_size
+        described = _with_background(values) if self.background_as_object else values
+        descriptors = local_shape_descriptors(described, self.sigma(size), size, self.downsample_lsds)
+        inner = (slice(None), *labels.inner)
+        inside = labels.foreground(objects[inner])
+        return torch.from_numpy(descriptors[inner]), mark_unknown(inside, labels.annotated(1))
+
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Widen the region by what affinities reach on either side, or by what descriptors see if that is more."""
         gt_spec = super().gt_region_for_roi(target_spec)
@@ -198,3 +233,8 @@ class AffinitiesPredictor(Predictor):
             after = Coordinate(max(a, b) for a, b in zip(after, context, strict=True))
         gt_spec.roi = gt_spec.roi.grow(before, after)
         return gt_spec
+
+
+def _with_background(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels in which background is one more object."""
+    return labels + 1 if labels.dtype.kind != "b" else labels.astype(np.uint8) + 1
