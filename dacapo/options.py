@@ -31,6 +31,11 @@ def _is_text(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise ConfigError(f"option {attribute.name} must be a string, got {value!r}")
 
 
+def _is_size(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"option {attribute.name} must be a number of bytes, 0 or more, got {value!r}")
+
+
 def _check_compute_context(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
         raise ConfigError(
@@ -68,6 +73,14 @@ class DaCapoConfig:
         default=None,
         validator=_is_text,
         metadata={"help_text": "Name of the MongoDB database, for type 'mongo'."},
+    )
+
+    chunk_cache_bytes: int = attrs.field(
+        default=512 * 2**20,
+        validator=_is_size,
+        metadata={
+            "help_text": "Memory for decoded chunks that training keeps for the next samples, over all its processes."
+        },
     )
 
     def serialize(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from .merge_instances_array import MergeInstancesArray, MergeInstancesArrayConfi
 from .missing_annotations_mask import MissingAnnotationsMask, MissingAnnotationsMaskConfig
 from .numpy_array import NumpyArray
 from .ones_array import OnesArray, OnesArrayConfig
+from .reading import Read, read_all
 from .resampled_array import ResampledArray, ResampledArrayConfig
 from .sum_array import SumArray, SumArrayConfig
 from .tiff_array import TiffArray, TiffArrayConfig
@@ -43,6 +44,7 @@ __all__ = [
     "NumpyArray",
     "OnesArray",
     "OnesArrayConfig",
+    "Read",
     "ResampledArray",
     "ResampledArrayConfig",
     "SumArray",
@@ -52,6 +54,7 @@ __all__ = [
     "VoxelwiseView",
     "ZarrArray",
     "ZarrArrayConfig",
+    "read_all",
 ]
 
 alias_modules(

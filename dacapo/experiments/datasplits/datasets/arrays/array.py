@@ -85,6 +85,11 @@ class Array(ABC):
         raise NotImplementedError
 
     @property
+    def is_stored(self) -> bool:
+        """Whether reading waits for a disk or a network, and works in several threads at once."""
+        return False
+
+    @property
     def channel_axis(self) -> int | None:
         """Position of the channel axis in :attr:`axes`, None without one."""
         return self.axes.index("c") if "c" in self.axes else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,18 @@ from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, 
 
 MAX_LISTED = 20
 MAX_DEPTH = 8
+_ZARR2_HEADER = (
+    "zarr_format",
+    "shape",
+    "chunks",
+    "dtype",
+    "compressor",
+    "fill_value",
+    "order",
+    "filters",
+    "dimension_separator",
+)
+_tensorstore_was_used = False
 
 
 @dataclass(frozen=True)
@@ -172,18 +185,66 @@ def open_array(found: StoredArray, mode: str) -> Any:
 
             opened = zarr.open_array(str(found.path), mode="r" if mode == "r" else "r+", write_empty_chunks=False)
             return opened
-        return _open_tensorstore(found)
+        return use_tensorstore(tensorstore_spec(found))
     except Exception as error:
         raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
 
 
-def _open_tensorstore(found: StoredArray) -> Any:
+def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    """Read from an array that Zarr opened, and notice chunks that hold too few values.
+
+    Where a chunk fills an uninterrupted part of the result, Zarr decodes it right into there, and does not notice if
+    that leaves part of it as it was. So no part is left uninterrupted.
+    """
+    shape = [len(range(*s.indices(size))) for s, size in zip(index, opened.shape, strict=True)]
+    first = next((axis for axis, n in enumerate(opened.chunks) if n > 1), 0)
+    fits = [n <= c for n, c in zip(shape, opened.chunks, strict=True)]
+    if opened.compressor is None or (opened.order == "C" and not all(fits[first + 1 :])):
+        return np.asarray(opened[index])
+    # A gap after every row is enough where chunks have several; it takes less memory than one after every value.
+    rows = opened.order == "C" and math.prod(shape[:-1]) > 1 and first < len(shape) - 1
+    room = (*shape[:-1], shape[-1] + 1) if rows else (*shape, 2)
+    result = np.empty(room, dtype=opened.dtype)[(..., slice(-1) if rows else 0)]
+    return np.ascontiguousarray(opened.get_basic_selection(index, out=result))
+
+
+def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
+    """Return what TensorStore has to know to open an array."""
+    spec = {
+        "driver": "zarr" if found.format == "zarr2" else found.format,
+        "kvstore": {"driver": "file", "path": f"{found.path.resolve()}/"},
+    }
+    if found.format == "zarr2":
+        # Given here, because TensorStore refuses members that Zarr ignores.
+        header = {key: value for key, value in found.header.items() if key in _ZARR2_HEADER}
+        compressor = header.get("compressor")
+        if isinstance(compressor, Mapping) and compressor.get("id") == "zstd":
+            # A checksum is written or not, and checked if it is there.
+            header["compressor"] = {key: value for key, value in compressor.items() if key != "checksum"}
+        spec["metadata"] = header
+    return spec
+
+
+def use_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
+    """Open an array with TensorStore, and remember that it was used in this process.
+
+    Raises:
+        ValueError: If it cannot be opened.
+    """
+    global _tensorstore_was_used
     import tensorstore
 
-    spec = {"driver": found.format, "kvstore": {"driver": "file", "path": f"{found.path.resolve()}/"}}
-    opened = tensorstore.open(spec, open=True, read=True).result()
+    _tensorstore_was_used = True
+    known = "metadata" in spec
+    options = {} if context is None else {"context": context}
+    opened = tensorstore.open(spec, open=True, read=True, assume_metadata=known, **options).result()
     # N5 lists its axes from the fastest to the slowest.
-    return opened.T if found.format == "n5" else opened
+    return opened.T if spec["driver"] == "n5" else opened
+
+
+def tensorstore_was_used() -> bool:
+    """Return whether TensorStore was used in this process, or in one that it was forked from."""
+    return _tensorstore_was_used
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:

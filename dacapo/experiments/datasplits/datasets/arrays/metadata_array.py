@@ -41,6 +41,10 @@ class MetadataArray(Array):
         return self._dtype
 
     @property
+    def is_stored(self) -> bool:
+        return True
+
+    @property
     def num_channels(self) -> int | None:
         axis = self.channel_axis
         return None if axis is None else self._shape[axis]

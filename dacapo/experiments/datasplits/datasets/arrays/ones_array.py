@@ -38,6 +38,11 @@ class OnesArray(ArrayView):
         return {}
 
     @property
+    def is_stored(self) -> bool:
+        """Always false: nothing is read."""
+        return False
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(bool)
 

@@ -121,6 +121,11 @@ class ArrayView(Array):
         return None if self._source.channel_axis is None else self._source.num_channels
 
     @property
+    def is_stored(self) -> bool:
+        """Whether a source is."""
+        return any(source.is_stored for source in self._sources)
+
+    @property
     def data(self) -> np.ndarray[Any, Any]:
         """All values; computed when asked for."""
         return self[self.roi]

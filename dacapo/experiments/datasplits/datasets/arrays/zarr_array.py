@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,17 @@ from dacapo.experiments.config import field
 
 from .array import ArrayConfig
 from .axes import NON_SPATIAL_AXES, spatial_axes_of
-from .containers import dataset_name, find_array, group_attributes, is_array, metadata_of, numpy_dtype, open_array
+from .chunk_cache import CachedReader
+from .containers import (
+    dataset_name,
+    find_array,
+    group_attributes,
+    is_array,
+    metadata_of,
+    numpy_dtype,
+    open_array,
+    read_checked,
+)
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray
 
@@ -71,6 +82,7 @@ class ZarrArray(MetadataArray):
         self._opened = open_array(self._found, self.mode)
         self._shape = tuple(int(n) for n in self._opened.shape)
         self._dtype = numpy_dtype(self._opened)
+        self._cached = CachedReader(self._found, self._dtype)
         self._attributes: dict[str, Any] = dict(self._found.attributes)
         self._metadata = metadata_of(self._found, self._shape, array_config._axes)
         self._roi = self._snapped(self._metadata.roi(self._shape))
@@ -137,13 +149,37 @@ class ZarrArray(MetadataArray):
 
         Raises:
             RoiError: If the roi is not on the grid or reaches outside.
-            StorageError: If a chunk cannot be read, for example because it is damaged.
+            StorageError: If a chunk cannot be read, for example because it is damaged; the message names it.
         """
         index = self.slices(roi)
+        values = self._cached.read(index)
+        if values is not None:
+            return values
         try:
-            return np.asarray(self._opened[index])
+            return self._read(index)
         except Exception as error:
+            self._check_chunks(roi, index)
             raise StorageError(f"{self}: cannot read roi {roi}, a chunk may be damaged: {error}") from error
+
+    def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        return read_checked(self._opened, index) if self._found.format == "zarr2" else np.asarray(self._opened[index])
+
+    def _check_chunks(self, roi: Roi, index: tuple[slice, ...]) -> None:
+        """Raise an error that names the first chunk at an index that cannot be read; TensorStore does so by itself."""
+        if self._found.format != "zarr2":
+            return
+        chunks = self._opened.chunks
+        bounds = [slice(*s.indices(size)) for s, size in zip(index, self._shape, strict=True)]
+        for number in itertools.product(
+            *(range(s.start // n, -(-s.stop // n)) for s, n in zip(bounds, chunks, strict=True))
+        ):
+            whole = zip(number, chunks, self._shape, strict=True)
+            try:
+                self._read(tuple(slice(i * n, min((i + 1) * n, size)) for i, n, size in whole))
+            except Exception as error:
+                separator = self._found.header.get("dimension_separator", ".")
+                file = self._found.path / separator.join(map(str, number))
+                raise StorageError(f"{self}: cannot read roi {roi}, chunk {file} is damaged: {error}") from error
 
     def __setitem__(self, roi: Roi, value: Any) -> None:
         """Write values to a roi.
