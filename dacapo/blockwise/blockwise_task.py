@@ -5,24 +5,41 @@ from __future__ import annotations
 import math
 import os
 import secrets
+import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import daisy.v2 as daisy
+import numpy as np
 from funlib.geometry import Roi
 
-from dacapo.blockwise.worker import JOB_VARIABLE, START_ERROR, Job, Process, check_worker, report, report_file
+from dacapo.blockwise.worker import (
+    DISK_FULL,
+    JOB_VARIABLE,
+    START_ERROR,
+    Job,
+    Process,
+    check_worker,
+    is_disk_full,
+    prepare,
+    report,
+    report_file,
+)
 from dacapo.compute_context import ComputeContext, create_compute_context
-from dacapo.errors import BlockwiseError, ConfigError, RoiError
+from dacapo.errors import BlockwiseError, ConfigError, RoiError, StorageError
 from dacapo.options import Options
 
 # Daisy takes no endless time limit; ten years are as good.
 _NO_LIMIT = 10 * 365 * 86400.0
 _LOGS = "dacapo_logs"
+# Of prctl: the signal that a process gets when its parent ends.
+_SET_DEATH_SIGNAL = 1
 
 
 @attrs.frozen
@@ -35,6 +52,7 @@ class WorkerStarter:
         log_dir: Folder for the log of the worker.
         python_path: Where modules are looked for.
         num_threads: How many threads it may use, None if it may choose.
+        parent: The process that hands out the blocks; the worker ends when that does.
     """
 
     compute_context: ComputeContext
@@ -42,6 +60,7 @@ class WorkerStarter:
     log_dir: Path
     python_path: str
     num_threads: int | None
+    parent: int = attrs.field(factory=os.getpid)
 
     def __call__(self, *, context: daisy.Context) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -56,11 +75,35 @@ class WorkerStarter:
             asked = os.environ.get("OMP_NUM_THREADS", "")
             fewer = int(asked) if asked.isdigit() and int(asked) > 0 else self.num_threads
             environment["OMP_NUM_THREADS"] = str(min(fewer, self.num_threads))
-        self.compute_context.execute(
-            [sys.executable, "-m", "dacapo.blockwise.worker"],
-            self.log_dir / f"worker_{worker}.log",
-            environment,
-        )
+        with _ends_with(self.parent):
+            self.compute_context.execute(
+                [sys.executable, "-m", "dacapo.blockwise"],
+                self.log_dir / f"worker_{worker}.log",
+                environment,
+            )
+
+
+@contextmanager
+def _ends_with(parent: int) -> Iterator[None]:
+    """Leave the context, with an exception, when the parent of this process ends, even if it is killed.
+
+    What it waits for is ended then, so that no worker writes blocks that somebody else does again.
+    """
+
+    def leave(*_: object) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        if sys.platform == "linux":
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGTERM)
+        if os.getppid() != parent and os.getpid() != parent:
+            leave()
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no types
@@ -71,6 +114,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         compute_context: Where they run.
         log_dir: Folder for everything about this run of the task, made when it is needed.
         keeps_logs: Whether the logs stay when all went well.
+        keeps_marks: Whether the marks of blocks that are done stay.
         upstream_tasks: Tasks that come before this one.
         num_blocks: The number of blocks.
         num_workers: The number of workers: no more than blocks, and on this machine no more than cores.
@@ -89,6 +133,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         *args: Any,
         log_dir: Path | str | None = None,
         read_write_conflict: bool = False,
+        tracking_path: Path | str | None = None,
+        task_name: str | None = None,
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
         check_worker(worker_file)
@@ -97,7 +143,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         compute_context = create_compute_context()
         num_workers = min(num_workers, num_blocks, compute_context.local_cores or num_workers)
         # The part after the name makes folders of runs differ.
-        name = str(worker_file).removesuffix(".py").replace(os.sep, ".").rsplit(".", 1)[-1]
+        name = task_name or str(worker_file).removesuffix(".py").replace(os.sep, ".").rsplit(".", 1)[-1]
         task_id = f"dacapo_{name}_{secrets.token_hex(4)}"
         keeps_logs = log_dir is not None
         log_dir = _log_base(compute_context, log_dir) / task_id
@@ -123,11 +169,12 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             timeout=_NO_LIMIT if timeout is None else timeout,
             # Each try of a block may cost a worker.
             max_worker_restarts=num_workers * (max_retries + 1),
-            tracking_path=str(log_dir / "tracking"),
+            tracking_path=str(log_dir / "tracking" if tracking_path is None else Path(tracking_path).resolve()),
         )
         task.job, task.compute_context, task.log_dir = Job.from_json(job.to_json()), compute_context, log_dir
         task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, keeps_logs
         task.upstream_tasks = list(upstream_tasks or ())
+        task.keeps_marks = tracking_path is not None
         return task
 
     def __init__(
@@ -143,6 +190,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         *args: Any,
         log_dir: Path | str | None = None,
         read_write_conflict: bool = False,
+        tracking_path: Path | str | None = None,
+        task_name: str | None = None,
         **kwargs: Any,
     ) -> None:
         """Make the task; nothing is run or written yet.
@@ -163,6 +212,9 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
                 directory if workers run elsewhere.
             read_write_conflict: Whether blocks read what others write, so that such two are never done at the same
                 time.
+            tracking_path: Folder for marks of the blocks that are done. It is kept, and blocks that are marked in it
+                are not done again: the call goes on where one with the same blocks was interrupted.
+            task_name: Name for logs and progress bars, by default that of the worker module.
             **kwargs: For the worker's function.
 
         Raises:
@@ -179,6 +231,27 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             return f"its worker died or took too long (logs in {self.log_dir})"
         return f"{file.read_text(encoding='utf-8').strip().splitlines()[-1]} ({file})"
 
+    def prepare_process(self) -> Process:
+        """Load the worker module and return its function for a block, to be used in this process.
+
+        Raises:
+            ConfigError: If it can only run in a process of its own.
+        """
+        process = prepare(self.job)
+        if process is None:
+            raise ConfigError(
+                f"start_worker of {self.job.worker_file} returned nothing, so it can only run in a process of its own; "
+                "use more than one worker, or a compute context with distribute_workers: true"
+            )
+        return process
+
+    def remove_traces(self) -> None:
+        """Delete what is of no use when all blocks are done."""
+        if not self.keeps_logs:
+            shutil.rmtree(self.log_dir, ignore_errors=True)
+        elif not self.keeps_marks:
+            shutil.rmtree(str(self.done_marker_path), ignore_errors=True)
+
     def process_here(self, process: Process, done: Callable[[], object]) -> None:
         """Make the blocks be processed in this process.
 
@@ -186,17 +259,66 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             process: The function of the worker module for a block.
             done: Called after each block that succeeded.
         """
+        full = False
 
         def process_block(block: daisy.Block) -> None:
+            nonlocal full
             try:
+                if full:
+                    raise BlockwiseError(DISK_FULL)
                 process(block)
             except Exception as error:  # noqa: BLE001  # reported, and the block counts as failed
-                report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
                 block.status = daisy.BlockStatus.FAILED  # Daisy would end at the first error that it sees itself
+                if not full:
+                    report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
+                if not full and is_disk_full(error):
+                    full = True
+                    report(self.log_dir / START_ERROR, DISK_FULL, error)
             else:
                 done()
 
         self.process_function = process_block
+
+    def prepare_marks(self) -> None:
+        """Make the files with the marks of blocks that are done, of full size.
+
+        They are written through a mapping into memory, where a full disk would end this process without a word.
+
+        Raises:
+            StorageError: If they cannot be written, for example because the disk is full.
+            BlockwiseError: If they are of other blocks.
+        """
+        everything = np.ones(tuple(self.block_grid_shape), dtype=bool)
+        nothing = daisy.Task(
+            self.task_id,
+            self.total_roi,
+            self.read_roi,
+            self.write_roi,
+            _nothing,
+            read_write_conflict=self.read_write_conflict,
+            fit=self.fit,
+            tracking_path=self.done_marker_path,
+            skip_mask=everything,
+        )
+        try:
+            daisy.run_blockwise(nothing, multiprocessing=False, progress=False, summary=False)
+            for file in Path(str(self.done_marker_path)).glob("*/c/**/*"):
+                if file.is_file():
+                    _allocate(file)
+        except OSError as error:
+            raise StorageError(f"cannot write {self.done_marker_path}: {error}") from error
+        except RuntimeError as error:
+            raise BlockwiseError(f"cannot keep a record of blocks in {self.done_marker_path}: {error}") from error
+
+
+def _nothing(block: daisy.Block) -> None:
+    pass
+
+
+def _allocate(file: Path) -> None:
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)
 
 
 def _check_numbers(num_workers: int, max_retries: int, timeout: float | None) -> None:

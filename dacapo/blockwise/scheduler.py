@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from tqdm import tqdm
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
 from dacapo.blockwise.segmentation import Segmentation
-from dacapo.blockwise.worker import START_ERROR, prepare
-from dacapo.errors import BlockwiseError, ConfigError
+from dacapo.blockwise.worker import START_ERROR, Process
+from dacapo.errors import BlockwiseError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.progress import progress
 
@@ -35,6 +34,7 @@ def run_blockwise(
     *args: Any,
     log_dir: Path | str | None = None,
     read_write_conflict: bool = False,
+    tracking_path: Path | str | None = None,
     **kwargs: Any,
 ) -> bool:
     """Run a worker module over all blocks of a region.
@@ -55,29 +55,52 @@ def run_blockwise(
         ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
         RoiError: If the regions do not fit together.
     """
-    task = DaCapoBlockwiseTask(
-        worker_file,
-        total_roi,
-        read_roi,
-        write_roi,
-        num_workers,
-        max_retries,
-        timeout,
-        upstream_tasks,
-        *args,
-        log_dir=log_dir,
-        read_write_conflict=read_write_conflict,
-        **kwargs,
+    run_task(
+        DaCapoBlockwiseTask(
+            worker_file,
+            total_roi,
+            read_roi,
+            write_roi,
+            num_workers,
+            max_retries,
+            timeout,
+            upstream_tasks,
+            *args,
+            log_dir=log_dir,
+            read_write_conflict=read_write_conflict,
+            tracking_path=tracking_path,
+            **kwargs,
+        )
     )
+    return True
+
+
+def run_task(task: DaCapoBlockwiseTask, here: Callable[[], Process] | None = None) -> None:
+    """Do the blocks of a task, and of those before it.
+
+    Args:
+        task: The task.
+        here: Returns the function for a block, for a task that is done in this process; by default that of its worker
+            module.
+
+    Raises:
+        BlockwiseError: If blocks failed, or no worker could start.
+        StorageError: If the marks of done blocks cannot be written.
+    """
     tasks = _with_upstream(task)
+    alone = task.num_workers == 1 and len(tasks) == 1 and not task.compute_context.distribute_workers
+    for one in tasks:
+        if isinstance(one, DaCapoBlockwiseTask):
+            one.prepare_marks()
     with _worker_logs(task):
-        here = task.num_workers == 1 and len(tasks) == 1 and not task.compute_context.distribute_workers
-        states = _run_here(task) if here else _run_workers(task, tasks)
+        if alone or here is not None:
+            states = _run_here(task, (here or task.prepare_process)())
+        else:
+            states = _run_workers(task, tasks)
     _raise_failures(tasks, states)
     for done in tasks:
         if isinstance(done, DaCapoBlockwiseTask):
-            shutil.rmtree(done.log_dir / "tracking" if done.keeps_logs else done.log_dir, ignore_errors=True)
-    return True
+            done.remove_traces()
 
 
 def _with_upstream(task: daisy.Task) -> list[daisy.Task]:
@@ -103,13 +126,7 @@ def _worker_logs(task: DaCapoBlockwiseTask) -> Iterator[None]:
         daisy_logging.set_log_basedir(before)
 
 
-def _run_here(task: DaCapoBlockwiseTask) -> Mapping[str, Any]:
-    process = prepare(task.job)
-    if process is None:
-        raise ConfigError(
-            f"start_worker of {task.job.worker_file} returned nothing, so it can only run in a process of its own; "
-            "use more than one worker, or a compute context with distribute_workers: true"
-        )
+def _run_here(task: DaCapoBlockwiseTask, process: Process) -> Mapping[str, Any]:
     with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar:
         task.process_here(process, bar.update)
         states: Mapping[str, Any] = daisy.run_blockwise(
@@ -178,11 +195,18 @@ def _describe(task: daisy.Task, state: Any) -> str:
     elif state.abandoned:
         last = (state.last_worker_error or "").strip().splitlines()[-1:]
         lines.append(f"{state.worker_failure_count} workers died: {''.join(last)} (logs in {task.log_dir})")
-    failed = task.failed_blocks()
-    lines += [f"block {block.write_roi}: {task.reason(block)}" for block in failed[:_LISTED]]
-    if len(failed) > _LISTED:
-        lines.append(f"and {len(failed) - _LISTED} more blocks, see {task.log_dir}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_listed(task)])
+
+
+def _listed(task: DaCapoBlockwiseTask) -> list[str]:
+    """Return a line for each of the first failed blocks; all are in a file if there are more."""
+    lines = [f"block {block.write_roi}: {task.reason(block)}" for block in task.failed_blocks()]
+    if len(lines) <= _LISTED:
+        return lines
+    file = task.log_dir / "failed_blocks.txt"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [*lines[:_LISTED], f"and {len(lines) - _LISTED} more blocks, all in {file}"]
 
 
 def segment_blockwise(

@@ -1,11 +1,12 @@
 """What a worker process does: get blocks and pass them to the function of a worker module.
 
-``python -m dacapo.blockwise.worker`` is such a process. It finds what to do in environment variables: Daisy's, which
+``python -m dacapo.blockwise`` is such a process. It finds what to do in environment variables: Daisy's, which
 say who hands out the blocks, and :data:`JOB_VARIABLE`.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import importlib.util
 import json
@@ -25,9 +26,12 @@ import numpy as np
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError
 from dacapo.options import Options
 
+logger = logging.getLogger(__name__)
+
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
 START_ERROR = "start_error.txt"
-"""File in the log folder that a worker leaves behind when it cannot start."""
+"""File in the log folder that a worker leaves behind when it cannot start, or no other could go on either."""
+DISK_FULL = "the disk is full, so no more blocks are begun"
 
 Process = Callable[[daisy.Block], Any]
 
@@ -157,18 +161,34 @@ def report_file(log_dir: str | Path, block: daisy.Block) -> Path:
 
 
 def report(file: Path, title: str, error: BaseException) -> None:
-    """Write down an error, with its traceback."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{title}\n" + "".join(traceback.format_exception(error)), encoding="utf-8")
+    """Write down an error, with its traceback; only in the log of this process if the file cannot be written."""
+    text = f"{title}\n" + "".join(traceback.format_exception(error))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as full:
+        logger.error("cannot write %s: %s\n%s", file, full, text)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, says that nothing more can be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def process_blocks(process: Process, log_dir: str | Path) -> None:
     """Process blocks until there are none left, in a worker process.
 
-    A block that fails is given back and reported, and the next one is taken.
+    A block that fails is given back and reported, and the next one is taken; but none is when the disk is full.
+
+    Raises:
+        OSError: If the disk is full.
     """
     client = daisy.Client()
-    while True:
+    while not (Path(log_dir) / START_ERROR).exists():
         failure: Exception | None = None
         try:
             with client.acquire_block() as block:
@@ -182,6 +202,9 @@ def process_blocks(process: Process, log_dir: str | Path) -> None:
                     raise
         except Exception as error:
             if error is not failure:  # the connection is lost
+                raise
+            if is_disk_full(error):
+                report(Path(log_dir) / START_ERROR, DISK_FULL, error)
                 raise
 
 
@@ -198,7 +221,3 @@ def main() -> None:
         raise
     if process is not None:
         process_blocks(process, job.log_dir)
-
-
-if __name__ == "__main__":
-    main()

@@ -30,13 +30,14 @@ LAYERS = [
     ],
     ["store"],
     ["experiments.datasplits.datasets.arrays"],  # what the nodes of gp read and make
-    ["gp"],
+    ["gp", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
     ["experiments.datasplits"],
     ["experiments.architectures", "experiments.model"],
     ["experiments.tasks"],
     ["experiments.trainers", "experiments.starts"],
     ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
-    ["blockwise", "compute_context"],
+    # What of blockwise knows of runs.
+    [f"blockwise.{name}" for name in ("block_plan", "budget", "inputs", "predict_worker", "prediction")],
     ["train", "validate", "predict", "apply", "plot", "report"],
     ["demo", "demo_data"],
     ["cli", "config_commands", "__main__"],

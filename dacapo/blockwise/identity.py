@@ -1,0 +1,47 @@
+"""What tells an input from others that could be in the same place, for work that goes on after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.store.array_store import LocalArrayIdentifier
+
+RECORD_ID = "dacapo_record"
+"""Attribute of an array with the id of the record of its making; see :mod:`dacapo.blockwise.record`."""
+
+_METADATA_FILES = (".zarray", "zarr.json", "attributes.json")
+
+
+def array_identity(identifier: LocalArrayIdentifier) -> dict[str, Any]:
+    """Return what an array is, without reading its voxels, as JSON can hold it.
+
+    An array that was made block by block is known by its record, another one by the time when it was created.
+    Afterwards voxels may have changed without notice.
+
+    Raises:
+        ArrayNotFoundError: If there is none.
+    """
+    array = ZarrArray.open_from_array_identifier(identifier, mode="r")
+    record = array.attrs.get(RECORD_ID)
+    return {
+        "path": str((identifier.container / identifier.dataset).resolve()),
+        "shape": [int(extent) for extent in array.data.shape],
+        "dtype": str(array.dtype),
+        "axes": list(array.axes),
+        "voxel_size": [int(size) for size in array.voxel_size],
+        "offset": [int(begin) for begin in array.roi.offset],
+        "made": record if record is not None else _created(identifier.container / identifier.dataset),
+    }
+
+
+def _created(folder: Path) -> int | None:
+    times = [(folder / name).stat().st_mtime_ns for name in _METADATA_FILES if (folder / name).is_file()]
+    return times[0] if times else None
+
+
+def file_identity(path: Path | str) -> str:
+    """Return a digest of the content of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,318 @@
+"""What is known about the making of an output: the parameters it belongs to, and which of its blocks are done.
+
+It lies in a folder beside the output, ``.<dataset>.blocks`` in the same container::
+
+    parameters.json     what defines the result, how it is cut into blocks, and an id that the output also has
+    <operation>/        Daisy's marks of the blocks that are done
+    complete            is there once all is done
+    logs/               of workers, and why blocks failed; deleted when all went well
+
+So an interrupted call goes on when it is made again: with the same parameters only the blocks that are missing are
+done. With other parameters it is refused, or starts anew where it may replace the output. Who writes is told by a lock
+on the folder, which the system takes back when the process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dacapo.blockwise.identity import RECORD_ID
+from dacapo.blockwise.outputs import ORIGIN, check_output
+from dacapo.errors import BlockwiseError, OutputExistsError, StorageError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.store.array_store import LocalArrayIdentifier
+
+_PARAMETERS, _COMPLETE, _LOGS = "parameters.json", "complete", "logs"
+_LISTED = 5
+
+
+class Resume(enum.Enum):
+    """What becomes of earlier work on an output with the same parameters."""
+
+    NEVER = "never"
+    """It is dropped."""
+    UNFINISHED = "unfinished"
+    """It goes on where it was interrupted; if it was finished it is done again, where it may be replaced."""
+    ALWAYS = "always"
+    """It goes on where it was interrupted; if it was finished there is nothing to do."""
+
+    @classmethod
+    def of(cls, overwrite: bool, resume: bool) -> Resume:
+        """Return what is meant by the two switches of the operations."""
+        if not resume:
+            return cls.NEVER
+        return cls.UNFINISHED if overwrite else cls.ALWAYS
+
+
+def record_folder(output: LocalArrayIdentifier) -> Path:
+    """Return the folder of the record of an output."""
+    path = output.container / output.dataset
+    return path.parent / f".{path.name}.blocks"
+
+
+def is_complete(output: LocalArrayIdentifier) -> bool:
+    """Return whether an output was finished block by block, with whatever parameters, and is still there."""
+    earlier = _read(record_folder(output))
+    return earlier is not None and earlier.is_complete and earlier.fits_output()
+
+
+@attrs.define
+class Record:
+    """The record of the making of an output.
+
+    Attributes:
+        output: What is made.
+        parameters: What defines the result.
+        blocks: How it is cut into blocks.
+        id: Tells this making of the output from others; also among the attributes of the output.
+        created: Whether the output has been created.
+        has_array: Whether the output is an array.
+    """
+
+    output: LocalArrayIdentifier
+    parameters: dict[str, Any]
+    blocks: dict[str, Any]
+    id: str = attrs.field(factory=lambda: secrets.token_hex(8))
+    created: bool = False
+    has_array: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the record; operations may keep what lies between their passes there, too."""
+        return record_folder(self.output)
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder for logs."""
+        return self.folder / _LOGS
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all is done."""
+        return (self.folder / _COMPLETE).exists()
+
+    def tracking(self, name: str) -> Path:
+        """Return the folder for Daisy's marks of one operation."""
+        return self.folder / name
+
+    def fits_output(self) -> bool:
+        """Whether the output that is there now is the one that this record is about."""
+        if not self.created or not self.has_array:
+            return self.created
+        path = self.output.container / self.output.dataset
+        if not path.exists():
+            return False
+        return ZarrArray.open_from_array_identifier(self.output, mode="r").attrs.get(RECORD_ID) == self.id
+
+    def create(self, create_output: Callable[[], object]) -> None:
+        """Create the output, unless an earlier call has."""
+        if self.created:
+            return
+        try:
+            create_output()
+        except BaseException:
+            self.forget()
+            raise
+        self.has_array = (self.output.container / self.output.dataset).exists()
+        if self.has_array:
+            ZarrArray.open_from_array_identifier(self.output).add_metadata({RECORD_ID: self.id})
+        self.created = True
+        self.save()
+
+    def save(self) -> None:
+        """Write down what the record is about.
+
+        Raises:
+            StorageError: If that fails.
+        """
+        content = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "output")
+        partial = self.folder / f"{_PARAMETERS}.partial"
+        try:
+            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            partial.replace(self.folder / _PARAMETERS)
+        except OSError as error:
+            raise StorageError(f"cannot write {partial}: {error}") from error
+
+    def complete(self) -> None:
+        """Write down that all is done."""
+        shutil.rmtree(self.log_dir, ignore_errors=True)
+        (self.folder / _COMPLETE).touch()
+
+    def forget(self) -> None:
+        """Delete the record, but not the output."""
+        _remove(self.output)
+
+
+def _remove(output: LocalArrayIdentifier) -> None:
+    """Delete a record, and the folders around it if nothing else is in them."""
+    folder = record_folder(output)
+    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        for above in folder.parents:
+            above.rmdir()
+            if above == output.container:
+                break
+
+
+def _read(folder: Path) -> Record | None:
+    """Return the record in a folder, None if there is none that can be read."""
+    try:
+        content = json.loads((folder / _PARAMETERS).read_text(encoding="utf-8"))
+        name = folder.name.removeprefix(".").removesuffix(".blocks")
+        return Record(output=LocalArrayIdentifier(folder.parent, name), **content)
+    except (OSError, ValueError, TypeError):
+        return None  # as good as none: the work begins anew, where the output may be replaced
+
+
+@contextmanager
+def open_record(
+    output: LocalArrayIdentifier,
+    parameters: Mapping[str, Any],
+    blocks: Mapping[str, Any],
+    *,
+    overwrite: bool,
+    resume: Resume,
+    fixed_blocks: bool = False,
+    into_existing: bool = False,
+) -> Iterator[Record]:
+    """Find out what of an output is done, and hold it against other processes.
+
+    Args:
+        output: What is to be made.
+        parameters: What defines the result, as JSON can hold it.
+        blocks: How it is cut into blocks. The record that is returned may have others, those of the earlier work.
+        overwrite: Whether to replace an output of other parameters, if this package wrote it.
+        resume: What becomes of earlier work with the same parameters.
+        fixed_blocks: Whether other blocks count as other parameters.
+        into_existing: Whether blocks are written into an array that is there, whatever it is, instead of a new one.
+
+    Returns:
+        The record. If it ``is_complete`` there is nothing to do, otherwise its ``create`` comes first.
+
+    Raises:
+        OutputExistsError: If the output exists and must be kept.
+        BlockwiseError: If another process works on it.
+        StorageError: If nothing can be written there.
+    """
+    given = Record(output, *(json.loads(json.dumps(part)) for part in (parameters, blocks)))
+    folder = given.folder
+    existed = folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot create {folder}: {error}") from error
+    with _locked(folder):
+        try:
+            record = _continued(given, overwrite, resume, fixed_blocks, into_existing)
+        except OutputExistsError:
+            if not existed:
+                _remove(output)
+            raise
+        if record is None:
+            for child in sorted(folder.iterdir(), key=lambda child: child.name != _PARAMETERS):
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+            record = given
+            record.save()
+        shutil.rmtree(record.log_dir, ignore_errors=True)  # they are about an earlier call
+        yield record
+
+
+def _continued(
+    given: Record, overwrite: bool, resume: Resume, fixed_blocks: bool, into_existing: bool
+) -> Record | None:
+    """Return the record of the earlier work that goes on, None to begin anew.
+
+    Raises:
+        OutputExistsError: If neither may be done.
+    """
+    earlier = _read(given.folder)
+    path = given.output.container / given.output.dataset
+    if earlier is not None and not earlier.created and _is_untouched(given.output):
+        return None  # interrupted between creating the output and writing that down
+    if earlier is None or not earlier.fits_output():
+        if path.exists() and not into_existing:
+            check_output(given.output, overwrite)
+        return None
+    changed = _differences(earlier.parameters, given.parameters)
+    if fixed_blocks:
+        changed += _differences(earlier.blocks, given.blocks)
+    if not changed and (resume is Resume.ALWAYS or (resume is Resume.UNFINISHED and not earlier.is_complete)):
+        earlier.output = given.output
+        return earlier
+    if into_existing:
+        return None
+    if not overwrite:
+        raise OutputExistsError(_why_kept(path, changed))
+    if earlier.has_array:
+        check_output(given.output, overwrite)
+    return None
+
+
+def _why_kept(path: Path, changed: list[str]) -> str:
+    if not changed:
+        return f"{path} exists already; name another output or allow overwriting"
+    more = f" and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
+    return (
+        f"{path} was begun with other parameters, so work on it cannot go on: {'; '.join(changed[:_LISTED])}{more}; "
+        "repeat the earlier call, name another output, or allow overwriting to start anew"
+    )
+
+
+def _is_untouched(output: LocalArrayIdentifier) -> bool:
+    """Return whether nothing has been written to an output since it was created, or it is not there."""
+    path = output.container / output.dataset
+    if not path.exists():
+        return True
+    array = ZarrArray.open_from_array_identifier(output, mode="r")
+    return ORIGIN in array.attrs or not getattr(array.data, "nchunks_initialized", 1)
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Return a text for each value that differs between two trees of dicts."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            text
+            for key in {**before, **now}
+            for text in _differences(before.get(key), now.get(key), f"{name}.{key}".removeprefix("."))
+        ]
+    return [] if before == now else [f"{name} was {_short(before)}, is {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes.
+
+    Raises:
+        BlockwiseError: If another one holds it.
+    """
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise BlockwiseError(
+                    f"another process works on this output; wait for it or end it ({folder} is locked)"
+                ) from error
+            # A file system without locks: nothing is held then.
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,213 @@
+"""Blockwise operations: what a subclass writes, and how work that was interrupted goes on."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.record import Resume, record_folder
+from dacapo.blockwise.running import run_operation
+from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.options import DaCapoConfig, Options
+from dacapo.store.array_store import LocalArrayIdentifier
+from tests.operations.invert import Invert
+from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (9, 10, 11)).astype(np.uint8)
+
+
+@pytest.fixture
+def operation(tmp_path: Path, values: np.ndarray) -> Invert:
+    source = write_array(tmp_path / "in.zarr", "raw", values)
+    return Invert(
+        input=source,
+        output=LocalArrayIdentifier(tmp_path / "out.zarr", "a/inverted"),
+        region=Roi(OFFSET, Coordinate(values.shape) * VOXEL_SIZE),
+        block_shape=Coordinate(4, 5, 11) * VOXEL_SIZE,
+        folder=tmp_path,
+    )
+
+
+FAULT = [112, 60, 40]
+NUM_BLOCKS = 6
+
+
+def fault(folder: Path) -> Path:
+    file = folder / "fault"
+    file.write_text(json.dumps(FAULT))
+    return file
+
+
+def tried(folder: Path) -> list[list[int]]:
+    """Return what was tried since the last call."""
+    log = folder / "log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    log.unlink(missing_ok=True)
+    return sorted(lines)
+
+
+def result(operation: BlockwiseOperation) -> np.ndarray:
+    array = ZarrArray.open_from_array_identifier(operation.output, mode="r")
+    return array[array.roi]
+
+
+@pytest.fixture(params=[1, 2])
+def workers(request: pytest.FixtureRequest, options: DaCapoConfig) -> int:
+    return int(request.param)
+
+
+def test_result_and_settings(operation: Invert, values: np.ndarray, workers: int, tmp_path: Path) -> None:
+    again = BlockwiseOperation.from_settings(json.loads(json.dumps(operation.as_settings())))
+    assert isinstance(again, Invert)
+    assert again.as_settings() == operation.as_settings()
+    run_operation(operation, workers)
+    np.testing.assert_array_equal(result(operation), 255 - values)
+    assert len(tried(tmp_path)) == NUM_BLOCKS
+    assert not (record_folder(operation.output) / "logs").exists()
+
+
+def test_only_what_is_missing_is_done_again(
+    operation: Invert, values: np.ndarray, workers: int, tmp_path: Path
+) -> None:
+    bad = fault(tmp_path)
+    with pytest.raises(BlockwiseError) as raised:
+        run_operation(operation, workers, max_retries=1)
+    message = str(raised.value)
+    assert "1 of 6 blocks are not done" in message
+    assert "ValueError: this block is bad" in message
+    assert tried(tmp_path).count(FAULT) == 2
+    with pytest.raises(BlockwiseError, match="1 of 6"):
+        run_operation(operation, workers, max_retries=0)
+    assert tried(tmp_path) == [FAULT]
+    bad.unlink()
+    run_operation(operation, workers)
+    assert tried(tmp_path) == [FAULT]
+    np.testing.assert_array_equal(result(operation), 255 - values)
+
+
+@pytest.mark.parametrize(
+    ("resume", "overwrite", "expected"),
+    [
+        (Resume.ALWAYS, False, 0),
+        (Resume.ALWAYS, True, 0),
+        (Resume.UNFINISHED, True, NUM_BLOCKS),
+        (Resume.NEVER, True, NUM_BLOCKS),
+        (None, True, NUM_BLOCKS),
+        (Resume.UNFINISHED, False, None),
+        (Resume.NEVER, False, None),
+    ],
+)
+def test_what_is_finished(
+    options: DaCapoConfig,
+    operation: Invert,
+    tmp_path: Path,
+    resume: Resume | None,
+    overwrite: bool,
+    expected: int | None,
+) -> None:
+    run_operation(operation)
+    tried(tmp_path)
+    if expected is None:
+        with pytest.raises(OutputExistsError, match="exists already"):
+            run_operation(operation, overwrite=overwrite, resume=resume)
+    else:
+        run_operation(operation, overwrite=overwrite, resume=resume)
+    assert len(tried(tmp_path)) == (expected or 0)
+
+
+def test_other_parameters_do_not_mix(options: DaCapoConfig, operation: Invert, tmp_path: Path) -> None:
+    fault(tmp_path)
+    with pytest.raises(BlockwiseError):
+        run_operation(operation, max_retries=0)
+    tried(tmp_path)
+    other = attrs.evolve(operation, number=200)
+    with pytest.raises(OutputExistsError, match=r"other parameters.*: number was 255, is 200;"):
+        run_operation(other, overwrite=False)
+    assert not tried(tmp_path)
+    (tmp_path / "fault").unlink()
+    run_operation(other)
+    assert len(tried(tmp_path)) == NUM_BLOCKS
+
+
+def test_work_that_goes_on_keeps_its_blocks(
+    options: DaCapoConfig, operation: Invert, values: np.ndarray, tmp_path: Path
+) -> None:
+    bad = fault(tmp_path)
+    with pytest.raises(BlockwiseError):
+        run_operation(operation, max_retries=0)
+    bad.unlink()
+    tried(tmp_path)
+    run_operation(attrs.evolve(operation, block_shape=VOXEL_SIZE * 2))
+    assert tried(tmp_path) == [FAULT]
+    np.testing.assert_array_equal(result(operation), 255 - values)
+
+
+def test_an_input_made_anew_is_another_one(options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
+    run_operation(operation)
+    write_again = operation.input.container
+    shutil.rmtree(write_again)
+    write_array(write_again, "raw", values)
+    with pytest.raises(OutputExistsError, match=r"inputs\.input\.made was"):
+        run_operation(operation, overwrite=False, resume=Resume.ALWAYS)
+
+
+def test_an_output_that_was_deleted_or_replaced(
+    options: DaCapoConfig, operation: Invert, values: np.ndarray, tmp_path: Path
+) -> None:
+    run_operation(operation)
+    path = operation.output.container / operation.output.dataset
+    shutil.rmtree(path)
+    tried(tmp_path)
+    run_operation(operation, overwrite=False, resume=Resume.ALWAYS)
+    assert len(tried(tmp_path)) == NUM_BLOCKS
+    shutil.rmtree(path)
+    write_array(operation.output.container, operation.output.dataset, values)
+    for overwrite in (False, True):
+        with pytest.raises(OutputExistsError, match="exists"):
+            run_operation(operation, overwrite=overwrite, resume=Resume.ALWAYS)
+    np.testing.assert_array_equal(result(operation), values)
+
+
+def test_without_a_record_nothing_is_left_beside_the_output(options: DaCapoConfig, operation: Invert) -> None:
+    run_operation(operation, resume=None)
+    assert not record_folder(operation.output).exists()
+
+
+def test_a_class_that_workers_cannot_find(options: DaCapoConfig, operation: Invert) -> None:
+    class Local(Invert):
+        pass
+
+    local = Local(**{field.name: getattr(operation, field.name) for field in attrs.fields(Invert)})
+    with pytest.raises(ConfigError, match="define it at the top of a module"):
+        run_operation(local)
+    assert not operation.output.container.exists()
+
+
+def test_two_processes_do_not_write_the_same(options: DaCapoConfig, operation: Invert) -> None:
+    folder = record_folder(operation.output)
+    folder.mkdir(parents=True)
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    with pytest.raises(BlockwiseError, match="another process works on this output"):
+        run_operation(operation)
+    os.close(handle)
+    run_operation(operation)
+
+
+def test_workers_of_the_context(operation: Invert, values: np.ndarray, options: DaCapoConfig) -> None:
+    Options.instance(compute_context={"type": "LocalTorch", "config": {"distribute_workers": True}})
+    run_operation(operation, 1)
+    np.testing.assert_array_equal(result(operation), 255 - values)
