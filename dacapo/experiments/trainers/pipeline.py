@@ -112,12 +112,12 @@ def build_pipeline(
     target_filter = DaCapoTargetFilter(predictor, keys.gt, keys.target, keys.weight, keys.mask)
     provider += target_filter
     can_fork = not any(
-        _uses_tensorstore(array) for dataset in datasets for array in (dataset.raw, dataset.gt, dataset.mask)
+        uses_tensorstore(array) for dataset in datasets for array in (dataset.raw, dataset.gt, dataset.mask)
     )
     return Pipeline(provider, target_filter, keys, regions, can_fork)
 
 
-def _uses_tensorstore(value: Any) -> bool:
+def uses_tensorstore(value: Any) -> bool:
     """Return whether an array, or one that it is made from, is read by TensorStore.
 
     TensorStore works with threads, which a forked process does not have; it ends the process.
@@ -128,7 +128,7 @@ def _uses_tensorstore(value: Any) -> bool:
         value = vars(value)
     if isinstance(value, dict):
         value = list(value.values())
-    return isinstance(value, list | tuple) and any(map(_uses_tensorstore, value))
+    return isinstance(value, list | tuple) and any(map(uses_tensorstore, value))
 
 
 def _whole_voxels(place: DatasetRegions, voxel_size: Coordinate) -> Roi:
