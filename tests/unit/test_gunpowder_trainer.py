@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -33,6 +35,8 @@ from dacapo.experiments.tasks import (
     DistanceTaskConfig,
     DummyTask,
     DummyTaskConfig,
+    OneHotTask,
+    OneHotTaskConfig,
     Task,
 )
 from dacapo.experiments.trainers import (
@@ -44,7 +48,7 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TrainerConfig,
 )
-from dacapo.experiments.trainers.batches import TrainingBatch
+from dacapo.experiments.trainers.batches import Sampling, TrainingBatch
 from dacapo.store.array_store import LocalArrayIdentifier, LocalContainerIdentifier
 from dacapo.testing.trainer import CPU, TrainerContract
 
@@ -628,3 +632,123 @@ def test_can_train_needs_ground_truth_everywhere() -> None:
 
 def test_volumes_smaller_than_the_input_are_trained_on_as_far_as_annotated() -> None:
     build(ArrayDataset(zeros((16, 16)), zeros((16, 16))), min_masked=0.5)
+
+
+# --- options ---
+
+
+class ConvNet(TinyNet):
+    """Two convolutions, and nothing random."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = torch.nn.Conv2d(4, 4, kernel_size=3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.conv(x).relu())
+
+
+def classes() -> Task:
+    """Return a task whose weights do not depend on what was seen before."""
+    return OneHotTask(OneHotTaskConfig("task", [str(label) for label in range(9)]))
+
+
+def trained(iterations: int = 5, task: Task | None = None, **changes: Any) -> tuple[list[float], Model]:
+    """Train a network without dropout; return losses and model."""
+    task = task or classes()
+    trainer = GunpowderTrainer(config(warmup_iterations=0, augments=[SimpleAugmentConfig()], **changes))
+    torch.manual_seed(0)
+    model = task.create_model(ConvNet())
+    trainer.build_batch_provider([blobs()], model, task)
+    optimizer = trainer.create_optimizer(model)
+    with trainer:
+        return [stats.loss for stats in trainer.iterate(iterations, model, optimizer, CPU)], model
+
+
+def assert_same_training(one: tuple[list[float], Model], other: tuple[list[float], Model], rtol: float = 1e-4) -> None:
+    assert one[0] == pytest.approx(other[0], rel=rtol)
+    for (name, value), expected in zip(one[1].state_dict().items(), other[1].state_dict().values(), strict=True):
+        torch.testing.assert_close(value, expected, rtol=rtol, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("fetchers", [1, 2])
+def test_accumulated_batches_are_one_large_batch(fetchers: int) -> None:
+    large = trained(batch_size=6)
+    assert_same_training(trained(batch_size=2, accumulate=3, num_data_fetchers=fetchers), large)
+    assert trained(batch_size=2)[0] != pytest.approx(large[0], rel=1e-3)
+
+
+def test_all_batches_of_an_iteration_come_in_turn() -> None:
+    got = [(batch.iteration, batch.part) for batch in batches(5, [coded_dataset()], accumulate=2)]
+    assert got == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+
+
+def test_samples_of_an_iteration_do_not_depend_on_how_they_are_put_together() -> None:
+    (large,) = batches(1, [coded_dataset()], batch_size=4)
+    small = batches(2, [coded_dataset()], batch_size=2, accumulate=2)
+    np.testing.assert_array_equal(np.concatenate([batch.raw for batch in small]), large.raw)
+    assert len({sample.tobytes() for sample in large.raw}) == 4
+    numbered = [
+        seed
+        for part in range(2)
+        for rank in range(3)
+        for seed in Sampling(5, 2, accumulate=2, rank=rank, world_size=3).seeds(7 * 2 + part)
+    ]
+    assert numbered == Sampling(5, 12).seeds(7)
+    assert len(set(numbered)) == 12
+
+
+def test_clipping_limits_the_norm_of_all_gradients() -> None:
+    norms = {}
+    for limit in (None, 1e-3, 1e6):
+        _, model = trained(1, clip_gradients=limit)
+        norms[limit] = float(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None]).norm())
+    assert norms[None] > 2e-3
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
+    assert norms[1e6] == norms[None]
+
+
+@pytest.mark.parametrize("task", [affinities, classes])
+def test_channels_last_gives_the_same(task: Any) -> None:
+    plain, changed = trained(task=task()), trained(task=task(), channels_last=True)
+    assert_same_training(changed, plain)
+    for (_, model), together in ((plain, False), (changed, True)):
+        weight = model.get_parameter("architecture.second.weight")
+        assert weight.is_contiguous(memory_format=torch.channels_last) is together
+
+
+def test_half_precision_scales_gradients_and_is_close() -> None:
+    assert_same_training(trained(precision="float16"), trained(), rtol=0.05)
+
+
+def test_gradients_that_overflow_are_left_out_and_scaled_less() -> None:
+    task = dummy_task()
+    trainer = GunpowderTrainer(config(precision="float16"))
+    model = task.create_model(ConvNet())
+    optimizer = trainer.create_optimizer(model)
+    trainer.build_batch_provider([coded_dataset(20)], model, task)
+    trainer.load_state_dict({"moving_class_counts": [None], "grad_scaler": scaler_state(2.0**120)})
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with trainer:
+        list(trainer.iterate(1, model, optimizer, CPU))
+        assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+        assert trainer.state_dict()["grad_scaler"]["scale"] == 2.0**119
+        assert trainer.iteration == 1
+
+
+def scaler_state(scale: float) -> dict[str, Any]:
+    return {**torch.amp.GradScaler("cpu").state_dict(), "scale": scale}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_train_alike() -> None:
+    compiled = trained(compile=True)
+    assert_same_training(compiled, trained())
+    assert not any("_orig_mod" in name for name in compiled[1].state_dict())
+
+
+class TestAccumulatedInHalfPrecision(TestGunpowderTrainer):
+    fetchers = 2
+
+    def config(self) -> TrainerConfig:
+        return attrs.evolve(super().config(), accumulate=3, precision="float16", clip_gradients=0.1)

@@ -119,6 +119,9 @@ def test_defaults() -> None:
         ({"snapshot_interval": 0}, "snapshot_interval"),
         ({"warmup_iterations": -1}, "warmup_iterations"),
         ({"precision": "int4"}, "precision"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"clip_gradients": 0.0}, "clip_gradients"),
+        ({"clip_gradients": math.nan}, "clip_gradients"),
         ({"decay_iterations": 1000}, "decay_iterations"),
     ],
 )

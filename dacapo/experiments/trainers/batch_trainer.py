@@ -16,12 +16,14 @@ import torch
 from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.utils import distributed
 
 from .batches import Sampling, TrainingBatch
 from .gp_augments import AugmentConfig
 from .optimizers import learning_rate_factor
 from .regions import SampleRegions, check_datasets
 from .snapshots import write_snapshot
+from .trained_network import TrainedNetwork
 from .trainer import Trainer, TrainerConfig, network_seed
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from dacapo.experiments.tasks.task import Task
     from dacapo.store.array_store import LocalContainerIdentifier
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class BatchTrainer(Trainer):
@@ -44,9 +46,14 @@ class BatchTrainer(Trainer):
 
     Raw data reaches the network as float32 and otherwise as it is; scale integers with an ``IntensitiesArrayConfig``.
 
+    Where several ranks train, each has batches of its own, and gradients and losses are the means over ranks. So n
+    ranks do what one process does with n times the batch size, except for what is counted or normalized over a batch.
+
     A subclass says how batches are made, in ``_prepare`` and ``_open_batches``, and may do part of that work on the
     device of the network, in ``_to_device``.
     """
+
+    trains_on_ranks = True
 
     def __init__(self, trainer_config: BatchTrainerConfig) -> None:
         """Take over the settings.
@@ -67,6 +74,10 @@ class BatchTrainer(Trainer):
         self.warmup_iterations = trainer_config.warmup_iterations
         self.decay_iterations = trainer_config.decay_iterations
         self.precision = trainer_config.precision
+        self.accumulate = trainer_config.accumulate
+        self.clip_gradients = trainer_config.clip_gradients
+        self.compile = trainer_config.compile
+        self.channels_last = trainer_config.channels_last
         self.seed = trainer_config.seed or 0
 
         self._regions: SampleRegions | None = None
@@ -77,6 +88,10 @@ class BatchTrainer(Trainer):
         self._next_position = 0
         # Moving class counts, one entry per process that makes batches; see BatchStream.
         self._slots: list[Any] = [None] * self.num_data_fetchers
+        # Those of all ranks, as of when they were last brought together.
+        self._all_slots: list[Any] | None = None
+        self._network: TrainedNetwork | None = None
+        self._scaler_state: dict[str, Any] | None = None
 
     # --- what subclasses provide ---
 
@@ -187,49 +202,61 @@ class BatchTrainer(Trainer):
     ) -> Iterator[TrainingIterationStats]:
         for _ in range(num_iterations):
             started = time.perf_counter()
-            batch = self.next()
-            loss = self._step(batch, model, optimizer, device)
-            self._finish(batch)
-            yield TrainingIterationStats(iteration=batch.iteration, loss=loss, time=time.perf_counter() - started)
+            iteration, loss = self.iteration, self._step(model, optimizer, device)
+            yield TrainingIterationStats(iteration=iteration, loss=loss, time=time.perf_counter() - started)
 
-    def _step(
-        self, batch: TrainingBatch, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
-    ) -> float:
+    def _step(self, model: Model, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
         """Do one iteration and return its loss."""
-        assert self._loss is not None
-        torch.manual_seed(network_seed(self.seed, batch.iteration, batch.part, 0))
-        self._set_learning_rate(optimizer, batch.iteration)
+        network = self._network_of(model, device)
+        self._set_learning_rate(optimizer, self.iteration)
         model.train()
+        optimizer.zero_grad(set_to_none=True)
+        losses, slots, shown = [], dict[int, Any](), None
+        for part in range(self.accumulate):
+            batch = self._batch(part)
+            with network.exchanging(part == self.accumulate - 1):
+                loss, prediction = self._backward(batch, network, device)
+            losses.append(loss)
+            slots[self._slot(batch)] = batch.moving_class_counts
+            if batch.gt is not None:
+                shown = batch, prediction
+        value = distributed.mean(float(torch.stack(losses).mean()))
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss of iteration {self.iteration} is {value}; the weights were left as they were. Look at the "
+                "raw data for values that are not finite, or lower the learning rate"
+            )
+        network.step(optimizer, self.clip_gradients)
+        if shown is not None:
+            self._take_snapshot(*shown)
+        for slot, counts in slots.items():
+            self._slots[slot] = counts
+        self.iteration += 1
+        return value
+
+    def _backward(
+        self, batch: TrainingBatch, network: TrainedNetwork, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the gradients of a batch to those of the model; return its loss and the prediction."""
+        assert self._loss is not None
+        torch.manual_seed(network_seed(self.seed, batch.iteration, batch.part, distributed.rank()))
         raw, target, weight = self._to_device(batch, device)
-        prediction = self._predict(model, raw)
+        prediction = network.predict(raw)
         if prediction.shape[2:] != target.shape[2:]:
             raise TrainingError(
                 f"the network predicts shape {tuple(prediction.shape)}, but targets have shape {tuple(target.shape)}"
             )
         loss = self._loss.compute(prediction, target, weight)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss of iteration {batch.iteration} is {value}; the weights were left as they were. Look at the "
-                "raw data for values that are not finite, or lower the learning rate"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        if batch.gt is not None:
-            self._take_snapshot(batch, prediction)
-        return value
+        network.backward(loss / self.accumulate if self.accumulate > 1 else loss)
+        return loss.detach(), prediction.detach()
 
-    def _predict(self, model: Model, raw: torch.Tensor) -> torch.Tensor:
-        """Return the model's output as float32, computed in the precision of the config."""
-        if self.precision == "float32":
-            return model(raw)  # type: ignore[no-any-return]
-        # Convolutions in bfloat16 are fast only where channels lie next to each other in memory.
-        layout = torch.channels_last if raw.ndim == 4 else torch.channels_last_3d
-        model.to(memory_format=layout)  # type: ignore[call-overload]
-        with torch.autocast(raw.device.type, torch.bfloat16):
-            prediction = model(raw.to(memory_format=layout))
-        return prediction.float()  # type: ignore[no-any-return]
+    def _network_of(self, model: Model, device: torch.device) -> TrainedNetwork:
+        """Return the model as it is trained, the same one as long as model and device do not change."""
+        if self._network is None or self._network.model is not model or self._network.device != device:
+            state = self._scaler_state if self._network is None else self._network.scaler_state()
+            self._network = TrainedNetwork(model, device, self.precision, self.channels_last, self.compile)
+            self._network.load_scaler_state(state)
+        return self._network
 
     def _take_snapshot(self, batch: TrainingBatch, prediction: torch.Tensor) -> None:
         assert self._snapshot_container is not None
@@ -245,31 +272,39 @@ class BatchTrainer(Trainer):
 
     @property
     def _sampling(self) -> Sampling:
-        return Sampling(self.seed, self.batch_size)
+        return Sampling(self.seed, self.batch_size, self.accumulate, distributed.rank(), distributed.world_size())
 
     @property
     def _shown_interval(self) -> int | None:
-        """The snapshot interval, if there is where to write snapshots."""
-        return self.snapshot_interval if self._snapshot_container is not None else None
+        """The snapshot interval, if there is where to write snapshots, and this rank is the one to write them."""
+        return self.snapshot_interval if self._snapshot_container is not None and distributed.is_main() else None
 
     def __iter__(self) -> Iterator[TrainingBatch]:
-        """Return the batches from ``self.iteration`` on, without training; the iteration advances with each."""
+        """Return the batches from ``self.iteration`` on, without training; the iteration advances after its last."""
         while True:
-            batch = self.next()
-            self._finish(batch)
-            yield batch
+            for part in range(self.accumulate):
+                batch = self._batch(part)
+                self._slots[self._slot(batch)] = batch.moving_class_counts
+                if part == self.accumulate - 1:
+                    self.iteration = batch.iteration + 1
+                yield batch
 
     def next(self) -> TrainingBatch:
-        """Return the batch of ``self.iteration``; the same again as long as the iteration does not advance.
+        """Return the first batch of ``self.iteration``; the same again as long as the iteration does not advance.
 
         Raises:
             TrainingError: If the trainer is not entered, or the batch cannot be made.
         """
+        return self._batch(0)
+
+    def _batch(self, part: int) -> TrainingBatch:
+        """Return a batch of ``self.iteration``."""
         if not self._entered or self._regions is None:
             raise TrainingError("call build_batch_provider and enter the trainer (`with trainer:`) before iterating")
-        position = self._sampling.position(self.iteration)
+        sampling = self._sampling
+        position = sampling.position(self.iteration, part)
         if self._batches is None or self._next_position != position:
-            self._batches = self._open_batches(self._sampling, position)
+            self._batches = self._open_batches(sampling, position)
         try:
             batch = next(self._batches)
         except TrainingError:
@@ -283,34 +318,47 @@ class BatchTrainer(Trainer):
         self._next_position = position + 1
         return batch
 
-    def _finish(self, batch: TrainingBatch) -> None:
-        """Go on after the iteration of a batch."""
-        position = self._sampling.position(batch.iteration, batch.part)
-        self._slots[position % len(self._slots)] = batch.moving_class_counts
-        self.iteration = batch.iteration + 1
+    def _slot(self, batch: TrainingBatch) -> int:
+        """Return which class counts a batch continues."""
+        return self._sampling.position(batch.iteration, batch.part) % len(self._slots)
 
     # --- state ---
 
+    def collect_state(self) -> None:
+        """Bring the moving class counts of all ranks together, for ``state_dict``."""
+        if distributed.world_size() > 1:
+            self._all_slots = [counts for slots in distributed.gather(self._slots) for counts in slots]
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the moving class counts, as tensors and plain numbers."""
-        return {"moving_class_counts": [_to_tensors(counts) for counts in self._slots]}
+        """Return the moving class counts, as tensors and plain numbers, and with float16 the state of the scaling.
+
+        Where several ranks train, class counts are those that ``collect_state`` has brought together.
+        """
+        slots = self._slots if self._all_slots is None else self._all_slots
+        state: dict[str, Any] = {"moving_class_counts": [_to_tensors(counts) for counts in slots]}
+        scaler = self._scaler_state if self._network is None else self._network.scaler_state()
+        return state if scaler is None else {**state, "grad_scaler": scaler}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up moving class counts. An empty state changes nothing.
+        """Take up moving class counts and the state of the scaling. An empty state changes nothing.
 
         Raises:
             TrainingError: If the state is of another kind of trainer.
         """
         if not state:
             return
-        if set(state) != {"moving_class_counts"}:
+        if "moving_class_counts" not in state or not set(state) <= {"moving_class_counts", "grad_scaler"}:
             raise TrainingError(
                 f"expected the state of a {type(self).__name__} with 'moving_class_counts', got {sorted(state)}; "
                 "the checkpoint is of another trainer"
             )
         saved = [_to_arrays(counts) for counts in state["moving_class_counts"]]
         # With another number of processes than before, each goes on from the counts of one of the former.
-        self._slots = [saved[slot % len(saved)] for slot in range(self.num_data_fetchers)]
+        first = distributed.rank() * self.num_data_fetchers
+        self._slots = [saved[slot % len(saved)] for slot in range(first, first + self.num_data_fetchers)]
+        self._all_slots = None
+        self._scaler_state = state.get("grad_scaler")
+        self._network = None
         self._batches = None
 
     def __enter__(self) -> Self:
@@ -374,9 +422,31 @@ class BatchTrainerConfig(TrainerConfig):
     )
 
     precision: str = field(
-        "How the network computes while training: 'float32', or 'bfloat16' (mixed precision: weights stay float32), "
-        "which is faster and a little less exact.",
+        "How the network computes while training: 'float32', or mixed precision, which is faster and a little less "
+        "exact: 'bfloat16', or 'float16' with scaled gradients for GPUs that have no bfloat16. Weights stay float32.",
         default="float32",
+        kw_only=True,
+    )
+    accumulate: int = field(
+        "Number of batches in an iteration. Their gradients are averaged before the optimizer does its step, so "
+        "n batches train like one batch of n times the size, in the memory of one.",
+        default=1,
+        kw_only=True,
+    )
+    clip_gradients: float | None = field(
+        "Largest norm of all gradients together; longer ones are scaled down to it. Not limited if left out.",
+        default=None,
+        kw_only=True,
+    )
+    channels_last: bool = field(
+        "Keep the channels of a voxel next to each other in memory, which makes convolutions faster on some hardware. "
+        "Mixed precision always does.",
+        default=False,
+        kw_only=True,
+    )
+    compile: bool = field(
+        "Compile the network with torch.compile, which takes minutes at the beginning and makes iterations faster.",
+        default=False,
         kw_only=True,
     )
 
@@ -398,6 +468,10 @@ class BatchTrainerConfig(TrainerConfig):
             return f"snapshot_interval is {self.snapshot_interval}, but must be at least 1, or None for no snapshots"
         if self.precision not in PRECISIONS:
             return f"precision is {self.precision!r}, but must be one of {', '.join(PRECISIONS)}"
+        if self.accumulate < 1:
+            return f"accumulate is {self.accumulate}, but an iteration needs at least 1 batch"
+        if self.clip_gradients is not None and not self.clip_gradients > 0:
+            return f"clip_gradients is {self.clip_gradients}, but must be above 0, or None for no limit"
         if self.warmup_iterations < 0:
             return f"warmup_iterations is {self.warmup_iterations}, but cannot be negative"
         if self.decay_iterations is not None and self.decay_iterations <= self.warmup_iterations:

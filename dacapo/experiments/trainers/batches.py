@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import signal
 import warnings
 from abc import ABC, abstractmethod
@@ -178,6 +179,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _leave_signals_to_parent(worker_id: int) -> None:
-    """Let Ctrl-C reach the training process only, which then ends this one."""
+    """Let Ctrl-C, and what a launcher sends to all processes, reach the training process only; it ends this one."""
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -41,7 +41,10 @@ class Trainer(ABC):
         seed: Where all randomness of an iteration starts, together with its number. The run sets it.
         batch_size: Number of samples in one batch.
         learning_rate: Learning rate of the optimizer.
+        trains_on_ranks: Whether several processes can train one network together with trainers of this class.
     """
+
+    trains_on_ranks: ClassVar[bool] = False
 
     iteration: int = 0
     seed: int = 0
@@ -116,6 +119,9 @@ class Trainer(ABC):
             raw: Values as the raw array gives them, any axes.
         """
         return raw
+
+    def collect_state(self) -> None:  # noqa: B027  (most trainers have nothing to do)
+        """Bring together what ``state_dict`` returns; where several ranks train, all call this at the same time."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return what an exact resume needs beside model, optimizer and iteration.

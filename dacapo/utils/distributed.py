@@ -1,0 +1,224 @@
+"""Several processes that train one network together.
+
+Each is a rank, counted from 0. Without such processes there is one rank, and the functions here do nothing. Whatever
+has to be the same on all ranks is exchanged over CPU memory; the gradients are PyTorch's business.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dacapo.errors import TrainingError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+# What a launcher sets for every process that it starts.
+VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+# Ranks wait for each other while one of them validates, which may take long. One that has died is noticed at once.
+TIMEOUT = timedelta(days=7)
+
+_rank, _world_size = 0, 1
+
+
+def rank() -> int:
+    """Return the number of this process, 0 if it is alone."""
+    return _rank
+
+
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return _world_size
+
+
+def is_main() -> bool:
+    """Return whether this is the process that writes files and reports."""
+    return _rank == 0
+
+
+@contextmanager
+def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+    """Join the processes that a launcher, such as torchrun, has started together with this one; leave them at the end.
+
+    Nothing happens if there are none, or if they are joined already. With GPUs, each rank of a machine gets its own
+    as the current device. If something fails on one rank, the error goes on there; the others, which cannot go on
+    without it, end quietly with exit status 1.
+    """
+    global _rank, _world_size
+    if _world_size > 1 or int(environment.get("WORLD_SIZE", 1)) < 2 or any(v not in environment for v in VARIABLES):
+        yield
+        return
+    import torch.distributed as dist
+
+    store, own_rank, size = _join(int(environment.get("LOCAL_RANK", 0)))
+    _rank, _world_size = own_rank, size
+    try:
+        yield
+        barrier()  # A launcher ends all processes once the first one has failed; let all of them finish what they do.
+    except (Exception, KeyboardInterrupt) as error:
+        if _first_to_fail(store) != own_rank:
+            raise SystemExit(1) from error
+        raise
+    else:
+        dist.destroy_process_group()
+    finally:
+        _rank, _world_size = 0, 1
+
+
+def _join(local_rank: int) -> tuple[Any, int, int]:
+    """Connect to the other processes; return what they share, the own rank, and their number."""
+    import torch
+    import torch.distributed as dist
+
+    on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    if on_gpus:
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    store, own_rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
+        store=dist.PrefixStore("group", store),  # type: ignore[attr-defined]
+        rank=own_rank,
+        world_size=size,
+        timeout=TIMEOUT,
+    )
+    return store, own_rank, size
+
+
+def _first_to_fail(store: Any) -> int | None:
+    """Enter this rank as one that failed, and return which was the first; None if nobody can tell any more."""
+    try:
+        return int(store.compare_set("failed", "", str(_rank)))
+    except (RuntimeError, ValueError):  # the process that kept the record is gone
+        return None
+
+
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    agree(False)
+
+
+def agree(*flags: bool) -> list[bool]:
+    """Return for each flag whether it is set on any rank; the same on all ranks, which call this at the same time."""
+    if _world_size == 1:
+        return list(flags)
+    import torch
+    import torch.distributed as dist
+
+    together = torch.tensor(flags, dtype=torch.uint8)
+    dist.all_reduce(together, dist.ReduceOp.MAX)
+    return [bool(flag) for flag in together.tolist()]
+
+
+def mean(value: float) -> float:
+    """Return the mean of a value over all ranks."""
+    if _world_size == 1:
+        return value
+    import torch
+    import torch.distributed as dist
+
+    total = torch.tensor(value, dtype=torch.float64)
+    dist.all_reduce(total)
+    return float(total) / _world_size
+
+
+def gather(value: T) -> list[T]:
+    """Return the values of all ranks, in their order, on every rank."""
+    if _world_size == 1:
+        return [value]
+    import torch.distributed as dist
+
+    values: list[Any] = [None] * _world_size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def copy_buffers(model: torch.nn.Module) -> None:
+    """Give all ranks the buffers that a model has on rank 0, such as the running means of normalization."""
+    if _world_size == 1:
+        return
+    import torch.distributed as dist
+
+    for buffer in model.buffers():
+        dist.broadcast(buffer, 0)
+
+
+def launch(arguments: Sequence[str], count: int) -> int:
+    """Run Python with some arguments in several processes that find each other, and wait for all of them.
+
+    SIGINT and SIGTERM are passed on, and the processes may take their time to end after them. When a process fails,
+    the others are ended.
+
+    Args:
+        arguments: What follows ``python`` on the command line, the same for all.
+        count: Number of processes.
+
+    Returns:
+        The exit status of the process that failed first, 0 if none did.
+
+    Raises:
+        TrainingError: If a process was ended by a signal.
+    """
+    import torch.distributed as dist
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
+
+    # The store through which ranks meet is here, so that its port is surely free, and that it outlives all of them.
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
+    shared = {
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": store.port,
+        "TORCHELASTIC_USE_AGENT_STORE": True,
+        "TORCHELASTIC_RESTART_COUNT": 0,
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, _cores() // count)),
+    }
+    environments = {
+        number: {name: str(value) for name, value in {**shared, "RANK": number, "LOCAL_RANK": number}.items()}
+        for number in range(count)
+    }
+    with TemporaryDirectory() as logs:
+        context = start_processes(
+            "dacapo",
+            sys.executable,
+            dict.fromkeys(range(count), tuple(arguments)),
+            environments,
+            DefaultLogsSpecs(logs),
+        )
+
+        def pass_on(number: int, frame: Any) -> None:
+            for process in context.pids().values():
+                with suppress(ProcessLookupError):
+                    os.kill(process, number)
+
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, pass_on)
+            result = context.wait(period=0.1)
+        finally:
+            context.close()
+    statuses = {} if result is None else {rank: failure.exitcode for rank, failure in result.failures.items()}
+    return _first_status(statuses)
+
+
+def _first_status(statuses: dict[int, int]) -> int:
+    """Return the first status other than 0, given those of the ranks that failed in the order in which they did."""
+    for number, status in statuses.items():
+        # The others are ended by SIGTERM.
+        if status < 0 and status != -signal.SIGTERM:
+            name = signal.Signals(-status).name
+            raise TrainingError(f"rank {number} was ended by {name}; if it is SIGKILL, memory may have run out")
+    return max(1, next(iter(statuses.values()))) if statuses else 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
