@@ -74,8 +74,6 @@ class BlockwiseOperation(ABC):
     """Whether blocks read what others write, so that such two are never done at the same time."""
     fixed_blocks: ClassVar[bool] = False
     """Whether the blocks belong to what defines the result. Otherwise work that goes on keeps the blocks of before."""
-    blocks_per_worker: ClassVar[int] = 1
-    """With less blocks than this for each, fewer worker processes are started: starting one takes about a second."""
 
     output: LocalArrayIdentifier
     region: Roi
@@ -101,6 +99,10 @@ class BlockwiseOperation(ABC):
     def name(self) -> str:
         """Name for logs and progress bars."""
         return type(self).__name__.lower()
+
+    def most_workers(self) -> int | None:
+        """Return how many worker processes are worth starting, which takes about a second; None for any number."""
+        return None
 
     def parameters(self) -> dict[str, Any]:
         """Return all that defines the result, as JSON can hold it.

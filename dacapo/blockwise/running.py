@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from funlib.geometry import Roi
 
-from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.operation import WORKER, BlockwiseOperation
 from dacapo.blockwise.record import Record, Resume, open_record
 
 if TYPE_CHECKING:
@@ -103,15 +102,14 @@ def run_stage(
         BlockwiseError: If blocks failed, or no worker could start.
         StorageError: If the marks of done blocks cannot be written.
     """
-    from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, count_blocks
+    from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
     from dacapo.blockwise.scheduler import run_task
 
     write_roi = Roi((0,) * operation.region.dims, operation.block_shape)
     read_roi = write_roi.grow(operation.before, operation.after)
     total = operation.region.grow(operation.before, operation.after)
-    num_blocks = count_blocks(total, read_roi, write_roi)
-    most = max(1, math.ceil(num_blocks / operation.blocks_per_worker))
-    worker_file, args, kwargs = ("dacapo.blockwise.operation_worker", [], {}) if in_process else operation.worker()
+    most = operation.most_workers() or num_workers
+    worker_file, args, kwargs = (WORKER, [], {}) if in_process else operation.worker()
     task = DaCapoBlockwiseTask(
         worker_file,
         total,

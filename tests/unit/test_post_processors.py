@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dacapo.errors import ChannelMismatchError, ConfigError
+from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import (
     ArgmaxPostProcessor,
@@ -271,7 +271,7 @@ def test_failing_block_fails_the_call(predict, identifier, tmp_path):
     post_processor.set_prediction(predict(np.ones((8, 8), np.uint8), dims=2))
     chunk = next(p for p in (tmp_path / "volumes.zarr" / "prediction").iterdir() if p.name[0].isdigit())
     chunk.write_bytes(b"damaged")
-    with pytest.raises(OSError, match="damaged"):
+    with pytest.raises(BlockwiseError, match=f"chunk {chunk} is damaged"):
         post_processor.process(ThresholdPostProcessorParameters(0, 0), identifier("output"))
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ChannelMismatchError
@@ -16,10 +15,10 @@ from dacapo.experiments.tasks.post_processors.post_processor import PostProcesso
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
     DEFAULT_BLOCK_SIZE,
     StoredPredictionPostProcessor,
-    map_blocks,
 )
 
 if TYPE_CHECKING:
+    from dacapo.blockwise.record import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 
@@ -55,25 +54,31 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         output_array_identifier: LocalArrayIdentifier,
         num_workers: int = 16,
         block_size: Coordinate = DEFAULT_BLOCK_SIZE,
+        *,
+        overwrite: bool = True,
+        resume: Resume | None = None,
     ) -> Array:
         """Write the index of the largest channel, without channel axis, in the smallest type that holds all indices.
 
         Args:
             parameters: Not used.
             output_array_identifier: Where to write; what is there is replaced.
-            num_workers: How many blocks may be in work at once, in threads.
+            num_workers: How many worker processes may be started, where there are enough blocks for them.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
+            overwrite: Whether to replace an output of other parameters.
+            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
 
         Raises:
             ConfigError: If no prediction was set.
         """
+        from dacapo.blockwise.voxelwise import Argmax, over_all_of
+
         prediction = self.prediction_array
-        axis = prediction.channel_axis
-        dtype = np.min_scalar_type((prediction.num_channels or 1) - 1)
-        output, block_shape = self.create_output(output_array_identifier, dtype, False, block_size)
-
-        def largest(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            return np.asarray(np.argmax(values, axis=axis), dtype=dtype)
-
-        map_blocks(largest, prediction, output, block_shape, num_workers)
-        return output
+        operation = Argmax(
+            input=self.prediction_array_identifier,
+            output=output_array_identifier,
+            axis=prediction.channel_axis or 0,
+            dtype=np.min_scalar_type((prediction.num_channels or 1) - 1).name,
+            **over_all_of(prediction, block_size),
+        )
+        return self.run(operation, num_workers, overwrite, resume)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +12,11 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
-from dacapo.utils.blocks import count_blocks, fit_block_shape, iterate_blocks
-from dacapo.utils.progress import progress
+from dacapo.utils.blocks import fit_block_shape
 
 if TYPE_CHECKING:
+    from dacapo.blockwise.operation import BlockwiseOperation
+    from dacapo.blockwise.record import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 DEFAULT_BLOCK_SIZE = Coordinate((256, 256, 256))
@@ -26,7 +25,7 @@ DEFAULT_BLOCK_SIZE = Coordinate((256, 256, 256))
 class StoredPredictionPostProcessor(PostProcessor):
     """Base of post-processors that read a prediction from disk."""
 
-    prediction_array_identifier: LocalArrayIdentifier | None = None
+    _identifier: LocalArrayIdentifier | None = None
     _prediction_array: Array | None = None
 
     def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
@@ -35,7 +34,7 @@ class StoredPredictionPostProcessor(PostProcessor):
         Raises:
             ArrayNotFoundError: If there is none.
         """
-        self.prediction_array_identifier = prediction_array_identifier
+        self._identifier = prediction_array_identifier
         self._prediction_array = ZarrArray.open_from_array_identifier(prediction_array_identifier, mode="r")
 
     @property
@@ -48,6 +47,37 @@ class StoredPredictionPostProcessor(PostProcessor):
         if self._prediction_array is None:
             raise ConfigError(f"this {type(self).__name__} has no prediction; call set_prediction first")
         return self._prediction_array
+
+    @property
+    def prediction_array_identifier(self) -> LocalArrayIdentifier:
+        """Where the prediction is.
+
+        Raises:
+            ConfigError: If :meth:`set_prediction` has not been called.
+        """
+        if self._identifier is None:
+            raise ConfigError(f"this {type(self).__name__} has no prediction; call set_prediction first")
+        return self._identifier
+
+    def run(
+        self, operation: BlockwiseOperation, num_workers: int, overwrite: bool = True, resume: Resume | None = None
+    ) -> ZarrArray:
+        """Do an operation block by block and return its output.
+
+        Args:
+            operation: What to do.
+            num_workers: How many worker processes may be started.
+            overwrite: Whether to replace an earlier output of other parameters.
+            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
+
+        Raises:
+            ConfigError: If there is no worker.
+            BlockwiseError: If blocks failed.
+        """
+        from dacapo.blockwise.running import run_operation
+
+        run_operation(operation, num_workers, overwrite=overwrite, resume=resume)
+        return ZarrArray.open_from_array_identifier(operation.output)
 
     def create_output(
         self, identifier: LocalArrayIdentifier, dtype: npt.DTypeLike, keep_channels: bool, block_size: Sequence[int]
@@ -76,39 +106,3 @@ class StoredPredictionPostProcessor(PostProcessor):
             overwrite=True,
         )
         return output, block_shape
-
-
-def map_blocks(
-    function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
-    source: Array,
-    target: ZarrArray,
-    block_shape: Coordinate,
-    num_workers: int,
-) -> None:
-    """Write ``function(source)`` to ``target`` block by block, in threads.
-
-    At most ``num_workers`` blocks are in memory at once.
-
-    Args:
-        function: Takes the values of a block with all axes of ``source``, returns those of ``target``. Each voxel of
-            the result may only depend on the same voxel.
-        source: What to read.
-        target: What to write, over the same region.
-        block_shape: Shape of a block in voxels.
-        num_workers: Number of threads.
-
-    Raises:
-        ConfigError: If there is no worker.
-    """
-    if num_workers < 1:
-        raise ConfigError(f"num_workers is {num_workers}; at least 1 is needed")
-
-    def process(roi: Any) -> None:
-        target[roi] = function(source[roi])
-
-    # Reading, comparing and writing are done by all cores; more threads would only hold more blocks.
-    total = count_blocks(source.roi.shape / source.voxel_size, block_shape)
-    with ThreadPoolExecutor(min(num_workers, os.cpu_count() or 1)) as pool:
-        done = pool.map(process, iterate_blocks(source.roi, block_shape, source.voxel_size))
-        for _ in progress(done, total=total, desc="post-process", unit="block"):
-            pass

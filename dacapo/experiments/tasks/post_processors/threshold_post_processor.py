@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
@@ -17,11 +16,11 @@ from dacapo.experiments.tasks.post_processors.post_processor import PostProcesso
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
     DEFAULT_BLOCK_SIZE,
     StoredPredictionPostProcessor,
-    map_blocks,
 )
 from dacapo.utils.quantize import above_level
 
 if TYPE_CHECKING:
+    from dacapo.blockwise.record import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -62,6 +61,9 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
         output_array_identifier: LocalArrayIdentifier,
         num_workers: int = 16,
         block_size: Coordinate = DEFAULT_BLOCK_SIZE,
+        *,
+        overwrite: bool = True,
+        resume: Resume | None = None,
     ) -> Array:
         """Write 1 where the prediction is above the threshold and 0 elsewhere, as uint8.
 
@@ -70,21 +72,25 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
         Args:
             parameters: Hold the threshold.
             output_array_identifier: Where to write; what is there is replaced.
-            num_workers: How many blocks may be in work at once, in threads.
+            num_workers: How many worker processes may be started, where there are enough blocks for them.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
+            overwrite: Whether to replace an output of other parameters.
+            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
 
         Raises:
             ConfigError: If no prediction was set, or the threshold is outside the values it can have.
         """
+        from dacapo.blockwise.voxelwise import Threshold, over_all_of
+
         prediction = self.prediction_array
         threshold = stored_threshold(parameters.threshold, prediction)
-        output, block_shape = self.create_output(output_array_identifier, np.uint8, True, block_size)
-
-        def above(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-            return (values > threshold).astype(np.uint8)
-
-        map_blocks(above, prediction, output, block_shape, num_workers)
-        return output
+        operation = Threshold(
+            input=self.prediction_array_identifier,
+            output=output_array_identifier,
+            threshold=threshold,
+            **over_all_of(prediction, block_size),
+        )
+        return self.run(operation, num_workers, overwrite, resume)
 
 
 def stored_threshold(threshold: float, prediction: Array) -> float:

@@ -1,0 +1,119 @@
+"""Operations whose result at a voxel depends only on the input at that voxel."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Roi
+
+from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.outputs import ORIGIN
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.blocks import fit_block_shape
+
+if TYPE_CHECKING:
+    import daisy.v2 as daisy
+
+# A worker does about so many voxels in the time that it takes to start it.
+_VOXELS_PER_WORKER = 2**26
+
+
+@attrs.define(kw_only=True, eq=False)
+class VoxelwiseOperation(BlockwiseOperation):
+    """Writes a function of the values of an array.
+
+    Attributes:
+        input: The array to read.
+        dtype: Type of the result.
+        metadata: Further attributes of the output.
+    """
+
+    keep_channels: ClassVar[bool] = True
+    """Whether the result has the channel axis of the input, or none."""
+
+    input: LocalArrayIdentifier
+    dtype: str = "uint8"
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+
+    @abstractmethod
+    def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the result for a block of values, which have all axes of the input."""
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, Any]:
+        return {key: value for key, value in super().parameters().items() if key != "metadata"}
+
+    def most_workers(self) -> int:
+        source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        voxels: int = math.prod(self.region.shape / source.voxel_size)
+        return max(1, voxels // _VOXELS_PER_WORKER)
+
+    def create_output(self) -> None:
+        source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        output = ZarrArray.create_from_array_identifier(
+            self.output,
+            [axis for axis in source.axes if axis != "c" or self.keep_channels],
+            self.region,
+            source.num_channels if self.keep_channels else None,
+            source.voxel_size,
+            np.dtype(self.dtype),
+            write_size=self.block_shape,
+            overwrite=True,
+        )
+        output.add_metadata({ORIGIN: {"operation": self.name}, **self.metadata})
+
+    def open(self) -> None:
+        self.source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        self.target = ZarrArray.open_from_array_identifier(self.output)
+
+    def process(self, block: daisy.Block) -> None:
+        roi = Roi(block.write_roi.offset, block.write_roi.shape)
+        self.target[roi] = self.compute(self.source[roi])
+
+
+@attrs.define(kw_only=True, eq=False)
+class Threshold(VoxelwiseOperation):
+    """Writes 1 where values are above a threshold, and 0 elsewhere.
+
+    Attributes:
+        threshold: What stored values are compared with.
+    """
+
+    threshold: float
+
+    def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(values > self.threshold, dtype=self.dtype)
+
+
+@attrs.define(kw_only=True, eq=False)
+class Argmax(VoxelwiseOperation):
+    """Writes the index of the largest channel, the first one of equals.
+
+    Attributes:
+        axis: Which axis of the input is that of the channels.
+    """
+
+    keep_channels: ClassVar[bool] = False
+
+    axis: int = 0
+
+    def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.asarray(np.argmax(values, axis=self.axis), dtype=self.dtype)
+
+
+def over_all_of(array: Array, block_size: Sequence[int]) -> dict[str, Any]:
+    """Return the region and the blocks of an operation on all of an array.
+
+    Args:
+        array: The array.
+        block_size: Shape of a block in voxels, adapted to the array; see :func:`~dacapo.utils.blocks.fit_block_shape`.
+    """
+    block_shape = fit_block_shape(block_size, array.roi.shape / array.voxel_size)
+    return {"region": array.roi, "block_shape": block_shape * array.voxel_size}
