@@ -14,6 +14,7 @@ from .gp_augments import (
     SimpleAugmentConfig,
 )
 from .gunpowder_trainer import GunpowderTrainer, GunpowderTrainerConfig
+from .torch_trainer import TorchTrainer, TorchTrainerConfig
 from .trainer import Trainer, TrainerConfig
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "IntensityScaleShiftAugmentConfig",
     "NoiseAugmentConfig",
     "SimpleAugmentConfig",
+    "TorchTrainer",
+    "TorchTrainerConfig",
     "Trainer",
     "TrainerConfig",
 ]

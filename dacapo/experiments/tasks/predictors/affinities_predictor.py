@@ -205,8 +205,8 @@ class AffinitiesPredictor(Predictor):
         if self.lsds:
             descriptors, inside = self._torch_descriptors(labels)
             target = torch.cat([target, descriptors])
-            limits = {"clipmin": self.lsd_weight_clipmin, "clipmax": self.lsd_weight_clipmax}
-            classes.append(Classes(inside, **limits, repeat=len(descriptors)))
+            limits = self.lsd_weight_clipmin, self.lsd_weight_clipmax
+            classes.append(Classes(inside, True, *limits, repeat=len(descriptors)))
         return TorchTarget(target, classes)
 
     def _torch_descriptors(self, labels: SampleLabels) -> tuple[torch.Tensor, torch.Tensor]:

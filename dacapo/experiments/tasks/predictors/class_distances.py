@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
 
 from .predictor import Predictor, read_labels, whole_voxels, wrap_channels
+from .torch_targets import SampleLabels, as_array
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate
@@ -67,6 +69,26 @@ class ClassDistancePredictor(Predictor):
         """
         labels = read_labels(gt, len(self.channels))
         return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self.scale_factor), gt)
+
+    def _torch_distances(
+        self, labels: SampleLabels
+    ) -> tuple[npt.NDArray[np.float32], torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the target, and for each class where it is, where it is annotated and where distances are trusted.
+
+        All of them channels first, in the region of the target. The last channels of the target are the distances.
+        """
+        count = len(self.channels)
+        objects = labels.channels(count)
+        values = as_array(objects, labels.gt_dtype)
+        target = self.process(values, labels.voxel_size, "tanh", self.scale_factor)
+        inner = (slice(None), *labels.inner)
+        known = labels.annotated(count).expand(count, *target[inner].shape[1:])
+        trusted = known
+        if self.mask_distances:
+            mask = np.broadcast_to(labels.mask.numpy() != 0, values.shape)
+            trust = self.create_distance_mask(target[-count:], mask, labels.voxel_size, "tanh", self.scale_factor)
+            trusted = torch.from_numpy(trust[inner] != 0)
+        return np.ascontiguousarray(target[inner]), objects[inner] != 0, known, trusted
 
     def create_distance_mask(
         self,

@@ -15,6 +15,7 @@ from dacapo.utils.balance_weights import MovingCounts, balance_weights
 
 from .class_distances import ClassDistancePredictor, channel_distances
 from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
+from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
 
 if TYPE_CHECKING:
     from typing import Any
@@ -102,6 +103,19 @@ class DistancePredictor(ClassDistancePredictor):
             moving_counts=moving_class_counts,
         )
         return wrap_channels(weights, target), counts
+
+    def torch_target(self, labels: SampleLabels) -> TorchTarget:
+        """Return what `create_target` and `create_weight` do, as tensors.
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If ground truth or mask have not one channel per class.
+        """
+        distances, inside, known, trusted = self._torch_distances(labels)
+        return TorchTarget(
+            torch.from_numpy(distances),
+            [Classes(mark_unknown(inside, known & trusted), clipmin=self.clipmin, clipmax=self.clipmax)],
+        )
 
     def process(
         self,

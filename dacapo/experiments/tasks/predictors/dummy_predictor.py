@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.model import Model
 
 from .predictor import Predictor, channels_first, conv_head, wrap_channels
+from .torch_targets import Classes, SampleLabels, TorchTarget
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -39,6 +41,18 @@ class DummyPredictor(Predictor):
         annotated = channels_first(mask, target.roi).all(axis=0)
         shape = (self.embedding_dims, *annotated.shape)
         return wrap_channels(np.broadcast_to(annotated, shape).astype(np.float32), target), None
+
+    @property
+    def targets_on_device(self) -> bool:
+        """Whether targets are computed wherever labels are."""
+        return True
+
+    def torch_target(self, labels: SampleLabels) -> TorchTarget:
+        """Return what `create_target` and `create_weight` do, as tensors."""
+        mask = labels.mask if labels.mask.ndim > labels.roi.dims else labels.mask[None]
+        annotated = (mask[(slice(None), *labels.inner)] != 0).all(dim=0)
+        codes = annotated.to(torch.uint8).expand(self.embedding_dims, *annotated.shape)
+        return TorchTarget(torch.zeros(codes.shape, device=codes.device), [Classes(codes, balanced=False)])
 
     @property
     def output_array_type(self) -> EmbeddingArray:

@@ -15,6 +15,7 @@ from dacapo.utils.balance_weights import balance_weights
 
 from .class_distances import ClassDistancePredictor, channel_distances
 from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
+from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate
@@ -106,6 +107,17 @@ class HotDistancePredictor(ClassDistancePredictor):
             weights.append(weight)
             counts.append(np.array(count, dtype=np.float64))
         return wrap_channels(np.concatenate(weights), target), np.concatenate(counts)
+
+    def torch_target(self, labels: SampleLabels) -> TorchTarget:
+        """Return what `create_target` and `create_weight` do, as tensors.
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If ground truth or mask have not one channel per class.
+        """
+        target, inside, known, trusted = self._torch_distances(labels)
+        halves = [mark_unknown(inside, counted) for counted in (known, known & trusted)]
+        return TorchTarget(torch.from_numpy(target), [Classes(torch.cat(halves))])
 
     def process(
         self,

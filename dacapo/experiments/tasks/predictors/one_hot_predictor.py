@@ -14,6 +14,7 @@ from dacapo.experiments.arraytypes import ProbabilityArray
 from dacapo.experiments.model import Model
 
 from .predictor import Predictor, conv_head, read_labels, read_mask, wrap_channels
+from .torch_targets import Classes, SampleLabels, TorchTarget
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -78,6 +79,25 @@ class OneHotPredictor(Predictor):
         shape = (self.embedding_dims, *read_labels(gt, 1, target.roi).shape[1:])
         read_mask(mask, target.roi, shape)
         return wrap_channels(np.ones(shape, dtype=np.float32), target), None
+
+    @property
+    def targets_on_device(self) -> bool:
+        """Whether targets are computed wherever labels are."""
+        return True
+
+    def torch_target(self, labels: SampleLabels) -> TorchTarget:
+        """Return what `create_target` and `create_weight` do, as tensors.
+
+        Raises:
+            DtypeError: If labels are neither integers nor bool.
+            ChannelMismatchError: If ground truth has several channels, or the mask has neither one nor one per class.
+        """
+        inner = labels.channels(1)[0][labels.inner]
+        if inner.dtype in (torch.bool, torch.uint8, torch.int8):  # these cannot hold every number of a class
+            inner = inner.to(torch.int32)
+        known = labels.annotated(self.embedding_dims).expand(self.embedding_dims, *inner.shape)
+        target = torch.stack([inner == label for label in range(self.embedding_dims)])
+        return TorchTarget(target.to(torch.float32), [Classes(known.to(torch.uint8), balanced=False)])
 
     def process(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Return one channel per class, 1 where the label is its number.

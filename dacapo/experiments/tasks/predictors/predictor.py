@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.experiments.model import Model
 
+    from .torch_targets import SampleLabels, TorchTarget
+
 
 class Predictor(ABC):
     """Define what a model predicts: its head, the target it learns from and the weight of every voxel."""
@@ -61,6 +63,29 @@ class Predictor(ABC):
             Channels first, over the roi of ``target``.
         """
         raise NotImplementedError
+
+    def torch_target(self, labels: SampleLabels) -> TorchTarget | None:
+        """Return the target of a sample, and the classes that its weights follow from, as tensors.
+
+        Both are those of :meth:`create_target` and :meth:`create_weight` in the region of the target, and voxels
+        outside of it are not counted. None, the default, stands for a predictor that has only those two; so does a
+        subclass that overrides one of them but not this method.
+        """
+        return None
+
+    @property
+    def targets_on_device(self) -> bool:
+        """Whether :meth:`torch_target` computes wherever the labels are; if not, they must be on the CPU."""
+        return False
+
+    def has_torch_target(self) -> bool:
+        """Return whether :meth:`torch_target` stands for what :meth:`create_target` and :meth:`create_weight` do."""
+        owners = {
+            name: next(index for index, owner in enumerate(type(self).__mro__) if name in vars(owner))
+            for name in ("torch_target", "create_target", "create_weight")
+        }
+        newest = owners.pop("torch_target")
+        return newest <= min(owners.values()) and type(self).torch_target is not Predictor.torch_target
 
     @property
     @abstractmethod

@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy as np
     import numpy.typing as npt
+
+    from ..torch_augments import Change, SampleRois
 
 
 @attrs.define
 class AugmentConfig(Config, ABC):
-    """Base of the configs of augmentations."""
+    """Base of the configs of augmentations.
+
+    One config stands for the same random change in a pipeline of gunpowder (:meth:`node`) and on tensors
+    (:meth:`torch_augment`). A subclass that has only the first of the two works with the gunpowder trainer only.
+    """
 
     @abstractmethod
     def node(self, raw_key: gp.ArrayKey, gt_key: gp.ArrayKey, mask_key: gp.ArrayKey) -> Any:
@@ -28,6 +36,29 @@ class AugmentConfig(Config, ABC):
             mask_key: Key of the mask. Changes of geometry must act on all three alike.
         """
         raise NotImplementedError
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw a change of one sample.
+
+        Args:
+            wanted: Where the arrays of the changed sample lie.
+            rng: What all random numbers are drawn from.
+
+        Raises:
+            ConfigError: If this augmentation exists as a node of gunpowder only.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} changes samples as a node of gunpowder only; use a GunpowderTrainer, or override "
+            "torch_augment"
+        )
+
+    def has_torch_augment(self) -> bool:
+        """Return whether :meth:`torch_augment` stands for what :meth:`node` does: no subclass overrides only that."""
+        owners = {
+            name: next(index for index, owner in enumerate(type(self).__mro__) if name in vars(owner))
+            for name in ("node", "torch_augment")
+        }
+        return owners["torch_augment"] <= owners["node"] and type(self).torch_augment is not AugmentConfig.torch_augment
 
     def problem(self) -> str | None:
         """Return what is wrong with the values, or None."""

@@ -8,10 +8,12 @@ import attrs
 
 from dacapo.experiments.config import field
 
+from ..torch_augments import Change, SampleRois, draw_deformation
 from .augment_config import AugmentConfig, range_problem
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy as np
 
 
 @attrs.define
@@ -58,4 +60,16 @@ class ElasticAugmentConfig(AugmentConfig):
             rotation_interval=self.rotation_interval,
             subsample=self.subsample,
             uniform_3d_rotation=self.uniform_3d_rotation,
+        )
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on all arrays."""
+        return draw_deformation(
+            wanted,
+            rng,
+            self.control_point_spacing,
+            self.control_point_displacement_sigma,
+            self.rotation_interval,
+            self.subsample,
+            self.uniform_3d_rotation,
         )

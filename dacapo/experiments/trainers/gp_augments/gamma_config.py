@@ -8,10 +8,12 @@ import attrs
 
 from dacapo.experiments.config import field
 
+from ..torch_augments import Change, Gamma, SampleRois
 from .augment_config import AugmentConfig, range_problem
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy as np
 
 
 @attrs.define
@@ -33,3 +35,7 @@ class GammaAugmentConfig(AugmentConfig):
         from dacapo.gp import GammaAugment
 
         return GammaAugment([raw_key], gamma_min=self.gamma_range[0], gamma_max=self.gamma_range[1])
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on the raw data."""
+        return Gamma(wanted, rng.uniform(*self.gamma_range))

@@ -8,10 +8,12 @@ import attrs
 
 from dacapo.experiments.config import field
 
+from ..torch_augments import Change, Intensity, SampleRois
 from .augment_config import AugmentConfig, range_problem
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy as np
 
 
 @attrs.define
@@ -43,3 +45,7 @@ class IntensityAugmentConfig(AugmentConfig):
             shift_max=self.shift[1],
             clip=self.clip,
         )
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on the raw data."""
+        return Intensity(wanted, rng.uniform(*self.scale), rng.uniform(*self.shift), self.clip)

@@ -9,6 +9,7 @@ import numpy as np
 
 from dacapo.experiments.config import field
 
+from ..torch_augments import Change, SampleRois, ScaleShift
 from .augment_config import AugmentConfig
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class IntensityScaleShiftAugmentConfig(AugmentConfig):
         import gunpowder as gp
 
         return gp.IntensityScaleShift(raw_key, self.scale, self.shift)
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on the raw data, always alike."""
+        return ScaleShift(wanted, self.scale, self.shift)
 
     def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return the changed values as float32: nothing here is left to chance."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dacapo.experiments.config import field
 
+from ..torch_augments import Change, Noise, SampleRois
 from .augment_config import AugmentConfig
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy as np
 
 
 @attrs.define
@@ -34,3 +37,7 @@ class NoiseAugmentConfig(AugmentConfig):
         import gunpowder as gp
 
         return gp.NoiseAugment(raw_key, mode="gaussian", clip=self.clip, var=self.variance)
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on the raw data."""
+        return Noise(wanted, math.sqrt(self.variance), int(rng.integers(2**32)), self.clip)

@@ -8,10 +8,12 @@ import attrs
 
 from dacapo.experiments.config import field
 
+from ..torch_augments import Change, SampleRois, draw_flip
 from .augment_config import AugmentConfig
 
 if TYPE_CHECKING:
     import gunpowder as gp
+    import numpy as np
 
 
 @attrs.define
@@ -47,3 +49,7 @@ class SimpleAugmentConfig(AugmentConfig):
         return SimpleAugment(
             mirror_only=self.mirror_only, transpose_only=self.transpose_only, mirror_probs=self.mirror_probs
         )
+
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on all arrays."""
+        return draw_flip(wanted, rng, self.mirror_only, self.transpose_only, self.mirror_probs)

@@ -1,0 +1,320 @@
+"""Targets and classes of samples as tensors, and the weights that follow from the classes.
+
+A predictor turns the labels of one sample into a target and into classes: 0 and 1 where voxels are counted, and
+``UNKNOWN`` where not. Samples are independent of each other, so they can be made anywhere and in any order. Weights
+depend on how frequent classes were in all samples so far, so they follow where samples come together, batch by batch.
+
+Tensors on a CPU are computed on with numpy, which takes a fraction of the time that torch takes for comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import torch
+from funlib.geometry import Coordinate
+
+from dacapo.errors import ChannelMismatchError, DtypeError
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.utils.affinities import grow_boundaries, padding, seg_to_affgraph
+
+if TYPE_CHECKING:
+    from funlib.geometry import Roi
+
+UNKNOWN = 2
+"""The class of voxels that are not annotated, which have weight 0 and are not counted."""
+
+
+def as_tensor(values: npt.NDArray[Any]) -> torch.Tensor:
+    """Return values as a tensor, over the same memory where it can be; unsigned integers as signed ones.
+
+    The bits are the same, so equality and 0 mean the same. Torch does little with unsigned integers of more than 8 bits.
+    """
+    values = np.ascontiguousarray(values)
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
+        values = values.view(f"i{values.dtype.itemsize}")
+    if not values.flags.writeable:  # torch has no such tensors
+        values = values.copy()
+    return torch.from_numpy(values)
+
+
+def as_array(values: torch.Tensor, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Undo :func:`as_tensor`, for values that had the given type."""
+    array: npt.NDArray[Any] = np.ascontiguousarray(values.cpu().numpy())
+    return array.view(np.dtype(dtype).newbyteorder("="))
+
+
+@attrs.frozen
+class SampleLabels:
+    """The labels of one sample.
+
+    Attributes:
+        gt: Ground truth, axes channel (where there is one) and space, as :func:`as_tensor` returns it.
+        mask: Not 0 where annotated, likewise.
+        gt_dtype: Data type of the ground truth.
+        mask_dtype: Data type of the mask.
+        roi: Where both lie, world units.
+        target_roi: Where the target lies, inside of that.
+        voxel_size: World units.
+    """
+
+    gt: torch.Tensor
+    mask: torch.Tensor
+    gt_dtype: np.dtype[Any]
+    mask_dtype: np.dtype[Any]
+    roi: Roi
+    target_roi: Roi
+    voxel_size: Coordinate
+
+    @property
+    def inner(self) -> tuple[slice, ...]:
+        """The region of the target as an index into the spatial axes."""
+        inner: tuple[slice, ...] = ((self.target_roi - self.roi.offset) / self.voxel_size).to_slices()
+        return inner
+
+    def channels(self, expected: int) -> torch.Tensor:
+        """Return ground truth with its channel axis in front.
+
+        Raises:
+            DtypeError: If it is neither of integers nor of bool.
+            ChannelMismatchError: If there is another number of channels.
+        """
+        if self.gt_dtype.kind not in "biu":
+            raise DtypeError(
+                f"ground truth has data type {self.gt_dtype}; labels must be integers or bool, convert them"
+            )
+        labels = self.gt if self.gt.ndim > self.roi.dims else self.gt[None]
+        if len(labels) != expected:
+            raise ChannelMismatchError(
+                f"ground truth has {len(labels)} channels, but the task is about {expected}; "
+                "make them the same, for example with a BinarizeArrayConfig that has one grouping per channel"
+            )
+        return labels
+
+    def annotated(self, channels: int) -> torch.Tensor:
+        """Return where the target is annotated, as bool, with one channel or as many as given.
+
+        Raises:
+            ChannelMismatchError: If the mask has another number of channels.
+        """
+        mask = self.mask if self.mask.ndim > self.roi.dims else self.mask[None]
+        if len(mask) not in (1, channels):
+            raise ChannelMismatchError(f"the mask has {len(mask)} channels; expected one, or {channels} as the target")
+        return mask[(slice(None), *self.inner)] != 0
+
+    def foreground(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return where labels are above 0."""
+        return labels != 0 if self.gt_dtype.kind in "bu" else labels > 0
+
+    def as_arrays(self) -> tuple[NumpyArray, NumpyArray]:
+        """Return ground truth and mask as arrays."""
+        gt, mask = as_array(self.gt, self.gt_dtype), as_array(self.mask, self.mask_dtype)
+        return self._wrap(gt), self._wrap(mask)
+
+    def _wrap(self, values: npt.NDArray[Any]) -> NumpyArray:
+        spatial = ["z", "y", "x"][-self.roi.dims :]
+        axes = ["c", *spatial] if values.ndim > self.roi.dims else spatial
+        return NumpyArray.from_np_array(values, self.roi, self.voxel_size, axes)
+
+
+@attrs.frozen
+class Classes:
+    """The classes of some channels of a target.
+
+    Attributes:
+        codes: 0, 1 or ``UNKNOWN``, uint8, axes (batch,) channel, space.
+        balanced: Whether weights make both classes count alike; otherwise class 1 has weight 1 and class 0 none.
+        clipmin: Lower limit of the fraction of a class when weights are balanced.
+        clipmax: Upper limit of it.
+        repeat: Number of channels of the target that each channel of ``codes`` stands for.
+    """
+
+    codes: torch.Tensor
+    balanced: bool = True
+    clipmin: float = 0.05
+    clipmax: float = 0.95
+    repeat: int = 1
+
+
+@attrs.frozen
+class TorchTarget:
+    """What a network is to predict for a sample, or for the samples of a batch.
+
+    Attributes:
+        target: Float32, axes (batch,) channel, space.
+        classes: What the weights of the channels, in this order, follow from.
+    """
+
+    target: torch.Tensor
+    classes: list[Classes]
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> TorchTarget:
+        """Return the same on a device."""
+        return TorchTarget(
+            self.target.to(device, non_blocking=non_blocking),
+            [attrs.evolve(c, codes=c.codes.to(device, non_blocking=non_blocking)) for c in self.classes],
+        )
+
+
+def stack_targets(targets: Sequence[TorchTarget]) -> TorchTarget:
+    """Return the targets of several samples as those of a batch."""
+    together = zip(*(target.classes for target in targets), strict=True)
+    return TorchTarget(
+        torch.stack([target.target for target in targets]),
+        [attrs.evolve(alike[0], codes=torch.stack([c.codes for c in alike])) for alike in together],
+    )
+
+
+def mark_unknown(classes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Return 0 and 1 (bool or uint8) as codes, with ``UNKNOWN`` where not known; both channels first."""
+    if classes.device.type == "cpu":
+        codes, annotated = classes.numpy().view(np.uint8), known.numpy()
+        if not annotated.all():
+            codes = np.where(annotated, codes, np.uint8(UNKNOWN))
+        return torch.from_numpy(np.ascontiguousarray(codes))
+    return classes.to(torch.uint8).masked_fill(~known, UNKNOWN)
+
+
+def affinity_classes(
+    labels: SampleLabels, neighborhood: Sequence[Sequence[int]], grow_boundary_iterations: int, background: bool
+) -> torch.Tensor:
+    """Return the affinities in the region of the target, 0 and 1 as uint8; see ``seg_to_affgraph``.
+
+    Args:
+        labels: Ground truth of one channel.
+        neighborhood: Offsets in voxels.
+        grow_boundary_iterations: By how many voxels objects are shrunk first.
+        background: Whether background is one more object.
+    """
+    objects = labels.channels(1)[0]
+    # No more around the target than partners and boundaries can lie in.
+    reach = padding(neighborhood, Coordinate((1,) * objects.ndim))
+    box, inner = [], []
+    for side, before, after, size in zip(labels.inner, *reach, objects.shape, strict=True):
+        begin = max(0, side.start + int(before) - grow_boundary_iterations)
+        box.append(slice(begin, min(size, side.stop + int(after) + grow_boundary_iterations)))
+        inner.append(slice(side.start - begin, side.stop - begin))
+    objects = objects[tuple(box)]
+    if objects.device.type == "cpu":
+        values = objects.numpy()
+        if labels.gt_dtype.kind == "u":  # where 0 is the smallest number
+            values = values.view(f"u{values.dtype.itemsize}")
+        values = values + (values.dtype.type(1) if values.dtype != bool else np.uint8(1)) if background else values
+        shrunk = grow_boundaries(values, grow_boundary_iterations)
+        affinities = seg_to_affgraph(shrunk, neighborhood, dtype=np.uint8)
+        return torch.from_numpy(np.ascontiguousarray(affinities[(slice(None), *inner)]))
+    return torch_affinities(
+        objects + 1 if background else objects,
+        neighborhood,
+        grow_boundary_iterations,
+        unsigned=labels.gt_dtype.kind in "bu",
+    )[(slice(None), *inner)]
+
+
+def torch_affinities(
+    objects: torch.Tensor, neighborhood: Sequence[Sequence[int]], grow_boundary_iterations: int = 0, *, unsigned: bool
+) -> torch.Tensor:
+    """Do what ``grow_boundaries`` and then ``seg_to_affgraph`` do, on any device.
+
+    Args:
+        objects: Labels, spatial axes only.
+        neighborhood: Offsets in voxels.
+        grow_boundary_iterations: By how many voxels objects are shrunk first.
+        unsigned: Whether labels are bits of unsigned integers.
+
+    Returns:
+        0 and 1 as uint8, axes offset, space.
+    """
+    for _ in range(grow_boundary_iterations):
+        boundary = torch.zeros(objects.shape, dtype=torch.bool, device=objects.device)
+        for axis in range(objects.ndim):
+            values, marks = objects.movedim(axis, 0), boundary.movedim(axis, 0)
+            changes = values[1:] != values[:-1]
+            marks[1:] |= changes
+            marks[:-1] |= changes
+        objects = objects.masked_fill(boundary, 0)
+    foreground = objects != 0 if unsigned else objects > 0
+    result = torch.zeros((len(neighborhood), *objects.shape), dtype=torch.uint8, device=objects.device)
+    for channel, offset in zip(result, neighborhood, strict=True):
+        sides = list(zip((int(o) for o in offset), objects.shape, strict=True))
+        if any(abs(o) >= size for o, size in sides):
+            continue
+        here = tuple(slice(max(0, -o), size - max(0, o)) for o, size in sides)
+        there = tuple(slice(max(0, o), size - max(0, -o)) for o, size in sides)
+        channel[here] = (objects[here] == objects[there]) & foreground[here]
+    return result
+
+
+# Weights
+
+# For each entry of ``TorchTarget.classes``: voxels of either class and all voxels plus one, shape (channel, 3).
+ClassCounts = list[torch.Tensor]
+
+
+def no_counts(classes: Sequence[Classes]) -> ClassCounts:
+    """Return the counts before the first batch, on the device of the classes."""
+    counts = []
+    for group in classes:
+        channels, device = group.codes.shape[1], group.codes.device
+        counts.append(torch.tensor([[0.0, 0.0, 1.0]] * channels, dtype=torch.float64, device=device))
+    return counts
+
+
+def count_classes(classes: Sequence[Classes]) -> ClassCounts:
+    """Count the classes in a batch; channels that are not balanced are not counted."""
+    return [_count(group) for group in classes]
+
+
+def _count(group: Classes) -> torch.Tensor:
+    channels = group.codes.transpose(0, 1)
+    if not group.balanced:
+        return torch.zeros((len(channels), 3), dtype=torch.float64, device=channels.device)
+    if channels.device.type == "cpu":
+        counted = [[np.count_nonzero(c == code) for code in (0, 1)] for c in channels.numpy()]
+        ones = torch.tensor(counted, dtype=torch.float64)
+    else:
+        flat = channels.flatten(start_dim=1)
+        ones = torch.stack([(flat == code).sum(dim=1) for code in (0, 1)], dim=1).to(torch.float64)
+    return torch.cat([ones, ones.sum(dim=1, keepdim=True)], dim=1)
+
+
+def class_weights(classes: Sequence[Classes], counts: ClassCounts) -> torch.Tensor:
+    """Return the weights of a batch, float32, axes batch, channel, space.
+
+    Weights are those of ``balance_weights``: 1 / (2 f) where f is the fraction of the class among all voxels counted.
+
+    Args:
+        classes: Classes of the batch.
+        counts: Counts so far, those of the batch included.
+    """
+    weights = []
+    for group, counted in zip(classes, counts, strict=True):
+        looked_up = _look_up(group.codes, _table(group, counted))
+        weights.append(looked_up.repeat_interleave(group.repeat, dim=1) if group.repeat > 1 else looked_up)
+    return weights[0] if len(weights) == 1 else torch.cat(weights, dim=1)
+
+
+def _table(group: Classes, counts: torch.Tensor) -> torch.Tensor:
+    """Return the weights of the codes 0, 1 and 2, float32, shape (channel, 3)."""
+    if not group.balanced:
+        return torch.tensor([[0.0, 1.0, 0.0]], device=counts.device).expand(len(counts), 3)
+    fractions = (counts[:, :2] / counts[:, 2:]).clamp(group.clipmin, group.clipmax)
+    # The weight of a class never seen and not clipped is of no use.
+    weights = torch.where(fractions > 0, 1 / (2 * fractions).clamp(min=1e-30), 0.0)
+    return torch.nn.functional.pad(weights, (0, 1)).to(torch.float32)
+
+
+def _look_up(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    if codes.device.type == "cpu":
+        weights = np.empty(codes.shape, dtype=np.float32)
+        for sample, found in zip(codes.numpy(), weights, strict=True):
+            for values, channel, out in zip(table.numpy(), sample, found, strict=True):
+                np.take(values, channel, out=out, mode="clip")  # other modes copy the output
+        return torch.from_numpy(weights)
+    channel = torch.arange(len(table), device=codes.device).reshape(1, -1, *(1,) * (codes.ndim - 2))
+    return table[channel, codes.long()]
