@@ -1,18 +1,12 @@
-"""Volumes to work on, and how they get onto disk."""
+"""Volumes to work on; nothing here imports the package."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Coordinate
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
-
-from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
-from dacapo.store.array_store import LocalArrayIdentifier
 
 VOXEL_SIZE = Coordinate(8, 8, 8)
 DIRECT = [(1, 0, 0), (0, 1, 0), (0, 0, 1)]
@@ -47,28 +41,3 @@ def image(labels: npt.NDArray[np.uint64], seed: int = 0) -> npt.NDArray[np.uint8
     """Return a noisy image of cells with dark borders."""
     noise = np.random.default_rng(seed).normal(0, 12, labels.shape)
     return (np.where(with_background(labels) > 0, 190, 60) + noise).clip(0, 255).astype(np.uint8)
-
-
-def in_memory(values: npt.NDArray[Any], voxel_size: Coordinate = VOXEL_SIZE) -> NumpyArray:
-    """Return spatial values as an array of the package."""
-    roi = Roi((0,) * values.ndim, Coordinate(values.shape) * voxel_size)
-    return NumpyArray.from_np_array(values, roi, voxel_size, ["z", "y", "x"])
-
-
-def on_disk(
-    folder: Path, dataset: str, values: npt.NDArray[Any], chunk: int = 64, attributes: dict[str, Any] | None = None
-) -> LocalArrayIdentifier:
-    """Write values as a Zarr dataset; a fourth axis, in front, is that of channels."""
-    identifier = LocalArrayIdentifier(folder / "data.zarr", dataset)
-    array = ZarrArray.create_from_array_identifier(
-        identifier,
-        ["c", "z", "y", "x"],
-        Roi((0, 0, 0), Coordinate(values.shape[-3:]) * VOXEL_SIZE),
-        values.shape[0] if values.ndim == 4 else None,
-        VOXEL_SIZE,
-        values.dtype,
-        write_size=Coordinate((chunk,) * 3) * VOXEL_SIZE,
-    )
-    array[array.roi] = values
-    array.add_metadata(attributes or {})
-    return identifier

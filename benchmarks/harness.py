@@ -14,8 +14,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from dacapo.report import text_table
-
 PACKAGES = ("torch", "numpy", "scipy", "zarr", "gunpowder", "edt", "fastremap", "mwatershed", "lsds")
 HEADER = ("work", "ours [ms]", "floor [ms]", "ratio", "quartiles", "goal")
 
@@ -126,6 +124,8 @@ def measure(name: str, case: Case, seconds: float = 4.0, least: int = 5, most: i
 
 def table(timings: list[Timing]) -> str:
     """Return timings as text."""
+    from dacapo.report import text_table
+
     return text_table(HEADER, [timing.row() for timing in timings])
 
 

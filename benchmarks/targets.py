@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-import edt
 import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Coordinate
 from lsd.train import LsdExtractor
-from scipy.ndimage import find_objects
 
 from dacapo.experiments.tasks.predictors import AffinitiesPredictor, HotDistancePredictor, OneHotPredictor
 from dacapo.utils.balance_weights import balance_weights
 from dacapo.utils.distances import signed_distance
 from dacapo.utils.lsds import local_shape_descriptors
 
-from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, in_memory, with_background
+from .arrays import in_memory
+from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, with_background
+from .floors import (
+    SCALE,
+    Values,
+    affinities,
+    counted_weights,
+    doubled_grid_distance,
+    no_counts,
+    shape_descriptors,
+)
 from .harness import Case, Setting
-
-Values = npt.NDArray[Any]
-SCALE = 40.0
 
 
 def equal(ours: Values, floor: Values) -> None:
@@ -31,30 +34,6 @@ def equal(ours: Values, floor: Values) -> None:
 
 def close(ours: Values, floor: Values, tolerance: float) -> None:
     np.testing.assert_allclose(ours, floor, atol=tolerance)
-
-
-def affinities(labels: Values, offsets: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-    """Return the affinities of non-negative offsets by shifted comparison."""
-    result = np.zeros((len(offsets), *labels.shape), dtype=np.float32)
-    for channel, offset in zip(result, offsets, strict=True):
-        here = labels[tuple(slice(0, n - o) for n, o in zip(labels.shape, offset, strict=True))]
-        there = labels[tuple(slice(o, None) for o in offset)]
-        channel[tuple(slice(0, n) for n in here.shape)] = (here == there) & (here > 0)
-    return result
-
-
-def counted_weights(classes: Values, mask: Values | None, counts: list[Values]) -> npt.NDArray[np.float32]:
-    """Return weights of 0 and 1 by bincount and a lookup; ``counts`` holds two numbers per class and is added to."""
-    masked = classes if mask is None else classes[mask]
-    counts[0] += np.bincount(masked.ravel(), minlength=2)
-    counts[1] += masked.size
-    lookup = (1 / (2 * np.clip(counts[0] / counts[1], 0.05, 0.95))).astype(np.float32)
-    weights = lookup[classes]
-    return weights if mask is None else weights * mask
-
-
-def no_counts() -> list[Values]:
-    return [np.zeros(2), np.ones(2)]
 
 
 def affinity_target(setting: Setting) -> Case:
@@ -103,17 +82,6 @@ def one_hot(setting: Setting) -> Case:
     return Case(lambda: predictor.create_target(gt).data, floor, equal, "1.2")
 
 
-def doubled_grid_distance(labels: Values) -> Values:
-    """Return signed distances by one distance transform on the grid of twice the resolution, faces in its middle."""
-    grid = np.ones([2 * n - 1 for n in labels.shape], dtype=bool)
-    for axis in range(labels.ndim):
-        faces = np.moveaxis(grid[tuple(slice(None, None, 1 if a == axis else 2) for a in range(labels.ndim))], axis, 0)
-        along = np.moveaxis(labels, axis, 0)
-        faces[1::2] = along[1:] == along[:-1]
-    distance = edt.edt(grid, anisotropy=tuple(v / 2 for v in VOXEL_SIZE))[(slice(None, None, 2),) * labels.ndim]
-    return np.where(labels > 0, distance, -distance)
-
-
 def distance(setting: Setting) -> Case:
     labels = (blobs(setting.size(88, 32)) > 0).astype(np.uint8)
     return Case(
@@ -133,56 +101,6 @@ def hot_distance(setting: Setting) -> Case:
         return np.stack([labels.astype(np.float32), np.tanh(doubled_grid_distance(labels) / np.float32(SCALE))])
 
     return Case(lambda: predictor.create_target(gt).data, floor, partial(close, tolerance=1e-5), "1.2")
-
-
-def shape_descriptors(labels: Values, sigma: float) -> npt.NDArray[np.float32]:
-    """Return local shape descriptors: Gaussian moments inside each label's bounding box, as matrix products.
-
-    Args:
-        labels: Three axes.
-        sigma: Of the Gaussian, in voxels.
-    """
-    result = np.zeros((10, *labels.shape), dtype=np.float32)
-    for label, box in enumerate(find_objects(labels.astype(np.int32)), start=1):
-        if box is None:
-            continue
-        inside = labels[box] == label
-        result[(slice(None), *box)][:, inside] = _descriptors(inside, sigma)[:, inside]
-    return np.clip(result, 0, 1, out=result)
-
-
-def _descriptors(inside: npt.NDArray[np.bool_], sigma: float) -> npt.NDArray[np.float32]:
-    powers = [_gaussian_moments(n, sigma) for n in inside.shape]
-    # The moments of each total power up to 2, axis by axis; every product moves the first axis to the end.
-    moments: dict[tuple[int, ...], Values] = {(): inside.astype(np.float32)}
-    for axis in range(3):
-        moments = {
-            (*done, power): np.tensordot(values, powers[axis][power], axes=(0, 1))
-            for done, values in moments.items()
-            for power in range(3 - sum(done))
-        }
-    mass = np.where(moments[0, 0, 0] > 0, moments[0, 0, 0], 1)
-    unit = [tuple(int(a == axis) for a in range(3)) for axis in range(3)]
-    mean = np.stack([moments[u] for u in unit]) / mass
-
-    def covariance(a: int, b: int) -> Values:
-        power = tuple(p + q for p, q in zip(unit[a], unit[b], strict=True))
-        return moments[power] / mass - mean[a] * mean[b]
-
-    variance = np.maximum(np.stack([covariance(a, a) for a in range(3)]), 1e-3)
-    correlation = [covariance(a, b) / np.sqrt(variance[a] * variance[b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-    return np.concatenate(
-        [mean / sigma * 0.5 + 0.5, variance / sigma**2, np.stack(correlation) * 0.5 + 0.5, moments[0, 0, 0][np.newaxis]]
-    ).astype(np.float32, copy=False)
-
-
-def _gaussian_moments(size: int, sigma: float) -> list[npt.NDArray[np.float32]]:
-    """Return the matrices, shape (to, from), of a Gaussian times the 0th, 1st and 2nd power of the distance."""
-    step = np.arange(size)[None, :] - np.arange(size)[:, None]
-    radius = int(3 * sigma + 0.5)
-    total = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2).sum()
-    gaussian = np.where(np.abs(step) <= radius, np.exp(-0.5 * (step / sigma) ** 2) / total, 0)
-    return [(gaussian * step**power).astype(np.float32) for power in range(3)]
 
 
 def descriptors(setting: Setting, size: int) -> Case:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import mwatershed
 import numpy as np
-import numpy.typing as npt
 import torch
 import zarr
 from funlib.geometry import Coordinate
@@ -29,18 +27,12 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.segmentation import mutex_watershed
 from dacapo.utils.voi import voi
 
+from .arrays import on_disk
 from .batches import AFFINITIES, make_run
-from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, image, on_disk
+from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, image
+from .floors import Values, affinities, boxes, read_with_context
 from .harness import Case, Setting
-from .targets import affinities, equal
-
-Values = npt.NDArray[Any]
-
-
-def boxes(shape: tuple[int, ...], block: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
-    """Return the blocks that cover a volume."""
-    for begin in itertools.product(*(range(0, n, b) for n, b in zip(shape, block, strict=True))):
-        yield tuple(slice(s, min(s + b, n)) for s, b, n in zip(begin, block, shape, strict=True))
+from .targets import equal
 
 
 def create_like(name: str, array: Any, shape: tuple[int, ...], dtype: Any, folder: Any) -> Any:
@@ -90,14 +82,6 @@ def prediction(setting: Setting) -> Case:
         np.testing.assert_allclose(got.astype(int), expected.astype(int), atol=1)
 
     return Case(ours, floor, check, "1.05")
-
-
-def read_with_context(source: Any, box: tuple[slice, ...], context: int) -> Values:
-    """Read a block and what lies around it, reflected at the border of the volume."""
-    wanted = [(side.start - context, side.stop + context) for side in box]
-    inside = tuple(slice(max(0, b), min(e, n)) for (b, e), n in zip(wanted, source.shape, strict=True))
-    missing = [(s.start - b, e - s.stop) for (b, e), s in zip(wanted, inside, strict=True)]
-    return np.pad(source[inside], missing, mode="reflect")
 
 
 def threshold(setting: Setting) -> Case:
