@@ -2,28 +2,121 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cached_property
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import edt
+import attrs
 import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import EvaluationError
+from dacapo.utils.block_distances import DistanceCounts, Mask, Spacing
+from dacapo.utils.tally import Tally
 
 NAN = float("nan")
+
+_NUMBERS = ("size", "truth_size", "test_size", "true_positives")
+_DISTANCES = ("false_positives", "false_negatives")
 
 
 def _ratio(part: float, whole: float) -> float:
     return part / whole if whole else NAN
 
 
+@attrs.frozen(eq=False)
+class BinaryCounts(Tally):
+    """What all metrics follow from, counted in a part of a volume.
+
+    Attributes:
+        size: Number of voxels that count.
+        truth_size: Number of voxels of the truth.
+        test_size: Number of voxels of the test.
+        true_positives: Number of voxels in both.
+        false_positives: The voxels in the test only, by their distance to the truth.
+        false_negatives: The voxels in the truth only, by their distance to the test.
+    """
+
+    size: int = 0
+    truth_size: int = 0
+    test_size: int = 0
+    true_positives: int = 0
+    false_positives: DistanceCounts = attrs.field(factory=DistanceCounts)
+    false_negatives: DistanceCounts = attrs.field(factory=DistanceCounts)
+
+    def __add__(self, other: BinaryCounts) -> BinaryCounts:
+        size, of_truth, of_test, both = (getattr(self, name) + getattr(other, name) for name in _NUMBERS)
+        positives = self.false_positives + other.false_positives
+        return BinaryCounts(size, of_truth, of_test, both, positives, self.false_negatives + other.false_negatives)
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the numbers in one array, and the columns of the distances."""
+        arrays: dict[str, npt.NDArray[Any]] = {"numbers": np.array([getattr(self, name) for name in _NUMBERS])}
+        for name in _DISTANCES:
+            columns: DistanceCounts = getattr(self, name)
+            arrays |= {f"{name}_{column}": values for column, values in columns.to_arrays().items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> BinaryCounts:
+        """Return what :meth:`to_arrays` described."""
+        positives, negatives = (
+            DistanceCounts(arrays[f"{name}_distances"], arrays[f"{name}_counts"]) for name in _DISTANCES
+        )
+        size, of_truth, of_test, both = (int(number) for number in arrays["numbers"])
+        return cls(size, of_truth, of_test, both, positives, negatives)
+
+
+def count_block(
+    truth: Mask,
+    test: Mask,
+    spacing: Spacing,
+    size: int,
+    inner: tuple[slice, ...] = (),
+    reach: float = math.inf,
+) -> tuple[BinaryCounts, bool, bool]:
+    """Count what is in a block.
+
+    Args:
+        truth: Foreground of the truth in the block and a margin around it.
+        test: Foreground of the test in the same place.
+        spacing: Of the voxels.
+        size: Number of voxels of the block that count.
+        inner: The block itself, all by default.
+        reach: Squared distances, in squared units, are final up to this; voxels beyond the margin may be nearer than
+            any that is farther. By default the volume ends where the margin does.
+
+    Returns:
+        The counts, and whether false positives and false negatives are missing from them for lack of a final distance.
+    """
+    inner_truth, inner_test = truth[inner], test[inner]
+    both = int(np.count_nonzero(inner_truth & inner_test))
+    of_truth, of_test = int(np.count_nonzero(inner_truth)), int(np.count_nonzero(inner_test))
+    distances: list[DistanceCounts] = []
+    far = []
+    for errors, number, sites in (
+        (inner_test & ~inner_truth, of_test - both, truth),
+        (inner_truth & ~inner_test, of_truth - both, test),
+    ):
+        squared = distances_of(errors, sites, spacing, inner) if number else np.zeros(0, np.float32)
+        final = squared <= reach if math.isfinite(reach) else np.isfinite(squared)
+        distances.append(DistanceCounts.of(squared[final], spacing.unit))
+        far.append(not final.all())
+    return BinaryCounts(size, of_truth, of_test, both, distances[0], distances[1]), far[0], far[1]
+
+
+def distances_of(errors: Mask, sites: Mask, spacing: Spacing, inner: tuple[slice, ...] = ()) -> npt.NDArray[np.float32]:
+    """Return the squared distance of each error inside a block to the nearest site, infinite if there is none."""
+    if not sites.any():
+        return np.full(np.count_nonzero(errors), np.inf, np.float32)
+    return np.asarray(spacing.squared_distances(sites)[inner][errors])
+
+
 class BinaryComparison:
-    """Compare a binary test volume with the truth; everything is computed when it is first asked for.
+    """Compare a binary test volume with the truth.
 
     The distance of a false positive is that to the nearest voxel of the truth, the distance of a false negative that
-    to the nearest voxel of the test, both between voxel centers and in world units.
+    to the nearest voxel of the test, both between voxel centers and in world units. It is 0 for a true positive.
 
     **Degenerate volumes.** No value is made up where a definition divides nothing by nothing or asks for the distance
     to nothing; it is NaN then, which no best score is chosen by.
@@ -36,6 +129,11 @@ class BinaryComparison:
     - Nothing inside the mask: all are NaN.
 
     A volume of one voxel or one slice has the values that follow from these and the definitions.
+
+    Attributes:
+        counts: What was counted.
+        clip_distance: The clipped distances count at most this, in world units.
+        tol_distance: Errors at most this far off, in world units, are forgiven by the criteria with tolerance.
     """
 
     def __init__(
@@ -47,7 +145,7 @@ class BinaryComparison:
         tol_distance: float,
         mask: npt.NDArray[Any] | None = None,
     ):
-        """Take the volumes to compare.
+        """Count in two volumes.
 
         Args:
             truth: What is above 0 is foreground. Spatial axes only, at most three.
@@ -67,28 +165,38 @@ class BinaryComparison:
                 + " cannot be compared voxel by voxel; cut out the same region"
             )
         inside = None if mask is None else np.asarray(mask) > 0
-        self.truth, self.test = (
-            np.ascontiguousarray(v > 0 if inside is None else (v > 0) & inside) for v in (truth, test)
-        )
-        self.size = int(self.truth.size if inside is None else np.count_nonzero(inside))
-        self.voxel_size = tuple(float(v) for v in voxel_size)
+        truth, test = (v > 0 if inside is None else (v > 0) & inside for v in (truth, test))
+        size = truth.size if inside is None else np.count_nonzero(inside)
+        self.counts, _, _ = count_block(truth, test, Spacing.of(voxel_size), int(size))
         self.clip_distance = float(clip_distance)
         self.tol_distance = float(tol_distance)
 
-    @cached_property
+    @classmethod
+    def of_counts(cls, counts: BinaryCounts, clip_distance: float, tol_distance: float) -> BinaryComparison:
+        """Return the comparison of volumes in which everything has been counted."""
+        comparison = cls.__new__(cls)
+        comparison.counts, comparison.clip_distance, comparison.tol_distance = counts, clip_distance, tol_distance
+        return comparison
+
+    @property
+    def size(self) -> int:
+        """Number of voxels that count."""
+        return self.counts.size
+
+    @property
     def true_positives(self) -> int:
         """Number of voxels in both."""
-        return int(np.count_nonzero(self.truth & self.test))
+        return self.counts.true_positives
 
-    @cached_property
+    @property
     def truth_size(self) -> int:
         """Number of voxels of the truth."""
-        return int(np.count_nonzero(self.truth))
+        return self.counts.truth_size
 
-    @cached_property
+    @property
     def test_size(self) -> int:
         """Number of voxels of the test."""
-        return int(np.count_nonzero(self.test))
+        return self.counts.test_size
 
     @property
     def false_positives(self) -> int:
@@ -110,25 +218,15 @@ class BinaryComparison:
         """Whether truth or test has no foreground."""
         return not (self.truth_size and self.test_size)
 
-    @cached_property
-    def false_positive_distances(self) -> npt.NDArray[np.float64]:
-        """Distance to the truth of every voxel of the test; 0 for true positives."""
-        return self._distances(self.test, self.truth)
-
-    @cached_property
-    def false_negative_distances(self) -> npt.NDArray[np.float64]:
-        """Distance to the test of every voxel of the truth; 0 for true positives."""
-        return self._distances(self.truth, self.test)
-
-    @cached_property
+    @property
     def intolerable_false_positives(self) -> int:
         """Number of false positives farther off than the tolerance."""
-        return int(np.count_nonzero(self.false_positive_distances > self.tol_distance))
+        return self.counts.false_positives.above(self.tol_distance)
 
-    @cached_property
+    @property
     def intolerable_false_negatives(self) -> int:
         """Number of false negatives farther off than the tolerance."""
-        return int(np.count_nonzero(self.false_negative_distances > self.tol_distance))
+        return self.counts.false_negatives.above(self.tol_distance)
 
     @property
     def tolerated_positives(self) -> int:
@@ -136,15 +234,6 @@ class BinaryComparison:
         tolerated_false_positives = self.false_positives - self.intolerable_false_positives
         tolerated_false_negatives = self.false_negatives - self.intolerable_false_negatives
         return self.true_positives + tolerated_false_positives + tolerated_false_negatives
-
-    def _distances(self, of: npt.NDArray[np.bool_], to: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-        # In units of the smallest edge squared distances are mostly whole numbers, which 32 bits hold exactly, so that
-        # a distance that equals the tolerance is not above it by rounding.
-        unit = min(self.voxel_size)
-        anisotropy = tuple(v / unit for v in self.voxel_size)
-        # Along a single axis the unit is the voxel, and the function takes a number.
-        squared = edt.edtsq(~to, anisotropy=anisotropy if to.ndim > 1 else 1.0, black_border=False)
-        return np.asarray(np.sqrt(squared[of].astype(np.float64)) * unit)
 
 
 def dice(c: BinaryComparison) -> float:
@@ -161,7 +250,7 @@ def hausdorff(c: BinaryComparison) -> float:
     """Return the largest distance from a voxel of one volume to the nearest voxel of the other, in world units."""
     if c.empty:
         return NAN if c.truth_size or c.test_size or not c.size else 0.0
-    return float(max(c.false_positive_distances.max(), c.false_negative_distances.max()))
+    return max(c.counts.false_positives.largest, c.counts.false_negatives.largest)
 
 
 def false_negative_rate(c: BinaryComparison) -> float:
@@ -210,12 +299,12 @@ def mean_false_distance(c: BinaryComparison) -> float:
 
 def mean_false_negative_distance(c: BinaryComparison) -> float:
     """Return the mean distance of the voxels of the truth to the test, in world units."""
-    return NAN if c.empty else float(c.false_negative_distances.mean())
+    return NAN if c.empty else c.counts.false_negatives.sum() / c.truth_size
 
 
 def mean_false_positive_distance(c: BinaryComparison) -> float:
     """Return the mean distance of the voxels of the test to the truth, in world units."""
-    return NAN if c.empty else float(c.false_positive_distances.mean())
+    return NAN if c.empty else c.counts.false_positives.sum() / c.test_size
 
 
 def mean_false_distance_clipped(c: BinaryComparison) -> float:
@@ -225,12 +314,12 @@ def mean_false_distance_clipped(c: BinaryComparison) -> float:
 
 def mean_false_negative_distance_clipped(c: BinaryComparison) -> float:
     """Return the mean false negative distance, each distance counting at most ``clip_distance``."""
-    return NAN if c.empty else float(np.minimum(c.false_negative_distances, c.clip_distance).mean())
+    return NAN if c.empty else c.counts.false_negatives.sum(c.clip_distance) / c.truth_size
 
 
 def mean_false_positive_distance_clipped(c: BinaryComparison) -> float:
     """Return the mean false positive distance, each distance counting at most ``clip_distance``."""
-    return NAN if c.empty else float(np.minimum(c.false_positive_distances, c.clip_distance).mean())
+    return NAN if c.empty else c.counts.false_positives.sum(c.clip_distance) / c.test_size
 
 
 def precision(c: BinaryComparison) -> float:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.errors import ChannelMismatchError, ConfigError, EvaluationError
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
-from dacapo.experiments.tasks.evaluators.volumes import read_channels_first, scored_roi
+from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.tasks.evaluators.binary_blocks import BinaryBlocks, BinaryTally
+from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
+from dacapo.experiments.tasks.evaluators.volumes import Volumes
 from dacapo.utils import binary_metrics
-from dacapo.utils.binary_metrics import BinaryComparison
+from dacapo.utils.binary_metrics import BinaryComparison, BinaryCounts
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -157,12 +157,19 @@ def _without_channel(criterion: str) -> str:
     return criterion.rpartition(SEPARATOR)[2]
 
 
-class BinarySegmentationEvaluator(Evaluator):
+class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
     """Compare binary volumes, channel by channel.
+
+    Blocks are read with a margin. Distances beyond it are found in blocks as well (see
+    :mod:`dacapo.utils.block_distances`), so that all scores are those of the volume as a whole.
 
     Everything above 0 is foreground. With ``channels`` all criteria carry the name of their channel in front
     (``mito__dice``), also where there is only one; without, they do not.
     """
+
+    tally_type = BinaryTally
+    margin: int = 32
+    """How far around a block is read at first, in edges of a voxel along its shortest axis."""
 
     def __init__(
         self,
@@ -199,17 +206,40 @@ class BinarySegmentationEvaluator(Evaluator):
             EvaluationError: If the two do not overlap or have other voxels, or the mask leaves nothing to score.
             ChannelMismatchError: If one has another number of channels than ``channels`` names.
         """
-        output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
-        roi = scored_roi(output, evaluation_array, self.mask)
-        mask = None if self.mask is None else self._read(self.mask, roi, "mask")
-        if mask is not None and not np.any(mask):
-            raise EvaluationError(f"the mask is 0 everywhere in {roi}, so that nothing is left to score")
-        truth = self._read(evaluation_array, roi, "truth")
-        test = self._read(output, roi, "output")
-        by_channel = [
-            self._score(truth[i], test[i], output.voxel_size, None if mask is None else mask[min(i, len(mask) - 1)])
-            for i in range(len(truth))
-        ]
+        scores: BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores
+        scores = super().evaluate(output_array_identifier, evaluation_array)
+        return scores
+
+    def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
+        """Open what is compared, and check that it can be.
+
+        Raises:
+            EvaluationError: If it cannot.
+            ChannelMismatchError: If one has another number of channels than ``channels`` names.
+        """
+        volumes = super().open(output, truth)
+        for what, array in (("mask", volumes.mask), ("truth", truth), ("output", volumes.output)):
+            if array is not None:
+                self._check_channels(array, what)
+        return volumes
+
+    def tally(self, volumes: Volumes, block: Roi) -> BinaryTally:
+        """Count in a block, which is read with a margin."""
+        return self._blocks_of(volumes).tally(block)
+
+    def scores_of(
+        self, volumes: Volumes, tally: BinaryTally
+    ) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
+        """Return the scores that follow from the counts of all blocks.
+
+        Distances that were not final in their block are computed here.
+
+        Raises:
+            EvaluationError: If the mask leaves nothing to score.
+        """
+        if volumes.mask is not None and not any(counts.size for counts in tally.counts):
+            raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, so that nothing is left to score")
+        by_channel = [self._score(counts) for counts in self._blocks_of(volumes).completed(tally)]
         if self.channels is None:
             return by_channel[0]
         return MultiChannelBinarySegmentationEvaluationScores(list(zip(self.channels, by_channel, strict=True)))
@@ -231,27 +261,17 @@ class BinarySegmentationEvaluator(Evaluator):
             [(channel, BinarySegmentationEvaluationScores()) for channel in self.channels]
         )
 
-    def _score(
-        self,
-        truth: npt.NDArray[Any],
-        test: npt.NDArray[Any],
-        voxel_size: Sequence[float],
-        mask: npt.NDArray[Any] | None,
-    ) -> BinarySegmentationEvaluationScores:
-        comparison = BinaryComparison(truth, test, voxel_size, self.clip_distance, self.tol_distance, mask)
+    def _score(self, counts: BinaryCounts) -> BinarySegmentationEvaluationScores:
+        comparison = BinaryComparison.of_counts(counts, self.clip_distance, self.tol_distance)
         return BinarySegmentationEvaluationScores(
             **{name: criterion.function(comparison) for name, criterion in CRITERIA.items()}
         )
 
-    def _read(self, array: Array, roi: Roi, what: str) -> npt.NDArray[Any]:
-        """Return an array with the channel axis first, one channel for each that is scored."""
-        values = read_channels_first(array, roi)
+    def _blocks_of(self, volumes: Volumes) -> BinaryBlocks:
+        return BinaryBlocks(volumes, len(self.channels or [None]), self.margin)
+
+    def _check_channels(self, array: Array, what: str) -> None:
         expected = len(self.channels) if self.channels else 1
-        if "c" not in array.axes:
-            if expected == 1 or what == "mask":
-                return values[np.newaxis]
-            return np.stack([values == index for index in range(expected)])
-        if len(values) != expected and not (what == "mask" and len(values) == 1):
+        if "c" in array.axes and array.num_channels not in ({expected, 1} if what == "mask" else {expected}):
             named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
-            raise ChannelMismatchError(f"the {what} has {len(values)} channels, expected {named}")
-        return values
+            raise ChannelMismatchError(f"the {what} has {array.num_channels} channels, expected {named}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
+from dacapo.experiments.tasks.evaluators.volumes import Volumes
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -17,6 +18,8 @@ CRITERIA = {
     "frizz_level": Criterion(higher_is_better=True, bounds=(0.0, 1.0), store_best=True),
     "blipp_score": Criterion(higher_is_better=False, bounds=(0.0, 1.0)),
 }
+
+BLOCK_VOXELS = 1 << 24
 
 
 @attrs.define
@@ -61,8 +64,14 @@ class DummyEvaluator(Evaluator):
     ) -> DummyEvaluationScores:
         """Score the array stored under an identifier; the ground truth is not looked at."""
         output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
-        foreground = float(np.count_nonzero(output[output.roi])) / max(1, np.prod(output.data.shape))
-        return DummyEvaluationScores(frizz_level=foreground, blipp_score=1.0 - foreground)
+        volume = Volumes(output, output, None, output.roi)
+        blocks, _ = volume.blocks(BLOCK_VOXELS)
+        foreground = size = 0
+        for block in blocks:
+            values = output[block]
+            foreground, size = foreground + int(np.count_nonzero(values)), size + values.size
+        fraction = foreground / size
+        return DummyEvaluationScores(frizz_level=fraction, blipp_score=1.0 - fraction)
 
     @property
     def score(self) -> DummyEvaluationScores:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import attrs
 import fastremap
 import numpy as np
 import numpy.typing as npt
+from funlib.geometry import Roi
 
 from dacapo.errors import DtypeError, EvaluationError
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
-from dacapo.experiments.tasks.evaluators.volumes import read_labels, scored_roi
-from dacapo.utils.voi import voi as variation_of_information
-
-if TYPE_CHECKING:
-    from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
+from dacapo.experiments.tasks.evaluators.volumes import Volumes, read_labels
+from dacapo.utils.contingency import ContingencyTable, variation_of_information
 
 CRITERIA = {
     "voi_split": Criterion(higher_is_better=False, bounds=(0.0, math.inf), store_best=True),
@@ -63,8 +62,11 @@ class InstanceEvaluationScores(EvaluationScores):
         return lookup(CRITERIA, criterion).store_best
 
 
-class InstanceEvaluator(Evaluator):
+class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
     """Compare two volumes of labels by the variation of information.
+
+    It is counted in blocks which pairs of labels meet. Memory depends on how many different pairs there are, not on the
+    size of the volume.
 
     **Degenerate volumes** have values like any others: where the truth is empty, its background is one object, which
     segments split; where the output is empty, it merges all true objects; where both are, and in a volume of one voxel,
@@ -72,6 +74,7 @@ class InstanceEvaluator(Evaluator):
     """
 
     criteria = ["voi_merge", "voi_split", "voi"]
+    tally_type = ContingencyTable
 
     def __init__(self, ignore_unlabelled: bool = False, mask: Array | None = None):
         """Make an evaluator.
@@ -95,28 +98,34 @@ class InstanceEvaluator(Evaluator):
         if truth.dtype.kind not in "uib":
             raise DtypeError(f"labels have to be whole numbers, but the truth is {truth.dtype}: {truth}")
 
-    def evaluate(
-        self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array
-    ) -> InstanceEvaluationScores:
-        """Score labels where they overlap with the truth, and the mask if there is one.
+    def tally(self, volumes: Volumes, block: Roi) -> ContingencyTable:
+        """Count the pairs of a segment and a true object in a block, where the mask is not 0.
 
         Raises:
-            EvaluationError: If they do not overlap, have other voxels or several channels, or nothing is left to
-                compare.
+            EvaluationError: If there are several channels.
         """
-        output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
-        roi = scored_roi(output, evaluation_array, self.mask)
-        truth = read_labels(evaluation_array, roi, "truth")
-        test = read_labels(output, roi, "output")
-        if self.mask is not None:
-            inside = read_labels(self.mask, roi, "mask") > 0
-            if not inside.any():
-                raise EvaluationError(f"the mask is 0 everywhere in {roi}, so that nothing is left to score")
-            truth, test = truth[inside], test[inside]
-        ignored = [0] if self.ignore_unlabelled else []
-        split, merge = variation_of_information(test, truth, ignore_groundtruth=ignored)
-        if math.isnan(split):
-            raise EvaluationError(f"the truth has no labels to score in {roi}, and unlabelled voxels are ignored")
+        truth = read_labels(volumes.truth, block, "truth")
+        test = read_labels(volumes.output, block, "output")
+        if volumes.mask is not None:
+            inside = read_labels(volumes.mask, block, "mask") > 0
+            if not inside.all():
+                truth, test = truth[inside], test[inside]
+        return ContingencyTable.of(test, truth)
+
+    def scores_of(self, volumes: Volumes, tally: ContingencyTable) -> InstanceEvaluationScores:
+        """Return the scores that follow from the pairs of all blocks.
+
+        Raises:
+            EvaluationError: If nothing is left to compare.
+        """
+        if not len(tally):
+            raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, so that nothing is left to score")
+        compared = tally.without(second=[0]) if self.ignore_unlabelled else tally
+        if not len(compared):
+            raise EvaluationError(
+                f"the truth has no labels to score in {volumes.roi}, and unlabelled voxels are ignored"
+            )
+        split, merge = variation_of_information(compared)
         return InstanceEvaluationScores(voi_split=split, voi_merge=merge)
 
     @property
@@ -130,7 +139,7 @@ def voi(truth: npt.NDArray[Any], test: npt.NDArray[Any]) -> dict[str, float]:
 
     The background (0) counts as one more object in both.
     """
-    split, merge = variation_of_information(test, truth, ignore_groundtruth=[])
+    split, merge = variation_of_information(ContingencyTable.of(np.asarray(test), np.asarray(truth)))
     return {"voi_split": split, "voi_merge": merge}
 
 

@@ -1,15 +1,82 @@
-"""Reading what is to be compared."""
+"""Reading what is to be compared, block by block."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
-from funlib.geometry import Roi
+from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import EvaluationError
-from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.utils.blocks import count_blocks, iterate_blocks
+
+if TYPE_CHECKING:
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+CHUNK = 64
+"""Edges of blocks are multiples of this where they can be, as edges of chunks mostly are."""
+
+
+@attrs.frozen
+class Volumes:
+    """What is compared, and where; all in world units.
+
+    Attributes:
+        output: What is judged.
+        truth: What it is compared with.
+        mask: Where it is 0, nothing counts; None to count everything.
+        roi: The region that all of them cover.
+    """
+
+    output: Array
+    truth: Array
+    mask: Array | None
+    roi: Roi
+
+    @classmethod
+    def open(cls, output: LocalArrayIdentifier, truth: Array, mask: Array | None) -> Volumes:
+        """Open an output for comparison with the truth.
+
+        Raises:
+            EvaluationError: If they share no region, or their voxels do not coincide.
+        """
+        array = ZarrArray.open_from_array_identifier(output, mode="r")
+        return cls(array, truth, mask, scored_roi(array, truth, mask))
+
+    @property
+    def voxel_size(self) -> Coordinate:
+        """Size of a voxel."""
+        return self.output.voxel_size
+
+    @property
+    def shape(self) -> Coordinate:
+        """Shape of the region in voxels."""
+        return self.roi.shape / self.voxel_size
+
+    def blocks(self, max_voxels: int) -> tuple[Iterator[Roi], int]:
+        """Return regions that cover all without overlap, and their number."""
+        shape = block_shape(self.shape, max_voxels)
+        return iterate_blocks(self.roi, shape, self.voxel_size), count_blocks(self.shape, shape)
+
+
+def block_shape(shape: Coordinate, max_voxels: int) -> Coordinate:
+    """Return the shape of blocks to cut a volume into, both in voxels.
+
+    >>> block_shape(Coordinate(100, 1024, 1024), 2**24)
+    Coordinate(100, 256, 512)
+    """
+    block = [max(1, int(extent)) for extent in shape]
+    while math.prod(block) > max(1, max_voxels):
+        axis = block.index(max(block))
+        half = -(-block[axis] // 2)
+        rounded = -(-half // CHUNK) * CHUNK
+        block[axis] = rounded if rounded < block[axis] else half
+    return Coordinate(block)
 
 
 def common_roi(output: Array, truth: Array) -> Roi:

@@ -1,0 +1,200 @@
+"""Counting in blocks of binary volumes, and distances that reach beyond a block."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.tasks.evaluators.volumes import Volumes, read_channels_first
+from dacapo.utils.binary_metrics import BinaryCounts, count_block, distances_of
+from dacapo.utils.block_distances import Box, DistanceCounts, Mask, Spacing, bounding_box, lower_to_boxes
+from dacapo.utils.progress import progress
+from dacapo.utils.tally import Tally
+
+TRUTH, TEST = 0, 1
+
+
+@attrs.frozen(eq=False)
+class BinaryTally(Tally):
+    """What was counted in a part of a volume.
+
+    Attributes:
+        counts: By channel.
+        boxes: One row for each block with foreground in a channel of the truth (0) or the test (1): channel, which of
+            the two, first voxel along each axis, voxel after the last one along each axis. Voxels are counted from the
+            corner of what is scored.
+        far: One row for each block in which distances to the truth (0) or to the test (1) are missing, because they are
+            longer than the margin: channel, which of the two, and the box of the block.
+    """
+
+    counts: list[BinaryCounts]
+    boxes: npt.NDArray[np.int64]
+    far: npt.NDArray[np.int64]
+
+    def __add__(self, other: BinaryTally) -> BinaryTally:
+        return BinaryTally(
+            [one + another for one, another in zip(self.counts, other.counts, strict=True)],
+            np.concatenate([self.boxes, other.boxes]),
+            np.concatenate([self.far, other.far]),
+        )
+
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of each channel, and those of the boxes."""
+        arrays = {"boxes": self.boxes, "far": self.far, "channels": np.array(len(self.counts))}
+        for channel, counts in enumerate(self.counts):
+            arrays |= {f"{channel}_{name}": values for name, values in counts.to_arrays().items()}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> BinaryTally:
+        """Return what :meth:`to_arrays` described."""
+        counts = []
+        for channel in range(int(arrays["channels"])):
+            prefix = f"{channel}_"
+            own = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
+            counts.append(BinaryCounts.from_arrays(own))
+        return cls(counts, arrays["boxes"], arrays["far"])
+
+
+@attrs.frozen
+class BinaryBlocks:
+    """Counts in blocks of volumes.
+
+    Attributes:
+        volumes: What is compared.
+        channels: Number of channels.
+        margin: How far around a block is read at first, in edges of a voxel along its shortest axis.
+    """
+
+    volumes: Volumes
+    channels: int
+    margin: int
+
+    def tally(self, block: Roi) -> BinaryTally:
+        """Count in a block."""
+        around, reach = self._around(block)
+        inner = self._inner(block, around)
+        whole = self._box(block)
+        truth, test = (read_channels_first(array, around) for array in self._arrays)
+        mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, around)
+        counts: list[BinaryCounts] = []
+        boxes: list[tuple[int, int, Box]] = []
+        far: list[tuple[int, int, Box]] = []
+        for channel in range(self.channels):
+            inside = self._inside(mask, channel)
+            pair = self._foreground(TRUTH, truth, channel, inside), self._foreground(TEST, test, channel, inside)
+            size = pair[0][inner].size if inside is None else int(np.count_nonzero(inside[inner]))
+            counted, *missing = count_block(*pair, self._spacing, size, inner, reach)
+            counts.append(counted)
+            far += [(channel, which, whole) for which in (TRUTH, TEST) if missing[which]]
+            if math.isfinite(reach):
+                found = (bounding_box(foreground[inner]) for foreground in pair)
+                boxes += [(channel, which, box + whole[0]) for which, box in enumerate(found) if box is not None]
+        return BinaryTally(counts, _rows(boxes, block.dims), _rows(far, block.dims))
+
+    def completed(self, tally: BinaryTally) -> list[BinaryCounts]:
+        """Return the counts of all channels in all blocks, with the distances that were missing."""
+        counts = list(tally.counts)
+        # Without foreground in one of the two there are no distances.
+        missing = [row for row in tally.far if counts[row[0]].truth_size and counts[row[0]].test_size]
+        for channel, which, *bounds in progress(missing, desc="far distances", unit="block") if missing else ():
+            box = np.reshape(bounds, (2, -1))
+            sites = tally.boxes[(tally.boxes[:, 0] == channel) & (tally.boxes[:, 1] == which), 2:]
+            distances = self._far_distances(channel, which, box, sites.reshape(-1, *box.shape))
+            positives, negatives = (distances, DistanceCounts()) if which == TRUTH else (DistanceCounts(), distances)
+            counts[channel] += BinaryCounts(false_positives=positives, false_negatives=negatives)
+        return counts
+
+    def _far_distances(self, channel: int, which: int, box: Box, sites: npt.NDArray[np.int64]) -> DistanceCounts:
+        """Count those distances to the truth, or the test, that were not final in a block.
+
+        Args:
+            channel: The channel.
+            which: Whether to the truth or to the test.
+            box: The block.
+            sites: Boxes that hold all of that volume.
+        """
+        block = self._roi(box)
+        around, reach = self._around(block)
+        inner = self._inner(block, around)
+        near = self._read(which, around, channel)
+        errors = self._read(1 - which, block, channel) & ~near[inner]
+        squared = distances_of(errors, near, self._spacing, inner).astype(np.float64)
+        del near
+        missing = squared > reach
+        points, squared = np.argwhere(errors)[missing] + box[0], squared[missing]
+        del errors, missing
+        seen = self._box(around)
+        outside = ~np.all((sites[:, 0] >= seen[0]) & (sites[:, 1] <= seen[1]), axis=1)
+
+        def read(where: Box) -> Mask:
+            return self._read(which, self._roi(where), channel)
+
+        lower_to_boxes(points, squared, sites[outside], read, self._spacing.steps)
+        return DistanceCounts.of(squared, self._spacing.unit)
+
+    def _around(self, block: Roi) -> tuple[Roi, float]:
+        """Return what is read for a block, and up to which squared distance that holds all that is near."""
+        steps, whole = self._spacing.steps, self.volumes.roi
+        margin = Coordinate(max(1, math.ceil(self.margin * min(steps) / step)) for step in steps)
+        around = block.grow(margin * self.volumes.voxel_size, margin * self.volumes.voxel_size).intersect(whole)
+        goes_on = [
+            ((voxels + 1) * step) ** 2
+            for axis, (voxels, step) in enumerate(zip(margin, steps, strict=True))
+            if around.begin[axis] != whole.begin[axis] or around.end[axis] != whole.end[axis]
+        ]
+        return around, min(goes_on, default=math.inf)
+
+    @property
+    def _spacing(self) -> Spacing:
+        return Spacing.of(self.volumes.voxel_size)
+
+    @property
+    def _arrays(self) -> tuple[Array, Array]:
+        return self.volumes.truth, self.volumes.output
+
+    def _read(self, which: int, roi: Roi, channel: int) -> Mask:
+        """Return where the truth, or the test, has foreground inside the mask."""
+        mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, roi)
+        values = read_channels_first(self._arrays[which], roi)
+        return self._foreground(which, values, channel, self._inside(mask, channel))
+
+    def _foreground(self, which: int, values: npt.NDArray[Any], channel: int, inside: Mask | None) -> Mask:
+        if "c" in self._arrays[which].axes:
+            foreground = values[channel] > 0
+        else:  # what has no channels holds the index of one, if there are several
+            foreground = values > 0 if self.channels == 1 else values == channel
+        return np.asarray(foreground if inside is None else foreground & inside)
+
+    def _inside(self, values: npt.NDArray[Any] | None, channel: int) -> Mask | None:
+        """Return where the mask of a channel is not 0; a mask of one channel is that of all."""
+        if values is None or self.volumes.mask is None:
+            return None
+        if "c" in self.volumes.mask.axes:
+            values = values[min(channel, len(values) - 1)]
+        return np.asarray(values > 0)
+
+    def _inner(self, block: Roi, around: Roi) -> tuple[slice, ...]:
+        """Return where a block lies in what was read for it."""
+        return tuple(((block - around.begin) / self.volumes.voxel_size).to_slices())
+
+    def _box(self, roi: Roi) -> Box:
+        """Return a region in voxels, counted from the corner of what is scored."""
+        corners = ((corner - self.volumes.roi.begin) / self.volumes.voxel_size for corner in (roi.begin, roi.end))
+        return np.array(list(corners), dtype=np.int64)
+
+    def _roi(self, box: Box) -> Roi:
+        begin, end = (Coordinate(int(v) for v in corner) * self.volumes.voxel_size for corner in box)
+        return Roi(self.volumes.roi.begin + begin, end - begin)
+
+
+def _rows(boxes: Sequence[tuple[int, int, Box]], dims: int) -> npt.NDArray[np.int64]:
+    rows = [(channel, which, *box.ravel()) for channel, which, box in boxes]
+    return np.array(rows, dtype=np.int64).reshape(-1, 2 + 2 * dims)

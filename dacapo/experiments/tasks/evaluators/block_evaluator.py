@@ -1,0 +1,80 @@
+"""Evaluation block by block."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from funlib.geometry import Roi
+
+from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.tasks.evaluators.evaluator import EvaluationScores, Evaluator
+from dacapo.experiments.tasks.evaluators.volumes import Volumes
+from dacapo.utils.progress import progress
+from dacapo.utils.tally import Tally, add_up
+
+if TYPE_CHECKING:
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+T = TypeVar("T", bound=Tally)
+
+
+class BlockEvaluator(Evaluator, Generic[T]):
+    """Base of evaluators whose scores follow from what can be counted in blocks and added up.
+
+    The scores are those of the volume as a whole, and memory does not grow with it. A subclass counts in a block
+    (:meth:`tally`) and turns the sum over all blocks into scores (:meth:`scores_of`).
+    """
+
+    block_voxels: int = 1 << 24
+    """Number of voxels, times channels, that a block has at most."""
+
+    tally_type: ClassVar[type[Tally]]
+    """Class of what is counted."""
+
+    def evaluate(self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array) -> Any:
+        """Score the array stored under an identifier where it overlaps with the truth, and the mask if there is one.
+
+        Raises:
+            EvaluationError: If the two cannot be compared; the message says why.
+        """
+        volumes = self.open(output_array_identifier, evaluation_array)
+        blocks, total = self.blocks(volumes)
+        with progress(total=total, desc="evaluate", unit="block") as bar:
+
+            def tallies() -> Iterator[T]:
+                for block in blocks:
+                    yield self.tally(volumes, block)
+                    bar.update()
+
+            tally = add_up(tallies())
+        return self.scores_of(volumes, tally)
+
+    def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
+        """Open what is compared, and check that it can be; voxels are read later.
+
+        Raises:
+            EvaluationError: If it cannot.
+        """
+        return Volumes.open(output, truth, self.mask)
+
+    def blocks(self, volumes: Volumes) -> tuple[Iterator[Roi], int]:
+        """Return the regions of all blocks, and their number."""
+        arrays = (volumes.output, volumes.truth)
+        channels = max((array.num_channels or 1) if "c" in array.axes else 1 for array in arrays)
+        return volumes.blocks(self.block_voxels // channels)
+
+    @abstractmethod
+    def tally(self, volumes: Volumes, block: Roi) -> T:
+        """Count in a block."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def scores_of(self, volumes: Volumes, tally: T) -> EvaluationScores:
+        """Return the scores that follow from the sum over all blocks.
+
+        Raises:
+            EvaluationError: If there are none.
+        """
+        raise NotImplementedError
