@@ -22,6 +22,7 @@ from dacapo.store.create_store import (
     create_stats_store,
     create_weights_store,
 )
+from dacapo.utils import distributed
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -80,12 +81,14 @@ def validate_run(
         raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
     check_validation(run)
     _make_room(run, iteration, overwrite)
-    scores = ValidationIterationScores(iteration, [])
-    for dataset in datasets:
-        scores.scores.append(_validate_dataset(run, iteration, dataset, scores.reasons, num_workers, output_dtype))
+    for dataset in distributed.share(datasets):
+        _predict_dataset(run, iteration, dataset, num_workers, output_dtype)
+    distributed.barrier()
+    scores = _scores(run, iteration, num_workers)
     run.validation_scores.add_iteration_scores(scores)
-    keep_best(run, iteration)
-    create_stats_store().store_validation_iteration_scores(run.name, run.validation_scores)
+    if distributed.is_main():
+        keep_best(run, iteration)
+        create_stats_store().store_validation_iteration_scores(run.name, run.validation_scores)
     return scores
 
 
@@ -96,32 +99,45 @@ def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
     run.validation_scores.scores = others
 
 
-def _validate_dataset(
-    run: Run,
-    iteration: int,
-    dataset: Dataset,
-    reasons: dict[str, str],
-    num_workers: int,
-    output_dtype: npt.DTypeLike,
-) -> list[list[float]]:
-    """Return the scores of one dataset by parameters and criterion, and delete what was written for them."""
-    gt = ground_truth(dataset)
-    arrays = create_array_store()
-    prediction = arrays.validation_prediction_array(run.name, iteration, dataset.name)
+def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: int, output_dtype: npt.DTypeLike) -> None:
     predict_array(
         run,
         dataset.raw,
-        prediction,
-        output_roi=gt.roi,
+        create_array_store().validation_prediction_array(run.name, iteration, dataset.name),
+        output_roi=ground_truth(dataset).roi,
         output_dtype=output_dtype,
         metadata={ORIGIN: {"operation": "validate", "run": run.name, "iteration": iteration}},
         num_workers=num_workers,
         iteration=iteration,
         raw_config=getattr(dataset.config, "raw_config", None),
     )
-    run.task.post_processor.set_prediction(prediction)
-    rows = []
-    for parameters in progress(list(run.task.parameters), desc=f"post-process {dataset.name}", unit="parameters"):
+
+
+def _scores(run: Run, iteration: int, num_workers: int) -> ValidationIterationScores:
+    """Return the scores of all datasets and parameters, which the ranks divide among themselves."""
+    datasets, parameters = run.datasplit.validate or [], list(run.task.parameters)
+    own = distributed.share([(dataset, choice) for dataset in datasets for choice in parameters])
+    found = {}
+    for dataset in datasets:
+        choices = [choice for other, choice in own if other is dataset]
+        found.update(_score_dataset(run, iteration, dataset, choices, num_workers))
+    everything = {name: row for part in distributed.gather(found) for name, row in part.items()}
+    named = [[f"{dataset.name}/{choice}" for choice in parameters] for dataset in datasets]
+    return ValidationIterationScores(
+        iteration,
+        [[everything[name][0] for name in names] for names in named],
+        {name: everything[name][1] for names in named for name in names if everything[name][1]},
+    )
+
+
+def _score_dataset(
+    run: Run, iteration: int, dataset: Dataset, choices: list[PostProcessorParameters], num_workers: int
+) -> dict[str, tuple[list[float], str]]:
+    """Return scores by criterion, and why some are undefined, by ``<dataset>/<parameters>``."""
+    arrays = create_array_store()
+    run.task.post_processor.set_prediction(arrays.validation_prediction_array(run.name, iteration, dataset.name))
+    rows = {}
+    for parameters in progress(choices, desc=f"post-process {dataset.name}", unit="parameters"):
         output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
         try:
             row = _scores_of(run, dataset, parameters, output, num_workers)
@@ -130,9 +146,7 @@ def _validate_dataset(
             logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
             reason = str(error)
             row = [float("nan")] * len(run.validation_scores.criteria)
-        if reason:
-            reasons[f"{dataset.name}/{parameters}"] = reason
-        rows.append(row)
+        rows[f"{dataset.name}/{parameters}"] = row, reason
     return rows
 
 

@@ -142,6 +142,11 @@ def gather(value: T) -> list[T]:
     return values
 
 
+def share(items: Sequence[T]) -> list[T]:
+    """Return those of some items that are the business of this rank; all of them, if it is alone."""
+    return list(items[_rank::_world_size])
+
+
 def copy_buffers(model: torch.nn.Module) -> None:
     """Give all ranks the buffers that a model has on rank 0, such as the running means of normalization."""
     if _world_size == 1:
