@@ -45,3 +45,25 @@ def _created(folder: Path) -> int | None:
 def file_identity(path: Path | str) -> str:
     """Return a digest of the content of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def config_identities(plain: Any) -> list[dict[str, Any]]:
+    """Return what the files are that an array config reads, without reading their voxels.
+
+    Args:
+        plain: The config as plain values.
+
+    Raises:
+        ArrayNotFoundError: If an array does not exist.
+    """
+    if isinstance(plain, list):
+        return [found for item in plain for found in config_identities(item)]
+    if not isinstance(plain, dict):
+        return []
+    inner = [found for item in plain.values() for found in config_identities(item)]
+    file, dataset = plain.get("file_name"), plain.get("dataset")
+    if isinstance(file, str) and isinstance(dataset, str):
+        return [array_identity(LocalArrayIdentifier(Path(file), dataset)), *inner]
+    if isinstance(file, str) and Path(file).is_file():
+        return [{"path": str(Path(file).resolve()), "made": Path(file).stat().st_mtime_ns}, *inner]
+    return inner

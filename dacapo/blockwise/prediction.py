@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_plan import BlockPlan, first_half, plan_blocks
-from dacapo.blockwise.blocks import run_blocks
-from dacapo.blockwise.scheduler import run_blockwise
+from dacapo.blockwise.identity import config_identities
+from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.record import Resume
+from dacapo.blockwise.running import run_operation
 from dacapo.compute_context import create_compute_context
+from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.experiments.run_config import RunConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.converter import to_plain
+from dacapo.store.converter import converter, to_plain
+from dacapo.store.create_store import create_weights_store
 from dacapo.utils.quantize import quantize, storage_type
 
-WORKER = "dacapo.blockwise.predict_worker"
+if TYPE_CHECKING:
+    import daisy.v2 as daisy
 
 
 def as_network_input(values: npt.NDArray[Any], axes: list[str], device: torch.device) -> torch.Tensor:
@@ -58,6 +67,104 @@ class BlockPredictor:
         self.output[write_roi] = quantize(predicted[(slice(None), *inner)], value_range, self.output.dtype)
 
 
+@attrs.define(kw_only=True, eq=False)
+class Prediction(BlockwiseOperation):
+    """Predicts a volume with a run.
+
+    Attributes:
+        run_config: The run.
+        iteration: The stored checkpoint with the weights; None if only this process has them.
+        weights: Digest of the weights.
+        raw_config: Describes the input; None if only this process has it.
+        plan: Where blocks lie and what they read.
+        dtype: Type that predictions are stored as.
+        metadata: Attributes of the output.
+    """
+
+    run_config: RunConfig
+    iteration: int | None
+    weights: str
+    raw_config: ArrayConfig | None
+    plan: BlockPlan
+    dtype: str
+    metadata: dict[str, Any] = attrs.field(factory=dict)
+
+    _here: tuple[Run, Array] | None = attrs.field(default=None, init=False)
+
+    @property
+    def name(self) -> str:
+        return "predict"
+
+    def keep(self, run: Run, raw: Array) -> Prediction:
+        """Use what this process has, instead of loading it from what is stored, and return self."""
+        self._here = (run, raw)
+        return self
+
+    def parameters(self) -> dict[str, Any]:
+        parts = ("architecture_config", "task_config", "trainer_config")
+        raw = None if self.raw_config is None else to_plain(self.raw_config)
+        return {
+            "run": self.run_config.name,
+            "iteration": self.iteration,
+            "weights": self.weights,
+            **{part: to_plain(getattr(self.run_config, part)) for part in parts},
+            "raw": raw,
+            "inputs": config_identities(raw),
+            "region": [list(map(int, part)) for part in (self.region.offset, self.region.shape)],
+            "dtype": self.dtype,
+        }
+
+    def blocks(self) -> dict[str, Any]:
+        return {"plan": converter.unstructure(self.plan)}
+
+    def with_blocks(self, blocks: Mapping[str, Any]) -> Prediction:
+        plan = converter.structure(blocks["plan"], BlockPlan)
+        other = attrs.evolve(self, plan=plan, block_shape=plan.write_shape)
+        return other if self._here is None else other.keep(*self._here)
+
+    def create_output(self) -> None:
+        run, raw = self._loaded()
+        written = ZarrArray.create_from_array_identifier(
+            self.output,
+            ["c", *(axis for axis in raw.axes if axis != "c")],
+            self.region,
+            run.model.num_out_channels,
+            self.plan.output_voxel_size,
+            self.dtype,
+            write_size=self.block_shape,
+            overwrite=True,
+        )
+        written.add_metadata({"value_range": list(run.task.predictor.output_range), **self.metadata})
+
+    def open(self) -> None:
+        device = create_compute_context().device
+        output = ZarrArray.open_from_array_identifier(self.output)
+        self._predictor = BlockPredictor(*self._loaded(), self.plan, output, device)
+
+    def _loaded(self) -> tuple[Run, Array]:
+        if self._here is None:
+            if self.iteration is None or self.raw_config is None:
+                raise ConfigError("weights or data are only in the process that began; predict there")
+            run = Run(self.run_config, load_starter_model=False)
+            create_weights_store().load_weights(run, self.iteration)
+            if weights_digest(run) != self.weights:
+                raise ConfigError(f"the checkpoint {self.iteration} of run {run.name!r} has changed; start anew")
+            self._here = run, self.raw_config.array_type(self.raw_config)
+        return self._here
+
+    def process(self, block: daisy.Block) -> None:
+        self._predictor.process(Roi(block.write_roi.offset, block.write_roi.shape))
+
+
+def weights_digest(run: Run) -> str:
+    """Return a digest of the weights of a run's model."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(run.model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def predict_array(
     run: Run,
     raw: Array,
@@ -70,11 +177,12 @@ def predict_array(
     num_workers: int = 1,
     iteration: int | None = None,
     raw_config: ArrayConfig | None = None,
+    resume: Resume | None = None,
 ) -> ZarrArray:
     """Predict a volume block by block.
 
     Blocks are done one after another in this process, unless the compute context of the options distributes workers,
-    and the last two arguments tell those where to find weights and data.
+    and ``iteration`` and ``raw_config`` tell those where to find weights and data.
 
     Args:
         run: The run, with the weights to use loaded into its model.
@@ -89,53 +197,38 @@ def predict_array(
         num_workers: Number of worker processes, where they are distributed.
         iteration: The stored checkpoint that holds the weights.
         raw_config: Describes ``raw``.
+        resume: What becomes of earlier work with the same parameters; None begins anew, and keeps no record. Only with
+            a ``raw_config`` can it be told that the input is the same.
 
     Raises:
         DtypeError: If predictions cannot be stored as ``output_dtype``.
-        BlockwiseError: If a block fails.
+        OutputExistsError: If the output exists and must be kept.
+        BlockwiseError: If blocks failed; all others are done.
     """
-    context = create_compute_context()
     plan = plan_blocks(run.model, raw, output_roi)
-    value_range = run.task.predictor.output_range
-    dtype = storage_type(output_dtype, value_range)
-    written = ZarrArray.create_from_array_identifier(
-        output,
-        ["c", *(axis for axis in raw.axes if axis != "c")],
-        plan.output_roi,
-        run.model.num_out_channels,
-        plan.output_voxel_size,
-        dtype,
-        write_size=plan.write_shape,
-        overwrite=overwrite,
-    )
-    written.add_metadata({"value_range": list(value_range), **(metadata or {})})
-    if context.distribute_workers and iteration is not None and raw_config is not None:
-        _distribute(run, plan, output, num_workers, iteration, raw_config)
-        return written
+    operation = Prediction(
+        output=output,
+        region=plan.output_roi,
+        block_shape=plan.write_shape,
+        run_config=run.config,
+        iteration=iteration,
+        weights=weights_digest(run),
+        raw_config=raw_config,
+        plan=plan,
+        dtype=storage_type(output_dtype, run.task.predictor.output_range).name,
+        metadata=metadata or {},
+    ).keep(run, raw)
+    is_stored = iteration is not None and raw_config is not None
+    distributed = is_stored and bool(create_compute_context().distribute_workers)
     was_training = run.model.training
     try:
-        predictor = BlockPredictor(run, raw, plan, written, context.device)
-        run_blocks("predict", plan.output_roi, plan.write_shape, predictor.process)
+        run_operation(
+            operation,
+            num_workers,
+            overwrite=overwrite,
+            resume=resume if is_stored else None,
+            in_process=not distributed,
+        )
     finally:
         run.model.train(was_training)
-    return written
-
-
-def _distribute(
-    run: Run, plan: BlockPlan, output: LocalArrayIdentifier, num_workers: int, iteration: int, raw_config: ArrayConfig
-) -> None:
-    block_roi = Roi((0,) * plan.output_roi.dims, plan.write_shape)
-    run_blockwise(
-        WORKER,
-        plan.output_roi,
-        block_roi,
-        block_roi,
-        num_workers,
-        run_config=to_plain(run.config),
-        iteration=iteration,
-        raw_config=to_plain(raw_config),
-        output_container=str(output.container),
-        output_dataset=output.dataset,
-        output_offset=list(plan.output_roi.offset),
-        output_shape=list(plan.output_roi.shape),
-    )
+    return ZarrArray.open_from_array_identifier(output)
