@@ -12,7 +12,9 @@ from .product import Product
 from .random_target_location import RandomTargetLocation
 from .reject import Reject, RejectMasked
 from .reject_if_empty import RejectIfEmpty
+from .sample_source import SampleSource
 from .simple_augment import SimpleAugment
+from .specs import Request, Spec
 
 __all__ = [
     "CopyMask",
@@ -28,5 +30,8 @@ __all__ = [
     "Reject",
     "RejectIfEmpty",
     "RejectMasked",
+    "Request",
+    "SampleSource",
     "SimpleAugment",
+    "Spec",
 ]

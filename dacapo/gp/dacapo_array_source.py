@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any
 import gunpowder as gp
 import numpy as np
 
+from dacapo.experiments.datasplits.datasets.arrays import read_all
+
+from .specs import Spec
+
 if TYPE_CHECKING:
     from funlib.geometry import Roi
 
@@ -30,33 +34,40 @@ class DaCapoArraySource(gp.BatchProvider):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Announce region, voxel size and data type."""
-        self.provides(
-            self.key,
-            gp.ArraySpec(
-                roi=self.array.roi,
-                voxel_size=self.array.voxel_size,
-                interpolatable=self.interpolatable,
-                dtype=self.array.dtype,
-            ),
+        self.provides(self.key, self.provided_spec())
+
+    def provided_spec(self) -> gp.ArraySpec:
+        """Return region, voxel size and data type."""
+        return Spec(
+            roi=self.array.roi,
+            voxel_size=self.array.voxel_size,
+            interpolatable=self.interpolatable,
+            dtype=self.array.dtype,
         )
 
     def provide(self, request: gp.BatchRequest) -> gp.Batch:
         """Read the requested region."""
-        spec = self.spec[self.key].copy()
-        spec.roi = request[self.key].roi
+        roi = request[self.key].roi
         batch = gp.Batch()
-        if spec.roi.size == 0:
-            channels = () if self.array.channel_axis is None else (self.array.num_channels,)
-            data = np.zeros((*channels, *(spec.roi.shape / spec.voxel_size)), dtype=spec.dtype)
-        else:
-            # A copy, because nodes change values in place and arrays in memory return views.
-            data = np.array(self.read(spec.roi), dtype=spec.dtype)
-        batch[self.key] = gp.Array(data, spec)
+        batch[self.key] = self.wrap(self.read(roi) if roi.size else self._nothing(roi), roi)
         return batch
 
     def read(self, roi: Roi) -> np.ndarray[Any, Any]:
-        """Return the values in a region, channels first."""
-        return channels_first(self.array[roi], self.array)
+        """Return the values in a region, as the array has them."""
+        return read_all([(self.array, roi)])[0]
+
+    def wrap(self, values: np.ndarray[Any, Any], roi: Roi) -> gp.Array:
+        """Return values as an array of the pipeline, with channels first."""
+        spec = self.provided_spec()
+        spec.roi = roi
+        # A copy, because nodes change values in place and arrays in memory return views.
+        return gp.Array(np.array(channels_first(values, self.array), dtype=spec.dtype), spec)
+
+    def _nothing(self, roi: Roi) -> np.ndarray[Any, Any]:
+        extent = list(roi.shape / self.array.voxel_size)
+        if self.array.channel_axis is not None:
+            extent.insert(self.array.channel_axis, self.array.num_channels)
+        return np.zeros(extent, dtype=self.array.dtype)
 
 
 def channels_first(data: np.ndarray[Any, Any], array: Array) -> np.ndarray[Any, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 
 from .dacapo_array_source import channels_first
+from .specs import Request, Spec
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets.arrays import Array
@@ -67,11 +68,11 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         target_spec.roi = wanted[0].roi
         for spec in wanted[1:]:
             target_spec.roi = target_spec.roi.union(spec.roi)
-        dependencies = gp.BatchRequest()
+        dependencies = Request()
         gt_spec = self.predictor.gt_region_for_roi(target_spec)
-        dependencies[self.gt_key] = gp.ArraySpec(roi=gt_spec.roi)
+        dependencies[self.gt_key] = Spec(roi=gt_spec.roi)
         if self.mask_key is not None:
-            dependencies[self.mask_key] = gp.ArraySpec(roi=gt_spec.roi)
+            dependencies[self.mask_key] = Spec(roi=gt_spec.roi)
         return dependencies
 
     def process(self, batch: gp.Batch, request: gp.BatchRequest) -> gp.Batch:

@@ -9,9 +9,10 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError
-from dacapo.utils.padding import read_reflected, read_zero_padded
+from dacapo.experiments.datasplits.datasets.arrays import Read, read_all
 
-from .dacapo_array_source import DaCapoArraySource, channels_first
+from .dacapo_array_source import DaCapoArraySource
+from .specs import Spec
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,43 +57,27 @@ class PaddedArraySource(DaCapoArraySource):
         self.padding = padding
         self.origin = Coordinate((0,) * array.dims) if origin is None else Coordinate(origin)
         self.dtype = np.dtype(array.dtype if dtype is None else dtype)
-        self.inside = _Inside(array, array.roi if roi is None else roi.intersect(array.roi))
-        if any((self.inside.roi.offset - self.origin) % array.voxel_size):
+        self.inside = None if roi is None else roi.intersect(array.roi)
+        if any(((array.roi if self.inside is None else self.inside).offset - self.origin) % array.voxel_size):
             raise ConfigError(
                 f"{key}: the voxels (size {array.voxel_size}) of the array at {array.roi} do not line up with the "
                 f"point {self.origin}, where those of the arrays of the same dataset begin"
             )
 
-    def setup(self) -> None:
-        """Announce an array without bounds."""
+    def provided_spec(self) -> gp.ArraySpec:
+        """Return the spec of an array without bounds."""
         dims = self.array.dims
-        self.provides(
-            self.key,
-            gp.ArraySpec(
-                roi=Roi((None,) * dims, (None,) * dims),
-                voxel_size=self.array.voxel_size,
-                interpolatable=self.interpolatable,
-                dtype=self.dtype,
-            ),
+        return Spec(
+            roi=Roi((None,) * dims, (None,) * dims),
+            voxel_size=self.array.voxel_size,
+            interpolatable=self.interpolatable,
+            dtype=self.dtype,
         )
 
+    def to_read(self, roi: Roi) -> Read:
+        """Return what has to be read for a region in pipeline coordinates."""
+        return Read(self.array, roi + self.origin, self.padding, self.inside)
+
     def read(self, roi: Roi) -> np.ndarray[Any, Any]:
-        """Return the values in a region (in pipeline coordinates), channels first."""
-        roi = roi + self.origin
-        read = read_reflected if self.padding == "reflect" else read_zero_padded
-        return channels_first(read(self.inside, roi), self.array).astype(self.dtype, copy=False)
-
-
-class _Inside:
-    """A part of an array, as far as reading needs it."""
-
-    def __init__(self, array: Array, roi: Roi) -> None:
-        self.array = array
-        self.roi = roi
-        self.voxel_size = array.voxel_size
-        self.axes = array.axes
-        self.dtype = array.dtype
-        self.num_channels = None if array.channel_axis is None else array.num_channels
-
-    def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
-        return self.array[roi]
+        """Return the values in a region in pipeline coordinates, as the array has them."""
+        return read_all([self.to_read(roi)])[0]

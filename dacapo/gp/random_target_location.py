@@ -42,7 +42,7 @@ class RandomTargetLocation(gp.BatchFilter):  # type: ignore[misc]
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
         """Draw a place and ask for the data there."""
-        self.shift = self._draw(self.spec.get_lcm_voxel_size(request.array_specs.keys()))
+        self.shift = self.draw(self.spec.get_lcm_voxel_size(request.array_specs.keys()))
         for _, spec in request.items():
             spec.roi = spec.roi.shift(self.shift)
         return request
@@ -54,7 +54,8 @@ class RandomTargetLocation(gp.BatchFilter):  # type: ignore[misc]
         for key in request.graph_specs:
             batch[key].shift(-np.array(self.shift))
 
-    def _draw(self, step: Coordinate) -> Coordinate:
+    def draw(self, step: Coordinate) -> Coordinate:
+        """Return by how much to move a request, a multiple of a step."""
         if self.points is not None:
             wanted = random.choice(self.points) - self.target_roi.center
             return Coordinate(round(w / s) * s for w, s in zip(wanted, step, strict=True))

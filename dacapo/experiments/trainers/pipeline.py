@@ -67,13 +67,13 @@ class Pipeline:
             seed: Decides about all that is random in it.
             everything: Whether to ask for ground truth and mask as well, which is what snapshots show.
         """
-        import gunpowder as gp
+        from dacapo.gp import Request, Spec
 
-        request = gp.BatchRequest(random_seed=seed)
-        request[self.keys.raw] = gp.ArraySpec(roi=self.regions.raw_roi)
+        request = Request(random_seed=seed)
+        request[self.keys.raw] = Spec(roi=self.regions.raw_roi)
         shown = (self.keys.gt, self.keys.mask) if everything else ()
         for key in (self.keys.target, self.keys.weight, *shown):
-            request[key] = gp.ArraySpec(roi=self.regions.target_roi)
+            request[key] = Spec(roi=self.regions.target_roi)
         return request
 
 
@@ -137,9 +137,7 @@ def _whole_voxels(place: DatasetRegions, voxel_size: Coordinate) -> Roi:
 
 
 def _dataset_source(dataset: Dataset, regions: SampleRegions, keys: Keys, clip_raw: bool) -> Any:
-    import gunpowder as gp
-
-    from dacapo.gp import PaddedArraySource, RandomTargetLocation
+    from dacapo.gp import PaddedArraySource, RandomTargetLocation, SampleSource
 
     place: DatasetRegions = dataset_regions(dataset, regions)
     gt = dataset.gt
@@ -161,8 +159,5 @@ def _dataset_source(dataset: Dataset, regions: SampleRegions, keys: Keys, clip_r
         PaddedArraySource(mask, keys.mask, "zero", **inside),
     )
     points = dataset.sample_points and [Coordinate(point) - place.origin for point in dataset.sample_points]
-    return (
-        sources
-        + gp.MergeProvider()
-        + RandomTargetLocation(regions.target_roi, place.labelled - place.origin, points or None)
-    )
+    location = RandomTargetLocation(regions.target_roi, place.labelled - place.origin, points or None)
+    return SampleSource(sources, location)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from funlib.geometry import Roi
@@ -20,7 +23,12 @@ from .chunk_cache import cached_chunks
 MAX_READS = 32
 """Number of reads that wait for a store at the same time."""
 
+QUICK = 0.01
+"""Seconds below which reads are not worth being handed to threads."""
+
 _threads: ThreadPoolExecutor | None = None
+_seconds: WeakKeyDictionary[Array, float] = WeakKeyDictionary()
+"""How long the last read of an array took."""
 
 
 class Read(NamedTuple):
@@ -43,8 +51,8 @@ def read_all(reads: Iterable[Read | tuple[Array, Roi]]) -> list[np.ndarray[Any, 
     """Read regions of arrays, all at the same time and through the cache of decoded chunks.
 
     Regions of arrays on disk are read in threads, so that a slow store is waited for once and not once per region.
-    No voxel is read that no region needs. The values are those of ``array[roi]``, and may be shared with the array:
-    copy them before changing them.
+    Where reading was quick before, no threads are used. No voxel is read that no region needs. The values are those of
+    ``array[roi]``, and may be shared with the array: copy them before changing them.
 
     Args:
         reads: What to read; pairs of an array and a roi will do.
@@ -57,12 +65,18 @@ def read_all(reads: Iterable[Read | tuple[Array, Roi]]) -> list[np.ndarray[Any, 
         StorageError: If a chunk cannot be read; the message names it.
     """
     todo = [Read(*read) for read in reads]
-    stored = [number for number, read in enumerate(todo) if read.array.is_stored]
     with cached_chunks():
         # The last one is left for this thread, which would only wait.
-        elsewhere = {number: _submit(todo[number]) for number in stored[:-1]}
+        elsewhere = {number: _submit(todo[number]) for number in _worth_waiting_for_together(todo)[:-1]}
         here = {number: _read(read) for number, read in enumerate(todo) if number not in elsewhere}
     return [here[number] if number in here else elsewhere[number].result() for number in range(len(todo))]
+
+
+def _worth_waiting_for_together(reads: Sequence[Read]) -> list[int]:
+    """Return the numbers of those reads that threads are used for, none if all of them are likely to be quick."""
+    stored = [number for number, read in enumerate(reads) if read.array.is_stored]
+    expected = sum(_seconds.get(reads[number].array, math.inf) for number in stored)
+    return stored if expected > QUICK else []
 
 
 def _submit(read: Read) -> Future[np.ndarray[Any, Any]]:
@@ -82,10 +96,16 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _read(read: Read) -> np.ndarray[Any, Any]:
+    started = time.perf_counter()
     source = read.array if read.inside is None else _Inside(read.array, read.inside)
     if read.padding is None:
-        return source[read.roi]
-    return read_reflected(source, read.roi) if read.padding == "reflect" else read_zero_padded(source, read.roi)
+        values = source[read.roi]
+    elif read.padding == "reflect":
+        values = read_reflected(source, read.roi)
+    else:
+        values = read_zero_padded(source, read.roi)
+    _seconds[read.array] = time.perf_counter() - started
+    return values
 
 
 class _Inside:
