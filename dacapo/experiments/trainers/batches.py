@@ -16,6 +16,8 @@ import numpy as np
 import torch
 import torch.utils.data
 
+from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import share_cache
+
 from .trainer import sample_seed
 
 
@@ -121,6 +123,7 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
         worker = torch.utils.data.get_worker_info()
         position = self.start + (0 if worker is None else worker.id)
         step = 1 if worker is None else worker.num_workers
+        share_cache(step)
         counts = self.slots[position % step]
         while True:
             # A copy, because predictors may change counts in place while the former batch is still to be trained on.
