@@ -127,6 +127,7 @@ def _scores(run: Run, iteration: int, num_workers: int) -> ValidationIterationSc
         iteration,
         [[everything[name][0] for name in names] for names in named],
         {name: everything[name][1] for names in named for name in names if everything[name][1]},
+        [dataset.name for dataset in datasets],
     )
 
 

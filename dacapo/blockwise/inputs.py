@@ -20,6 +20,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
 )
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.tasks.evaluators.volumes import scored_roi
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store
 
@@ -84,6 +85,7 @@ def check_validation(run: Run) -> None:
             number of dimensions.
         ChannelMismatchError: If raw data has another number of channels than the network takes.
         DtypeError: If ground truth is of a type that the run's evaluator cannot score.
+        EvaluationError: If ground truth or mask have other voxels than the prediction, or do not overlap.
         RoiError: If ground truth reaches outside the raw data, or that is smaller than the network's input.
     """
     arrays = create_array_store()
@@ -92,6 +94,7 @@ def check_validation(run: Run) -> None:
         try:
             arrays.validation_prediction_array(run.name, 0, dataset.name)
             run.task.evaluator.check_truth(truth)
+            scored_roi(truth.roi, run.model.scale(dataset.raw.voxel_size), truth, dataset.mask)
             plan_blocks(run.model, dataset.raw, truth.roi)
         except DacapoError as error:
             raise type(error)(f"validation dataset {dataset.name!r}: {error}") from error

@@ -105,6 +105,7 @@ def _mean_scores(
     if not counted:
         raise ConfigError(f"run {run.name!r} has no validation datasets; name both iteration and parameters")
     for s in scores:
+        s.check_datasets(names)
         if np.shape(s.scores) != (len(names), len(tried), len(criteria)):
             raise ConfigError(
                 f"the scores of iteration {s.iteration} of run {run.name!r} are of other validation datasets or "

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from dacapo.errors import RecordError
+
 # How many criteria a reason names.
 MAX_LISTED = 4
 
@@ -20,11 +22,26 @@ class ValidationIterationScores:
         scores: Numbers by dataset, post-processing parameters and criterion, in the order of the
             ``ValidationScores`` they belong to; NaN where there is no score.
         reasons: Why a score is NaN, by ``"<dataset name>/<parameters>"``.
+        datasets: Names of the datasets in the order of ``scores``, to notice others in their place; None where they
+            were not written down.
     """
 
     iteration: int = attrs.field()
     scores: list[list[list[float]]] = attrs.field()
     reasons: dict[str, str] = attrs.field(factory=dict)
+    datasets: list[str] | None = attrs.field(default=None)
+
+    def check_datasets(self, names: Sequence[str]) -> None:
+        """Check that the scores are those of datasets of the given names.
+
+        Raises:
+            RecordError: If they were computed on others, or in another order.
+        """
+        if self.datasets is not None and self.datasets != list(names):
+            raise RecordError(
+                f"the scores of iteration {self.iteration} are of the validation datasets {self.datasets}, but the run "
+                f"now has {list(names)}; restore their names and order, or start a run of another name"
+            )
 
 
 def why_undefined(criteria: Sequence[str], row: Sequence[float]) -> str:

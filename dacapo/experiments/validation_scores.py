@@ -65,9 +65,12 @@ class ValidationScores:
         """Add the scores of an iteration, at its place in the order of iterations.
 
         Raises:
-            RecordError: If the iteration has scores already, or their shape is not datasets, parameters, criteria.
+            RecordError: If the iteration has scores already, or they are of other datasets, or their shape is not
+                datasets, parameters, criteria.
         """
         iteration = iteration_scores.iteration
+        if iteration_scores.datasets is not None:
+            iteration_scores.check_datasets([dataset.name for dataset in self.datasets])
         self._check_shape(iteration_scores)
         index = self._position(iteration)
         if index < len(self.scores) and self.scores[index].iteration == iteration:

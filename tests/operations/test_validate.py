@@ -6,15 +6,26 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
+from funlib.geometry import Coordinate
 
-from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, EvaluationError, RoiError
+from dacapo.errors import (
+    BlockwiseError,
+    ChannelMismatchError,
+    ConfigError,
+    DtypeError,
+    EvaluationError,
+    RecordError,
+    RoiError,
+)
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.selection import select
 from dacapo.experiments.tasks import DistanceTaskConfig, OneHotTaskConfig
 from dacapo.experiments.tasks.evaluators import InstanceEvaluator
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor
@@ -22,7 +33,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
-from tests.operations.runs import affinities_run_config, cells, dummy_run_config, write_array
+from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells, dummy_run_config, write_array
 
 
 @pytest.fixture
@@ -49,6 +60,21 @@ def test_best_weights_and_output_are_kept_and_the_rest_is_deleted(run: Run) -> N
     assert (best.container / best.dataset / ".zarray").exists()
     assert not (arrays.validation_container(run.name).container / "3").exists()
     assert create_weights_store().retrieve_best(run.name, "validate", "voi").iteration == 3
+
+
+def test_best_outputs_do_not_change_with_each_other(run: Run) -> None:
+    validate_run(run, 3)
+    arrays = create_array_store()
+    one, other = (arrays.best_validation_array(run.name, name, "validate") for name in ("voi", "voi_split"))
+    before = ZarrArray.open_from_array_identifier(other, mode="r")
+    kept = before[before.roi]
+    written = ZarrArray.open_from_array_identifier(one)
+    written[written.roi] = 0
+    written.add_metadata({"changed": True})
+    again = ZarrArray.open_from_array_identifier(other, mode="r")
+    assert kept.any()
+    assert (again[again.roi] == kept).all()
+    assert "changed" not in again.attrs
 
 
 def test_a_worse_iteration_does_not_become_the_best(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +155,16 @@ def _small(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> N
     config.raw_config.source_array_config.dataset = "changed"
 
 
+def _large_voxels(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
+    write_array(config.gt_config.file_name, "changed", labels[::2, ::2, ::2], VOXEL_SIZE * 2)
+    config.gt_config.dataset = "changed"
+
+
+def _mask_between_voxels(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
+    write_array(config.gt_config.file_name, "mask", (labels > 0).astype(np.uint8), offset=OFFSET + Coordinate(4, 0, 0))
+    config.mask_config = ZarrArrayConfig("mask", config.gt_config.file_name, "mask")
+
+
 def _three_channels(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarray) -> None:
     write_array(config.gt_config.file_name, "changed", np.stack([raw] * 3))
     config.raw_config.source_array_config.dataset = "changed"
@@ -145,6 +181,8 @@ def _path_as_name(config: RawGTDatasetConfig, raw: np.ndarray, labels: np.ndarra
         (_small, RoiError),
         (_three_channels, ChannelMismatchError),
         (_path_as_name, ConfigError),
+        (_large_voxels, EvaluationError),
+        (_mask_between_voxels, EvaluationError),
     ],
 )
 def test_what_can_never_be_validated_is_refused_before_training(
@@ -157,6 +195,22 @@ def test_what_can_never_be_validated_is_refused_before_training(
         train(config.name)
     assert create_weights_store().latest_iteration(config.name) is None
     assert create_stats_store().retrieve_training_stats(config.name).trained_until() == 0
+
+
+def test_scores_of_other_datasets_are_not_mixed_with_new_ones(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path)
+    first = config.datasplit_config.validate_configs[0]
+    config.datasplit_config.validate_configs.append(attrs.evolve(first, name="other"))
+    create_config_store().store_run_config(config)
+    create_weights_store().store_weights(Run(config), 3)
+    assert validate(config.name, 3).datasets == ["validate", "other"]
+    assert select(Run(config), "voi").iteration == 3
+    config.datasplit_config.validate_configs.reverse()
+    create_config_store().delete_run_config(config.name)
+    create_config_store().store_run_config(config)
+    for again in (validate, lambda *_: select(Run(config), "voi")):
+        with pytest.raises(RecordError, match=r"iteration 3.*\['validate', 'other'\].*\['other', 'validate'\]"):
+            again(config.name, 3)
 
 
 def test_a_dataset_may_be_called_like_an_iteration(options: DaCapoConfig, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ class Volumes:
             EvaluationError: If they share no region, or their voxels do not coincide.
         """
         array = ZarrArray.open_from_array_identifier(output, mode="r")
-        return cls(array, truth, mask, scored_roi(array, truth, mask))
+        return cls(array, truth, mask, scored_roi(array.roi, array.voxel_size, truth, mask))
 
     @property
     def voxel_size(self) -> Coordinate:
@@ -79,41 +79,52 @@ def block_shape(shape: Coordinate, max_voxels: int) -> Coordinate:
     return Coordinate(block)
 
 
-def common_roi(output: Array, truth: Array) -> Roi:
-    """Return the region that an output and the truth share, in world units.
+def common_roi(roi: Roi, voxel_size: Coordinate, other: Array, what: str = "truth") -> Roi:
+    """Return the region that an output shares with another array, in world units.
+
+    Args:
+        roi: The region of the output.
+        voxel_size: Size of its voxels.
+        other: The other array.
+        what: What that is, for messages.
 
     Raises:
         EvaluationError: If they share none, or their voxels do not coincide.
     """
-    if output.voxel_size != truth.voxel_size:
+    if voxel_size != other.voxel_size:
         raise EvaluationError(
-            f"the output has voxels of size {output.voxel_size} and the truth of {truth.voxel_size}; "
-            "resample the truth to the voxel size of the output"
+            f"the output has voxels of size {voxel_size} and the {what} of {other.voxel_size}; "
+            f"resample the {what} to the voxel size of the output"
         )
-    roi = output.roi.intersect(truth.roi)
-    if roi.empty:
-        raise EvaluationError(f"the output covers {output.roi} and the truth {truth.roi}, which do not overlap")
-    shift = (output.roi.begin - truth.roi.begin) % truth.voxel_size
-    if any(shift):
+    common = roi.intersect(other.roi)
+    if common.empty:
+        raise EvaluationError(f"the output covers {roi} and the {what} {other.roi}, which do not overlap")
+    if any((roi.begin - other.roi.begin) % voxel_size):
         raise EvaluationError(
-            f"the output starts at {output.roi.begin} and the truth at {truth.roi.begin}, so that voxels of size "
-            f"{truth.voxel_size} do not coincide; align the offsets"
+            f"the output starts at {roi.begin} and the {what} at {other.roi.begin}, so that voxels of size "
+            f"{voxel_size} do not coincide; align the offsets"
         )
-    return roi
+    return common
 
 
-def scored_roi(output: Array, truth: Array, mask: Array | None) -> Roi:
+def scored_roi(roi: Roi, voxel_size: Coordinate, truth: Array, mask: Array | None) -> Roi:
     """Return the region that an output, a truth and a mask share, in world units.
 
+    Args:
+        roi: The region of the output.
+        voxel_size: Size of its voxels.
+        truth: What it is compared with.
+        mask: Where to compare them, None for everywhere.
+
     Raises:
         EvaluationError: If they share none, or their voxels do not coincide.
     """
-    roi = common_roi(output, truth)
+    common = common_roi(roi, voxel_size, truth)
     if mask is None:
-        return roi
-    masked = roi.intersect(common_roi(output, mask))
+        return common
+    masked = common.intersect(common_roi(roi, voxel_size, mask, "mask"))
     if masked.empty:
-        raise EvaluationError(f"output and truth share {roi}, which the mask ({mask.roi}) does not cover")
+        raise EvaluationError(f"output and truth share {common}, which the mask ({mask.roi}) does not cover")
     return masked
 
 
