@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 
 from dacapo.experiments.run import Run
@@ -35,10 +36,21 @@ def keep_best(run: Run, iteration: int) -> None:
 
 
 def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
-    """Copy an array over another one, which is whole at every moment or missing."""
+    """Copy an array over another one, which is whole at every moment or missing.
+
+    Where the file system can, both share their files. That is no danger: chunks are replaced when they are written, not
+    changed.
+    """
     old, new = target.container / target.dataset, source.container / source.dataset
     aside = old.with_name(f".{old.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(new, aside)
+    shutil.copytree(new, aside, copy_function=_link)
     shutil.rmtree(old, ignore_errors=True)
     aside.rename(old)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # not on all file systems
+        shutil.copy2(source, target)
