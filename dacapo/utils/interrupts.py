@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from dacapo.utils import distributed
+
+logger = logging.getLogger(__name__)
 
 
 class SafeStop:
@@ -13,10 +20,15 @@ class SafeStop:
 
     Use as a context manager and look at :attr:`requested` where stopping is safe. Outside the main thread signals
     cannot be handled, and nothing changes.
+
+    Attributes:
+        requested: Whether to stop.
+        work: What is finished before, for the message after the first Ctrl-C.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, work: str = "the work at hand") -> None:
         self.requested = False
+        self.work = work
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> SafeStop:
@@ -32,7 +44,18 @@ class SafeStop:
             signal.signal(number, handler)
         self._previous.clear()
 
+    @contextmanager
+    def during(self, work: str) -> Iterator[None]:
+        """Say that some other work is finished before, as long as this lasts."""
+        before, self.work = self.work, work
+        try:
+            yield
+        finally:
+            self.work = before
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+        if distributed.is_main():
+            logger.warning("stopping as soon as %s is done; press Ctrl-C again to end at once", self.work)
