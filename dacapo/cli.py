@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from dacapo.config_commands import config as config_commands
-from dacapo.errors import DacapoError
+from dacapo.errors import BlockwiseError, DacapoError
 from dacapo.options import Options
 
 # Exit status of a command that was asked to stop, as shells have it.
@@ -33,7 +33,9 @@ class _Group(click.Group):
         except DacapoError as error:
             if logging.getLogger("dacapo").isEnabledFor(logging.DEBUG):
                 raise
-            raise click.ClickException(" ".join(str(error).split())) from error
+            # A list of blocks keeps its lines.
+            lines = str(error).splitlines() if isinstance(error, BlockwiseError) else [str(error)]
+            raise click.ClickException("\n".join(" ".join(line.split()) for line in lines)) from error
         except KeyboardInterrupt:
             raise click.ClickException("interrupted; what was saved before is kept") from None
 
@@ -60,10 +62,16 @@ def cli(log_level: str, runs_dir: Path | None = None) -> None:
         Options.instance(runs_base_dir=runs_dir)
 
 
+_OVERWRITE_HELP = (
+    "Start anew, replacing earlier results of dacapo. By default an interrupted command goes on with what is missing, "
+    "and results of other parameters are an error."
+)
+
+
 def _input_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what predict and apply have in common."""
     for option in (
-        click.option("--overwrite/--no-overwrite", default=True, help="Replace earlier results of dacapo."),
+        click.option("--overwrite/--no-overwrite", default=False, help=_OVERWRITE_HELP),
         click.option(
             "--output-dtype",
             type=click.Choice(["uint8", "float32"]),
@@ -98,19 +106,44 @@ def _roi(context: click.Context, parameter: click.Parameter, value: str | None) 
 
 @cli.command()
 @click.argument("run_name")
-def train(run_name: str) -> None:
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    help="Number of processes that train together, each on its own GPU if there are GPUs.",
+)
+@click.pass_context
+def train(ctx: click.Context, run_name: str, devices: int = 1) -> None:
     """Train RUN_NAME to its end, going on from its last checkpoint.
 
-    Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on.
+    Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on. Instead of --devices, a
+    launcher may start the processes: torchrun --nproc-per-node=2 -m dacapo train RUN_NAME.
     """
     from dacapo.train import train as train_run
+    from dacapo.utils import distributed
 
-    run = train_run(run_name)
+    if devices > 1:
+        raise SystemExit(distributed.launch(_same_command(ctx, "train", run_name), devices))
+    with distributed.process_group():
+        main = distributed.is_main()
+        if not main:
+            logging.getLogger("dacapo").setLevel(logging.ERROR)
+        run = train_run(run_name)
     done = run.training_stats.trained_until()
-    click.echo(f"{run_name}: trained {done} of {run.train_until} iterations")
-    if done < run.train_until:
+    if main:
+        click.echo(f"{run_name}: trained {done} of {run.train_until} iterations")
+    if main and done < run.train_until:
         # Not 0, so that what follows in a script does not take the run for done.
         raise SystemExit(INTERRUPTED)
+
+
+def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
+    """Return what follows ``python`` to call a command with the same general options as this one."""
+    general = ctx.find_root().params
+    options = ["--log-level", general["log_level"]]
+    if general["runs_dir"] is not None:
+        options += ["--runs-dir", str(general["runs_dir"])]
+    return ["-m", "dacapo", *options, *arguments]
 
 
 @cli.command()
@@ -139,7 +172,7 @@ def predict(
     output_roi: Any = None,
     num_workers: int = 30,
     output_dtype: str = "uint8",
-    overwrite: bool = True,
+    overwrite: bool = False,
 ) -> None:
     """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
     from dacapo.predict import predict as predict_volume
@@ -154,6 +187,7 @@ def predict(
         num_workers,
         output_dtype,
         overwrite,
+        resume=not overwrite,
     )
     click.echo(f"{output.container}/{output.dataset}")
 
@@ -178,7 +212,7 @@ def apply(
     roi: Any = None,
     num_workers: int = 30,
     output_dtype: str = "uint8",
-    overwrite: bool = True,
+    overwrite: bool = False,
 ) -> None:
     """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
     from dacapo.apply import apply as apply_to_volume
@@ -196,6 +230,7 @@ def apply(
         num_workers,
         output_dtype,
         overwrite,
+        resume=not overwrite,
     )
     click.echo(f"{applied.output.container}/{applied.output.dataset}")
 
@@ -289,7 +324,7 @@ def _blockwise(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what the blockwise commands have in common."""
     for option in (
         click.option("--channels-out", type=click.IntRange(1), help="Channels of the output; no such axis by default."),
-        click.option("--overwrite/--no-overwrite", default=True, help="Replace earlier results of dacapo."),
+        click.option("--overwrite/--no-overwrite", default=False, help=_OVERWRITE_HELP),
         click.option("--timeout", type=float, help="Seconds that a block may take; no limit by default."),
         click.option("--max-retries", type=click.IntRange(0), default=2, help="How often to try a failed block again."),
         click.option("--num-workers", type=click.IntRange(1), default=16, help="Number of workers at most."),
@@ -334,7 +369,7 @@ def run_blockwise(
     num_workers: int = 16,
     max_retries: int = 2,
     timeout: float | None = None,
-    overwrite: bool = True,
+    overwrite: bool = False,
     channels_out: int | None = None,
     output_dtype: str = "uint8",
 ) -> None:
@@ -344,28 +379,44 @@ def run_blockwise(
     output is created for it. The function gets input_container, input_dataset, output_container and output_dataset, and
     all parameters that come last on the command line, such as --threshold 0.5. Extents are in world units.
     """
-    from dacapo.blockwise import run_blockwise as run
-    from dacapo.blockwise.outputs import create_output
+    from dacapo.blockwise.record import Resume
+    from dacapo.blockwise.running import run_operation
     from dacapo.blockwise.worker import check_worker
+    from dacapo.blockwise.worker_module import WorkerModule
     from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
     from dacapo.store.array_store import LocalArrayIdentifier
 
     args, kwargs = unpack_ctx(ctx)
     check_worker(worker_file)
-    source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
-    read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
-    output = LocalArrayIdentifier(output_container, output_dataset)
-    origin = {"operation": "run_blockwise", "worker": worker_file}
-    region = source.roi if total_roi is None else total_roi
-    create_output(output, source, region, write_roi.shape, channels_out, _dtype(output_dtype), overwrite, origin)
+    identifier = LocalArrayIdentifier(input_container, input_dataset)
+    source = ZarrArray.open_from_array_identifier(identifier, mode="r")
+    _, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
     names: dict[str, Any] = {
         "input_container": str(input_container),
         "input_dataset": input_dataset,
         "output_container": str(output_container),
         "output_dataset": output_dataset,
     }
-    run(
-        worker_file, read_region, read_roi, write_roi, num_workers, max_retries, timeout, None, *args, **names, **kwargs
+    operation = WorkerModule(
+        input=identifier,
+        output=LocalArrayIdentifier(output_container, output_dataset),
+        region=source.roi if total_roi is None else total_roi,
+        block_shape=write_roi.shape,
+        before=write_roi.begin - read_roi.begin,
+        after=read_roi.end - write_roi.end,
+        worker_file=worker_file,
+        args=args,
+        kwargs={**names, **kwargs},
+        dtype=_dtype(output_dtype).name,
+        channels=channels_out,
+    )
+    run_operation(
+        operation,
+        num_workers,
+        overwrite=overwrite,
+        resume=Resume.of(overwrite, not overwrite),
+        max_retries=max_retries,
+        timeout=timeout,
     )
     click.echo(f"{output_container}/{output_dataset}")
 
@@ -403,7 +454,7 @@ def segment_blockwise(
     num_workers: int = 16,
     max_retries: int = 2,
     timeout: float | None = None,
-    overwrite: bool = True,
+    overwrite: bool = False,
     channels_out: int | None = None,
     min_overlap: float = 0.0,
     keep_tmpdir: bool = False,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from typing import TYPE_CHECKING
 
 from dacapo.blockwise.inputs import check_validation
 from dacapo.compute_context import create_compute_context
-from dacapo.errors import TrainingError
+from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.run import Run
 from dacapo.store.create_store import (
     create_array_store,
@@ -16,6 +17,7 @@ from dacapo.store.create_store import (
     create_stats_store,
     create_weights_store,
 )
+from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
 from dacapo.utils.progress import progress
 from dacapo.validate import validate_run
@@ -38,9 +40,10 @@ def train(run_name: str) -> Run:
     Raises:
         NotFoundError: If there is no such run.
     """
-    run_config = create_config_store().retrieve_run_config(run_name)
-    fresh = create_weights_store().latest_iteration(run_name) is None
-    return train_run(Run(run_config, load_starter_model=fresh))
+    with distributed.process_group():
+        run_config = create_config_store().retrieve_run_config(run_name)
+        fresh = create_weights_store().latest_iteration(run_name) is None
+        return train_run(Run(run_config, load_starter_model=fresh))
 
 
 def train_run(run: Run) -> Run:
@@ -51,34 +54,68 @@ def train_run(run: Run) -> Run:
     checkpoint is also saved every ten minutes, and removed when the next one is there unless it was validated. That
     the run can be validated is checked before anything is trained.
 
+    Where a launcher such as torchrun has started several processes, they train together, each with batches of its own
+    and on its own GPU. They stop all at the same iteration, and only rank 0 writes. The number of processes may change
+    when a run is resumed.
+
     Returns:
         The run; ``run.training_stats.trained_until()`` tells how far it got.
 
     Raises:
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
+        ConfigError: If several processes cannot train, because of the trainer or for want of GPUs.
     """
-    resume(run)
-    check_validation(run)  # rather now than after the first iterations
-    device = create_compute_context().device
-    run.model.to(device).train()
-    run.move_optimizer(device)
+    with distributed.process_group():
+        resume(run)
+        check_validation(run)  # rather now than after the first iterations
+        device = _device(run)
+        run.model.to(device).train()
+        run.move_optimizer(device)
+        _train(run, device)
+    return run
+
+
+def _train(run: Run, device: torch.device) -> None:
     if _validation_is_due(run):  # an earlier process trained this far but could not finish validating
-        validate_run(run, run.training_stats.trained_until())
+        _validate(run)
     if run.training_stats.trained_until() >= run.train_until:
-        return run
+        return
     run.trainer.build_batch_provider(
         run.datasplit.train, run.model, run.task, create_array_store().snapshot_container(run.name)
     )
-    with SafeStop() as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
+    stopped = False
+    with SafeStop("the iteration") as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
         bar.update(run.training_stats.trained_until())
-        while run.training_stats.trained_until() < run.train_until and not stop.requested:
-            _train_until_validation(run, device, stop, bar)
-            if not stop.requested and _validation_is_due(run):
-                validate_run(run, run.training_stats.trained_until())
-                run.model.train()
-    if stop.requested:
+        while run.training_stats.trained_until() < run.train_until and not stopped:
+            stopped = _train_until_validation(run, device, stop, bar)
+            if not stopped and _validation_is_due(run):
+                with stop.during("the validation"):
+                    _validate(run)
+    if stopped:
         logger.info("run %s stopped at iteration %d; train it again to go on", run.name, run.trainer.iteration)
-    return run
+
+
+def _device(run: Run) -> torch.device:
+    """Return where to train, after checking that all ranks can."""
+    device = create_compute_context().device
+    if distributed.world_size() == 1:
+        return device
+    import torch
+
+    if not run.trainer.trains_on_ranks:
+        raise ConfigError(f"a {type(run.trainer).__name__} trains in one process only; start it without others")
+    used = (socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else ""))
+    taken = distributed.gather((device.type, used))
+    if len({kind for kind, _ in taken}) > 1:
+        raise ConfigError(
+            f"ranks would train on {', '.join(kind for kind, _ in taken)}; all need the same kind of device"
+        )
+    if device.type == "cuda" and len(set(taken)) < len(taken):
+        raise ConfigError(
+            f"{len(taken)} ranks would share {len(set(taken))} GPUs, but each needs one of its own; start fewer, or "
+            "leave out the number of the device in the option compute_context"
+        )
+    return device
 
 
 def resume(run: Run) -> None:
@@ -112,8 +149,18 @@ def _validation_is_due(run: Run) -> bool:
     return at_stop and bool(run.datasplit.validate) and not validated
 
 
-def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None]) -> None:
-    """Train to the next multiple of the validation interval or the end, and save a checkpoint there."""
+def _validate(run: Run) -> None:
+    distributed.copy_buffers(run.model)
+    validate_run(run, run.training_stats.trained_until())
+    run.model.train()
+
+
+def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None]) -> bool:
+    """Train to the next multiple of the validation interval or the end, and save a checkpoint there.
+
+    Returns:
+        Whether to stop, as any of the ranks was asked to.
+    """
     done = run.training_stats.trained_until()
     until = min(run.train_until, (done // run.validation_interval + 1) * run.validation_interval)
     saved, saved_at = done, time.monotonic()
@@ -121,22 +168,27 @@ def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar:
         run.training_stats.add_iteration_stats(stats)
         bar.set_postfix_str(f"loss {stats.loss:.4f}", refresh=False)
         bar.update()
-        if stop.requested:
+        stopped, due = distributed.agree(stop.requested, time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+        if stopped:
             break
-        if time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+        if due:
             saved, saved_at = _save(run, saved), time.monotonic()
     _save(run, saved)
+    return distributed.agree(stop.requested)[0]
 
 
 def _save(run: Run, previous: int) -> int:
     """Store statistics, then weights; drop the previous checkpoint if nothing was validated with it.
 
-    In this order, because statistics beyond the checkpoint can be cut on resume, missing ones not be made up.
+    In this order, because statistics beyond the checkpoint can be cut on resume, missing ones not be made up. All ranks
+    call this, and rank 0 writes.
     """
     iteration = run.training_stats.trained_until()
-    create_stats_store().store_training_stats(run.name, run.training_stats)
-    weights_store = create_weights_store()
-    weights_store.store_weights(run, iteration)
-    if 0 < previous < iteration and previous % run.validation_interval:
-        weights_store.remove(run.name, previous)
+    run.trainer.collect_state()
+    if distributed.is_main():
+        create_stats_store().store_training_stats(run.name, run.training_stats)
+        weights_store = create_weights_store()
+        weights_store.store_weights(run, iteration)
+        if 0 < previous < iteration and previous % run.validation_interval:
+            weights_store.remove(run.name, previous)
     return iteration

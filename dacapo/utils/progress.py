@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast, overload
 
 from tqdm import tqdm
 
+from dacapo.utils.distributed import is_main
+
 T = TypeVar("T")
 
 
@@ -22,7 +24,7 @@ def progress(iterable: Iterable[T], *, total: float | None = None, desc: str = "
 def progress(
     iterable: Iterable[Any] | None = None, *, total: float | None = None, desc: str = "", unit: str = "it"
 ) -> tqdm[Any]:
-    """Return a progress bar on stderr that shows nothing where stderr is no terminal.
+    """Return a progress bar on stderr that shows nothing where stderr is no terminal, or on ranks other than 0.
 
     Args:
         iterable: What to walk through; None for a bar that is moved by its ``update``.
@@ -33,6 +35,7 @@ def progress(
     >>> list(progress([1, 2, 3], desc="counting"))
     [1, 2, 3]
     """
-    # disable=None is tqdm's way to say "unless it is a terminal".
-    bar = tqdm(iterable, total=total, desc=desc, unit=unit, file=sys.stderr, disable=None, dynamic_ncols=True)
+    # None is tqdm's way to say "unless it is a terminal".
+    disable = None if is_main() else True
+    bar = tqdm(iterable, total=total, desc=desc, unit=unit, file=sys.stderr, disable=disable, dynamic_ncols=True)
     return cast("tqdm[Any]", bar)
