@@ -22,10 +22,15 @@ def test_the_first_signal_asks_to_stop_and_says_what_is_finished(number, caplog)
     assert record.getMessage() == "stopping as soon as the validation is done; press Ctrl-C again to end at once"
 
 
-def test_the_second_signal_ends_at_once(caplog):
-    with pytest.raises(KeyboardInterrupt), SafeStop() as stop:
+def interrupt_twice():
+    with SafeStop() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.requested
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("not interrupted")
+
+
+def test_the_second_signal_ends_at_once():
+    with pytest.raises(KeyboardInterrupt):
+        interrupt_twice()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
