@@ -26,7 +26,7 @@ class SafeStop:
         work: What is finished before, for the message after the first Ctrl-C.
     """
 
-    def __init__(self, work: str = "the work at hand") -> None:
+    def __init__(self, work: str = "the iteration") -> None:
         self.requested = False
         self.work = work
         self._previous: dict[int, Any] = {}
