@@ -84,7 +84,7 @@ def _train(run: Run, device: torch.device) -> None:
         run.datasplit.train, run.model, run.task, create_array_store().snapshot_container(run.name)
     )
     stopped = False
-    with SafeStop("the iteration") as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
+    with SafeStop() as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
         bar.update(run.training_stats.trained_until())
         while run.training_stats.trained_until() < run.train_until and not stopped:
             stopped = _train_until_validation(run, device, stop, bar)
