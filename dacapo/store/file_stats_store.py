@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from dacapo.errors import StorageError, UnsafeFileError
 from dacapo.store.files import read_bytes, remove_file, write_bytes
-from dacapo.store.json_lines import Record, encode, read_records, update_records
-from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_records, to_record
+from dacapo.store.json_lines import Record, encode, read_columns, read_records, update_records
+from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_columns, from_records, to_record
 
 # Every pickle of protocol 2 and later begins with this byte, which no JSON does.
 _PICKLE_MARK = b"\x80"
@@ -42,7 +42,11 @@ class FileStatsStore(RecordStatsStore):
         path = self.path / kind / run_name
         if not path.is_file():
             return []
-        records = _read_pickle(path) if _is_pickle(path) else read_records(path)
+        pickled = _is_pickle(path)
+        columns = None if pickled else read_columns(path)
+        if columns is not None and (fast := from_columns(columns, cls, choice)) is not None:
+            return fast
+        records = _read_pickle(path) if pickled else read_records(path)
         entries = from_records(records, cls, path)
         if choice.all:
             return entries

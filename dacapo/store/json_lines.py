@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,10 @@ from dacapo.store.files import make_folder, read_bytes, storage_error
 
 ITERATION = "iteration"
 _BLOCK = 1 << 16
+
+# All but numbers, and what they end with.
+_NOT_OF_NUMBERS = bytes(set(range(256)) - set(b"0123456789+-.eE,\n"))
+_LINES_TO_COMMAS = bytes.maketrans(b"\n", b",")
 
 Record = dict[str, Any]
 
@@ -37,6 +42,39 @@ def read_records(path: Path) -> list[Record]:
     content = read_bytes(path)
     records = _read_at_once(content)
     return [record for record, _, _ in _good_lines(content, path)] if records is None else records
+
+
+def read_columns(path: Path) -> dict[str, list[Any]] | None:
+    """Return the values of each field, one list for each, several times as fast as :func:`read_records`.
+
+    Returns:
+        None unless all finished lines hold the same fields in the same order, finite numbers all of them.
+
+    Raises:
+        StorageError: If the file cannot be read.
+    """
+    content = read_bytes(path)
+    lines = content[: content.rfind(b"\n") + 1]
+    fields = list(_parse(lines[: lines.find(b"\n")]) or {})
+    # What stays of the names of fields when all but numbers is taken away, which has to be taken away too.
+    left_over = [json.dumps(name).encode().translate(None, _NOT_OF_NUMBERS) for name in fields]
+    if not fields or any(letters.strip(b"e") for letters in left_over) or not _lines_of(fields).fullmatch(lines):
+        return None
+    numbers = lines.translate(_LINES_TO_COMMAS, _NOT_OF_NUMBERS)
+    for letters in sorted(set(left_over) - {b""}, reverse=True):
+        numbers = numbers.replace(b"," + letters, b"," + b" " * len(letters))  # of the same length, which is faster
+    try:
+        values = json.loads(b"[" + numbers[len(left_over[0]) : -1] + b"]")
+    except ValueError:
+        return None
+    return {name: values[index :: len(fields)] for index, name in enumerate(fields)}
+
+
+def _lines_of(fields: Sequence[str]) -> re.Pattern[bytes]:
+    """Return a pattern of lines that hold these fields with characters of numbers, and whole iterations."""
+    values = [b"-?[0-9]++" if name == ITERATION else b"[0-9+.eE-]++" for name in fields]
+    line = b",".join(re.escape(json.dumps(name).encode()) + b":" + v for name, v in zip(fields, values, strict=True))
+    return re.compile(rb"(?:\{" + line + rb"\}\n)*+")
 
 
 def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -166,6 +169,32 @@ def from_records(records: Iterable[Record], cls: type[T], place: object) -> list
         return [cls(**{name: record[name] for name in names if name in record}) for record in records]
     except (TypeError, KeyError) as error:
         raise StorageError(f"{place} does not hold entries of a {cls.__name__}: {error}") from error
+
+
+def from_columns(columns: Mapping[str, Sequence[Any]], cls: type[T], choice: Choice) -> list[T] | None:
+    """Return the chosen entries of which lists hold the fields, None if they are not the fields of such entries."""
+    names = [field.name for field in attrs.fields(cls)]
+    if not set(names) <= set(columns):
+        return None
+    chosen = [columns[name] for name in names]
+    if not choice.all:
+        wanted = set(choice.of(columns["iteration"]))
+        keep = [iteration in wanted for iteration in columns["iteration"]]
+        chosen = [list(itertools.compress(column, keep)) for column in chosen]
+    with _no_collection():
+        return list(map(cls, *chosen))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from going through many new objects again and again, none of which is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _checked(run_name: str) -> str:

@@ -18,8 +18,8 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.store.file_stats_store import FileStatsStore
-from dacapo.store.json_lines import update_records
-from dacapo.store.record_stats_store import Choice
+from dacapo.store.json_lines import encode, read_columns, read_records, update_records
+from dacapo.store.record_stats_store import Choice, from_columns
 from dacapo.store.stats_store import StatsStore
 from dacapo.testing.stats_store import StatsStoreContract, training, validation
 from tests.golden_data import item_arrays, items
@@ -99,6 +99,86 @@ def test_a_save_does_not_look_at_the_history(tmp_path: Path) -> None:
     encoded.clear()
     update_records(path, training(0, 5002).iteration_stats, to_record)
     assert encoded == [4999, 5000, 5001]
+
+
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
+names = st.text("ietarlos1.-E \u00e9", min_size=1, max_size=4)
+
+
+@given(
+    st.lists(names, max_size=3, unique=True).flatmap(
+        lambda fields: st.lists(st.fixed_dictionaries(dict.fromkeys((*fields, "iteration"), numbers)), max_size=6)
+    )
+)
+def test_columns_hold_what_records_hold(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, float]]
+) -> None:
+    path = tmp_path_factory.mktemp("stats") / "run"
+    records = [{**record, "iteration": int(record["iteration"])} for record in records]
+    path.write_bytes(b"".join(encode(record) + b"\n" for record in records) + b'{"iteration":7,"lo')
+    columns = read_columns(path)
+    plain = records and not any(set("1.-E\u00e9") & set(name) for name in records[0])
+    assert (columns is not None) == bool(plain)
+    if columns is not None:
+        expected = {name: [record[name] for record in read_records(path)] for name in records[0]}
+        assert list(columns.items()) == list(expected.items())
+        assert [type(v) for c in columns.values() for v in c] == [type(v) for c in expected.values() for v in c]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"iteration":3,"loss":NaN,"time":1.0}',
+        b'{"iteration":3,"loss":null,"time":1.0}',
+        b'{"iteration":3,"loss":[0.5],"time":1.0}',
+        b'{"iteration":3,"loss":"0.5","time":1.0}',
+        b'{"iteration":true,"loss":0.5,"time":1.0}',
+        b'{"iteration":3.0,"loss":0.5,"time":1.0}',
+        b'{"iteration":3e0,"loss":0.5,"time":1.0}',
+        b'{"iteration":3,"loss":0.5e,"time":1.0}',
+        b'{"iteration":3,"loss":,"time":1.0}',
+        b'{"iteration":3,"loss":-,"time":1.0}',
+        b'{"iteration":3,"loss":0.5-1,"time":1.0}',
+        b'{"iteration":03,"loss":0.5,"time":1.0}',
+        b'{"itratione":3,"loss":0.5,"time":1.0}',
+        b'5{"iteration":3,"loss":0.5,"time":1.0}',
+        b'{"it3ration":3,"loss":0.5,"time":1.0}',
+        b'{"itrati1on":3,"loss":0.5,"time":1.0}',
+        b'{"iteration":3,"time":0.5,"loss":1.0}',
+        b'{"iteration":3,"loss":0.5}',
+        b'{"iteration":3,"loss":0.5,"time":1.0,"time":2.0}',
+        b'{"iteration": 3,"loss":0.5,"time":1.0}',
+        b'{"iteration":3,"loss":0.5,"time":1.0}5',
+        b'{"iteration":3,"loss":0.5,"time":1.0},{"iteration":4,"loss":0.5,"time":1.0}',
+        b'{"iteration":3,\n"loss":0.5,"time":1.0}',
+        b"",
+        b"5",
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_columns_are_read_of_plain_lines_only(tmp_path: Path, line: bytes, first: bool) -> None:
+    plain = [encode({"iteration": i, "loss": 0.25, "time": 1e-07}) for i in range(3)]
+    path = tmp_path / "run"
+    path.write_bytes(b"\n".join([line, *plain, b""] if first else [*plain, line, plain[-1], b""]))
+    assert read_columns(path) is None
+
+
+def test_an_incomplete_file_has_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    for content in (b"", b'{"iteration":3,"loss":0.5}', b"\n"):
+        path.write_bytes(content)
+        assert read_columns(path) is None
+
+
+@pytest.mark.parametrize("interval", [None, 7])
+@pytest.mark.parametrize("subsample", [False, True])
+def test_a_choice_of_columns_is_that_of_entries(subsample: bool, interval: int | None) -> None:
+    choice, entries = Choice(subsample, interval), training(0, 9000).iteration_stats
+    columns = {name: [getattr(entry, name) for entry in entries] for name in ("time", "iteration", "loss")}
+    chosen = set(choice.of(range(9000)))
+    assert from_columns(columns, TrainingIterationStats, choice) == [e for e in entries if e.iteration in chosen]
+    del columns["loss"]
+    assert from_columns(columns, TrainingIterationStats, choice) is None
 
 
 def test_a_long_record_is_read_fast(store: FileStatsStore) -> None:
