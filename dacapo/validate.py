@@ -6,13 +6,13 @@ import logging
 
 import numpy.typing as npt
 
+from dacapo.blockwise.evaluation import evaluate_array
 from dacapo.blockwise.inputs import ORIGIN, check_validation, ground_truth
 from dacapo.blockwise.prediction import predict_array
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.run import Run
-from dacapo.experiments.tasks.evaluators import EvaluationScores
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -65,7 +65,7 @@ def validate_run(
     Args:
         run: The run, its weights being those of ``iteration``.
         iteration: What to record the scores under.
-        num_workers: Number of worker processes for post-processing.
+        num_workers: Number of worker processes for predicting, post-processing and scoring.
         output_dtype: Type of the predictions, as in :func:`dacapo.predict.predict`.
         overwrite: Whether scores of this iteration may be replaced.
 
@@ -155,6 +155,5 @@ def _scores_of(
     run: Run, dataset: Dataset, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
 ) -> list[float]:
     run.task.post_processor.process(parameters, output, num_workers=num_workers)
-    with run.task.evaluator.masked_by(dataset.mask):
-        scores: EvaluationScores = run.task.evaluator.evaluate(output, ground_truth(dataset))
+    scores = evaluate_array(run, dataset, ground_truth(dataset), output, num_workers)
     return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]

@@ -164,7 +164,8 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
     :mod:`dacapo.utils.block_distances`), so that all scores are those of the volume as a whole.
 
     Everything above 0 is foreground. With ``channels`` all criteria carry the name of their channel in front
-    (``mito__dice``), also where there is only one; without, they do not.
+    (``mito__dice``), also where there is only one; without, they do not. An array without channel axis holds the
+    indices of the channels if there are several, and else the only one.
     """
 
     tally_type = BinaryTally
@@ -194,21 +195,6 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         self.tol_distance = tol_distance
         self.channels = list(channels) if channels else None
         self.mask = mask
-
-    def evaluate(
-        self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array
-    ) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
-        """Score a segmentation where it overlaps with the truth.
-
-        An array without channel axis holds the indices of the channels if there are several, and else the only one.
-
-        Raises:
-            EvaluationError: If the two do not overlap or have other voxels, or the mask leaves nothing to score.
-            ChannelMismatchError: If one has another number of channels than ``channels`` names.
-        """
-        scores: BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores
-        scores = super().evaluate(output_array_identifier, evaluation_array)
-        return scores
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
         """Open what is compared, and check that it can be.

@@ -61,9 +61,12 @@ class BlockEvaluator(Evaluator, Generic[T]):
 
     def blocks(self, volumes: Volumes) -> tuple[Iterator[Roi], int]:
         """Return the regions of all blocks, and their number."""
+        return volumes.blocks(self.voxels_per_block(volumes))
+
+    def voxels_per_block(self, volumes: Volumes) -> int:
+        """Return how many voxels a block has at most."""
         arrays = (volumes.output, volumes.truth)
-        channels = max((array.num_channels or 1) if "c" in array.axes else 1 for array in arrays)
-        return volumes.blocks(self.block_voxels // channels)
+        return self.block_voxels // max((array.num_channels or 1) if "c" in array.axes else 1 for array in arrays)
 
     @abstractmethod
     def tally(self, volumes: Volumes, block: Roi) -> T:

@@ -1,0 +1,143 @@
+"""Scoring of a segmentation, block by block and in several processes."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import attrs
+from funlib.geometry import Roi
+
+from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.running import run_operation
+from dacapo.errors import BlockwiseError, ConfigError
+from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks import TaskConfig
+from dacapo.experiments.tasks.evaluators import EvaluationScores, Evaluator
+from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
+from dacapo.experiments.tasks.evaluators.volumes import Volumes, block_shape
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.blocks import count_blocks
+from dacapo.utils.tally import Tally, add_up
+
+if TYPE_CHECKING:
+    import daisy.v2 as daisy
+
+# Starting a process that can evaluate takes as long as evaluating a few blocks.
+BLOCKS_PER_WORKER = 4
+
+
+@attrs.define(kw_only=True, eq=False)
+class Evaluation(BlockwiseOperation):
+    """Counts in blocks what the scores of an output follow from, and writes a file for each block.
+
+    Attributes:
+        output: What is scored; it is only read.
+        task_config: The task with the evaluator.
+        truth_config: What the output is compared with.
+        mask_config: Where to compare them, None for everywhere.
+        folder: Where the files go.
+    """
+
+    task_config: TaskConfig
+    truth_config: ArrayConfig
+    mask_config: ArrayConfig | None
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return "evaluate"
+
+    def most_workers(self) -> int:
+        return max(1, count_blocks(self.region.shape, self.block_shape) // BLOCKS_PER_WORKER)
+
+    def open(self) -> None:
+        evaluator = self.task_config.task_type(self.task_config).evaluator
+        if not isinstance(evaluator, BlockEvaluator):
+            raise ConfigError(f"{type(evaluator).__name__} does not evaluate in blocks")
+        if self.mask_config is not None:
+            evaluator.mask = self.mask_config.array_type(self.mask_config)
+        truth: Array = self.truth_config.array_type(self.truth_config)
+        self._evaluator: BlockEvaluator[Any] = evaluator
+        self._volumes = evaluator.open(self.output, truth)
+
+    def process(self, block: daisy.Block) -> None:
+        roi = Roi(block.write_roi.offset, block.write_roi.shape)
+        self._evaluator.tally(self._volumes, roi).save(self.file(roi))
+
+    def file(self, block: Roi) -> Path:
+        """Return the file with what was counted in a block."""
+        return self.folder / f"{'_'.join(str(int(begin)) for begin in block.begin)}.npz"
+
+
+def evaluate_array(
+    run: Run, dataset: Dataset, truth: Array, output: LocalArrayIdentifier, num_workers: int = 1
+) -> EvaluationScores:
+    """Score an output against the ground truth of a dataset, where its mask is not 0.
+
+    This is done in this process, unless there are several workers and enough blocks, the evaluator counts in blocks,
+    and configs tell the workers where the data is.
+
+    Args:
+        run: Its task has the evaluator.
+        dataset: Has the mask, and the configs of mask and truth.
+        truth: What to compare with.
+        output: What to score.
+        num_workers: Number of worker processes at most.
+
+    Raises:
+        EvaluationError: If the two cannot be compared; the message says why.
+        BlockwiseError: If a block failed in a worker.
+    """
+    evaluator: Evaluator = run.task.evaluator
+    with evaluator.masked_by(dataset.mask):
+        if num_workers > 1 and _in_blocks(evaluator) and _is_described(dataset):
+            volumes = evaluator.open(output, truth)
+            operation = _operation(run, dataset, output, volumes, evaluator.voxels_per_block(volumes))
+            if operation.most_workers() > 1:
+                return evaluator.scores_of(volumes, _tally(operation, evaluator.tally_type, num_workers))
+        return evaluator.evaluate(output, truth)
+
+
+def _in_blocks(evaluator: Evaluator) -> TypeGuard[BlockEvaluator[Any]]:
+    # A subclass with an `evaluate` of its own need not get its scores from blocks.
+    return isinstance(evaluator, BlockEvaluator) and type(evaluator).evaluate is BlockEvaluator.evaluate
+
+
+def _is_described(dataset: Dataset) -> bool:
+    """Return whether configs say where ground truth and mask are."""
+    gt_config, mask_config = (getattr(dataset.config, f"{name}_config", None) for name in ("gt", "mask"))
+    return gt_config is not None and (dataset.mask is None or mask_config is not None)
+
+
+def _operation(
+    run: Run, dataset: Dataset, output: LocalArrayIdentifier, volumes: Volumes, max_voxels: int
+) -> Evaluation:
+    config: Any = dataset.config
+    return Evaluation(
+        output=output,
+        region=volumes.roi,
+        block_shape=block_shape(volumes.shape, max_voxels) * volumes.voxel_size,
+        task_config=run.config.task_config,
+        truth_config=config.gt_config,
+        mask_config=None if dataset.mask is None else config.mask_config,
+        folder=output.container.resolve().parent,
+    )
+
+
+def _tally(operation: Evaluation, tally_type: type[Tally], num_workers: int) -> Tally:
+    """Let workers count, and add up what they wrote."""
+    folder = Path(tempfile.mkdtemp(prefix=".evaluate_", dir=operation.folder))
+    try:
+        run_operation(attrs.evolve(operation, folder=folder), num_workers, resume=None)
+        files = sorted(folder.glob("*.npz"))
+        expected = count_blocks(operation.region.shape, operation.block_shape)
+        if len(files) != expected:
+            raise BlockwiseError(f"only {len(files)} of {expected} blocks of the evaluation are in {folder}")
+        return add_up(tally_type.load(file) for file in files)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
