@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -9,7 +10,7 @@ import gunpowder as gp
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.arraytypes import EmbeddingArray
@@ -28,6 +29,13 @@ from dacapo.gp import (
     RejectIfEmpty,
     RejectMasked,
     SimpleAugment,
+)
+from dacapo.gp.elastic_augment_fuse import (
+    POINTS_AT_ONCE,
+    Deformation,
+    interpolate_linearly,
+    keys_kernel,
+    take_nearest,
 )
 
 RAW, LABELS, MASK = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS"), gp.ArrayKey("MASK")
@@ -487,6 +495,84 @@ def test_elastic_leaves_samples_alone_with_the_given_probability() -> None:
             for seed in range(200)
         ]
     assert np.mean(changed) == pytest.approx(0.3, abs=0.1)
+
+
+@pytest.mark.parametrize("shape", [(17,), (9, 12), (7, 5, 9), (1, 8, 9), (6, 1, 1), (2, 3, 4, 5)])
+@pytest.mark.parametrize("channels", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, np.int16])
+def test_linear_interpolation_is_that_of_scipy(shape: tuple[int, ...], channels: tuple[int, ...], dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    data = (rng.random((*channels, *shape)) * 100).astype(dtype)
+    # Also outside, between the last two voxels, and right at voxels.
+    positions = rng.uniform(-2, np.array(shape)[:, None, None] + 1, (len(shape), 20, 30)).astype(np.float32)
+    positions[:, :3] = np.round(positions[:, :3])
+    got = interpolate_linearly(data, positions)
+    each = data.reshape(-1, *shape).astype(np.float32)
+    expected = np.stack([map_coordinates(one, positions, order=1, mode="nearest") for one in each])
+    expected = expected.reshape(*channels, 20, 30)
+    assert got.shape == expected.shape
+    assert got.dtype == dtype
+    if np.issubdtype(dtype, np.integer):
+        # Values in the middle between two whole numbers may be rounded to either.
+        np.testing.assert_allclose(got, expected, atol=0.5001)
+        assert (got == np.rint(expected)).mean() > 0.99
+    else:
+        np.testing.assert_allclose(got, expected, atol=1e-4)
+
+
+def test_linear_interpolation_of_more_points_than_are_done_at_once() -> None:
+    rng = np.random.default_rng(0)
+    data = rng.random((20, 30)).astype(np.float32)
+    positions = (rng.random((2, 300, 250)) * [[[19]], [[29]]]).astype(np.float32)
+    assert positions[0].size > 2 * POINTS_AT_ONCE
+    expected = map_coordinates(data, positions, order=1, mode="nearest")
+    np.testing.assert_allclose(interpolate_linearly(data, positions), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(17,), (9, 12), (7, 5, 9), (1, 8, 9)])
+def test_nearest_voxels_are_those_by_definition(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 2**64, (2, *shape), dtype=np.uint64)
+    positions = rng.uniform(-2, np.array(shape)[:, None, None] + 1, (len(shape), 20, 30)).astype(np.float32)
+    got = take_nearest(data, positions)
+    for place in np.ndindex(20, 30):
+        voxel = [min(max(math.floor(p + 0.5), 0), n - 1) for p, n in zip(positions[:, *place], shape, strict=True)]
+        np.testing.assert_array_equal(got[:, *place], data[:, *voxel])
+
+
+@pytest.mark.parametrize("subsample", [1, 3])
+@pytest.mark.parametrize("shape", [(11,), (7, 10), (6, 9, 5)])
+def test_positions_are_those_by_definition(shape: tuple[int, ...], subsample: int) -> None:
+    dims, rng = len(shape), np.random.default_rng(0)
+    voxel_size = np.array([2, 3, 5][:dims])
+    roi = Roi(voxel_size * 4, voxel_size * shape)
+    rotation = np.linalg.qr(rng.normal(size=(dims, dims)))[0]
+    spacing, origin = np.array([7.0, 8.0, 9.0][:dims]), np.array(roi.offset) - 12.0
+    displacements = rng.normal(size=(dims, *(14,) * dims))
+    centre = np.array(roi.offset) + np.array(roi.shape) / 2
+    deformation = Deformation(rotation, centre, displacements, origin, spacing)
+    got = deformation.source_voxels(roi, Coordinate(voxel_size), subsample)
+
+    def displaced(index: tuple[int, ...]) -> np.ndarray:
+        """Sum over all grid points, weighted along each axis."""
+        knots = ((np.array(index) + 0.5) * voxel_size + np.array(roi.offset) - origin) / spacing
+        field = displacements
+        for knot in knots:
+            field = np.tensordot(keys_kernel(knot - np.arange(14)), field, axes=(0, 1))
+        return field
+
+    for index in np.ndindex(*shape):
+        corners = [(i // subsample * subsample, i // subsample * subsample + subsample) for i in index]
+        moved = np.zeros(dims)
+        for choice in itertools.product((0, 1), repeat=dims):
+            parts = [(i - low) / subsample for i, (low, _) in zip(index, corners, strict=True)]
+            weight = math.prod(p if c else 1 - p for p, c in zip(parts, choice, strict=True))
+            if weight > 0:
+                moved += weight * displaced(tuple(corner[c] for corner, c in zip(corners, choice, strict=True)))
+        point = (np.array(index) + 0.5) * voxel_size + np.array(roi.offset)
+        source = rotation @ (point - centre) + centre + moved
+        expected = (source - np.array(roi.offset)) / voxel_size - 0.5
+        np.testing.assert_allclose(got[:, *index], expected, atol=2e-5)
 
 
 def test_elastic_checks_its_parameters() -> None:
