@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import attrs
-import yaml
 
 from dacapo.errors import ConfigError
 
@@ -145,6 +144,8 @@ def _build(path: Path | None, overrides: Mapping[str, Any]) -> DaCapoConfig:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

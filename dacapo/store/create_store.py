@@ -3,6 +3,8 @@
 With ``type: files`` everything lies below ``runs_base_dir``: configs in ``configs``, statistics and scores in
 ``stats``, and the checkpoints and arrays of a run in a folder of the run's name. With ``type: mongo`` configs,
 statistics and scores are in the database ``mongo_db_name`` of the server ``mongo_db_host``, the rest as before.
+
+The stores are imported where they are built, because some load much that others do without: PyTorch, cattrs, yaml.
 """
 
 from __future__ import annotations
@@ -11,12 +13,6 @@ from dacapo.errors import ConfigError
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import ArrayStore
 from dacapo.store.config_store import ConfigStore
-from dacapo.store.file_config_store import FileConfigStore
-from dacapo.store.file_stats_store import FileStatsStore
-from dacapo.store.local_array_store import LocalArrayStore
-from dacapo.store.mongo import without_secrets
-from dacapo.store.mongo_config_store import MongoConfigStore
-from dacapo.store.mongo_stats_store import MongoStatsStore
 from dacapo.store.stats_store import StatsStore
 from dacapo.store.weights_store import WeightsStore
 
@@ -33,7 +29,11 @@ def create_config_store(options: DaCapoConfig | None = None) -> ConfigStore:
     """
     options = options or Options.instance()
     if _in_mongo(options):
+        from dacapo.store.mongo_config_store import MongoConfigStore
+
         return MongoConfigStore(*_mongo_database(options))
+    from dacapo.store.file_config_store import FileConfigStore
+
     return FileConfigStore(options.runs_base_dir / "configs")
 
 
@@ -49,7 +49,11 @@ def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
     """
     options = options or Options.instance()
     if _in_mongo(options):
+        from dacapo.store.mongo_stats_store import MongoStatsStore
+
         return MongoStatsStore(*_mongo_database(options))
+    from dacapo.store.file_stats_store import FileStatsStore
+
     return FileStatsStore(options.runs_base_dir / "stats")
 
 
@@ -59,7 +63,6 @@ def create_weights_store(options: DaCapoConfig | None = None) -> WeightsStore:
     Args:
         options: Settings to use instead of those of the process.
     """
-    # Imported here because it loads torch, which reading configs and scores does without.
     from dacapo.store.local_weights_store import LocalWeightsStore
 
     return LocalWeightsStore((options or Options.instance()).runs_base_dir)
@@ -71,6 +74,8 @@ def create_array_store(options: DaCapoConfig | None = None) -> ArrayStore:
     Args:
         options: Settings to use instead of those of the process.
     """
+    from dacapo.store.local_array_store import LocalArrayStore
+
     return LocalArrayStore((options or Options.instance()).runs_base_dir)
 
 
@@ -81,6 +86,8 @@ def _in_mongo(options: DaCapoConfig) -> bool:
 
 
 def _mongo_database(options: DaCapoConfig) -> tuple[str, str]:
+    from dacapo.store.mongo import without_secrets
+
     host, name = options.mongo_db_host, options.mongo_db_name
     if not host or not name:
         raise ConfigError(

@@ -9,7 +9,6 @@ from typing import ClassVar
 
 import attrs
 import torch
-import yaml
 
 from dacapo.errors import ConfigError, DacapoError, MissingDependencyError, NotFoundError, StorageError
 from dacapo.experiments.model import Model
@@ -102,6 +101,8 @@ def get_model_setup(run: str) -> list[str] | None:
         NotFoundError: If the folder does not exist.
         ConfigError: If the file holds something else.
     """
+    import yaml
+
     path = _setup_folder(run) / LABELS_FILE
     if not path.is_file():
         return None
