@@ -7,7 +7,6 @@ matters any more. What a block takes is known beforehand; see
 
 from __future__ import annotations
 
-import logging
 import math
 
 import attrs
@@ -17,13 +16,12 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_plan import BlockPlan, plan_blocks, round_up
-from dacapo.errors import MemoryBudgetError
+from dacapo.compute_context import ComputeContext, create_compute_context
+from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import forward_bytes
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
 from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
-
-logger = logging.getLogger(__name__)
 
 # A process that has loaded PyTorch and reads and writes arrays, beside weights and blocks.
 _PROCESS = 600 * 1024**2
@@ -45,28 +43,31 @@ class Budget:
     Attributes:
         plan: Where its blocks lie.
         num_workers: Processes that work at the same time.
-        block_bytes: What a block takes, on the device of the network and beside it.
+        block_bytes: What a block takes, on the device of the network and beside it; None if that cannot be told.
         process_bytes: What each process takes beside that.
-        limit: What all may take together.
+        limit: What all may take together; None if that is not known.
     """
 
     plan: BlockPlan
     num_workers: int
-    block_bytes: int
+    block_bytes: int | None
     process_bytes: int
-    limit: int
+    limit: int | None
 
     @property
     def total(self) -> int:
-        """What all processes take together, in bytes."""
-        return self.num_workers * (self.block_bytes + self.process_bytes)
+        """What all processes take together, in bytes, as far as it can be told."""
+        return self.num_workers * ((self.block_bytes or 0) + self.process_bytes)
 
     def __str__(self) -> str:
-        shape = self.plan.write_shape / self.plan.output_voxel_size
+        shape = " x ".join(map(str, self.plan.write_shape / self.plan.output_voxel_size))
+        blocks = f"blocks of {shape} voxels in {self.num_workers} process(es)"
+        if self.block_bytes is None:
+            return f"{blocks}; what they take of memory cannot be told"
+        allowed = "unknown what" if self.limit is None else format_size(self.limit)
         return (
-            f"blocks of {' x '.join(map(str, shape))} voxels in {self.num_workers} process(es) take about "
-            f"{format_size(self.total)} of memory ({format_size(self.block_bytes)} for a block, "
-            f"{format_size(self.process_bytes)} for a process), {format_size(self.limit)} may be used"
+            f"{blocks} take about {format_size(self.total)} of memory ({format_size(self.block_bytes)} for a block, "
+            f"{format_size(self.process_bytes)} for a process), {allowed} may be used"
         )
 
 
@@ -100,11 +101,12 @@ def plan_within(
     dtype: npt.DTypeLike = np.uint8,
     num_workers: int = 1,
     max_memory: str | int | None = None,
-    device: torch.device | None = None,
+    context: ComputeContext | None = None,
 ) -> Budget:
     """Choose the largest blocks, and as many of the workers asked for as there is memory for.
 
-    Without a budget, an architecture that has an ``eval_shape_increase`` decides about the blocks itself.
+    Without a budget, an architecture that has an ``eval_shape_increase`` decides about the blocks itself. The shape of
+    its input decides where workers run on other machines whose memory is not known.
 
     Args:
         model: The network.
@@ -112,49 +114,75 @@ def plan_within(
         output_roi: Region to predict in world units, the whole of ``raw`` by default.
         dtype: Type that predictions are stored as.
         num_workers: Processes that are to work at the same time; 1 stands for this one.
-        max_memory: What all of them may take together, such as ``"8GB"``; by default half of what is free.
-        device: Where the network runs; of a GPU's memory, half of what is free is used.
+        max_memory: What all of them may take together, such as ``"8GB"``; by default what jobs are given on a cluster,
+            and half of what is free on this machine. Of a GPU's memory, half of what is free is used too.
+        context: Where they run, by default that of the options.
 
     Raises:
         MemoryBudgetError: If not even the smallest block fits; the message says what would do.
+        ConfigError: If there is a budget and it cannot be told what the network takes.
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
+    context = context or create_compute_context()
     weights = sum(parameter.nbytes for parameter in model.parameters())
     process = max(_PROCESS, process_memory() or 0 if num_workers == 1 else 0) + weights
-    least = plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw))
-    limit = _limit(max_memory, num_workers, process, device)
-    smallest = Budget(least, 1, block_bytes(model, raw, least, dtype), process, limit)
-    if max_memory is None and any(model.architecture.eval_shape_increase):
+    limit = _limit(max_memory, num_workers, process, context)
+    try:
         plan = plan_blocks(model, raw, output_roi)
-        return attrs.evolve(
-            smallest, plan=plan, num_workers=num_workers, block_bytes=block_bytes(model, raw, plan, dtype)
-        )
+        default = Budget(plan, num_workers, block_bytes(model, raw, plan, dtype), process, limit)
+    except (NotImplementedError, RuntimeError) as error:
+        if max_memory is not None:
+            raise ConfigError(
+                f"what the network takes cannot be told without running it ({error}); leave out max_memory"
+            ) from error
+        return Budget(plan, num_workers, None, process, None)
+    is_fixed = model.architecture.has_fixed_shape
+    if max_memory is None and (limit is None or is_fixed or any(model.architecture.eval_shape_increase)):
+        return default
+    assert limit is not None
+    if is_fixed:
+        smallest = attrs.evolve(default, num_workers=1)
+    else:
+        least = plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw))
+        smallest = Budget(least, 1, block_bytes(model, raw, least, dtype), process, limit)
     if smallest.total > limit:
         raise MemoryBudgetError(
             f"{smallest}; that is the least that this network and volume take, so allow {format_size(smallest.total)}"
         )
     num_workers = min(num_workers, limit // smallest.total)
-    each = limit // num_workers - process
+    if is_fixed:
+        return attrs.evolve(smallest, num_workers=num_workers)
+    return _largest(model, raw, smallest, num_workers, dtype)
+
+
+def _largest(model: Model, raw: Array, smallest: Budget, num_workers: int, dtype: npt.DTypeLike) -> Budget:
+    """Return the budget with the largest blocks for some workers, given that the smallest ones fit."""
+    least, limit = smallest.plan, smallest.limit
+    assert limit is not None
     most = _most_shape(model, raw, least)
     counts = [-(-extent // step) for extent, step in zip(least.output_roi.shape, most, strict=True)]
     _split_for_workers(counts, least, num_workers)
     while True:
         shape = _block_shape(least, counts)
-        plan = plan_blocks(model, raw, output_roi, write_shape=shape)
+        plan = plan_blocks(model, raw, least.output_roi, write_shape=shape)
         taken = block_bytes(model, raw, plan, dtype)
-        if taken <= each or shape == least.write_shape:
-            return Budget(plan, num_workers, taken, process, limit)
-        _split_longest(counts, shape, least)
+        if taken <= limit // num_workers - smallest.process_bytes or not _split_longest(counts, shape, least):
+            return Budget(plan, num_workers, taken, smallest.process_bytes, limit)
 
 
-def _limit(max_memory: str | int | None, num_workers: int, process: int, device: torch.device | None) -> int:
+def _limit(max_memory: str | int | None, num_workers: int, process: int, context: ComputeContext) -> int | None:
+    """Return how many bytes all processes may take together, None where nobody knows."""
     if max_memory is not None:
         limit = parse_size(max_memory)
+    elif context.local_cores is None and num_workers > 1:
+        return None if context.worker_memory is None else num_workers * context.worker_memory
     else:
         free = available_memory()
-        limit = (1 << 63) if free is None else int(_SHARE * free) + (process_memory() or 0)
-    if device is not None and device.type == "cuda":
-        limit = min(limit, int(_SHARE * torch.cuda.mem_get_info(device)[0]) + num_workers * process)
+        if free is None:
+            return None
+        limit = int(_SHARE * free) + (process_memory() or 0)
+    if context.device.type == "cuda":
+        limit = min(limit, int(_SHARE * torch.cuda.mem_get_info(context.device)[0]) + num_workers * process)
     return limit
 
 

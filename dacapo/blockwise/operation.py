@@ -160,8 +160,11 @@ def class_path(cls: type) -> str:
     """
     module = cls.__module__
     if module == "__main__":
-        file = getattr(sys.modules[module], "__file__", None)
-        module = "" if file is None else str(Path(file).resolve())
+        main = sys.modules[module]
+        file = getattr(main, "__file__", None)
+        # With "python -m package.module" it can be imported by that name, as its own imports may need.
+        name = None if main.__spec__ is None else main.__spec__.name
+        module = name or ("" if file is None else str(Path(file).resolve()))
     if not module or "<" in cls.__qualname__:
         raise ConfigError(
             f"worker processes cannot find the class {cls.__qualname__}; define it at the top of a module or a file"

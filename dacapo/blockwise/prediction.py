@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_plan import BlockPlan, first_half, plan_blocks
+from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.record import Resume
@@ -30,6 +32,10 @@ from dacapo.utils.quantize import quantize, storage_type
 if TYPE_CHECKING:
     import daisy.v2 as daisy
 
+logger = logging.getLogger(__name__)
+
+PRECISIONS = ("float32", "bfloat16")
+
 
 def as_network_input(values: npt.NDArray[Any], axes: list[str], device: torch.device) -> torch.Tensor:
     """Return values as a tensor of shape (1, channels, *spatial) and type float32."""
@@ -46,10 +52,20 @@ class BlockPredictor:
         plan: Where the blocks lie.
         output: Where predictions are written.
         device: Where the network runs.
+        precision: ``bfloat16`` computes most of the network with 8 bits of precision, which is faster.
     """
 
-    def __init__(self, run: Run, raw: Array, plan: BlockPlan, output: ZarrArray, device: torch.device) -> None:
+    def __init__(
+        self,
+        run: Run,
+        raw: Array,
+        plan: BlockPlan,
+        output: ZarrArray,
+        device: torch.device,
+        precision: str = "float32",
+    ) -> None:
         self.run, self.raw, self.plan, self.output, self.device = run, raw, plan, output, device
+        self.precision = precision
         run.model.to(device).eval()
 
     def process(self, write_roi: Roi) -> None:
@@ -57,14 +73,25 @@ class BlockPredictor:
         voxel_size = self.plan.output_voxel_size
         read_roi = self.plan.read_roi(write_roi)
         values = self.run.trainer.prepare_input(self.raw.read_padded(read_roi))
-        with torch.inference_mode():
-            predicted = self.run.model(as_network_input(values, self.raw.axes, self.device))[0].cpu().numpy()
+        predicted = self._predict(as_network_input(values, self.raw.axes, self.device))
         lost = read_roi.shape - Coordinate(predicted.shape[1:]) * voxel_size
         first = (write_roi.begin - read_roi.begin - first_half(lost, voxel_size)) / voxel_size
         extent = write_roi.shape / voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
         value_range = self.run.task.predictor.output_range
         self.output[write_roi] = quantize(predicted[(slice(None), *inner)], value_range, self.output.dtype)
+
+    def _predict(self, values: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Return the output of the network, without the axis of the batch."""
+        fast = self.precision == "bfloat16"
+        if fast:
+            # Only where channels lie next to each other in memory are such convolutions fast.
+            layout = torch.channels_last if values.ndim == 4 else torch.channels_last_3d
+            self.run.model.to(memory_format=layout)  # type: ignore[call-overload]
+            values = values.to(memory_format=layout)
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+            predicted: npt.NDArray[np.float32] = self.run.model(values)[0].float().cpu().numpy()
+        return predicted
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -78,6 +105,7 @@ class Prediction(BlockwiseOperation):
         raw_config: Describes the input; None if only this process has it.
         plan: Where blocks lie and what they read.
         dtype: Type that predictions are stored as.
+        precision: See :class:`BlockPredictor`.
         metadata: Attributes of the output.
     """
 
@@ -87,6 +115,7 @@ class Prediction(BlockwiseOperation):
     raw_config: ArrayConfig | None
     plan: BlockPlan
     dtype: str
+    precision: str = "float32"
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
     _here: tuple[Run, Array] | None = attrs.field(default=None, init=False)
@@ -112,6 +141,7 @@ class Prediction(BlockwiseOperation):
             "inputs": config_identities(raw),
             "region": [list(map(int, part)) for part in (self.region.offset, self.region.shape)],
             "dtype": self.dtype,
+            "precision": self.precision,
         }
 
     def blocks(self) -> dict[str, Any]:
@@ -139,7 +169,7 @@ class Prediction(BlockwiseOperation):
     def open(self) -> None:
         device = create_compute_context().device
         output = ZarrArray.open_from_array_identifier(self.output)
-        self._predictor = BlockPredictor(*self._loaded(), self.plan, output, device)
+        self._predictor = BlockPredictor(*self._loaded(), self.plan, output, device, self.precision)
 
     def _loaded(self) -> tuple[Run, Array]:
         if self._here is None:
@@ -178,6 +208,9 @@ def predict_array(
     iteration: int | None = None,
     raw_config: ArrayConfig | None = None,
     resume: Resume | None = None,
+    max_memory: str | int | None = None,
+    block_shape: Coordinate | None = None,
+    precision: str = "float32",
 ) -> ZarrArray:
     """Predict a volume block by block.
 
@@ -199,13 +232,37 @@ def predict_array(
         raw_config: Describes ``raw``.
         resume: What becomes of earlier work with the same parameters; None begins anew, and keeps no record. Only with
             a ``raw_config`` can it be told that the input is the same.
+        max_memory: What all processes may take together, such as ``"8GB"``, which decides about the size of blocks and
+            can lower the number of workers; see :func:`.plan_within`.
+        block_shape: What a block writes, in world units, instead of the largest that memory allows.
+        precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
 
     Raises:
+        ConfigError: If there is no such precision.
+        MemoryBudgetError: If not even the smallest block fits into the memory.
         DtypeError: If predictions cannot be stored as ``output_dtype``.
         OutputExistsError: If the output exists and must be kept.
         BlockwiseError: If blocks failed; all others are done.
     """
-    plan = plan_blocks(run.model, raw, output_roi)
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    dtype = storage_type(output_dtype, run.task.predictor.output_range)
+    is_stored = iteration is not None and raw_config is not None
+    distributed = is_stored and bool(create_compute_context().distribute_workers)
+    if block_shape is not None:
+        plan = plan_blocks(run.model, raw, output_roi, block_shape)
+    else:
+        budget = plan_within(
+            run.model,
+            raw,
+            output_roi,
+            dtype=dtype,
+            num_workers=num_workers if distributed else 1,
+            max_memory=max_memory,
+            context=create_compute_context(),
+        )
+        logger.info("predicting %s: %s", output.dataset, budget)
+        plan, num_workers = budget.plan, budget.num_workers
     operation = Prediction(
         output=output,
         region=plan.output_roi,
@@ -215,11 +272,10 @@ def predict_array(
         weights=weights_digest(run),
         raw_config=raw_config,
         plan=plan,
-        dtype=storage_type(output_dtype, run.task.predictor.output_range).name,
+        dtype=dtype.name,
+        precision=precision,
         metadata=metadata or {},
     ).keep(run, raw)
-    is_stored = iteration is not None and raw_config is not None
-    distributed = is_stored and bool(create_compute_context().distribute_workers)
     was_training = run.model.training
     try:
         run_operation(

@@ -103,6 +103,11 @@ class BatchSystem(ComputeContext):
         """The ``host`` of the config."""
         return self.host
 
+    @property
+    def worker_memory(self) -> int | None:
+        """The ``memory`` of the config, in bytes."""
+        return None if self.memory is None else parse_size(self.memory)
+
     def threads_per_worker(self, num_workers: int) -> int:
         """Return the number of cores of a job."""
         return self.num_cpus

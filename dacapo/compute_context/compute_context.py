@@ -61,6 +61,11 @@ class ComputeContext(ABC):
         """Name or address under which workers reach the process that hands out blocks, None to find one out."""
         return None
 
+    @property
+    def worker_memory(self) -> int | None:
+        """Bytes of memory that a worker on another machine gets, None if that is not known."""
+        return None
+
     def threads_per_worker(self, num_workers: int) -> int | None:
         """Return how many threads each of the workers may use, None to leave it to the libraries."""
         return None if self.local_cores is None else max(1, self.local_cores // num_workers)

@@ -98,7 +98,13 @@ def test_blocks_equal_one_whole_pass(
     blocks = [-(-s // w) for s, w in zip(plan.output_roi.shape, plan.write_shape, strict=True)]
     assert np.prod(blocks) > 1, "one block would prove nothing"
 
-    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+    output = predict_array(
+        run,
+        raw,
+        LocalArrayIdentifier(tmp_path / "out.zarr", "p"),
+        output_dtype=np.float32,
+        block_shape=plan.write_shape,
+    )
 
     assert output.roi == raw.roi
     assert output.voxel_size == run.model.scale(raw.voxel_size)
@@ -111,7 +117,8 @@ def test_unpadded_whole_pass_is_equal_where_it_reaches(tmp_path: Path) -> None:
     with torch.inference_mode():
         whole = run.model(as_network_input(raw[raw.roi], raw.axes, torch.device("cpu")))[0].numpy()
     context = (raw.roi.shape - Coordinate(whole.shape[1:]) * raw.voxel_size) / 2
-    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    output = predict_array(run, raw, target, output_dtype=np.float32, block_shape=Coordinate(48, 24))
     np.testing.assert_allclose(output[raw.roi.grow(-context, -context)], whole, atol=1e-5)
 
 
@@ -119,7 +126,8 @@ def test_attention_is_equal_up_to_its_interpolation(tmp_path: Path) -> None:
     """Attention gates stretch their coarse map over the whole input, so blocks agree only closely."""
     run = make_run(tmp_path, 2, **SAME, use_attention=True)
     raw = numpy_array((62, 40), (4, 4))
-    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    output = predict_array(run, raw, target, output_dtype=np.float32, block_shape=Coordinate(80, 80))
     np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-3)
 
 
@@ -130,7 +138,12 @@ def test_a_region_is_predicted_as_in_the_whole(tmp_path: Path, architecture: dic
     whole = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "whole"), output_dtype=np.float32)
     roi = Roi((40 + 4 * 5, 40 + 4 * 31), (4 * 33, 4 * 22))
     part = predict_array(
-        run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "part"), output_roi=roi, output_dtype=np.float32
+        run,
+        raw,
+        LocalArrayIdentifier(tmp_path / "out.zarr", "part"),
+        output_roi=roi,
+        output_dtype=np.float32,
+        block_shape=Coordinate(48, 48),
     )
     assert part.roi == roi
     np.testing.assert_allclose(part[roi], whole[roi], atol=1e-5)
@@ -162,8 +175,9 @@ def test_a_failing_block_fails_the_call(tmp_path: Path) -> None:
     run = make_run(tmp_path, 2)
     raw = numpy_array((40, 40), (4, 4))
     raw.__class__ = _BrokenArray
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
     with pytest.raises(BlockwiseError, match=r"(?s)16 of 16 blocks are not done.*chunk 3\.4 cannot be read"):
-        predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"))
+        predict_array(run, raw, target, block_shape=Coordinate(40, 40))
 
 
 @pytest.mark.parametrize(

@@ -349,7 +349,8 @@ def test_blocks_equal_one_whole_pass(
     raw = numpy_array(shape, (8, 4, 4)[-dims:])
     plan = plan_blocks(run.model, raw)
     assert any(s > w for s, w in zip(plan.output_roi.shape, plan.write_shape, strict=True))
-    output = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "p"), output_dtype=np.float32)
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    output = predict_array(run, raw, target, output_dtype=np.float32, block_shape=plan.write_shape)
     np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-5)
 
 

@@ -61,6 +61,11 @@ class Architecture(torch.nn.Module, ABC):
         return Coordinate((1,) * self.dims)
 
     @property
+    def has_fixed_shape(self) -> bool:
+        """Whether the network can only predict with inputs of its own input shape, enlarged as for evaluation."""
+        return False
+
+    @property
     def receptive_halo(self) -> Coordinate:
         """Input voxels that are needed on each side of an output region to compute it as in an endless volume.
 

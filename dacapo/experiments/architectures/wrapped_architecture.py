@@ -82,6 +82,11 @@ class WrappedArchitecture(Architecture):
         return Coordinate(growth.step or max(1, int(size / growth.ratio)) for growth, size in sizes)
 
     @property
+    def has_fixed_shape(self) -> bool:
+        """Whether there is an axis along which no step is known by which the input can grow."""
+        return any(growth.step is None for growth in self._growths)
+
+    @property
     def receptive_halo(self) -> Coordinate:
         """The configured halo, or the measured one, in input voxels."""
         return self._measured_halo if self._config.halo is None else self._config.halo
