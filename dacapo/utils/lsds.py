@@ -62,6 +62,7 @@ def local_shape_descriptors(
     sigma: Sequence[float],
     voxel_size: Sequence[float],
     downsample: int = 1,
+    region: Box | None = None,
 ) -> Floats:
     """Compute the descriptors of all labels other than 0.
 
@@ -71,9 +72,10 @@ def local_shape_descriptors(
         voxel_size: World units.
         downsample: Compute on every n-th voxel only, which is faster; the others get the descriptor of the one before
             them. Where none of these voxels that is near belongs to the object, offset and correlation count as 0.
+        region: Describe the voxels in this part only, one slice per axis; objects go on around it. All by default.
 
     Returns:
-        Array of shape (channels, *labels.shape), 0 on background: offsets, variances, correlations, size.
+        Array of shape (channels, *shape of the region), 0 on background: offsets, variances, correlations, size.
 
     Raises:
         DtypeError: If the labels are neither integers nor bool.
@@ -92,10 +94,12 @@ def local_shape_descriptors(
     picked = compact[(slice(None, None, downsample),) * labels.ndim]
     gaussians = [_Gaussian(s, v * downsample) for s, v in zip(sigma, voxel_size, strict=True)]
     result = np.zeros((channels, *padded.shape), dtype=np.float32)
+    region = region or tuple(slice(0, size) for size in labels.shape)
+    wanted = tuple(_picked(side, downsample) for side in region)
     tiles = [
         tile
         for label, box in enumerate(find_objects(compact), start=1)
-        for tile in _tiles(label, box, downsample, gaussians)
+        for tile in _tiles(label, box, wanted, downsample, gaussians)
     ]
     for batch in _batches(tiles):
         places = [_scaled(tile.inside, downsample) for tile in batch]
@@ -108,7 +112,7 @@ def local_shape_descriptors(
         ends = np.cumsum(np.count_nonzero(inside, axis=tuple(range(1, inside.ndim))))
         for place, mask, part in zip(places, inside, np.split(values, ends[:-1], axis=1), strict=True):
             result[(slice(None), *place)][:, mask] = part
-    return result[(slice(None), *(slice(0, size) for size in labels.shape))]
+    return result[(slice(None), *region)]
 
 
 def _scaled(box: Box, factor: int) -> Box:
@@ -211,10 +215,20 @@ class _Tile(NamedTuple):
         )
 
 
-def _tiles(label: int, box: Box, downsample: int, gaussians: Sequence[_Gaussian]) -> Iterator[_Tile]:
-    """Cut the box around a label into parts that are small enough, or not at all."""
-    sides = [slice(side.start // downsample, -(-side.stop // downsample)) for side in box]
-    cuts = [list(_cut(side, max(_TILE, 2 * g.radius))) for side, g in zip(sides, gaussians, strict=True)]
+def _picked(side: slice, downsample: int) -> slice:
+    """Return which of the picked voxels stand for a range of voxels."""
+    return slice(side.start // downsample, -(-side.stop // downsample))
+
+
+def _tiles(label: int, box: Box, wanted: Box, downsample: int, gaussians: Sequence[_Gaussian]) -> Iterator[_Tile]:
+    """Cut what is wanted of the box around a label into parts that are small enough, or not at all."""
+    sides = [_picked(side, downsample) for side in box]
+    inner = [
+        slice(max(side.start, want.start), min(side.stop, want.stop)) for side, want in zip(sides, wanted, strict=True)
+    ]
+    if any(side.start >= side.stop for side in inner):
+        return
+    cuts = [list(_cut(side, max(_TILE, 2 * g.radius))) for side, g in zip(inner, gaussians, strict=True)]
     for inside in itertools.product(*cuts):
         window = tuple(
             slice(max(side.start, part.start - g.radius), min(side.stop, part.stop + g.radius))

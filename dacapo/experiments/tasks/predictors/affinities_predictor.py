@@ -215,10 +215,9 @@ class AffinitiesPredictor(Predictor):
         values = as_array(objects[0], labels.gt_dtype)
         size = labels.voxel_size
         described = _with_background(values) if self.background_as_object else values
-        descriptors = local_shape_descriptors(described, self.sigma(size), size, self.downsample_lsds)
-        inner = (slice(None), *labels.inner)
-        inside = labels.foreground(objects[inner])
-        return torch.from_numpy(descriptors[inner]), mark_unknown(inside, labels.annotated(1))
+        descriptors = local_shape_descriptors(described, self.sigma(size), size, self.downsample_lsds, labels.inner)
+        inside = labels.foreground(objects[(slice(None), *labels.inner)])
+        return torch.from_numpy(np.ascontiguousarray(descriptors)), mark_unknown(inside, labels.annotated(1))
 
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Widen the region by what affinities reach on either side, or by what descriptors see if that is more."""
