@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -11,8 +13,9 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container, raw_config_of
+from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.blockwise.prediction import predict_array
+from dacapo.blockwise.record import Resume, check_free, is_complete
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
@@ -46,10 +49,12 @@ def apply(
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     file_format: str = "zarr",
+    resume: bool = True,
 ) -> Applied:
     """Segment a volume with the best checkpoint and parameters of a run.
 
-    Everything is checked before any work is done.
+    Everything is checked before any work is done. A call that was interrupted, or whose blocks failed in part, goes on
+    when it is made again: only what is missing is done. See :mod:`dacapo.blockwise.record`.
 
     Args:
         run_name: Name of a stored run.
@@ -64,15 +69,18 @@ def apply(
         roi: Region in world units, the whole volume by default.
         num_workers: Number of worker processes.
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
-        overwrite: Whether to replace earlier results. Data that dacapo did not write is never replaced.
+        overwrite: Whether to replace earlier results, finished or of other parameters. Otherwise finished results of
+            the same parameters are kept as they are, and others are an error. Data that dacapo did not write is never
+            replaced.
         file_format: Only ``zarr``.
+        resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
 
     Raises:
         NotFoundError: If there is no such run, checkpoint, volume, dataset, criterion, or set of parameters.
         RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
         ChannelMismatchError: If the volume has another number of channels than the network takes.
         OutputExistsError: If an output exists and must be kept.
-        BlockwiseError: If a block fails.
+        BlockwiseError: If blocks failed; all others are done.
     """
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
@@ -84,7 +92,7 @@ def apply(
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
     chosen = (selection.iteration, selection.parameters)
-    _apply(run, *chosen, raw, source, prediction, output, roi, num_workers, output_dtype, overwrite)
+    _apply(run, *chosen, raw, source, prediction, output, roi, num_workers, output_dtype, overwrite, resume)
     return Applied(output, prediction, selection)
 
 
@@ -99,6 +107,7 @@ def apply_run(
     num_workers: int = 12,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
+    resume: bool = True,
 ) -> LocalArrayIdentifier:
     """Segment a volume with a given checkpoint and given parameters; see :func:`apply`.
 
@@ -108,7 +117,7 @@ def apply_run(
     raw = open_raw(run.config, input_array_identifier)
     plan_blocks(run.model, raw, roi)
     arrays = (input_array_identifier, prediction_array_identifier, output_array_identifier)
-    _apply(run, iteration, parameters, raw, *arrays, roi, num_workers, output_dtype, overwrite)
+    _apply(run, iteration, parameters, raw, *arrays, roi, num_workers, output_dtype, overwrite, resume)
     return output_array_identifier
 
 
@@ -124,12 +133,14 @@ def _apply(
     num_workers: int,
     output_dtype: npt.DTypeLike,
     overwrite: bool,
+    resume: bool,
 ) -> None:
     """Predict and post-process a volume that was opened and found to fit the network."""
     for identifier in (prediction, output):
-        check_output(identifier, overwrite)
+        check_free(identifier, overwrite, resume)
     create_weights_store().load_weights(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
+    how = Resume.of(overwrite, resume)
     predict_array(
         run,
         raw,
@@ -141,7 +152,12 @@ def _apply(
         num_workers=num_workers,
         iteration=iteration,
         raw_config=raw_config_of(run.config, source),
+        # Before the output is finished, a finished prediction is part of the work that goes on.
+        resume=Resume.ALWAYS if how is Resume.UNFINISHED and not is_complete(output) else how,
     )
     run.task.post_processor.set_prediction(prediction)
-    run.task.post_processor.process(parameters, output, num_workers=num_workers)
+    process = run.task.post_processor.process
+    can_resume = "resume" in inspect.signature(process).parameters
+    more: dict[str, Any] = {"overwrite": overwrite, "resume": how} if can_resume else {}
+    process(parameters, output, num_workers=num_workers, **more)
     ZarrArray.open_from_array_identifier(output).add_metadata({ORIGIN: origin})

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.inputs import ORIGIN, check_output, open_raw, output_container, raw_config_of
+from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.blockwise.prediction import predict_array
+from dacapo.blockwise.record import Resume, check_free
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
@@ -26,8 +27,12 @@ def predict(
     num_workers: int = 12,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
+    resume: bool = True,
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
+
+    A call that was interrupted, or whose blocks failed in part, goes on when it is made again: only the blocks that are
+    missing are done. See :mod:`dacapo.blockwise.record`.
 
     Raw data is changed as in training (see :func:`dacapo.blockwise.inputs.open_raw`). Everything is checked before any
     work is done.
@@ -43,7 +48,10 @@ def predict(
         num_workers: Number of worker processes, where the compute context distributes them; blocks are otherwise
             predicted one after another, each with all cores.
         output_dtype: ``uint8`` scales the prediction's range to 0..255, float types keep it.
-        overwrite: Whether to replace an earlier result. Data that dacapo did not write is never replaced.
+        overwrite: Whether to replace an earlier result, finished or of other parameters. Otherwise a finished result of
+            the same parameters is kept as it is, and another one is an error. Data that dacapo did not write is never
+            replaced.
+        resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
 
     Returns:
         The array that was written: axes channel first, attribute ``value_range`` with what its values span.
@@ -53,14 +61,14 @@ def predict(
         RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
         ChannelMismatchError: If the volume has another number of channels than the network takes.
         OutputExistsError: If the output exists and must be kept.
-        BlockwiseError: If a block fails.
+        BlockwiseError: If blocks failed; all others are done.
     """
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     raw = open_raw(run.config, source)
     output = _prediction_identifier(run_name, iteration, output_path, input_container)
     plan_blocks(run.model, raw, output_roi)
-    check_output(output, overwrite)
+    check_free(output, overwrite, resume)
     create_weights_store().load_weights(run, iteration)
     predict_array(
         run,
@@ -73,6 +81,7 @@ def predict(
         num_workers=num_workers,
         iteration=iteration,
         raw_config=raw_config_of(run.config, source),
+        resume=Resume.of(overwrite, resume),
     )
     return output
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import secrets
@@ -34,6 +35,8 @@ from dacapo.blockwise.worker import (
 from dacapo.compute_context import ComputeContext, create_compute_context
 from dacapo.errors import BlockwiseError, ConfigError, RoiError, StorageError
 from dacapo.options import Options
+
+logger = logging.getLogger(__name__)
 
 # Daisy takes no endless time limit; ten years are as good.
 _NO_LIMIT = 10 * 365 * 86400.0
@@ -115,6 +118,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         log_dir: Folder for everything about this run of the task, made when it is needed.
         keeps_logs: Whether the logs stay when all went well.
         keeps_marks: Whether the marks of blocks that are done stay.
+        stopped_by: The error after which no more blocks were begun in this process.
         upstream_tasks: Tasks that come before this one.
         num_blocks: The number of blocks.
         num_workers: The number of workers: no more than blocks, and on this machine no more than cores.
@@ -175,6 +179,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, keeps_logs
         task.upstream_tasks = list(upstream_tasks or ())
         task.keeps_marks = tracking_path is not None
+        task.stopped_by = None
         return task
 
     def __init__(
@@ -229,7 +234,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         file = report_file(self.log_dir, block)
         if not file.is_file():
             return f"its worker died or took too long (logs in {self.log_dir})"
-        return f"{file.read_text(encoding='utf-8').strip().splitlines()[-1]} ({file})"
+        return f"{''.join(file.read_text(encoding='utf-8').strip().splitlines()[-1:])} ({file})"
 
     def prepare_process(self) -> Process:
         """Load the worker module and return its function for a block, to be used in this process.
@@ -259,10 +264,9 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             process: The function of the worker module for a block.
             done: Called after each block that succeeded.
         """
-        full = False
 
         def process_block(block: daisy.Block) -> None:
-            nonlocal full
+            full = self.stopped_by is not None
             try:
                 if full:
                     raise BlockwiseError(DISK_FULL)
@@ -272,7 +276,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
                 if not full:
                     report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
                 if not full and is_disk_full(error):
-                    full = True
+                    self.stopped_by = error
                     report(self.log_dir / START_ERROR, DISK_FULL, error)
             else:
                 done()
@@ -305,10 +309,18 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             for file in Path(str(self.done_marker_path)).glob("*/c/**/*"):
                 if file.is_file():
                     _allocate(file)
+            self._tell_what_is_done()
         except OSError as error:
             raise StorageError(f"cannot write {self.done_marker_path}: {error}") from error
         except RuntimeError as error:
             raise BlockwiseError(f"cannot keep a record of blocks in {self.done_marker_path}: {error}") from error
+
+    def _tell_what_is_done(self) -> None:
+        # A plain byte per block.
+        files = [file for file in Path(str(self.done_marker_path)).glob("done/c/**/*") if file.is_file()]
+        done = sum(file.stat().st_size - file.read_bytes().count(0) for file in files)
+        if done:
+            logger.info("%s: %d of %d blocks are done already", self.task_id, done, self.num_blocks)
 
 
 def _nothing(block: daisy.Block) -> None:

@@ -67,6 +67,16 @@ def is_complete(output: LocalArrayIdentifier) -> bool:
     return earlier is not None and earlier.is_complete and earlier.fits_output()
 
 
+def check_free(output: LocalArrayIdentifier, overwrite: bool, resume: bool) -> None:
+    """Check early that an output may be written, as far as that can be told without the parameters.
+
+    Raises:
+        OutputExistsError: If it exists and must be kept.
+    """
+    if not resume or _read(record_folder(output)) is None:
+        check_output(output, overwrite)
+
+
 @attrs.define
 class Record:
     """The record of the making of an output.

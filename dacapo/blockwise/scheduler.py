@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
 from dacapo.blockwise.segmentation import Segmentation
-from dacapo.blockwise.worker import START_ERROR, Process
+from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process
 from dacapo.errors import BlockwiseError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.progress import progress
@@ -184,8 +184,10 @@ def _describe(task: daisy.Task, state: Any) -> str:
     if not isinstance(task, DaCapoBlockwiseTask):
         return "\n".join([*lines, str(state.first_worker_error)])
     start_error = task.log_dir / START_ERROR
+    if task.stopped_by is not None:
+        return "\n".join([*lines, f"{DISK_FULL}: {task.stopped_by} (logs in {task.log_dir})"])
     if start_error.is_file():
-        text = start_error.read_text(encoding="utf-8").strip().splitlines()
+        text = start_error.read_text(encoding="utf-8").strip().splitlines() or [""]
         return "\n".join([*lines, f"{text[0]}: {text[-1]} ({start_error})"])
     if state.abandoned and not state.worker_failure_count:
         lines.append(
@@ -204,8 +206,11 @@ def _listed(task: DaCapoBlockwiseTask) -> list[str]:
     if len(lines) <= _LISTED:
         return lines
     file = task.log_dir / "failed_blocks.txt"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        return [*lines[:_LISTED], f"and {len(lines) - _LISTED} more blocks ({file} cannot be written: {error})"]
     return [*lines[:_LISTED], f"and {len(lines) - _LISTED} more blocks, all in {file}"]
 
 

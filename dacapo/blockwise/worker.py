@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -143,14 +144,19 @@ def prepare(job: Job) -> Process | None:
     Returns:
         The function, or None if the worker has done all there was to do.
     """
-    module = load_module(job.worker_file)
+    return prepare_module(job.worker_file, job.args, job.kwargs)
+
+
+def prepare_module(worker_file: str, args: list[Any], kwargs: dict[str, Any]) -> Process | None:
+    """Load a worker module and return the function for one block, as :func:`prepare` does."""
+    module = load_module(worker_file)
     if hasattr(module, "process_block"):
-        process_block = function_of(module, job.worker_file, "process_block")
-        return lambda block: process_block(block, *job.args, **job.kwargs)
-    process = function_of(module, job.worker_file, "start_worker")(*job.args, **job.kwargs)
+        process_block = function_of(module, worker_file, "process_block")
+        return lambda block: process_block(block, *args, **kwargs)
+    process = function_of(module, worker_file, "start_worker")(*args, **kwargs)
     if process is not None and not callable(process):
         raise ConfigError(
-            f"start_worker of {job.worker_file} returned {process!r}; expected a function of one block, or None"
+            f"start_worker of {worker_file} returned {process!r}; expected a function of one block, or None"
         )
     return process  # type: ignore[no-any-return]
 
@@ -167,6 +173,8 @@ def report(file: Path, title: str, error: BaseException) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     except OSError as full:
+        with suppress(OSError):
+            file.unlink(missing_ok=True)  # what was written of it says nothing
         logger.error("cannot write %s: %s\n%s", file, full, text)
 
 

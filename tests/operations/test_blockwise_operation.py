@@ -47,7 +47,7 @@ NUM_BLOCKS = 6
 
 def fault(folder: Path) -> Path:
     file = folder / "fault"
-    file.write_text(json.dumps(FAULT))
+    file.write_text(json.dumps(["raise", FAULT]))
     return file
 
 

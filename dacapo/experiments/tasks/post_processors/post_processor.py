@@ -56,6 +56,9 @@ class PostProcessor(ABC):
     ) -> Array:
         """Post-process the prediction and return the array that holds the result.
 
+        A post-processor that can go on where it was interrupted also takes the keywords ``overwrite`` and ``resume`` of
+        :func:`dacapo.blockwise.running.run_operation`, None by default for ``resume``.
+
         Args:
             parameters: One of those that :meth:`enumerate_parameters` returns.
             output_array_identifier: Where to write the result; what is there is replaced.

@@ -1,0 +1,78 @@
+"""A worker module as an operation, so that work with it can go on where it was interrupted."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from dacapo.blockwise.identity import file_identity
+from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.outputs import create_output
+from dacapo.blockwise.worker import prepare_module
+from dacapo.errors import ConfigError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.store.array_store import LocalArrayIdentifier
+
+if TYPE_CHECKING:
+    import daisy.v2 as daisy
+
+
+@attrs.define(kw_only=True, eq=False)
+class WorkerModule(BlockwiseOperation):
+    """Calls the function of a worker module for each block; see :mod:`dacapo.blockwise`.
+
+    Attributes:
+        input: Gives axes and voxel size to the output.
+        worker_file: A Python file, or the import path of a module.
+        args: For the function.
+        kwargs: For the function.
+        dtype: Type of the output.
+        channels: Length of its channel axis, None for no such axis.
+    """
+
+    fixed_blocks: ClassVar[bool] = True
+
+    input: LocalArrayIdentifier
+    worker_file: str
+    args: list[Any] = attrs.field(factory=list)
+    kwargs: dict[str, Any] = attrs.field(factory=dict)
+    dtype: str = "uint8"
+    channels: int | None = None
+
+    @property
+    def name(self) -> str:
+        return Path(self.worker_file).stem if self.worker_file.endswith(".py") else self.worker_file.rpartition(".")[2]
+
+    def parameters(self) -> dict[str, Any]:
+        return {**super().parameters(), "code": code_identity(self.worker_file)}
+
+    def create_output(self) -> None:
+        like = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        origin = {"operation": "run_blockwise", "worker": self.worker_file}
+        create_output(self.output, like, self.region, self.block_shape, self.channels, self.dtype, True, origin)
+
+    def worker(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return self.worker_file, self.args, self.kwargs
+
+    def open(self) -> None:
+        process = prepare_module(self.worker_file, self.args, self.kwargs)
+        if process is None:
+            raise ConfigError(f"start_worker of {self.worker_file} returned nothing; it needs a process of its own")
+        self._process = process
+
+    def process(self, block: daisy.Block) -> None:
+        self._process(block)
+
+
+def code_identity(source: str | Path) -> str | None:
+    """Return a digest of the code of a Python file or a module, None if it has no file.
+
+    What the code imports is not part of it.
+    """
+    if Path(source).is_file():
+        return file_identity(source)
+    spec = importlib.util.find_spec(str(source))
+    return file_identity(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None

@@ -1,0 +1,221 @@
+"""What becomes of blockwise work when processes are killed, the disk is full, or data is damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.blockwise.record import Resume, record_folder
+from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.voxelwise import Threshold
+from dacapo.errors import BlockwiseError, DacapoError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.options import DaCapoConfig
+from dacapo.store.array_store import LocalArrayIdentifier
+from tests.operations.invert import Invert
+from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
+
+SHAPE, BLOCK = (4, 4, 12), (4, 4, 2)
+BEGINS = [[80, 40, 40 + 8 * i] for i in range(6)]
+
+
+@pytest.fixture
+def values() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.uint8)
+
+
+@pytest.fixture
+def operation(tmp_path: Path, values: np.ndarray) -> Invert:
+    return make_operation(tmp_path, tmp_path / "out.zarr", values, BLOCK)
+
+
+def make_operation(folder: Path, output: Path, values: np.ndarray, block: tuple[int, ...]) -> Invert:
+    return Invert(
+        input=write_array(folder / "in.zarr", "raw", values),
+        output=LocalArrayIdentifier(output, "inverted"),
+        region=Roi(OFFSET, Coordinate(values.shape) * VOXEL_SIZE),
+        block_shape=Coordinate(block) * VOXEL_SIZE,
+        folder=folder,
+    )
+
+
+def set_fault(folder: Path, how: str, begin: list[int]) -> None:
+    (folder / "fault").write_text(json.dumps([how, begin]))
+
+
+def tried(folder: Path) -> list[list[int]]:
+    log = folder / "log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    log.unlink(missing_ok=True)
+    return sorted(lines)
+
+
+def result(operation: Invert | Threshold) -> np.ndarray:
+    array = ZarrArray.open_from_array_identifier(operation.output, mode="r")
+    return array[array.roi]
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class TestKilledWorkers:
+    def test_one_in_mid_block(self, options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
+        set_fault(operation.folder, "kill once", BEGINS[2])
+        run_operation(operation, 2)
+        np.testing.assert_array_equal(result(operation), 255 - values)
+        assert tried(operation.folder) == sorted([*BEGINS, BEGINS[2]])
+
+    def test_all(self, options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
+        set_fault(operation.folder, "kill all once", BEGINS[2])
+        run_operation(operation, 2)
+        np.testing.assert_array_equal(result(operation), 255 - values)
+
+    def test_again_and_again(self, options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
+        set_fault(operation.folder, "kill", BEGINS[2])
+        with pytest.raises(BlockwiseError, match=r"(?s)1 of 6 blocks are not done.*its worker died.*\.blocks/logs/"):
+            run_operation(operation, 2, max_retries=1)
+        tried(operation.folder)
+        (operation.folder / "fault").unlink()
+        run_operation(operation, 2)
+        assert tried(operation.folder) == [BEGINS[2]]
+        np.testing.assert_array_equal(result(operation), 255 - values)
+
+
+PARENT = """
+    import json, sys
+    from dacapo.blockwise.operation import BlockwiseOperation
+    from dacapo.blockwise.running import run_operation
+
+    if __name__ == "__main__":
+        operation = BlockwiseOperation.from_settings(json.loads(sys.argv[1]))
+        run_operation(operation, int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_parent_that_is_started_again(
+    options: DaCapoConfig, operation: Invert, values: np.ndarray, workers: int, tmp_path: Path
+) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(textwrap.dedent(PARENT))
+    set_fault(tmp_path, "wait", BEGINS[3])
+    settings = json.dumps(operation.as_settings())
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+    parent = subprocess.Popen([sys.executable, script, settings, str(workers)], env=environment)
+    done = record_folder(operation.output) / "invert" / "done" / "c"
+    count = 3 if workers == 1 else 5
+    wait_until(lambda: (tmp_path / "waiting").exists() and sum(marks(done)) >= count)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    pids = {int(pid) for pid in (tmp_path / "pids").read_text().split()}
+    assert len(pids) == workers
+    wait_until(lambda: not any(map(is_alive, pids)))
+
+    assert sum(marks(done)) == count
+    tried(tmp_path)
+    (tmp_path / "fault").unlink()
+    run_operation(operation, 1)
+    assert len(tried(tmp_path)) == len(BEGINS) - count
+    np.testing.assert_array_equal(result(operation), 255 - values)
+
+
+def marks(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_fills_up(options: DaCapoConfig, tmp_path: Path, small_disk: Path, workers: int) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (32, 32, 512)).astype(np.uint8)  # 512 KiB in 16 blocks
+    operation = make_operation(tmp_path, small_disk / "out.zarr", values, (32, 32, 32))
+    with pytest.raises(BlockwiseError, match=r"(?s)of 16 blocks are not done.*(disk is full|No space left)"):
+        run_operation(operation, workers)
+    first = tried(tmp_path)
+    assert 4 <= len(first) < 16  # it does not go on trying
+    subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
+    run_operation(operation, workers)
+    np.testing.assert_array_equal(result(operation), 255 - values)
+    assert len(tried(tmp_path)) <= 16 - (len(first) - 3 * workers)
+
+
+def test_no_room_for_the_marks(options: DaCapoConfig, tmp_path: Path, small_disk: Path) -> None:
+    # Written through a mapping into memory, they would end this process with a signal.
+    operation = make_operation(tmp_path, small_disk / "out.zarr", np.zeros((64, 64, 32), np.uint8), (1, 1, 1))
+    with pytest.raises(DacapoError, match=r"No space left|disk"):
+        run_operation(operation)
+
+
+@pytest.mark.parametrize("how", ["garbage", "empty", "cut", "short"])
+def test_a_damaged_chunk_is_named(options: DaCapoConfig, tmp_path: Path, values: np.ndarray, how: str) -> None:
+    source = write_array(tmp_path / "in.zarr", "raw", values)
+    operation = Threshold(
+        input=source,
+        output=LocalArrayIdentifier(tmp_path / "out.zarr", "mask"),
+        region=Roi(OFFSET, Coordinate(SHAPE) * VOXEL_SIZE),
+        block_shape=Coordinate(SHAPE) * VOXEL_SIZE,
+        threshold=100,
+    )
+    chunk = tmp_path / "in.zarr" / "raw" / "0.0.0"
+    good = chunk.read_bytes()
+    if how == "short":  # well formed, but with too few values
+        import numcodecs
+
+        bad = numcodecs.Blosc().encode(values.ravel()[:100])
+    else:
+        bad = {"garbage": b"x" * len(good), "empty": b"", "cut": good[: len(good) // 2]}[how]
+    chunk.write_bytes(bad)
+    with pytest.raises(BlockwiseError, match=f"chunk {chunk} is damaged"):
+        run_operation(operation, max_retries=0)
+    chunk.write_bytes(good)
+    run_operation(operation)
+    np.testing.assert_array_equal(result(operation), values > 100)
+
+
+def test_a_command_that_is_repeated_does_what_is_missing(
+    options: DaCapoConfig, operation: Invert, values: np.ndarray
+) -> None:
+    set_fault(operation.folder, "raise", BEGINS[1])
+    for _ in range(2):
+        with pytest.raises(BlockwiseError, match="this block is bad"):
+            run_operation(operation, 1, overwrite=False, resume=Resume.ALWAYS, max_retries=0)
+    assert tried(operation.folder) == sorted([*BEGINS, BEGINS[1]])
+    shutil.rmtree(record_folder(operation.output) / "logs")  # whatever becomes of those
+    (operation.folder / "fault").unlink()
+    run_operation(operation, 1, overwrite=False, resume=Resume.ALWAYS)
+    assert tried(operation.folder) == [BEGINS[1]]
+    np.testing.assert_array_equal(result(operation), 255 - values)
