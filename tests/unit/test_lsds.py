@@ -191,7 +191,7 @@ def test_refusals():
 def test_a_region_has_the_descriptors_that_all_have_there(downsample: int) -> None:
     labels = blobs((20, 17, 23))
     whole = local_shape_descriptors(labels, (3.0,) * 3, (1,) * 3, downsample)
-    for region in ((slice(4, 13), slice(0, 5), slice(10, 23)), (slice(7, 8),) * 3):
+    for region in ((slice(4, 13), slice(0, 5), slice(10, 23)), (slice(7, 11),) * 3):
         part = local_shape_descriptors(labels, (3.0,) * 3, (1,) * 3, downsample, region)
         np.testing.assert_allclose(part, whole[(slice(None), *region)], atol=1e-5)
         assert part.any()
