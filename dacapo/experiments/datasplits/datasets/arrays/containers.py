@@ -143,7 +143,8 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
         yield folder
     elif depth < MAX_DEPTH and folder.is_dir():
         for child in sorted(folder.iterdir()):
-            if child.is_dir():
+            # Hidden folders hold records of work in blocks, not data.
+            if child.is_dir() and not child.name.startswith("."):
                 yield from _walk(child, depth + 1)
 
 
@@ -183,8 +184,10 @@ def open_array(found: StoredArray, mode: str) -> Any:
         if found.format == "zarr2":
             import zarr
 
+            from .checked_blosc import check_length
+
             opened = zarr.open_array(str(found.path), mode="r" if mode == "r" else "r+", write_empty_chunks=False)
-            return opened
+            return check_length(opened)
         return use_tensorstore(tensorstore_spec(found))
     except Exception as error:
         raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
