@@ -100,18 +100,20 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
             raise ConfigError(f"elastic augmentation of graphs is not supported: {list(request.graph_specs)}")
         deformation = self._draw(request.get_total_roi())
         self._samplings = {}
-        shared: dict[tuple[Coordinate, Coordinate, Coordinate], _Sampling] = {}
+        shared: dict[tuple[Coordinate, Coordinate, Coordinate, bool], _Sampling] = {}
         grids = self._grids(request)
         dependencies = gp.BatchRequest()
         for key, spec in request.array_specs.items():
             voxel_size = self.spec[key].voxel_size
-            place = voxel_size, spec.roi.offset, spec.roi.shape
+            # The type of the data says it where the spec does not, but is not known yet; then allow for both.
+            linear = self.spec[key].interpolatable is not False
+            place = voxel_size, spec.roi.offset, spec.roi.shape, linear
             if place not in shared:
                 grid, coordinates = grids[voxel_size]
                 if coordinates is None:
                     coordinates = deformation.source_voxels(grid, voxel_size, self.subsample)
                     grids[voxel_size] = grid, coordinates
-                shared[place] = _sample(coordinates, grid, spec.roi, voxel_size)
+                shared[place] = _sample(coordinates, grid, spec.roi, voxel_size, linear)
             self._samplings[key] = shared[place]
             spec.roi = self._samplings[key].source_roi
             dependencies[key] = spec.copy()
@@ -253,12 +255,16 @@ class _Sampling:
         return _take(data, self.nearest, len(self.coordinates))
 
 
-def _sample(coordinates: Floats, grid: Roi, roi: Roi, voxel_size: Coordinate) -> _Sampling:
-    """Cut out the positions of a part of a grid and find the smallest region that holds them all."""
+def _sample(coordinates: Floats, grid: Roi, roi: Roi, voxel_size: Coordinate, linear: bool) -> _Sampling:
+    """Cut out the positions of a part of a grid, and find the smallest region with what is needed at them.
+
+    That is both neighbours for linear interpolation, else the nearest voxel.
+    """
     part = coordinates[(slice(None), *((roi - grid.offset) / voxel_size).to_slices())]
     spatial = tuple(range(1, part.ndim))
-    lower = np.floor(part.min(axis=spatial)).astype(int)
-    upper = np.floor(part.max(axis=spatial)).astype(int) + 2  # both neighbours, end exclusive
+    half = np.float32(0.0 if linear else 0.5)
+    lower = np.floor(part.min(axis=spatial) + half).astype(int)
+    upper = np.floor(part.max(axis=spatial) + half).astype(int) + (2 if linear else 1)  # end exclusive
     source_roi = Roi(grid.offset + Coordinate(lower) * voxel_size, Coordinate(upper - lower) * voxel_size)
     return _Sampling(source_roi, part - lower.reshape(-1, *(1,) * len(spatial)).astype(np.float32))
 

@@ -5,12 +5,13 @@ chunk is looked at whenever the chunk is used, and read again if it changed, so 
 wrote it.
 
 TensorStore works with threads, which a forked process does not have; it would end that process. So a process that was
-forked after TensorStore was used reads without this cache.
+forked after TensorStore was loaded reads without this cache.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ import numpy as np
 
 from dacapo.options import Options
 
-from .containers import StoredArray, tensorstore_spec, tensorstore_was_used, use_tensorstore
+from .containers import StoredArray, open_tensorstore, tensorstore_spec
 
 _reads_cached: ContextVar[bool] = ContextVar("_reads_cached", default=False)
 
@@ -47,7 +48,7 @@ class _Pool:
     Attributes:
         context: What TensorStore calls a context, None before the first use.
         processes: Number of processes that have a cache like this one.
-        is_forked: Whether TensorStore was used by the process that this one was forked from.
+        is_forked: Whether the process that this one was forked from had loaded TensorStore.
     """
 
     context: Any = None
@@ -62,7 +63,8 @@ _lock = threading.Lock()
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()  # the former may have been held by a thread that is not here
-    _pool.is_forked = _pool.is_forked or tensorstore_was_used()
+    # Whoever loaded it has most likely used it, and there is no way to ask.
+    _pool.is_forked = _pool.is_forked or "tensorstore" in sys.modules
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -135,7 +137,7 @@ class CachedReader:
 
     def _opened_with(self, context: Any) -> Any:
         try:
-            opened = use_tensorstore(tensorstore_spec(self._found), context)
+            opened = open_tensorstore(tensorstore_spec(self._found), context)
         except ValueError:
             return None
         # Zarr returns values in the order of bytes that the file has.

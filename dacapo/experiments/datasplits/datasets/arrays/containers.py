@@ -28,7 +28,6 @@ _ZARR2_HEADER = (
     "filters",
     "dimension_separator",
 )
-_tensorstore_was_used = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ def open_array(found: StoredArray, mode: str) -> Any:
 
             opened = zarr.open_array(str(found.path), mode="r" if mode == "r" else "r+", write_empty_chunks=False)
             return check_length(opened)
-        return use_tensorstore(tensorstore_spec(found))
+        return open_tensorstore(tensorstore_spec(found))
     except Exception as error:
         raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
 
@@ -228,26 +227,19 @@ def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
     return spec
 
 
-def use_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
-    """Open an array with TensorStore, and remember that it was used in this process.
+def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
+    """Open an array with TensorStore.
 
     Raises:
         ValueError: If it cannot be opened.
     """
-    global _tensorstore_was_used
     import tensorstore
 
-    _tensorstore_was_used = True
     known = "metadata" in spec
     options = {} if context is None else {"context": context}
     opened = tensorstore.open(spec, open=True, read=True, assume_metadata=known, **options).result()
     # N5 lists its axes from the fastest to the slowest.
     return opened.T if spec["driver"] == "n5" else opened
-
-
-def tensorstore_was_used() -> bool:
-    """Return whether TensorStore was used in this process, or in one that it was forked from."""
-    return _tensorstore_was_used
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:

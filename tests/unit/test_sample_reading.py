@@ -1,0 +1,307 @@
+"""What is read for the samples of a training, and when."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gunpowder as gp
+import numpy as np
+import pytest
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
+from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig
+from dacapo.experiments.tasks.predictors import Predictor
+from dacapo.experiments.trainers import ElasticAugmentConfig, SimpleAugmentConfig
+from dacapo.experiments.trainers.batches import Sampling, iterate_batches
+from dacapo.experiments.trainers.gunpowder_trainer import GunpowderBatches
+from dacapo.experiments.trainers.pipeline import Pipeline, build_pipeline
+from dacapo.experiments.trainers.regions import SampleRegions
+from dacapo.gp import (
+    ElasticAugment,
+    PaddedArraySource,
+    RandomTargetLocation,
+    Request,
+    SampleSource,
+    SimpleAugment,
+    Spec,
+)
+
+RAW, LABELS, MASK = (gp.ArrayKey(name) for name in ("RAW", "LABELS", "MASK"))
+
+
+class RecordingArray(NumpyArray):
+    """An array that remembers what was read of it."""
+
+    reads: list[Roi]
+
+    def __getitem__(self, roi: Roi) -> np.ndarray:
+        self.reads.append(roi)
+        return super().__getitem__(roi)
+
+
+def array(data: np.ndarray, voxel_size: Sequence[int], offset: Sequence[int] | None = None) -> RecordingArray:
+    dims = len(voxel_size)
+    axes = ["c"] * (data.ndim - dims) + ["z", "y", "x"][-dims:]
+    roi = Roi(offset or (0,) * dims, Coordinate(data.shape[-dims:]) * Coordinate(voxel_size))
+    made = RecordingArray.from_np_array(data, roi, Coordinate(voxel_size), axes)
+    assert isinstance(made, RecordingArray)
+    made.reads = []
+    return made
+
+
+class Data:
+    """A dataset, as far as the pipeline needs one."""
+
+    weight = 1
+    sample_points = None
+
+    def __init__(self, raw: Array, gt: Array, mask: Array | None = None) -> None:
+        self.name, self.raw, self.gt, self.mask = "data", raw, gt, mask
+
+
+def affinities() -> Predictor:
+    offsets = [Coordinate(1, 0), Coordinate(0, 3)]
+    return AffinitiesTask(AffinitiesTaskConfig("task", offsets)).predictor
+
+
+SIZE, REGIONS = 60, SampleRegions(Roi((0, 0), (80, 80)), Roi((20, 20), (40, 40)), Coordinate(4, 4), Coordinate(4, 4))
+
+
+def dataset(offset: Sequence[int] = (0, 0)) -> Data:
+    rng = np.random.default_rng(0)
+    raw = rng.random((SIZE, SIZE)).astype(np.float32)
+    labels = rng.integers(1, 2**40, (SIZE, SIZE)).astype(np.uint64)
+    mask = np.ones((SIZE, SIZE), dtype=np.uint8)
+    return Data(*(array(values, (4, 4), offset) for values in (raw, labels, mask)))
+
+
+def pipeline(data: Data, *augments: Any) -> Pipeline:
+    return build_pipeline([data], REGIONS, affinities(), augments, 0.1, clip_raw=False)  # type: ignore[list-item]
+
+
+def sample(built: Pipeline, seed: int) -> gp.Batch:
+    with gp.build(built.provider):
+        return built.provider.request_batch(built.request(seed))
+
+
+class TestRegions:
+    """Each array is read once for a sample, and no voxel of it that the sample does not depend on."""
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_without_augmentations(self, seed: int) -> None:
+        data = dataset((8, 4))
+        batch = sample(pipeline(data), seed)
+        (raw,) = data.raw.reads
+        (labels,) = data.gt.reads
+        assert data.mask.reads == [labels]
+        # The voxels that were read are those of the sample, as far as they are not mirrored ones.
+        read = NumpyArray.__getitem__(data.raw, raw)
+        assert set(np.unique(read)) == set(np.unique(batch[gp.ArrayKey("RAW")].data))
+        assert labels.shape[0] <= 40 + 4
+        assert labels.shape[1] <= 40 + 12
+        assert all(size >= 40 for size in labels.shape)
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_mirroring_and_transposing_reads_as_much(self, seed: int) -> None:
+        data, changed = dataset(), dataset()
+        sample(pipeline(data), seed)
+        sample(pipeline(changed, SimpleAugmentConfig()), seed)
+        for name in ("raw", "gt", "mask"):
+            assert len(getattr(changed, name).reads) == 1
+        assert max(changed.raw.reads[0].shape) <= 80
+        assert max(changed.gt.reads[0].shape) <= 40 + 12
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_every_border_of_what_is_read_for_a_deformed_sample_is_needed(self, seed: int) -> None:
+        """Change the outermost voxels of what was read on one side after another: the sample must change."""
+        roi = Roi((400, 400), (80, 80))
+        for name, dtype, interpolatable in (("raw", np.float32, True), ("labels", np.uint64, False)):
+            values = np.random.default_rng(seed).integers(1, 2**20, (200, 200)).astype(dtype)
+            whole = array(values, (4, 4))
+            before = deformed(whole, roi, interpolatable, seed)
+            (read,) = whole.reads
+            assert read.size < 3 * roi.size, name
+            begin, end = read.begin / 4, read.end / 4
+            for axis in range(2):
+                for border in (begin[axis], end[axis] - 1):
+                    other = values.copy()
+                    np.moveaxis(other, axis, 0)[border] += 2**30
+                    assert not np.array_equal(deformed(array(other, (4, 4)), roi, interpolatable, seed), before), name
+            # And nothing else is.
+            kept = np.zeros_like(values)
+            inside = tuple(slice(b, e) for b, e in zip(begin, end, strict=True))
+            kept[inside] = values[inside]
+            np.testing.assert_array_equal(deformed(array(kept, (4, 4)), roi, interpolatable, seed), before)
+
+    def test_samples_of_elastic_training(self) -> None:
+        data = dataset()
+        augment = ElasticAugmentConfig([40, 40], [4.0, 4.0], (0.0, 1.5))
+        for seed in range(5):
+            sample(pipeline(data, augment), seed)
+        assert len(data.raw.reads) == len(data.gt.reads) == len(data.mask.reads) == 5
+        assert data.gt.reads == data.mask.reads
+        for raw, labels in zip(data.raw.reads, data.gt.reads, strict=True):
+            assert labels.size < raw.size
+
+
+def deformed(whole: Array, roi: Roi, interpolatable: bool, seed: int) -> np.ndarray:
+    source = PaddedArraySource(whole, RAW, "zero", interpolatable=interpolatable)
+    nodes = source + ElasticAugment((40, 40), (6.0, 6.0), (0.0, 1.5))
+    request = Request(random_seed=seed)
+    request[RAW] = Spec(roi=roi)
+    with gp.build(nodes):
+        values: np.ndarray = nodes.request_batch(request)[RAW].data
+    return values
+
+
+def sources(padding_of_labels: Any = "zero", channels: int | None = None) -> list[PaddedArraySource]:
+    rng = np.random.default_rng(0)
+    shape = (30, 24) if channels is None else (channels, 30, 24)
+    raw = array(rng.random(shape).astype(np.float32), (4, 4), (2, 6))
+    labels = array(rng.integers(0, 99, (60, 48)).astype(np.uint64), (2, 2), (2, 6))
+    origin = Coordinate(2, 6)
+    return [
+        PaddedArraySource(raw, RAW, "reflect", origin=origin, interpolatable=True),
+        PaddedArraySource(labels, LABELS, padding_of_labels, origin=origin, roi=Roi((6, 10), (80, 60))),
+    ]
+
+
+@pytest.mark.parametrize("channels", [None, 2])
+@pytest.mark.parametrize("points", [None, [Coordinate(40, 40), Coordinate(80, 20)]])
+@pytest.mark.parametrize("keys", [(RAW, LABELS), (LABELS,)])
+def test_sample_source_is_the_nodes_that_it_replaces(channels: Any, points: Any, keys: tuple[gp.ArrayKey, ...]) -> None:
+    """The same places and values, whatever comes behind."""
+    target, bounds = Roi((8, 8), (24, 16)), Roi((0, 0), (120, 96))
+    rois = {RAW: Roi((0, 0), (40, 32)), LABELS: target}
+
+    def nodes() -> Any:
+        simple = SimpleAugment()
+        return simple + ElasticAugment((16, 16), (2.0, 2.0), (0.0, 1.0), augmentation_probability=0.5)
+
+    slow = tuple(sources(channels=channels)) + gp.MergeProvider() + RandomTargetLocation(target, bounds, points)
+    fast = gp.Pipeline(SampleSource(sources(channels=channels), RandomTargetLocation(target, bounds, points)))
+    for first, second in ((slow, fast), (slow + nodes(), fast + nodes())):
+        with gp.build(first), gp.build(second):
+            for seed in range(15):
+                request = Request(random_seed=seed)
+                for key in keys:
+                    request[key] = Spec(roi=rois[key])
+                expected, got = (one.request_batch(request.copy()) for one in (first, second))
+                for key in keys:
+                    np.testing.assert_array_equal(got[key].data, expected[key].data)
+                    assert got[key].spec == expected[key].spec
+
+
+def test_sample_source_hands_out_copies() -> None:
+    data = np.ones((9, 9), dtype=np.float32)
+    source = PaddedArraySource(array(data, (1, 1)), RAW, "zero")
+    nodes = gp.Pipeline(SampleSource([source], RandomTargetLocation(Roi((0, 0), (9, 9)), Roi((0, 0), (9, 9)))))
+    request = Request(random_seed=0)
+    request[RAW] = Spec(roi=Roi((0, 0), (9, 9)))
+    with gp.build(nodes):
+        nodes.request_batch(request)[RAW].data[:] = 5
+    assert (data == 1).all()
+
+
+class TestSpecs:
+    """Copies are those that gunpowder makes."""
+
+    def specs(self) -> list[dict[str, Any]]:
+        roi = Roi((0, 4), (8, 8))
+        every = {"voxel_size": Coordinate(2, 2), "interpolatable": True, "dtype": np.float32, "placeholder": True}
+        return [{}, {"roi": roi}, {"roi": Roi((None, None), (None, None))}, {"roi": roi, **every}, {"nonspatial": True}]
+
+    def test_specs(self) -> None:
+        for values in self.specs():
+            spec, plain = Spec(**values), gp.ArraySpec(**values)
+            twin = spec.copy()
+            assert twin == spec == plain.copy()
+            assert vars(twin) == vars(plain.copy())
+            assert type(twin) is Spec
+
+    def test_specs_are_independent(self) -> None:
+        spec = Spec(roi=Roi((0, 4), (8, 8)), dtype=np.float32)
+        twin = spec.copy()
+        twin.roi.offset = Coordinate(1, 1)
+        twin.roi.shape = Coordinate(2, 2)
+        twin.dtype = np.uint8
+        assert spec == Spec(roi=Roi((0, 4), (8, 8)), dtype=np.float32)
+        with pytest.raises(TypeError, match="frozen"):
+            twin.other = 1
+
+    @pytest.mark.parametrize("seed", [None, 0, 2**32 - 1])
+    def test_requests(self, seed: int | None) -> None:
+        request, plain = Request(random_seed=seed), gp.BatchRequest(random_seed=seed)
+        for one in (request, plain):
+            one[RAW] = Spec(roi=Roi((0, 4), (8, 8)))
+            one[LABELS] = Spec(roi=Roi((0, 0), (8, 8)), placeholder=True)
+            one[gp.GraphKey("POINTS")] = gp.GraphSpec(roi=Roi((0, 4), (8, 8)), directed=False)
+        twin, expected = request.copy(), plain.copy()
+        assert type(twin) is Request
+        assert twin._random_seed == expected._random_seed
+        assert twin.array_specs == expected.array_specs
+        assert twin.graph_specs == expected.graph_specs
+        before = copy.deepcopy(request.array_specs)
+        twin[RAW].roi.offset = Coordinate(9, 9)
+        del twin[LABELS]
+        twin[gp.GraphKey("POINTS")].roi.offset = Coordinate(9, 9)
+        assert request.array_specs == before
+        assert request[gp.GraphKey("POINTS")].roi.offset == Coordinate(0, 4)
+
+    def test_they_stay_what_they_are_through_a_pipeline(self) -> None:
+        seen = []
+
+        class Look(gp.BatchFilter):  # type: ignore[misc]
+            def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
+                seen.extend([request, *request.array_specs.values(), batch[RAW].spec])
+
+        built = pipeline(dataset(), SimpleAugmentConfig())
+        provider = built.provider + Look()
+        with gp.build(provider):
+            provider.request_batch(built.request(0))
+        assert {type(one) for one in seen} == {Request, Spec}
+
+
+class SlowArray(NumpyArray):
+    """An array in a store that answers late. Counts over all processes what there was to wait for."""
+
+    wait = 0.2
+    waited: Any
+
+    @property
+    def is_stored(self) -> bool:
+        return True
+
+    def __getitem__(self, roi: Roi) -> np.ndarray:
+        time.sleep(self.wait)
+        with self.waited.get_lock():
+            self.waited.value += self.wait
+        return super().__getitem__(roi)
+
+
+@pytest.mark.parametrize("fetchers", [1, 4])
+def test_slow_stores_are_read_ahead(fetchers: int) -> None:
+    """Reads of a sample wait together, and other processes read for the next batches while one is trained on."""
+    size, batches, training = 2, 6, 0.2
+    data = dataset()
+    slow = [SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes) for one in (data.raw, data.gt)]
+    SlowArray.waited = multiprocessing.Value("d", 0.0)
+    built = pipeline(Data(*slow))
+    stream = GunpowderBatches(built, Sampling(0, size), 0, [None] * fetchers)
+    with gp.build(built.provider):
+        iterator = iterate_batches(stream)
+        started = time.perf_counter()
+        for _ in range(batches):
+            next(iterator)
+            time.sleep(training)
+        elapsed = time.perf_counter() - started - batches * training
+        del iterator
+    one_by_one = batches * size * len(slow) * SlowArray.wait
+    assert SlowArray.waited.value >= one_by_one * 0.99
+    # In this process two reads wait together; four others do the rest while this one trains.
+    assert elapsed < one_by_one * (0.75 if fetchers == 1 else 0.4)
