@@ -346,17 +346,22 @@ class Deformation(Change):
         """Return where the voxels of raw data and of labels are read from, each in voxels of its own region."""
         if self._sources is None or self._sources[0] != device:
             wanted = self.wanted
-            if wanted.raw_voxel_size == wanted.label_voxel_size and wanted.raw.contains(wanted.labels):
-                inner = (wanted.labels.offset - wanted.raw.offset) / wanted.raw_voxel_size
-                raw = self.source_voxels(wanted.raw, wanted.raw_voxel_size, device)
-                shape = wanted.labels.shape / wanted.label_voxel_size
-                part = raw[(slice(None), *Roi(inner, shape).to_slices())]
-                labels = part - torch.tensor(inner, dtype=part.dtype, device=device).reshape(-1, *(1,) * wanted.dims)
+            if wanted.raw_voxel_size == wanted.label_voxel_size:
+                whole = self.source_voxels(wanted.total, wanted.raw_voxel_size, device)
+                raw, labels = (self._part(whole, roi) for roi in (wanted.raw, wanted.labels))
             else:
                 raw = self.source_voxels(wanted.raw, wanted.raw_voxel_size, device)
                 labels = self.source_voxels(wanted.labels, wanted.label_voxel_size, device)
             self._sources = device, raw, labels
         return self._sources[1:]
+
+    def _part(self, whole: torch.Tensor, roi: Roi) -> torch.Tensor:
+        """Cut the positions of a region out of those of the whole sample."""
+        if roi == self.wanted.total:
+            return whole
+        place = (roi - self.wanted.total.offset) / self.wanted.raw_voxel_size
+        begin = torch.tensor(place.offset, dtype=whole.dtype, device=whole.device)
+        return whole[(slice(None), *place.to_slices())] - begin.reshape(-1, *(1,) * place.dims)
 
     def source_voxels(self, roi: Roi, voxel_size: Coordinate, device: torch.device) -> torch.Tensor:
         """Return where every voxel of a region is read from.

@@ -14,9 +14,8 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import TrainingError
-from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, OnesArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, OnesArray, Read, read_all
 from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget, as_array, as_tensor
-from dacapo.utils.padding import read_reflected, read_zero_padded
 
 from .regions import DatasetRegions, SampleRegions, dataset_regions
 from .torch_augments import Change, SampleRois, one_thread
@@ -92,28 +91,6 @@ class PlainTarget:
     target_roi: Roi
 
 
-class Part:
-    """A part of an array, as far as reading needs it."""
-
-    def __init__(self, array: Array, roi: Roi) -> None:
-        """Set the array, and which part of it counts as inside."""
-        self.array = array
-        self.roi = roi.intersect(array.roi)
-        self.voxel_size = array.voxel_size
-        self.axes = array.axes
-        self.dtype = array.dtype
-        self.num_channels = None if array.channel_axis is None else array.num_channels
-
-    def __getitem__(self, roi: Roi) -> npt.NDArray[Any]:
-        """Return the values in a region."""
-        return self.array[roi]
-
-    def read(self, roi: Roi, read: Callable[[Any, Roi], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-        """Return the values in a region that may reach beyond, channels first."""
-        values, axis = read(self, roi), self.array.channel_axis
-        return values if axis is None else np.moveaxis(values, axis, 0)
-
-
 class DatasetCrops:
     """Crops of one dataset.
 
@@ -136,11 +113,12 @@ class DatasetCrops:
         self.origin = place.origin
         self.target = regions.target_roi
         self.bounds = place.labelled - place.origin
+        self.raw, self.gt = dataset.raw, gt
+        self.mask = OnesArray.like(gt) if dataset.mask is None else dataset.mask
         whole = self.bounds.snap_to_grid(regions.voxel_size, mode="grow") + place.origin
-        self.raw = Part(dataset.raw, whole if clip_raw else dataset.raw.roi)
+        self.raw_inside = whole if clip_raw else None
         # Ground truth beyond the raw data would be compared with mirrored data, so it counts as not annotated.
-        self.gt = Part(gt, place.labelled)
-        self.mask = Part(OnesArray.like(gt) if dataset.mask is None else dataset.mask, place.labelled)
+        self.labelled = place.labelled
         self.points = [Coordinate(point) - place.origin for point in dataset.sample_points or []]
 
     def draw_shift(self, rng: np.random.Generator, step: Coordinate) -> Coordinate:
@@ -167,18 +145,34 @@ class DatasetCrops:
             lower = upper = round((smaller + larger) / 2 / step)
         return int(lower), int(upper)
 
-    def read_raw(self, roi: Roi) -> npt.NDArray[Any]:
-        """Return raw values, mirrored where there are none, axes channel and space."""
-        values = self.raw.read(roi + self.origin, read_reflected)
-        return values if values.ndim > roi.dims else values[np.newaxis]
+    def raw_in(self, roi: Roi) -> Read:
+        """Return what to read for raw values, mirrored where there are none."""
+        return Read(self.raw, roi + self.origin, "reflect", self.raw_inside)
 
-    def read_gt(self, roi: Roi) -> npt.NDArray[Any]:
-        """Return labels, 0 where there are none."""
-        return self.gt.read(roi + self.origin, read_zero_padded)
+    def gt_in(self, roi: Roi) -> Read:
+        """Return what to read for labels, 0 where there are none."""
+        return Read(self.gt, roi + self.origin, "zero", self.labelled)
 
-    def read_mask(self, roi: Roi) -> npt.NDArray[Any]:
-        """Return the mask, 0 where there is none."""
-        return self.mask.read(roi + self.origin, read_zero_padded)
+    def mask_in(self, roi: Roi) -> Read:
+        """Return what to read for the mask, 0 where there is none."""
+        return Read(self.mask, roi + self.origin, "zero", self.labelled)
+
+
+@attrs.frozen
+class Draw:
+    """All that is random in a sample but for noise.
+
+    Attributes:
+        crops: The dataset.
+        shift: How far the sample is moved.
+        changes: What the augmentations do.
+        needed: What has to be read.
+    """
+
+    crops: DatasetCrops
+    shift: Coordinate
+    changes: list[Change]
+    needed: SampleRois
 
 
 class SampleMaker:
@@ -238,34 +232,45 @@ class SampleMaker:
             TrainingError: If too little is annotated everywhere.
         """
         rng = np.random.default_rng(seed)
+        mask, changed = None, None
         with one_thread():
-            crops, shift, changes, mask, mask_is_changed = self._place(rng)
-        needed = changes[0].needed if changes else self.wanted
-        raw, gt = crops.read_raw(needed.raw + shift), crops.read_gt(needed.labels + shift)
-        if raw.dtype.name not in SENT_AS_THEY_ARE:
-            raw = raw.astype(np.float32)
+            if self.min_masked > 0:
+                draw, mask, changed = self._draw_annotated(rng)
+            else:
+                draw = self._draw(rng)
+        crops, rois, shift = draw.crops, draw.needed, draw.shift
+        reads = [crops.raw_in(rois.raw + shift), crops.gt_in(rois.labels + shift)]
+        if mask is None:
+            reads.append(crops.mask_in(rois.labels + shift))
+        values = [channels_first(*pair) for pair in zip(read_all(reads), reads, strict=True)]
+        raw, gt = values[:2]
+        mask = values[2] if mask is None else mask
         return Crop(
-            as_tensor(raw.copy()),  # changes overwrite it, and arrays in memory return views
+            _own(raw if raw.ndim > self.wanted.dims else raw[np.newaxis]),
             as_tensor(gt),
-            mask,
+            as_tensor(mask) if changed is None else changed,
             gt.dtype,
-            crops.mask.dtype,
-            changes,
-            mask_is_changed,
+            mask.dtype,
+            draw.changes,
+            changed is not None,
         )
 
-    def _place(self, rng: np.random.Generator) -> tuple[DatasetCrops, Coordinate, list[Change], torch.Tensor, bool]:
-        """Draw a sample until enough of it is annotated."""
+    def _draw(self, rng: np.random.Generator) -> Draw:
+        crops = self.crops[int(rng.choice(len(self.crops), p=self.chances))]
+        shift = crops.draw_shift(rng, self.wanted.step)
+        changes = self._draw_changes(rng)
+        return Draw(crops, shift, changes, changes[0].needed if changes else self.wanted)
+
+    def _draw_annotated(self, rng: np.random.Generator) -> tuple[Draw, npt.NDArray[Any], torch.Tensor | None]:
+        """Draw samples until enough of one is annotated; return its mask, and the changed one if that was needed."""
         warn_at = time.monotonic() + 10
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            crops = self.crops[int(rng.choice(len(self.crops), p=self.chances))]
-            shift = crops.draw_shift(rng, self.wanted.step)
-            changes = self._draw_changes(rng)
-            needed = changes[0].needed if changes else self.wanted
-            mask = as_tensor(crops.read_mask(needed.labels + shift))
-            accepted, changed = self._check(mask, changes)
+            draw = self._draw(rng)
+            read = draw.crops.mask_in(draw.needed.labels + draw.shift)
+            mask = channels_first(read_all([read])[0], read)
+            accepted, changed = self._check(mask, draw.changes)
             if accepted:
-                return crops, shift, changes, mask if changed is None else changed, changed is not None
+                return draw, mask, changed
             if time.monotonic() > warn_at:
                 logger.warning("%d samples in a row had too little annotated; looking on", attempt)
                 warn_at = time.monotonic() + 60
@@ -283,16 +288,15 @@ class SampleMaker:
             wanted = changes[0].needed
         return changes
 
-    def _check(self, mask: torch.Tensor, changes: Sequence[Change]) -> tuple[bool, torch.Tensor | None]:
+    def _check(self, mask: npt.NDArray[Any], changes: Sequence[Change]) -> tuple[bool, torch.Tensor | None]:
         """Return whether enough of the target is annotated, and the changed mask if it was needed to find out."""
-        if self.min_masked <= 0:
-            return True, None
-        annotated = mask.numpy() != 0
+        annotated = mask != 0
         if annotated.all() or not annotated.any():
             return bool(annotated.all()), None
+        changed = as_tensor(mask)
         for change in changes:
-            mask = change.labels(mask)
-        return float((mask[self.inner].numpy() != 0).mean()) >= self.min_masked, mask
+            changed = change.labels(changed)
+        return float((changed[self.inner].numpy() != 0).mean()) >= self.min_masked, changed
 
     def raw(self, crop: Crop) -> torch.Tensor:
         """Return the raw data of a sample, float32, axes channel and space."""
@@ -332,3 +336,14 @@ class SampleMaker:
             as_array(labels.gt[self.inner], labels.gt_dtype),
             as_array(labels.mask[self.inner], labels.mask_dtype),
         )
+
+
+def channels_first(values: npt.NDArray[Any], read: Read) -> npt.NDArray[Any]:
+    """Return what was read of an array with its channels in front."""
+    axis = read.array.channel_axis
+    return values if axis is None else np.moveaxis(values, axis, 0)
+
+
+def _own(raw: npt.NDArray[Any]) -> torch.Tensor:
+    """Return raw values in memory of their own, since augmentations overwrite them, of a type that can be sent."""
+    return torch.from_numpy(np.array(raw, raw.dtype if raw.dtype.name in SENT_AS_THEY_ARE else np.float32, order="C"))

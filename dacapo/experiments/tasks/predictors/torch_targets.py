@@ -32,7 +32,8 @@ UNKNOWN = 2
 def as_tensor(values: npt.NDArray[Any]) -> torch.Tensor:
     """Return values as a tensor, over the same memory where it can be; unsigned integers as signed ones.
 
-    The bits are the same, so equality and 0 mean the same. Torch does little with unsigned integers of more than 8 bits.
+    The bits are the same, so equality and 0 mean the same. Torch can do little with unsigned integers of more than 8
+    bits.
     """
     values = np.ascontiguousarray(values)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
