@@ -1,0 +1,135 @@
+"""What a rank does in the tests of training on several devices; run as a module by a launcher."""
+
+from __future__ import annotations
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.experiments.architectures import Architecture
+from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, OneHotTask, OneHotTaskConfig, Task
+from dacapo.experiments.trainers import GunpowderTrainer, GunpowderTrainerConfig
+from dacapo.experiments.trainers.gp_augments import SimpleAugmentConfig
+from dacapo.store.array_store import LocalContainerIdentifier
+from dacapo.utils import distributed
+
+CPU = torch.device("cpu")
+ITERATIONS = 4
+
+
+class Net(Architecture):
+    """A convolution, normalized, and one that is not used."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 4, kernel_size=3)
+        self.norm = torch.nn.BatchNorm2d(4, momentum=None)
+        self.unused = torch.nn.Conv2d(4, 4, kernel_size=1)
+        self.normalized = False
+
+    @property
+    def input_shape(self) -> Coordinate:
+        return Coordinate(14, 14)
+
+    @property
+    def num_in_channels(self) -> int:
+        return 1
+
+    @property
+    def num_out_channels(self) -> int:
+        return 4
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        return self.norm(x) if self.normalized else x.relu()
+
+
+class Data(Dataset):
+    """Squares of four classes."""
+
+    def __init__(self) -> None:
+        labels = np.kron(np.random.default_rng(0).integers(0, 4, (8, 8)), np.ones((5, 5), dtype=int))
+        roi, voxel_size = Roi((0, 0), labels.shape), Coordinate(1, 1)
+        self.name = "data"
+        self.gt = NumpyArray.from_np_array(labels.astype(np.uint8), roi, voxel_size, ["y", "x"])
+        self.raw = NumpyArray.from_np_array(labels.astype(np.float32) / 4, roi, voxel_size, ["y", "x"])
+        self.mask = None
+
+
+def classes() -> Task:
+    """Return a task whose weights do not depend on what was seen before."""
+    return OneHotTask(OneHotTaskConfig("task", ["a", "b", "c", "d"]))
+
+
+def affinities() -> Task:
+    """Return a task whose weights do."""
+    return AffinitiesTask(AffinitiesTaskConfig("task", [Coordinate(1, 0), Coordinate(0, 1)]))
+
+
+def session(task: Task, snapshots: Path | None = None, normalized: bool = False, **changes: Any) -> tuple[Any, ...]:
+    """Return trainer, model and optimizer, ready to train."""
+    settings = {"batch_size": 1, "learning_rate": 1e-2, "num_data_fetchers": 1, "warmup_iterations": 0, **changes}
+    config = GunpowderTrainerConfig(name="trainer", augments=[SimpleAugmentConfig()], min_masked=0.0, **settings)
+    trainer = GunpowderTrainer(config)
+    trainer.seed = 3
+    torch.manual_seed(0)
+    network = Net()
+    network.normalized = normalized
+    model = task.create_model(network)
+    container = None if snapshots is None else LocalContainerIdentifier(snapshots)
+    trainer.build_batch_provider([Data()], model, task, container)
+    return trainer, model, trainer.create_optimizer(model)
+
+
+def train(task: Task, snapshots: Path | None = None, **changes: Any) -> tuple[list[float], dict[str, Any], Any]:
+    """Train a few iterations; return losses, weights and the state of the trainer."""
+    trainer, model, optimizer = session(task, snapshots, **changes)
+    with trainer:
+        losses = [stats.loss for stats in trainer.iterate(ITERATIONS, model, optimizer, CPU)]
+    trainer.collect_state()
+    return losses, model.state_dict(), trainer.state_dict()
+
+
+def shown(folder: Path) -> dict[str, Any]:
+    """Return what the functions of this rank give, and what it trains, for the test to look at."""
+    rank = distributed.rank()
+    buffers = torch.nn.BatchNorm1d(2)
+    buffers.running_mean += rank + 1  # type: ignore[operator]
+    distributed.copy_buffers(buffers)
+    trainer, _, _ = session(classes(), batch_size=2)
+    with trainer:
+        samples = [batch.raw for batch in islice(iter(trainer), 2)]
+    return {
+        "group": (rank, distributed.world_size(), distributed.is_main()),
+        "agree": distributed.agree(rank == 1, False, True),
+        "mean": distributed.mean(float(rank)),
+        "gather": distributed.gather({"rank": rank}),
+        "share": distributed.share(list(range(5))),
+        "buffers": buffers.running_mean,
+        "samples": torch.from_numpy(np.stack(samples)),
+        "accumulated": train(
+            classes(), accumulate=3, batch_size=2, snapshots=folder / f"{rank}.zarr", snapshot_interval=2
+        ),
+        "clipped": train(classes(), batch_size=6, clip_gradients=1e-3),
+        "half": train(classes(), batch_size=6, precision="float16"),
+        "normalized": train(classes(), normalized=True),
+        "counted": train(affinities(), num_data_fetchers=2),
+    }
+
+
+def main(folder: Path) -> None:
+    """Write a file per rank."""
+    with distributed.process_group():
+        result = shown(folder)
+        torch.save(result, folder / f"{distributed.rank()}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
