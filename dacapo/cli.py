@@ -123,6 +123,8 @@ def train(ctx: click.Context, run_name: str, devices: int = 1) -> None:
     from dacapo.utils import distributed
 
     if devices > 1:
+        # It would report what the failing rank has said already.
+        logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
         raise SystemExit(distributed.launch(_same_command(ctx, "train", run_name), devices))
     with distributed.process_group():
         main = distributed.is_main()
