@@ -1,9 +1,15 @@
-"""Start of a process that imports the package; the floor is one that imports PyTorch."""
+"""Start of a process that imports the package; the floor is one that imports PyTorch.
+
+Modules are compiled before, as they are when a package is installed, in a folder of the benchmark's own.
+"""
 
 from __future__ import annotations
 
+import functools
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -15,9 +21,22 @@ from .harness import Case, Setting
 IMPORT = "import importlib, sys; importlib.import_module(sys.argv[1]); print('torch' in sys.modules)"
 
 
+@functools.cache
+def compiled() -> tempfile.TemporaryDirectory[str]:
+    """Return the folder of compiled modules, which is deleted when this process ends."""
+    return tempfile.TemporaryDirectory()
+
+
 def python(*arguments: str) -> str:
     """Run an interpreter and return what it prints."""
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout.strip()
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**variables, "PYTHONPYCACHEPREFIX": compiled().name},
+    ).stdout.strip()
 
 
 def start(_: Setting, arguments: Sequence[str], says: str, goal: str) -> Case:
