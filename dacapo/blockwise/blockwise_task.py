@@ -31,6 +31,7 @@ from dacapo.blockwise.worker import (
     prepare,
     report,
     report_file,
+    report_stop,
 )
 from dacapo.compute_context import ComputeContext, create_compute_context
 from dacapo.errors import BlockwiseError, ConfigError, RoiError, StorageError
@@ -277,7 +278,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
                     report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
                 if not full and is_disk_full(error):
                     self.stopped_by = error
-                    report(self.log_dir / START_ERROR, DISK_FULL, error)
+                    report_stop(self.log_dir, DISK_FULL, error)
             else:
                 done()
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
 from dacapo.blockwise.segmentation import Segmentation
-from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process
+from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, keep_room
 from dacapo.errors import BlockwiseError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.progress import progress
@@ -136,6 +136,9 @@ def _run_here(task: DaCapoBlockwiseTask, process: Process) -> Mapping[str, Any]:
 
 
 def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
+    for one in tasks:
+        if isinstance(one, DaCapoBlockwiseTask):
+            keep_room(one.log_dir)
     edges = [(before, after) for after in tasks for before in getattr(after, "upstream_tasks", None) or ()]
     states: Mapping[str, Any] = daisy.Server().run_blockwise(
         daisy.Pipeline(list(tasks), edges),

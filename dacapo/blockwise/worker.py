@@ -24,7 +24,7 @@ import attrs
 import daisy.v2 as daisy
 import numpy as np
 
-from dacapo.errors import BlockwiseError, ConfigError, NotFoundError
+from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, StorageError
 from dacapo.options import Options
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
 START_ERROR = "start_error.txt"
 """File in the log folder that a worker leaves behind when it cannot start, or no other could go on either."""
+_KEPT_ROOM = "room"
+_ROOM = 4096
 DISK_FULL = "the disk is full, so no more blocks are begun"
 
 Process = Callable[[daisy.Block], Any]
@@ -178,6 +180,30 @@ def report(file: Path, title: str, error: BaseException) -> None:
         logger.error("cannot write %s: %s\n%s", file, full, text)
 
 
+def report_stop(log_dir: str | Path, title: str, error: BaseException) -> None:
+    """Write down why no worker can go on; into room that was kept for this if there is none left on the disk."""
+    file, kept = Path(log_dir) / START_ERROR, Path(log_dir) / _KEPT_ROOM
+    report(file, title, error)
+    with suppress(OSError):
+        if not file.exists():
+            with kept.open("r+b") as handle:
+                handle.write(f"{title}\n{type(error).__name__}: {error}".encode()[:_ROOM])
+            kept.rename(file)
+
+
+def keep_room(log_dir: Path) -> None:
+    """Keep room for :func:`report_stop`.
+
+    Raises:
+        StorageError: If there is none.
+    """
+    try:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        (log_dir / _KEPT_ROOM).write_bytes(b" " * _ROOM)
+    except OSError as error:
+        raise StorageError(f"cannot write {log_dir}: {error}") from error
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Return whether an error, or one that led to it, says that nothing more can be written."""
     while error is not None:
@@ -212,7 +238,7 @@ def process_blocks(process: Process, log_dir: str | Path) -> None:
             if error is not failure:  # the connection is lost
                 raise
             if is_disk_full(error):
-                report(Path(log_dir) / START_ERROR, DISK_FULL, error)
+                report_stop(log_dir, DISK_FULL, error)
                 raise
 
 

@@ -9,7 +9,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -127,12 +127,13 @@ def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
     tail: deque[str] = deque(maxlen=_TAIL)
     try:
         assert process.stdout is not None
-        with nullcontext() if log is None else log.open("a", encoding="utf-8", buffering=1) as file:
+        with nullcontext() if log is None else log.open("ab", buffering=0) as file:
             for line in process.stdout:
                 logger.info(line.rstrip("\n"))
                 tail.append(line)
                 if file is not None:
-                    file.write(line)
+                    with suppress(OSError):  # a full disk is no reason to end what may not even write there
+                        file.write(line.encode())
     except BaseException:  # do not leave the command running behind an interrupt
         _end(process)
         raise

@@ -166,11 +166,11 @@ def test_a_disk_that_fills_up(options: DaCapoConfig, tmp_path: Path, small_disk:
     with pytest.raises(BlockwiseError, match=r"(?s)of 16 blocks are not done.*(disk is full|No space left)"):
         run_operation(operation, workers)
     first = tried(tmp_path)
-    assert 4 <= len(first) < 16  # it does not go on trying
+    assert 4 <= len(first) <= 7 + workers  # it does not go on trying
     subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
     run_operation(operation, workers)
     np.testing.assert_array_equal(result(operation), 255 - values)
-    assert len(tried(tmp_path)) <= 16 - (len(first) - 3 * workers)
+    assert len(tried(tmp_path)) <= 16 - (len(first) - workers)
 
 
 def test_no_room_for_the_marks(options: DaCapoConfig, tmp_path: Path, small_disk: Path) -> None:
