@@ -50,6 +50,8 @@ def apply(
     overwrite: bool = True,
     file_format: str = "zarr",
     resume: bool = True,
+    max_memory: str | int | None = None,
+    precision: str = "float32",
 ) -> Applied:
     """Segment a volume with the best checkpoint and parameters of a run.
 
@@ -74,12 +76,15 @@ def apply(
             replaced.
         file_format: Only ``zarr``.
         resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
+        max_memory: What predicting may take, such as ``"8GB"``; see :func:`dacapo.predict.predict`.
+        precision: That of predicting, ``float32`` or ``bfloat16``.
 
     Raises:
         NotFoundError: If there is no such run, checkpoint, volume, dataset, criterion, or set of parameters.
         RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
         ChannelMismatchError: If the volume has another number of channels than the network takes.
         OutputExistsError: If an output exists and must be kept.
+        MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
@@ -92,7 +97,8 @@ def apply(
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
     chosen = (selection.iteration, selection.parameters)
-    _apply(run, *chosen, raw, source, prediction, output, roi, num_workers, output_dtype, overwrite, resume)
+    how = (num_workers, output_dtype, overwrite, resume, max_memory, precision)
+    _apply(run, *chosen, raw, source, prediction, output, roi, *how)
     return Applied(output, prediction, selection)
 
 
@@ -108,6 +114,8 @@ def apply_run(
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     resume: bool = True,
+    max_memory: str | int | None = None,
+    precision: str = "float32",
 ) -> LocalArrayIdentifier:
     """Segment a volume with a given checkpoint and given parameters; see :func:`apply`.
 
@@ -117,7 +125,8 @@ def apply_run(
     raw = open_raw(run.config, input_array_identifier)
     plan_blocks(run.model, raw, roi)
     arrays = (input_array_identifier, prediction_array_identifier, output_array_identifier)
-    _apply(run, iteration, parameters, raw, *arrays, roi, num_workers, output_dtype, overwrite, resume)
+    how = (num_workers, output_dtype, overwrite, resume, max_memory, precision)
+    _apply(run, iteration, parameters, raw, *arrays, roi, *how)
     return output_array_identifier
 
 
@@ -134,6 +143,8 @@ def _apply(
     output_dtype: npt.DTypeLike,
     overwrite: bool,
     resume: bool,
+    max_memory: str | int | None,
+    precision: str,
 ) -> None:
     """Predict and post-process a volume that was opened and found to fit the network."""
     for identifier in (prediction, output):
@@ -154,6 +165,8 @@ def _apply(
         raw_config=raw_config_of(run.config, source),
         # Before the output is finished, a finished prediction is part of the work that goes on.
         resume=Resume.ALWAYS if how is Resume.UNFINISHED and not is_complete(output) else how,
+        max_memory=max_memory,
+        precision=precision,
     )
     run.task.post_processor.set_prediction(prediction)
     process = run.task.post_processor.process

@@ -78,6 +78,17 @@ def _input_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
             default="uint8",
             help="Type of the prediction; uint8 scales its range to 0..255.",
         ),
+        click.option(
+            "--precision",
+            type=click.Choice(["float32", "bfloat16"]),
+            default="float32",
+            help="How the network computes; bfloat16 is faster and less exact.",
+        ),
+        click.option(
+            "--max-memory",
+            help="What predicting may take of memory, such as 8GB; decides about the size of blocks, and about the "
+            "number of workers where there is not enough for all.",
+        ),
         click.option("--num-workers", type=click.IntRange(1), default=30, help="Number of worker processes."),
         click.argument("output_path", type=click.Path(path_type=Path)),
         click.argument("input_dataset"),
@@ -175,6 +186,8 @@ def predict(
     num_workers: int = 30,
     output_dtype: str = "uint8",
     overwrite: bool = False,
+    max_memory: str | None = None,
+    precision: str = "float32",
 ) -> None:
     """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
     from dacapo.predict import predict as predict_volume
@@ -190,6 +203,8 @@ def predict(
         output_dtype,
         overwrite,
         resume=not overwrite,
+        max_memory=max_memory,
+        precision=precision,
     )
     click.echo(f"{output.container}/{output.dataset}")
 
@@ -215,6 +230,8 @@ def apply(
     num_workers: int = 30,
     output_dtype: str = "uint8",
     overwrite: bool = False,
+    max_memory: str | None = None,
+    precision: str = "float32",
 ) -> None:
     """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
     from dacapo.apply import apply as apply_to_volume
@@ -233,6 +250,8 @@ def apply(
         output_dtype,
         overwrite,
         resume=not overwrite,
+        max_memory=max_memory,
+        precision=precision,
     )
     click.echo(f"{applied.output.container}/{applied.output.dataset}")
 

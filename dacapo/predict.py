@@ -28,6 +28,8 @@ def predict(
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     resume: bool = True,
+    max_memory: str | int | None = None,
+    precision: str = "float32",
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
 
@@ -52,6 +54,9 @@ def predict(
             the same parameters is kept as it is, and another one is an error. Data that dacapo did not write is never
             replaced.
         resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
+        max_memory: What all processes may take together, such as ``"8GB"``. It decides about the size of blocks and can
+            lower the number of workers; see :func:`dacapo.blockwise.budget.plan_within` for the default.
+        precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
 
     Returns:
         The array that was written: axes channel first, attribute ``value_range`` with what its values span.
@@ -61,6 +66,7 @@ def predict(
         RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
         ChannelMismatchError: If the volume has another number of channels than the network takes.
         OutputExistsError: If the output exists and must be kept.
+        MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
@@ -82,6 +88,8 @@ def predict(
         iteration=iteration,
         raw_config=raw_config_of(run.config, source),
         resume=Resume.of(overwrite, resume),
+        max_memory=max_memory,
+        precision=precision,
     )
     return output
 

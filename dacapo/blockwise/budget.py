@@ -7,6 +7,7 @@ matters any more. What a block takes is known beforehand; see
 
 from __future__ import annotations
 
+import logging
 import math
 
 import attrs
@@ -23,10 +24,13 @@ from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
 from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
 
+logger = logging.getLogger(__name__)
+
 # A process that has loaded PyTorch and reads and writes arrays, beside weights and blocks.
 _PROCESS = 600 * 1024**2
-# Of what is free, so much is used unless a budget is given.
+# Unless a budget is given, this share of what is free is used, on a CPU by each process no more than so much.
 _SHARE = 0.5
+_USUAL_MEMORY = 3 * 1024**3
 # Libraries take a little more than what is counted.
 _MARGIN = 1.25
 # Blocks gain little by writing more than this multiple of their context per axis, or more than so many voxels.
@@ -115,7 +119,8 @@ def plan_within(
         dtype: Type that predictions are stored as.
         num_workers: Processes that are to work at the same time; 1 stands for this one.
         max_memory: What all of them may take together, such as ``"8GB"``; by default what jobs are given on a cluster,
-            and half of what is free on this machine. Of a GPU's memory, half of what is free is used too.
+            and on this machine half of what is free, but no more than 3 GB for each. Of a GPU's memory, half of what is
+            free is used.
         context: Where they run, by default that of the options.
 
     Raises:
@@ -145,6 +150,9 @@ def plan_within(
     else:
         least = plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw))
         smallest = Budget(least, 1, block_bytes(model, raw, least, dtype), process, limit)
+    if smallest.total > limit and max_memory is None:
+        logger.warning("%s; that is the least that this network and volume take", smallest)
+        limit = smallest.total
     if smallest.total > limit:
         raise MemoryBudgetError(
             f"{smallest}; that is the least that this network and volume take, so allow {format_size(smallest.total)}"
@@ -152,7 +160,7 @@ def plan_within(
     num_workers = min(num_workers, limit // smallest.total)
     if is_fixed:
         return attrs.evolve(smallest, num_workers=num_workers)
-    return _largest(model, raw, smallest, num_workers, dtype)
+    return _largest(model, raw, attrs.evolve(smallest, limit=limit), num_workers, dtype)
 
 
 def _largest(model: Model, raw: Array, smallest: Budget, num_workers: int, dtype: npt.DTypeLike) -> Budget:
@@ -180,7 +188,7 @@ def _limit(max_memory: str | int | None, num_workers: int, process: int, context
         free = available_memory()
         if free is None:
             return None
-        limit = int(_SHARE * free) + (process_memory() or 0)
+        limit = min(int(_SHARE * free) + (process_memory() or 0), num_workers * max(process, _USUAL_MEMORY))
     if context.device.type == "cuda":
         limit = min(limit, int(_SHARE * torch.cuda.mem_get_info(context.device)[0]) + num_workers * process)
     return limit
