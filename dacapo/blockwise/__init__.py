@@ -21,7 +21,13 @@ context; what is written never reaches beyond the region to write, since the las
 strings. A ``start_worker`` that returns nothing is taken to have asked ``daisy.v2.Client()`` for blocks by itself.
 
 A block whose function raises is tried again, by any worker, up to ``max_retries`` times, and so is a block whose worker
-dies; dead workers are replaced a bounded number of times. All other blocks are still done before the call fails.
+dies; dead workers are replaced a bounded number of times. All other blocks are still done before the call fails, unless
+the disk is full.
+
+The operations of this package derive from :class:`~dacapo.blockwise.operation.BlockwiseOperation`, and
+:func:`~dacapo.blockwise.running.run_operation` runs them. What is done of an output lies beside it, see
+:mod:`dacapo.blockwise.record`, so that a call that was interrupted goes on where it is made again; the same with
+``run_blockwise`` where it gets a ``tracking_path``.
 """
 
 from .blockwise_task import DaCapoBlockwiseTask

@@ -44,10 +44,10 @@ def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
     path = identifier.container / identifier.dataset
     if not path.exists():
         return
+    if ORIGIN not in ZarrArray.open_from_array_identifier(identifier, mode="r").attrs:
+        raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")
     if not overwrite:
         raise OutputExistsError(f"{path} exists already; name another output or allow overwriting")
-    if ORIGIN not in ZarrArray.open_from_array_identifier(identifier).attrs:
-        raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")
 
 
 def create_output(

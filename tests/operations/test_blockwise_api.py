@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -116,7 +117,7 @@ class TestRunBlockwise:
         assert str(os.getpid()) not in {(done / name).read_text().split()[0] for name in "0369"}
         cores = len(os.sched_getaffinity(0))
         assert int((done / "0").read_text().split()[2]) * min(2, cores) <= cores
-        assert list(logs.glob("dacapo_mark_*/worker_*.log"))
+        assert {log.read_text() for log in logs.glob("dacapo_mark_*/worker_*.log")} == {""}  # nothing to warn of
         assert not list(logs.glob("dacapo_mark_*/tracking"))
 
     def test_one_worker_is_a_process_if_the_context_says_so(
@@ -467,8 +468,8 @@ class TestCommands:
             Roi(OFFSET, Coordinate(raw.shape) * VOXEL_SIZE)
         ] = values
         more = ["--context", "[8,4,4]", "--num-workers", 1, "--connectivity", 3]
-        for _ in range(2):  # replaces what it wrote itself
-            got = self.command("segment-blockwise", tmp_path, components, *more)
+        for again in ([], ["--overwrite"]):
+            got = self.command("segment-blockwise", tmp_path, components, *again, *more)
             assert got.exit_code == 0, got.output
         output = self.result(tmp_path)
         expected, count = ndimage.label(values, np.ones((3, 3, 3)))
@@ -507,14 +508,31 @@ class TestCommands:
     def test_failed_blocks_and_existing_outputs(
         self, options: DaCapoConfig, tmp_path: Path, raw: np.ndarray, worker: Path
     ) -> None:
-        arguments = ["--num-workers", 1, "--threshold", "high"]
-        got = self.command("run-blockwise", tmp_path, worker, *arguments)
+        arguments = ["--num-workers", 1, "--max-retries", 0, "--threshold"]
+        got = self.command("run-blockwise", tmp_path, worker, *arguments, "high")
         assert got.exit_code == 1
-        (error,) = [line for line in got.stderr.splitlines() if line.startswith("Error")]
-        assert "64 of 64 blocks are not done" in error
-        assert "and 54 more blocks" in error
-        got = self.command("run-blockwise", tmp_path, worker, "--no-overwrite", *arguments)
-        assert "exists already" in got.stderr
+        (start,) = [number for number, line in enumerate(got.stderr.splitlines()) if line.startswith("Error")]
+        lines = got.stderr.splitlines()[start:]
+        assert "64 of 64 blocks are not done" in lines[0]
+        assert len(lines) == 12
+        assert all(line.startswith("block [") for line in lines[1:11])
+        everything = re.fullmatch(r"and 54 more blocks, all in (.*)", lines[11])
+        assert everything
+        assert len(Path(everything[1]).read_text().splitlines()) == 64
+        got = self.command("run-blockwise", tmp_path, worker, *arguments, 100)
+        assert (
+            'begun with other parameters, so work on it cannot go on: kwargs.threshold was "high", is 100' in got.stderr
+        )
+        assert not self.result(tmp_path)[Roi(OFFSET, VOXEL_SIZE)].any()
+        got = self.command("run-blockwise", tmp_path, worker, "--overwrite", *arguments, 100)
+        assert got.exit_code == 0, got.output
+        np.testing.assert_array_equal(self.result(tmp_path)[self.result(tmp_path).roi], raw > 100)
+
+    def test_code_that_was_changed(self, options: DaCapoConfig, tmp_path: Path, raw: np.ndarray, worker: Path) -> None:
+        arguments = ["--num-workers", 1, "--threshold", 100]
+        assert self.command("run-blockwise", tmp_path, worker, *arguments).exit_code == 0
+        worker.write_text(THRESHOLD.replace(">", "<"))
+        assert "code was" in self.command("run-blockwise", tmp_path, worker, *arguments).stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -157,13 +158,23 @@ def test_debug_shows_where_an_error_came_from(trained: Path) -> None:
     assert isinstance(result.exception, DacapoError)
 
 
-def test_existing_output_is_kept_if_asked(trained: Path, tmp_path: Path) -> None:
+def test_a_command_that_is_repeated_goes_on(trained: Path, tmp_path: Path) -> None:
     command = ["predict", "affinities", 4, trained / "data" / "new.zarr", "raw", tmp_path]
+    record = tmp_path / "new.zarr" / ".prediction_affinities_4.blocks" / "parameters.json"
+
+    def made() -> str:
+        return str(json.loads(record.read_text())["id"])
+
     assert run_cli(trained, *command).exit_code == 0
+    first = made()
     assert run_cli(trained, *command).exit_code == 0
-    result = run_cli(trained, *command, "--no-overwrite")
+    assert made() == first
+    result = run_cli(trained, *command, "--output-dtype", "float32")
     assert result.exit_code == 1
-    assert "exists already" in result.stderr
+    assert 'other parameters, so work on it cannot go on: dtype was "uint8", is "float32";' in result.stderr
+    assert made() == first
+    assert run_cli(trained, *command, "--overwrite").exit_code == 0
+    assert made() != first
 
 
 def test_float_labels_are_refused(options: DaCapoConfig, tmp_path: Path) -> None:
@@ -208,7 +219,7 @@ def test_warnings_are_one_line(trained: Path, tmp_path: Path) -> None:
         check=True,
     )
     assert "bare.zarr/raw: no axes in its attributes; assumed z, y, x\n" in done.stderr
-    assert all(line.startswith("WARNING: ") for line in done.stderr.splitlines()), done.stderr
+    assert all(line.startswith(("WARNING: ", "INFO: ")) for line in done.stderr.splitlines()), done.stderr
 
 
 def test_help_loads_no_torch() -> None:

@@ -1,0 +1,75 @@
+"""Applying a run again does only what is missing, or all of it when it was finished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from funlib.geometry import Coordinate
+
+from dacapo.apply import apply_run
+from dacapo.blockwise.record import record_folder
+from dacapo.errors import OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks import DistanceTaskConfig
+from dacapo.experiments.tasks.post_processors import ThresholdPostProcessorParameters
+from dacapo.options import DaCapoConfig
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
+from tests.operations.runs import affinities_run_config, cells, unet_config, write_array
+
+PARAMETERS = ThresholdPostProcessorParameters(0, 100)
+
+
+@pytest.fixture
+def run(options: DaCapoConfig, tmp_path: Path) -> Run:
+    task = DistanceTaskConfig("distances", channels=["a"], clip_distance=50, tol_distance=50)
+    config = affinities_run_config(tmp_path, dims=2, task_config=task, architecture_config=unet_config(2))
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 1)
+    return run
+
+
+def test_what_is_done_again(run: Run, tmp_path: Path) -> None:
+    raw, _ = cells((41, 44), seed=7)
+    source = write_array(tmp_path / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
+    arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", name) for name in ("prediction", "mask")]
+    arguments = (run, 1, PARAMETERS, source, *arrays)
+
+    def made() -> list[str]:
+        return [json.loads((record_folder(array) / "parameters.json").read_text())["id"] for array in arrays]
+
+    apply_run(*arguments)
+    first = made()
+    apply_run(*arguments, overwrite=False)
+    assert made() == first
+
+    (record_folder(arrays[1]) / "complete").unlink()  # as if it had been interrupted
+    apply_run(*arguments)
+    assert made() == first
+
+    apply_run(*arguments)
+    second = made()
+    assert all(now != before for now, before in zip(second, first, strict=True))
+
+    other = ThresholdPostProcessorParameters(0, 150)
+    with pytest.raises(OutputExistsError, match="threshold was"):
+        apply_run(run, 1, other, source, *arrays, overwrite=False)
+    with pytest.raises(OutputExistsError, match=r"dtype was .uint8., is .float32."):
+        apply_run(*arguments, output_dtype=np.float32, overwrite=False)
+    assert made() == second
+
+    # Weights under the same name are not the same weights.
+    next(iter(run.model.parameters())).data.mul_(2)
+    create_weights_store().store_weights(run, 1)
+    with pytest.raises(OutputExistsError, match="weights was"):
+        apply_run(*arguments, overwrite=False)
+    apply_run(*arguments)
+    assert made()[0] != second[0]
+    prediction = ZarrArray.open_from_array_identifier(arrays[0])
+    mask = ZarrArray.open_from_array_identifier(arrays[1])
+    np.testing.assert_array_equal(mask[mask.roi], prediction[prediction.roi] > 100)
