@@ -97,8 +97,8 @@ def apply(
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
     chosen = (selection.iteration, selection.parameters)
-    how = (num_workers, output_dtype, overwrite, resume, max_memory, precision)
-    _apply(run, *chosen, raw, source, prediction, output, roi, *how)
+    how = _How(roi, num_workers, output_dtype, overwrite, resume, max_memory, precision)
+    _apply(run, *chosen, raw, source, prediction, output, how)
     return Applied(output, prediction, selection)
 
 
@@ -125,9 +125,22 @@ def apply_run(
     raw = open_raw(run.config, input_array_identifier)
     plan_blocks(run.model, raw, roi)
     arrays = (input_array_identifier, prediction_array_identifier, output_array_identifier)
-    how = (num_workers, output_dtype, overwrite, resume, max_memory, precision)
-    _apply(run, iteration, parameters, raw, *arrays, roi, *how)
+    how = _How(roi, num_workers, output_dtype, overwrite, resume, max_memory, precision)
+    _apply(run, iteration, parameters, raw, *arrays, how)
     return output_array_identifier
+
+
+@attrs.frozen
+class _How:
+    """How to apply, as :func:`apply` describes it."""
+
+    roi: Roi | None
+    num_workers: int
+    output_dtype: npt.DTypeLike
+    overwrite: bool
+    resume: bool
+    max_memory: str | int | None
+    precision: str
 
 
 def _apply(
@@ -138,39 +151,33 @@ def _apply(
     source: LocalArrayIdentifier,
     prediction: LocalArrayIdentifier,
     output: LocalArrayIdentifier,
-    roi: Roi | None,
-    num_workers: int,
-    output_dtype: npt.DTypeLike,
-    overwrite: bool,
-    resume: bool,
-    max_memory: str | int | None,
-    precision: str,
+    how: _How,
 ) -> None:
     """Predict and post-process a volume that was opened and found to fit the network."""
     for identifier in (prediction, output):
-        check_free(identifier, overwrite, resume)
+        check_free(identifier, how.overwrite, how.resume)
     create_weights_store().load_weights(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
-    how = Resume.of(overwrite, resume)
+    resume = Resume.of(how.overwrite, how.resume)
     predict_array(
         run,
         raw,
         prediction,
-        output_roi=roi,
-        output_dtype=output_dtype,
+        output_roi=how.roi,
+        output_dtype=how.output_dtype,
         metadata={ORIGIN: origin},
-        overwrite=overwrite,
-        num_workers=num_workers,
+        overwrite=how.overwrite,
+        num_workers=how.num_workers,
         iteration=iteration,
         raw_config=raw_config_of(run.config, source),
         # Before the output is finished, a finished prediction is part of the work that goes on.
-        resume=Resume.ALWAYS if how is Resume.UNFINISHED and not is_complete(output) else how,
-        max_memory=max_memory,
-        precision=precision,
+        resume=Resume.ALWAYS if resume is Resume.UNFINISHED and not is_complete(output) else resume,
+        max_memory=how.max_memory,
+        precision=how.precision,
     )
     run.task.post_processor.set_prediction(prediction)
     process = run.task.post_processor.process
     can_resume = "resume" in inspect.signature(process).parameters
-    more: dict[str, Any] = {"overwrite": overwrite, "resume": how} if can_resume else {}
-    process(parameters, output, num_workers=num_workers, **more)
+    more: dict[str, Any] = {"overwrite": how.overwrite, "resume": resume} if can_resume else {}
+    process(parameters, output, num_workers=how.num_workers, **more)
     ZarrArray.open_from_array_identifier(output).add_metadata({ORIGIN: origin})

@@ -123,8 +123,13 @@ def _roi(context: click.Context, parameter: click.Parameter, value: str | None) 
     default=1,
     help="Number of processes that train together, each on its own GPU if there are GPUs.",
 )
+@click.option(
+    "--max-memory",
+    help="What training may take of memory, such as 8GB, on each device; the samples of an iteration are divided into "
+    "smaller batches where there is need.",
+)
 @click.pass_context
-def train(ctx: click.Context, run_name: str, devices: int = 1) -> None:
+def train(ctx: click.Context, run_name: str, devices: int = 1, max_memory: str | None = None) -> None:
     """Train RUN_NAME to its end, going on from its last checkpoint.
 
     Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on. Instead of --devices, a
@@ -136,12 +141,13 @@ def train(ctx: click.Context, run_name: str, devices: int = 1) -> None:
     if devices > 1:
         # It would report what the failing rank has said already.
         logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
-        raise SystemExit(distributed.launch(_same_command(ctx, "train", run_name), devices))
+        budget = [] if max_memory is None else ["--max-memory", max_memory]
+        raise SystemExit(distributed.launch(_same_command(ctx, "train", run_name, *budget), devices))
     with distributed.process_group():
         main = distributed.is_main()
         if not main:
             logging.getLogger("dacapo").setLevel(logging.ERROR)
-        run = train_run(run_name)
+        run = train_run(run_name, max_memory)
     done = run.training_stats.trained_until()
     if main:
         click.echo(f"{run_name}: trained {done} of {run.train_until} iterations")

@@ -11,6 +11,7 @@ from dacapo.blockwise.inputs import check_validation
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.run import Run
+from dacapo.experiments.trainers.training_memory import train_within
 from dacapo.store.create_store import (
     create_array_store,
     create_config_store,
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 600
 
 
-def train(run_name: str) -> Run:
+def train(run_name: str, max_memory: str | int | None = None) -> Run:
     """Train a stored run until it is done, going on from its last checkpoint if there is one.
 
     See :func:`train_run`.
@@ -43,10 +44,10 @@ def train(run_name: str) -> Run:
     with distributed.process_group():
         run_config = create_config_store().retrieve_run_config(run_name)
         fresh = create_weights_store().latest_iteration(run_name) is None
-        return train_run(Run(run_config, load_starter_model=fresh))
+        return train_run(Run(run_config, load_starter_model=fresh), max_memory)
 
 
-def train_run(run: Run) -> Run:
+def train_run(run: Run, max_memory: str | int | None = None) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
     A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
@@ -58,14 +59,22 @@ def train_run(run: Run) -> Run:
     and on its own GPU. They stop all at the same iteration, and only rank 0 writes. The number of processes may change
     when a run is resumed.
 
+    Args:
+        run: The run.
+        max_memory: What the training may take, such as ``"8GB"``, each process of several. The samples of an iteration
+            are divided into smaller batches where there is need.
+
     Returns:
         The run; ``run.training_stats.trained_until()`` tells how far it got.
 
     Raises:
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
         ConfigError: If several processes cannot train, because of the trainer or for want of GPUs.
+        MemoryBudgetError: If not even a batch of one sample fits into the memory; it says what would do.
     """
     with distributed.process_group():
+        if max_memory is not None:
+            train_within(run.trainer, run.model, max_memory)
         resume(run)
         check_validation(run)  # rather now than after the first iterations
         device = _device(run)

@@ -1,0 +1,87 @@
+"""Training within a budget of memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dacapo.errors import ConfigError, MemoryBudgetError
+from dacapo.experiments.run import Run
+from dacapo.experiments.trainers import DummyTrainer, DummyTrainerConfig, GunpowderTrainerConfig
+from dacapo.experiments.trainers.training_memory import train_within, training_memory
+from dacapo.utils.memory import parse_size
+from tests.operations.runs import affinities_run_config, unet_config
+
+
+def make_run(folder: Path, batch_size: int = 6, accumulate: int = 1) -> Run:
+    trainer = GunpowderTrainerConfig(
+        name="trainer", batch_size=batch_size, learning_rate=1e-3, num_data_fetchers=1, accumulate=accumulate
+    )
+    architecture = unet_config(3, num_fmaps=16)
+    return Run(affinities_run_config(folder, dims=3, architecture_config=architecture, trainer_config=trainer))
+
+
+def test_batches_become_smaller_and_more(tmp_path: Path) -> None:
+    run = make_run(tmp_path, batch_size=6, accumulate=2)
+    whole = training_memory(run.trainer, run.model, 6, 2)
+    third = training_memory(run.trainer, run.model, 2, 6)
+    assert third.network < whole.network
+
+    assert train_within(run.trainer, run.model, int(whole.total * 1.1)).batch_size == 6
+    assert (run.trainer.batch_size, run.trainer.accumulate) == (6, 2)
+
+    small = train_within(run.trainer, run.model, (third.total + whole.total) // 2)
+    assert small.batch_size in (2, 3, 4)
+    assert small.batch_size * small.accumulate == 12
+    assert (run.trainer.batch_size, run.trainer.accumulate) == (small.batch_size, small.accumulate)
+
+
+def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    with pytest.raises(MemoryBudgetError, match=r"6 batch\(es\) of 1 in an iteration.* allow "):
+        train_within(run.trainer, run.model, "100MB")
+    assert run.trainer.batch_size == 6
+
+
+def test_a_trainer_without_batches(tmp_path: Path) -> None:
+    trainer = DummyTrainer(DummyTrainerConfig(name="dummy", batch_size=1, learning_rate=1e-3, mirror_augment=False))
+    with pytest.raises(ConfigError, match="DummyTrainer has no batches"):
+        train_within(trainer, make_run(tmp_path).model, "8GB")
+
+
+MEASURED = """
+import json, sys
+from pathlib import Path
+import torch
+from dacapo.experiments.trainers.training_memory import training_memory
+from tests.unit.test_training_memory import make_run
+
+torch.set_num_threads(1)
+run = make_run(Path(sys.argv[1]))
+batch = int(sys.argv[2])
+told = training_memory(run.trainer, run.model, batch, 1)
+for _ in range(2):
+    prediction = run.model.train()(torch.rand(batch, run.model.num_in_channels, *run.model.input_shape))
+    run.task.loss.compute(prediction, torch.ones_like(prediction), torch.ones_like(prediction)).backward()
+    run.optimizer.step()
+    run.optimizer.zero_grad()
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(json.dumps({"peak": peak * 1024, "told": told.total, "network": told.network}))
+"""
+
+
+def test_what_is_told_is_what_is_measured(tmp_path: Path) -> None:
+    peaks = {}
+    for batch in (2, 32):
+        command = [sys.executable, "-c", MEASURED, str(tmp_path), str(batch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        peaks[batch] = json.loads(done.stdout.splitlines()[-1])
+        assert peaks[batch]["peak"] <= peaks[batch]["told"]
+    grown = peaks[32]["peak"] - peaks[2]["peak"]
+    assert grown > 0.4 * (peaks[32]["network"] - peaks[2]["network"])
+    assert parse_size("100MB") < grown
