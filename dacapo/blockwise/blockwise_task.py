@@ -23,6 +23,7 @@ from funlib.geometry import Roi
 from dacapo.blockwise.worker import (
     DISK_FULL,
     JOB_VARIABLE,
+    KEPT_ROOM,
     START_ERROR,
     Job,
     Process,
@@ -255,7 +256,9 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         """Delete what is of no use when all blocks are done."""
         if not self.keeps_logs:
             shutil.rmtree(self.log_dir, ignore_errors=True)
-        elif not self.keeps_marks:
+            return
+        (self.log_dir / KEPT_ROOM).unlink(missing_ok=True)
+        if not self.keeps_marks:
             shutil.rmtree(str(self.done_marker_path), ignore_errors=True)
 
     def process_here(self, process: Process, done: Callable[[], object]) -> None:

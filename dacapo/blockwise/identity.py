@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,17 @@ def _created(folder: Path) -> int | None:
 def file_identity(path: Path | str) -> str:
     """Return a digest of the content of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def code_identity(source: str | Path) -> str | None:
+    """Return a digest of the code of a Python file or a module, None if it has no file.
+
+    What the code imports is not part of it.
+    """
+    if Path(source).is_file():
+        return file_identity(source)
+    spec = importlib.util.find_spec(str(source))
+    return file_identity(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None
 
 
 def config_identities(plain: Any) -> list[dict[str, Any]]:

@@ -164,6 +164,26 @@ class Record:
         _remove(self.output)
 
 
+def marks_of(folder: Path | str, parameters: Mapping[str, Any]) -> Path:
+    """Return where, inside a folder, the marks are of blocks that are done with certain parameters.
+
+    Raises:
+        OutputExistsError: If the folder is about other parameters.
+        StorageError: If it cannot be written.
+    """
+    file, given = Path(folder) / _PARAMETERS, json.loads(json.dumps(parameters))
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(given, indent=1), encoding="utf-8")
+        changed = _differences(json.loads(file.read_text(encoding="utf-8")), given)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot use {file}: {error}") from error
+    if changed:
+        raise OutputExistsError(_why_kept(Path(folder), changed))
+    return Path(folder) / "marks"
+
+
 def _remove(output: LocalArrayIdentifier) -> None:
     """Delete a record, and the folders around it if nothing else is in them."""
     folder = record_folder(output)
@@ -275,7 +295,7 @@ def _why_kept(path: Path, changed: list[str]) -> str:
     more = f" and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
     return (
         f"{path} was begun with other parameters, so work on it cannot go on: {'; '.join(changed[:_LISTED])}{more}; "
-        "repeat the earlier call, name another output, or allow overwriting to start anew"
+        "repeat the earlier call, name another place, or allow overwriting (or delete it) to start anew"
     )
 
 

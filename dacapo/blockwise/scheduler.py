@@ -13,8 +13,10 @@ from funlib.geometry import Roi
 from tqdm import tqdm
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
+from dacapo.blockwise.identity import code_identity
+from dacapo.blockwise.record import marks_of
 from dacapo.blockwise.segmentation import Segmentation
-from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, keep_room
+from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, check_worker, keep_room, plain_values
 from dacapo.errors import BlockwiseError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.progress import progress
@@ -42,8 +44,9 @@ def run_blockwise(
     Workers are processes, started where the compute context of the options says. A single worker without upstream tasks
     works in this process, unless the context has ``distribute_workers`` set; ``timeout`` is without effect then.
 
-    The parameters are those of :class:`DaCapoBlockwiseTask`. Logs are deleted when all blocks are done, unless they are
-    in a ``log_dir`` that was given.
+    The parameters are those of :class:`DaCapoBlockwiseTask`. With a ``tracking_path`` an interrupted call goes on where
+    it is made again; that folder also remembers worker module, arguments and regions, and refuses others. Logs are
+    deleted when all blocks are done, unless they are in a ``log_dir`` that was given.
 
     Returns:
         True; when not all blocks were done there is an error.
@@ -54,7 +57,13 @@ def run_blockwise(
         NotFoundError: If there is no such worker module.
         ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
         RoiError: If the regions do not fit together.
+        OutputExistsError: If ``tracking_path`` is about other parameters.
     """
+    if tracking_path is not None:
+        check_worker(worker_file)
+        rois = [[list(map(int, roi.offset)), list(map(int, roi.shape))] for roi in (total_roi, read_roi, write_roi)]
+        what = {"worker": str(worker_file), "code": code_identity(worker_file), "args": args, "kwargs": kwargs}
+        tracking_path = marks_of(tracking_path, plain_values({**what, "rois": rois}))
     run_task(
         DaCapoBlockwiseTask(
             worker_file,

@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
 START_ERROR = "start_error.txt"
 """File in the log folder that a worker leaves behind when it cannot start, or no other could go on either."""
-_KEPT_ROOM = "room"
+KEPT_ROOM = "room"
+"""File in the log folder whose room :func:`report_stop` may need."""
 _ROOM = 4096
 DISK_FULL = "the disk is full, so no more blocks are begun"
 
@@ -63,18 +64,32 @@ class Job:
         Raises:
             ConfigError: If an argument is nothing that JSON can hold.
         """
-        try:
-            return json.dumps(attrs.asdict(self, recurse=False), default=_plain)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"the arguments for worker {self.worker_file} cannot be sent to another process: {error}; "
-                "give numbers, strings, lists, dicts or paths"
-            ) from error
+        return _as_json(attrs.asdict(self, recurse=False))
 
     @classmethod
     def from_json(cls, text: str) -> Job:
         """Return the job that :meth:`to_json` wrote."""
         return cls(**json.loads(text))
+
+
+def plain_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they arrive at a worker.
+
+    Raises:
+        ConfigError: If there is something that JSON cannot hold.
+    """
+    plain: dict[str, Any] = json.loads(_as_json(values))
+    return plain
+
+
+def _as_json(values: dict[str, Any]) -> str:
+    try:
+        return json.dumps(values, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"the arguments for a worker cannot be sent to another process: {error}; "
+            "give numbers, strings, lists, dicts or paths"
+        ) from error
 
 
 def _plain(value: Any) -> Any:
@@ -182,7 +197,7 @@ def report(file: Path, title: str, error: BaseException) -> None:
 
 def report_stop(log_dir: str | Path, title: str, error: BaseException) -> None:
     """Write down why no worker can go on; into room that was kept for this if there is none left on the disk."""
-    file, kept = Path(log_dir) / START_ERROR, Path(log_dir) / _KEPT_ROOM
+    file, kept = Path(log_dir) / START_ERROR, Path(log_dir) / KEPT_ROOM
     report(file, title, error)
     with suppress(OSError):
         if not file.exists():
@@ -199,7 +214,7 @@ def keep_room(log_dir: Path) -> None:
     """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        (log_dir / _KEPT_ROOM).write_bytes(b" " * _ROOM)
+        (log_dir / KEPT_ROOM).write_bytes(b" " * _ROOM)
     except OSError as error:
         raise StorageError(f"cannot write {log_dir}: {error}") from error
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from dacapo.blockwise.identity import file_identity
+from dacapo.blockwise.identity import code_identity
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
 from dacapo.blockwise.worker import prepare_module
@@ -65,14 +64,3 @@ class WorkerModule(BlockwiseOperation):
 
     def process(self, block: daisy.Block) -> None:
         self._process(block)
-
-
-def code_identity(source: str | Path) -> str | None:
-    """Return a digest of the code of a Python file or a module, None if it has no file.
-
-    What the code imports is not part of it.
-    """
-    if Path(source).is_file():
-        return file_identity(source)
-    spec = importlib.util.find_spec(str(source))
-    return file_identity(spec.origin) if spec and spec.origin and Path(spec.origin).is_file() else None

@@ -117,7 +117,9 @@ class TestRunBlockwise:
         assert str(os.getpid()) not in {(done / name).read_text().split()[0] for name in "0369"}
         cores = len(os.sched_getaffinity(0))
         assert int((done / "0").read_text().split()[2]) * min(2, cores) <= cores
-        assert {log.read_text() for log in logs.glob("dacapo_mark_*/worker_*.log")} == {""}  # nothing to warn of
+        written = [log.read_text() for log in logs.glob("dacapo_mark_*/worker_*.log")]
+        assert written
+        assert "RuntimeWarning" not in "".join(written)
         assert not list(logs.glob("dacapo_mark_*/tracking"))
 
     def test_one_worker_is_a_process_if_the_context_says_so(
@@ -140,6 +142,22 @@ class TestRunBlockwise:
         assert str(report) in message
         assert "Traceback" in report.read_text()
         assert blocks_done(done) == [0, 3, 9]
+
+    def test_a_call_that_is_made_again_goes_on(
+        self, options: DaCapoConfig, mark: Path, done: Path, tmp_path: Path
+    ) -> None:
+        more = {"folder": done, "tracking_path": tmp_path / "tracking"}
+        mark.write_text(MARK.replace('fault == "raise"', '(Path(folder) / "bad").exists() and begin == 6'))
+        (done / "bad").touch()
+        with pytest.raises(BlockwiseError, match="this block is bad"):
+            run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, 0, place=6, **more)
+        assert blocks_done(done) == [0, 3, 9]
+        for file in done.iterdir():
+            file.unlink()
+        with pytest.raises(OutputExistsError, match=r"kwargs\.place was 6, is 3"):
+            run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, 0, place=3, **more)
+        run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, 0, place=6, **more)
+        assert blocks_done(done) == [6]
 
     def test_a_worker_that_dies_is_replaced(self, processes: DaCapoConfig, mark: Path, done: Path) -> None:
         assert run_blockwise(mark, TOTAL, BLOCK, BLOCK, 2, 1, folder=done, fault="die", place=3) is True
