@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import numpy.typing as npt
@@ -9,7 +10,8 @@ import numpy.typing as npt
 from dacapo.blockwise.evaluation import evaluate_array
 from dacapo.blockwise.inputs import ORIGIN, check_validation, ground_truth
 from dacapo.blockwise.prediction import predict_array
-from dacapo.errors import ConfigError, EvaluationError
+from dacapo.compute_context import create_compute_context
+from dacapo.errors import ConfigError, EvaluationError, MemoryBudgetError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.run import Run
@@ -26,6 +28,9 @@ from dacapo.utils import distributed
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
+
+# What predicting takes at most where the network allows, in bytes, so that a validation fits beside a training.
+MAX_MEMORY = 3 << 30
 
 
 def validate(
@@ -100,7 +105,8 @@ def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
 
 
 def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: int, output_dtype: npt.DTypeLike) -> None:
-    predict_array(
+    predict = functools.partial(
+        predict_array,
         run,
         dataset.raw,
         create_array_store().validation_prediction_array(run.name, iteration, dataset.name),
@@ -111,6 +117,14 @@ def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: in
         iteration=iteration,
         raw_config=getattr(dataset.config, "raw_config", None),
     )
+    if create_compute_context().device.type != "cpu" or any(run.model.architecture.eval_shape_increase):
+        predict()  # what a block takes is not in the memory of this machine, or has been decided
+        return
+    try:
+        predict(max_memory=num_workers * MAX_MEMORY)
+    except (MemoryBudgetError, ConfigError) as error:  # large networks take more, and others cannot tell
+        logger.debug("blocks of validation are as large as for other predictions: %s", error)
+        predict()
 
 
 def _scores(run: Run, iteration: int, num_workers: int) -> ValidationIterationScores:
