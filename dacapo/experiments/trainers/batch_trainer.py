@@ -200,6 +200,7 @@ class BatchTrainer(Trainer):
     def _iterate(
         self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Iterator[TrainingIterationStats]:
+        model.train()
         for _ in range(num_iterations):
             started = time.perf_counter()
             iteration, loss = self.iteration, self._step(model, optimizer, device)
@@ -209,7 +210,8 @@ class BatchTrainer(Trainer):
         """Do one iteration and return its loss."""
         network = self._network_of(model, device)
         self._set_learning_rate(optimizer, self.iteration)
-        model.train()
+        if not model.training:  # to say it to every layer takes its time
+            model.train()
         optimizer.zero_grad(set_to_none=True)
         losses, slots, shown = [], dict[int, Any](), None
         for part in range(self.accumulate):
@@ -239,7 +241,7 @@ class BatchTrainer(Trainer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add the gradients of a batch to those of the model; return its loss and the prediction."""
         assert self._loss is not None
-        torch.manual_seed(network_seed(self.seed, batch.iteration, batch.part, distributed.rank()))
+        _seed_network(network_seed(self.seed, batch.iteration, batch.part, distributed.rank()), device)
         raw, target, weight = self._to_device(batch, device)
         prediction = network.predict(raw)
         if prediction.shape[2:] != target.shape[2:]:
@@ -376,6 +378,15 @@ class BatchTrainer(Trainer):
         self._entered = False
         if self._regions is not None:
             self._tear_down()
+
+
+def _seed_network(seed: int, device: torch.device) -> None:
+    """Seed what layers draw from; as ``torch.manual_seed``, but for those devices only that are used."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)
 
 
 def _to_tensors(counts: Any) -> Any:
