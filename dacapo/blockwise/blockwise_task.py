@@ -126,6 +126,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         num_workers: The number of workers: no more than blocks, and on this machine no more than cores.
     """
 
+    stopped_by: Exception | None
+
     def __new__(
         cls,
         worker_file: str | Path,
