@@ -16,12 +16,12 @@ from pathlib import Path
 
 from dacapo.utils.progress import progress
 
-from . import batches, imports, records, scores, targets, training, volumes
+from . import batches, imports, reading, records, scores, targets, training, volumes
 from .harness import Case, Setting, Timing, WrongResultError, machine, measure, table
 
 CASES: dict[str, Callable[[Setting], Case]] = {
     name: build
-    for group in (targets, batches, training, volumes, scores, records, imports)
+    for group in (targets, reading, batches, training, volumes, scores, records, imports)
     for name, build in group.CASES.items()
 }
 

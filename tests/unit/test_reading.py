@@ -305,6 +305,17 @@ class TestDamage:
         with pytest.raises(StorageError, match=r"a/1\.2 is damaged"):
             cached(array)
 
+    @pytest.mark.parametrize("read", [cached, lambda array: array[ROI]])
+    def test_arrays_sent_to_another_process_notice_it_too(self, tmp_path: Path, read: Callable[..., Any]) -> None:
+        array = write(tmp_path / "data.zarr")
+        sent = pickle.loads(pickle.dumps(array))
+        np.testing.assert_array_equal(read(sent), values())
+        chunk = tmp_path / "data.zarr" / "a" / "1.2"
+        os.truncate(chunk, chunk.stat().st_size - 1)
+        for one in (array, sent):
+            with pytest.raises(StorageError, match=r"a/1\.2 is damaged"):
+                read(one)
+
     @pytest.mark.parametrize("damage", DAMAGES)
     def test_n5(self, tmp_path: Path, damage: str) -> None:
         folder = tmp_path / "data.n5" / "a"

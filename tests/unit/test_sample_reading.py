@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import gunpowder as gp
@@ -13,7 +15,8 @@ import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
+from dacapo.errors import TrainingError
+from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, ZarrArray
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig
 from dacapo.experiments.tasks.predictors import Predictor
 from dacapo.experiments.trainers import ElasticAugmentConfig, SimpleAugmentConfig
@@ -30,6 +33,7 @@ from dacapo.gp import (
     SimpleAugment,
     Spec,
 )
+from dacapo.store.array_store import LocalArrayIdentifier
 
 RAW, LABELS, MASK = (gp.ArrayKey(name) for name in ("RAW", "LABELS", "MASK"))
 
@@ -305,3 +309,21 @@ def test_slow_stores_are_read_ahead(fetchers: int) -> None:
     assert SlowArray.waited.value >= one_by_one * 0.99
     # In this process two reads wait together; four others do the rest while this one trains.
     assert elapsed < one_by_one * (0.75 if fetchers == 1 else 0.4)
+
+
+@pytest.mark.parametrize("fetchers", [1, 2])
+def test_a_damaged_chunk_stops_the_training_and_is_named(tmp_path: Path, fetchers: int) -> None:
+    data, stored = dataset(), []
+    for name in ("raw", "gt"):
+        one: Any = getattr(data, name)
+        identifier = LocalArrayIdentifier(tmp_path / "data.zarr", name)
+        made = ZarrArray.create_from_array_identifier(
+            identifier, one.axes, one.roi, None, one.voxel_size, one.dtype, write_size=one.roi.shape
+        )
+        made[made.roi] = one.data
+        stored.append(ZarrArray.open_from_array_identifier(identifier, mode="r"))
+    chunk = tmp_path / "data.zarr" / "gt" / "0.0"
+    os.truncate(chunk, chunk.stat().st_size // 2)
+    built = pipeline(Data(*stored))
+    with gp.build(built.provider), pytest.raises(TrainingError, match=r"data\.zarr/gt.* chunk .*data\.zarr/gt/0\.0 is"):
+        next(iterate_batches(GunpowderBatches(built, Sampling(0, 1), 0, [None] * fetchers)))

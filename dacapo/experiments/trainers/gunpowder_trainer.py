@@ -85,7 +85,9 @@ def root_cause(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines()]
     raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception): ?", line)]
     own = [line for line in raised if not line.startswith("gunpowder.")]
-    return next(iter(own or raised), str(error))
+    # What it was raised from comes before it, and says less.
+    meant = [line for line in own if line.startswith("dacapo.errors.")]
+    return next(iter(meant or own or raised), str(error))
 
 
 class GunpowderTrainer(BatchTrainer):

@@ -89,6 +89,12 @@ class Array(ABC):
         """Whether reading waits for a disk or a network, and works in several threads at once."""
         return False
 
+    def fix_labels(self) -> None:  # noqa: B027  # most arrays have nothing to do
+        """Make a label stand for the same object in every reading from now on, where it does not do so anyhow.
+
+        May read all voxels once, block by block.
+        """
+
     @property
     def channel_axis(self) -> int | None:
         """Position of the channel axis in :attr:`axes`, None without one."""

@@ -9,9 +9,13 @@ import numpy as np
 
 from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.config import field
+from dacapo.utils.blocks import fit_block_shape, iterate_blocks
 
 from .array import ArrayConfig
 from .view import VoxelwiseView, build
+
+# Of the blocks in which the largest ids are looked for, in voxels.
+_EDGE = 256
 
 
 class MergeInstancesArray(VoxelwiseView):
@@ -19,8 +23,10 @@ class MergeInstancesArray(VoxelwiseView):
 
     Where instances of several sources overlap, the first source in the list wins. How far ids are raised depends on
     the largest ids in the roi that is read: within one reading every instance has its own id, while the same instance
-    can have another id in another reading.
+    can have another id in another reading. After :meth:`fix_labels` it depends on the largest ids in all of the array.
     """
+
+    _highest: list[int] | None = None
 
     def __init__(self, array_config: MergeInstancesArrayConfig) -> None:
         """Build the sources.
@@ -42,13 +48,23 @@ class MergeInstancesArray(VoxelwiseView):
     def dtype(self) -> np.dtype[Any]:
         return np.dtype(np.uint64)
 
+    def fix_labels(self) -> None:
+        if self._highest is not None:
+            return
+        super().fix_labels()
+        shape = fit_block_shape((_EDGE,), self.roi.shape / self.voxel_size)
+        self._highest = [
+            max(int(source[block].max(initial=0)) for block in iterate_blocks(self.roi, shape, self.voxel_size))
+            for source in self._sources
+        ]
+
     def _compute(self, *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         merged = np.zeros(values[0].shape, dtype=np.uint64)
-        highest = 0
-        for labels in values:
+        raised = 0
+        for labels, highest in zip(values, self._highest or [None] * len(values), strict=True):
             free = (labels > 0) & (merged == 0)
-            merged[free] = labels[free].astype(np.uint64) + np.uint64(highest)
-            highest += int(labels.max(initial=0))
+            merged[free] = labels[free].astype(np.uint64) + np.uint64(raised)
+            raised += int(labels.max(initial=0)) if highest is None else highest
         return merged
 
 

@@ -125,6 +125,10 @@ class ArrayView(Array):
         """Whether a source is."""
         return any(source.is_stored for source in self._sources)
 
+    def fix_labels(self) -> None:
+        for source in self._sources:
+            source.fix_labels()
+
     @property
     def data(self) -> np.ndarray[Any, Any]:
         """All values; computed when asked for."""

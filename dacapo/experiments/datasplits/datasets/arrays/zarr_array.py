@@ -107,6 +107,14 @@ class ZarrArray(MetadataArray):
             )
         return snapped
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_opened"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the array again, in the process that it was sent to."""
+        vars(self).update(state)
+        self._opened = open_array(self._found, self.mode)
+
     def __repr__(self) -> str:
         return f"ZarrArray({self.name!r}, {self._found.where})"
 
