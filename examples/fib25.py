@@ -47,10 +47,10 @@ from dacapo.experiments.tasks import AffinitiesTaskConfig
 from dacapo.experiments.trainers import (
     ElasticAugmentConfig,
     GammaAugmentConfig,
-    GunpowderTrainerConfig,
     IntensityAugmentConfig,
     IntensityScaleShiftAugmentConfig,
     SimpleAugmentConfig,
+    TorchTrainerConfig,
 )
 from dacapo.report import text_table
 from dacapo.store.create_store import (
@@ -113,18 +113,18 @@ def run_config(path: Path, iterations: int) -> RunConfig:
             downsample_factors=[Coordinate(2, 2, 2)] * 3,
             padding="same",
         ),
-        trainer_config=GunpowderTrainerConfig(
+        trainer_config=TorchTrainerConfig(
             name="fib25_trainer",
             batch_size=1,
-            learning_rate=7e-4,
+            learning_rate=2e-3,
             warmup_iterations=200,
             decay_iterations=iterations,
             precision="bfloat16",
             num_data_fetchers=2,
             augments=[
                 ElasticAugmentConfig(
-                    control_point_spacing=[32, 32, 32],
-                    control_point_displacement_sigma=[2.0, 2.0, 2.0],
+                    control_point_spacing=[32 * VOXEL] * 3,
+                    control_point_displacement_sigma=[2.0 * VOXEL] * 3,
                     rotation_interval=(0.0, 0.0),
                     subsample=4,
                 ),
