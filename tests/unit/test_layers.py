@@ -37,7 +37,7 @@ LAYERS = [
     ["experiments.trainers", "experiments.starts"],
     ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
     # What of blockwise knows of runs.
-    ["blockwise.block_plan", "blockwise.budget", "blockwise.inputs", "blockwise.prediction"],
+    ["blockwise.block_plan", "blockwise.budget", "blockwise.evaluation", "blockwise.inputs", "blockwise.prediction"],
     ["train", "validate", "predict", "apply", "plot", "report"],
     ["demo", "demo_data"],
     ["cli", "config_commands", "__main__"],
