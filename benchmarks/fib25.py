@@ -33,6 +33,7 @@ import torch
 from dacapo import Options
 from dacapo.experiments import Run
 from dacapo.report import text_table
+from dacapo.store.create_store import create_weights_store
 from dacapo.utils.voi import voi
 from dacapo.validate import validate_run
 
@@ -53,13 +54,11 @@ class State:
         seconds: Processor time spent.
         iteration: Iterations done.
         loss: Mean of the last hundred.
-        weights: Where they are.
     """
 
     seconds: float
     iteration: int
     loss: float
-    weights: Path
 
 
 def example() -> ModuleType:
@@ -77,8 +76,8 @@ def marks(minutes: float) -> list[float]:
     return [*np.arange(STEP, minutes * 60, STEP).tolist(), minutes * 60]
 
 
-def train(run: Run, folder: Path, seconds: list[float]) -> list[State]:
-    """Train for a time, and keep the state at each of the given seconds, in ascending order."""
+def train(run: Run, seconds: list[float]) -> list[State]:
+    """Train for a time, and keep the weights at each of the given seconds, in ascending order."""
     todo, states, losses, early = list(seconds), [], [], 0.0
     before = tree_seconds()
     run.trainer.build_batch_provider(run.datasplit.train, run.model, run.task)
@@ -95,9 +94,9 @@ def train(run: Run, folder: Path, seconds: list[float]) -> list[State]:
                 print(f"{stats.iteration} {np.mean(losses[-ESTIMATE:]):.4f} {spent:.0f} s", flush=True)
             if spent < todo[0]:
                 continue
-            weights = folder / f"{todo.pop(0):.0f}.pt"
-            torch.save(run.model.state_dict(), weights)
-            states.append(State(spent, len(losses), float(np.mean(losses[-100:])), weights))
+            create_weights_store().store_weights(run, len(losses))
+            states.append(State(spent, len(losses), float(np.mean(losses[-100:]))))
+            del todo[0]
             if not todo:
                 break
     return states
@@ -111,8 +110,8 @@ def rows_of_ours(path: Path, folder: Path, minutes: float) -> list[list[str]]:
     config.trainer_config.decay_iterations = None
     run = Run(config)
     rows = []
-    for state in train(run, folder, marks(minutes)):
-        run.model.load_state_dict(torch.load(state.weights, weights_only=True))
+    for state in train(run, marks(minutes)):
+        create_weights_store().load_weights(run, state.iteration)
         scores = validate_run(run, state.iteration).scores[0]
         # Criteria come in the order split, merge and their sum.
         best = min(range(len(scores)), key=lambda index: scores[index][2])
@@ -135,7 +134,7 @@ def rows_of_original(python: str, path: Path, folder: Path, minutes: float, labe
             for bias, file in mark.pop("segmentations").items()
         }
         best = min(scores, key=lambda bias: sum(scores[bias]))
-        state = State(mark["seconds"], mark["iteration"], mark["loss"], Path(mark["weights"]))
+        state = State(mark["seconds"], mark["iteration"], mark["loss"])
         rows.append(row("original", minutes, state, *scores[best], best))
     return rows
 
