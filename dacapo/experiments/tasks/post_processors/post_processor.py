@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -66,3 +66,25 @@ class PostProcessor(ABC):
             chunk_size: Shape of a block in voxels; of a 3D shape the last axes are used in 2D.
         """
         raise NotImplementedError
+
+    def process_all(
+        self,
+        parameters: Sequence[Any],
+        output_array_identifiers: Sequence[LocalArrayIdentifier],
+        num_workers: int = 16,
+    ) -> Iterator[tuple[int, Array]]:
+        """Post-process the prediction with several parameters, as :meth:`process` would do with each.
+
+        A subclass overrides this where some of the work is the same for all.
+
+        Args:
+            parameters: Some of those that :meth:`enumerate_parameters` returns.
+            output_array_identifiers: Where to write the result of each.
+            num_workers: How many blocks may be in work at once.
+
+        Returns:
+            The index of parameters and the array that holds their result, one after the other and in any order. Work is
+            done as they are asked for.
+        """
+        for index, (one, output) in enumerate(zip(parameters, output_array_identifiers, strict=True)):
+            yield index, self.process(one, output, num_workers=num_workers)

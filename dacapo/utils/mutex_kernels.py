@@ -1,0 +1,541 @@
+"""The loops of the mutex watershed, compiled when they are first called.
+
+Numba is imported here and nowhere else; what it compiles is kept on disk, in ``__pycache__`` beside this file or where
+``NUMBA_CACHE_DIR`` says.
+
+An edge between two voxels is one number, ``channel << bits | voxel``, which sorts as (channel, voxel) does. Volumes
+have three axes here; those with two get one of length 1 in front. Edges are in one group or in two, which can have
+different biases. Affinities stay as they are stored; ``levels`` says what integers stand for, and is None for floating
+point numbers.
+
+The clusters are a union-find forest. Which of them must not be joined is known in two ways. For clusters of several
+voxels, pairs of representatives are in a hash table, and each representative has a list of the others. Of a single
+voxel nothing is written down: the edges at it that were taken so far are those that are further from the bias than the
+one in hand, and are looked up when it is to be joined. Most edges that keep voxels apart are taken when those are still
+single, so that lists and table stay small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+RADIX_BITS = 11
+"""Bits of a key that are sorted by at once."""
+
+USED, FREE, FILLED = 0, 1, 2
+"""Of the counters: entries of the pool in use, the first that is free again, and pairs in the hash table."""
+
+
+def compiled(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is called; the lock of the interpreter is not held by it."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:  # no folder to keep what is compiled
+        return njit(nogil=True)(function)
+
+
+class Graph(NamedTuple):
+    """What is known of a volume, whatever the bias.
+
+    Attributes:
+        edges: What the edges from each voxel are worth, one row per voxel and one column per channel, and the highest
+            value that its type has where there is none.
+        least: For each group and each voxel the least of the edges at the voxel, from it and to it.
+        levels: What integers stand for.
+        groups: The group of each channel.
+        steps: The step of each channel.
+        strides: How far the other voxel of an edge is from the first, by channel.
+        bits: How many bits of the number of an edge are the voxel.
+    """
+
+    edges: Any
+    least: Any
+    levels: Any
+    groups: Any
+    steps: Any
+    strides: Any
+    bits: Any
+
+
+class Sorted(NamedTuple):
+    """The edges of a group in descending order of affinity, equal ones in ascending order of their numbers."""
+
+    codes: Any
+    values: Any
+
+
+class Clusters(NamedTuple):
+    """The clusters so far.
+
+    Attributes:
+        parent: For each voxel another of its cluster, or itself if it represents it.
+        heads: For each representative the first entry of its list, -1 for none.
+        sizes: The length of its list; -1 for single voxels.
+        counters: See the constants.
+    """
+
+    parent: Any
+    heads: Any
+    sizes: Any
+    counters: Any
+
+
+@compiled
+def _box(shape: Any, step: Any) -> Any:
+    """Return the bounds of the voxels from which a step stays in the volume: begin and end of each axis."""
+    bounds = np.zeros((3, 2), np.int64)
+    for axis in range(3):
+        bounds[axis, 0] = max(0, -step[axis])
+        bounds[axis, 1] = shape[axis] - max(0, step[axis])
+    return bounds
+
+
+@compiled
+def list_edges(affinities: Any, channels: Any, steps: Any, bits: Any, keys: Any, codes: Any) -> None:
+    """Write what edges are worth and which they are, those of the first channel first."""
+    shape = affinities.shape[1:]
+    at = 0
+    for channel in channels:
+        box = _box(shape, steps[channel])
+        above = channel << bits
+        for z in range(box[0, 0], box[0, 1]):
+            for y in range(box[1, 0], box[1, 1]):
+                row = (z * shape[1] + y) * shape[2]
+                for x in range(box[2, 0], box[2, 1]):
+                    keys[at] = affinities[channel, z, y, x]
+                    codes[at] = above | (row + x)
+                    at += 1
+
+
+@compiled
+def count_levels(affinities: Any, channels: Any, steps: Any, counts: Any) -> None:
+    """Add up how many edges have each level."""
+    shape = affinities.shape[1:]
+    for channel in channels:
+        box = _box(shape, steps[channel])
+        for z in range(box[0, 0], box[0, 1]):
+            for y in range(box[1, 0], box[1, 1]):
+                for x in range(box[2, 0], box[2, 1]):
+                    counts[affinities[channel, z, y, x]] += 1
+
+
+@compiled
+def place_levels(affinities: Any, channels: Any, steps: Any, bits: Any, places: Any, codes: Any) -> None:
+    """Write each edge to the next place of its level."""
+    shape = affinities.shape[1:]
+    for channel in channels:
+        box = _box(shape, steps[channel])
+        above = channel << bits
+        for z in range(box[0, 0], box[0, 1]):
+            for y in range(box[1, 0], box[1, 1]):
+                row = (z * shape[1] + y) * shape[2]
+                for x in range(box[2, 0], box[2, 1]):
+                    level = affinities[channel, z, y, x]
+                    codes[places[level]] = above | (row + x)
+                    places[level] += 1
+
+
+@compiled
+def sort_pass(keys: Any, codes: Any, sorted_keys: Any, sorted_codes: Any, shift: Any) -> None:
+    """Sort by the bits of the keys from ``shift`` on, lower ones first; equal ones stay in order."""
+    mask = (1 << RADIX_BITS) - 1
+    places = np.zeros(mask + 2, np.int64)
+    for i in range(len(keys)):
+        places[np.int64((keys[i] >> shift) & mask) + 1] += 1
+    for digit in range(mask):
+        places[digit + 1] += places[digit]
+    for i in range(len(keys)):
+        own = np.int64((keys[i] >> shift) & mask)
+        sorted_keys[places[own]] = keys[i]
+        sorted_codes[places[own]] = codes[i]
+        places[own] += 1
+
+
+@compiled
+def spread(affinities: Any, steps: Any, groups: Any, table: Any, least: Any) -> None:
+    """Fill a table of the edges of voxels, one row for each, and the least affinity of the edges at each, per group."""
+    shape = affinities.shape[1:]
+    for channel in range(len(steps)):
+        box = _box(shape, steps[channel])
+        stride = (steps[channel, 0] * shape[1] + steps[channel, 1]) * shape[2] + steps[channel, 2]
+        lowest = least[groups[channel]]
+        for z in range(box[0, 0], box[0, 1]):
+            for y in range(box[1, 0], box[1, 1]):
+                row = (z * shape[1] + y) * shape[2]
+                for x in range(box[2, 0], box[2, 1]):
+                    value = affinities[channel, z, y, x]
+                    here, there = row + x, row + x + stride
+                    table[here, channel] = value
+                    lowest[here] = min(lowest[here], value)
+                    lowest[there] = min(lowest[there], value)
+
+
+@compiled
+def _weight(value: Any, levels: Any) -> Any:
+    """Return an affinity as it is compared; ``levels`` is what integers stand for, None for floating point numbers."""
+    if levels is None:
+        return np.float64(value)
+    return levels[value]
+
+
+@compiled
+def _first_not_above(values: Any, levels: Any, bias: Any) -> Any:
+    """Return the index of the first of descending affinities that is not above the bias."""
+    low, high = 0, len(values)
+    while low < high:
+        middle = (low + high) // 2
+        if _weight(values[middle], levels) > bias:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _find(parent: Any, node: Any) -> Any:
+    """Return the representative of a voxel."""
+    above = parent[node]
+    while True:
+        higher = parent[above]
+        if higher == above:  # nothing is written to a path that is short already
+            return above
+        parent[node] = higher
+        node = higher
+        above = parent[node]
+
+
+@compiled
+def _slot(table: Any, a: Any, b: Any) -> Any:
+    """Return where a pair is in the table, or the free place where it would be, and its key."""
+    key = (np.uint64(min(a, b)) << np.uint64(32)) | np.uint64(max(a, b))
+    mask = np.uint64(len(table) - 1)
+    slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & mask
+    while table[slot] != 0 and table[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    return slot, key
+
+
+@compiled
+def _room_in_table(table: Any, more: int, clusters: Any) -> Any:
+    """Return a table with room for more pairs; if it is full, one without those of voxels that represent none now."""
+    counters, parent = clusters.counters, clusters.parent
+    if 2 * (counters[FILLED] + more) <= len(table):
+        return table
+    low = np.uint64(0xFFFFFFFF)
+    alive = 0
+    for key in table:
+        a, b = np.int64(key >> np.uint64(32)), np.int64(key & low)
+        if key != 0 and parent[a] == a and parent[b] == b:
+            alive += 1
+    size = len(table)
+    while size < 4 * (alive + more):
+        size *= 2
+    cleaned = np.zeros(size, np.uint64)
+    for key in table:
+        a, b = np.int64(key >> np.uint64(32)), np.int64(key & low)
+        if key != 0 and parent[a] == a and parent[b] == b:
+            slot, _ = _slot(cleaned, a, b)
+            cleaned[slot] = key
+    counters[FILLED] = alive
+    return cleaned
+
+
+@compiled
+def _room_in_pool(pool: Any, more: int, clusters: Any) -> Any:
+    """Return a pool with room for more entries of lists."""
+    if clusters.counters[USED] + more <= len(pool):
+        return pool
+    longer = np.empty((2 * (len(pool) + more), 2), pool.dtype)
+    longer[: len(pool)] = pool
+    return longer
+
+
+@compiled
+def _enlist(owner: Any, other: Any, clusters: Any, pool: Any) -> None:
+    """Add an entry to the list of a representative."""
+    counters = clusters.counters
+    entry = counters[FREE]
+    if entry >= 0:
+        counters[FREE] = pool[entry, 1]
+    else:
+        entry = counters[USED]
+        counters[USED] += 1
+    pool[entry, 0] = other
+    pool[entry, 1] = clusters.heads[owner]
+    clusters.heads[owner] = entry
+    clusters.sizes[owner] += 1
+
+
+@compiled
+def _keep_apart(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
+    """Note that two representatives, none of them of a single voxel, must not be joined."""
+    slot, key = _slot(table, a, b)
+    if table[slot] == 0:
+        table[slot] = key
+        clusters.counters[FILLED] += 1
+        _enlist(a, b, clusters, pool)
+        _enlist(b, a, clusters, pool)
+
+
+@compiled
+def _join_lists(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
+    """Let the first represent the second one too, and be apart from what that was apart from."""
+    parent, heads, counters = clusters.parent, clusters.heads, clusters.counters
+    parent[b] = a
+    entry = heads[b]
+    while entry >= 0:
+        after = pool[entry, 1]
+        other = _find(parent, pool[entry, 0])
+        slot, key = _slot(table, a, other)
+        if table[slot] == 0:
+            table[slot] = key
+            counters[FILLED] += 1
+            pool[entry, 0] = other
+            pool[entry, 1] = heads[a]
+            heads[a] = entry
+            clusters.sizes[a] += 1
+        else:
+            pool[entry, 1] = counters[FREE]
+            counters[FREE] = entry
+        entry = after
+
+
+@compiled
+def _apart_from(voxel: Any, here: Any, graph: Any, biases: Any, parent: Any, found: Any) -> Any:
+    """Write the representatives that edges further from the bias keep a single voxel apart from; return how many."""
+    near = biases[0] - _weight(graph.least[0, voxel], graph.levels) <= here
+    if near and biases[1] - _weight(graph.least[1, voxel], graph.levels) <= here:
+        return 0
+    count = 0
+    for channel in range(len(graph.strides)):
+        bias = biases[graph.groups[channel]]
+        # The edge from this voxel, and the one to it. Those that would leave the volume are not below any bias.
+        if bias - _weight(graph.edges[voxel, channel], graph.levels) > here:
+            found[count] = _find(parent, voxel + graph.strides[channel])
+            count += 1
+        before = voxel - graph.strides[channel]
+        if 0 <= before < len(parent) and bias - _weight(graph.edges[before, channel], graph.levels) > here:
+            found[count] = _find(parent, before)
+            count += 1
+    return count
+
+
+@compiled
+def _attract_clusters(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
+    """Join two clusters of several voxels, unless they must be apart."""
+    sizes = clusters.sizes
+    if sizes[a] > 0 and sizes[b] > 0:
+        slot, _ = _slot(table, a, b)
+        if table[slot] != 0:
+            return
+    if sizes[a] < sizes[b]:
+        a, b = b, a
+    _join_lists(a, b, clusters, pool, table)
+
+
+@compiled
+def _attract_single(
+    a: Any, b: Any, here: Any, graph: Any, biases: Any, clusters: Any, found: Any, pool: Any, table: Any
+) -> None:
+    """Join two clusters, one of them or both of a single voxel, unless they must be apart."""
+    sizes, parent = clusters.sizes, clusters.parent
+    if sizes[b] >= 0:
+        a, b = b, a
+    count = _apart_from(b, here, graph, biases, parent, found)
+    for i in range(count):
+        if found[i] == a:
+            return
+    if sizes[a] < 0:
+        count += _apart_from(a, here, graph, biases, parent, found[count:])
+    parent[b] = a
+    sizes[b] = 0
+    sizes[a] = max(sizes[a], 0)
+    for i in range(count):
+        if sizes[found[i]] >= 0:
+            _keep_apart(a, found[i], clusters, pool, table)
+
+
+@compiled
+def _begin(groups: Any, levels: Any, biases: Any) -> Any:
+    """Return where the four sequences of edges begin and stop, and how far from the bias their first edges are.
+
+    They are the edges of both groups that join, and those of both that keep apart.
+    """
+    position, stop, distance = np.zeros(4, np.int64), np.zeros(4, np.int64), np.full(4, -1.0)
+    for k in range(4):
+        values = groups[k % 2].values
+        middle = _first_not_above(values, levels, biases[k % 2])
+        position[k], stop[k] = (len(values) - 1, middle - 1) if k >= 2 else (0, middle)
+        if position[k] != stop[k]:
+            distance[k] = abs(_weight(values[position[k]], levels) - biases[k % 2])
+    return position, stop, distance
+
+
+@compiled
+def _limits(distance: Any, k: Any) -> Any:
+    """Return how far the next edges of other sequences are from the bias: of those before one, and of those after."""
+    before, after = 0.0, 0.0
+    for other in range(4):
+        if other < k:
+            before = max(before, distance[other])
+        elif other > k:
+            after = max(after, distance[other])
+    return before, after
+
+
+@compiled
+def cluster(parent: Any, groups: Any, graph: Any, biases: Any) -> None:
+    """Join voxels along the edges, those furthest from the bias first, by the mutex watershed.
+
+    Of equally far ones those that join come first, then those of the first group, then those of lower number.
+
+    Args:
+        parent: A forest of voxels that are known to be joined; becomes that of the segments.
+        groups: The edges of two groups, without those between voxels that are joined.
+        graph: What else is known.
+        biases: That of each group.
+    """
+    count = len(parent)
+    clusters = Clusters(parent, np.full(count, -1, np.int32), np.full(count, -1, np.int32), np.array([0, -1, 0]))
+    for voxel in range(count):
+        if parent[voxel] != voxel:
+            clusters.sizes[voxel] = clusters.sizes[parent[voxel]] = 0
+    sizes, counters = clusters.sizes, clusters.counters
+    pool, table = np.empty((1 << 10, 2), np.int32), np.zeros(1 << 10, np.uint64)
+    found = np.empty(4 * len(graph.strides), np.int64)
+    mask = (1 << graph.bits) - 1
+    position, stop, distance = _begin(groups, graph.levels, biases)
+    need = len(found)
+    while True:
+        k = np.argmax(distance)
+        here = distance[k]
+        if here <= 0:
+            return
+        before, after = _limits(distance, k)
+        codes, values = groups[k % 2].codes, groups[k % 2].values
+        bias, apart, index = biases[k % 2], k >= 2, position[k]
+        pool, table = _room_in_pool(pool, 2 * len(found), clusters), _room_in_table(table, need, clusters)
+        need = len(found)
+        # As long as no other sequence is next, and there is room.
+        while here > before and here >= after:
+            if counters[USED] + 2 * need > len(pool) or 2 * (counters[FILLED] + need) > len(table):
+                break
+            code = np.int64(codes[index])
+            u = code & mask
+            v = u + graph.strides[code >> graph.bits]
+            if apart:
+                if sizes[u] >= 0 and sizes[v] >= 0:
+                    a, b = _find(parent, u), _find(parent, v)
+                    if a != b:
+                        _keep_apart(a, b, clusters, pool, table)
+            elif parent[u] != parent[v]:
+                a, b = _find(parent, u), _find(parent, v)
+                if a != b:
+                    if sizes[a] < 0 or sizes[b] < 0:
+                        _attract_single(a, b, here, graph, biases, clusters, found, pool, table)
+                    else:
+                        more = min(sizes[a], sizes[b])
+                        if 2 * (counters[FILLED] + more) > len(table):
+                            need = max(need, more)
+                            break
+                        _attract_clusters(a, b, clusters, pool, table)
+            index += -1 if apart else 1
+            here = -1.0 if index == stop[k] else abs(_weight(values[index], graph.levels) - bias)
+        position[k], distance[k] = index, here
+
+
+@compiled
+def contract(parent: Any, least: Any, edges: Any, graph: Any, bias: float) -> int:
+    """Join voxels that are in one segment for this bias and all lower ones, and drop the edges between them.
+
+    The first edge that joins a cluster to another does so if no edge keeps the cluster apart from anything before:
+    nothing else happens to it until then. So it may as well be joined at once. For a lower bias edges that join are
+    taken earlier, and those that keep apart later, so that this holds all the more.
+
+    Args:
+        parent: The forest of what is joined, for this bias or a higher one. Changed.
+        least: For each representative the least affinity of the edges at its cluster. Changed.
+        edges: The edges of the only group. The first ones become those that are left.
+        graph: What else is known.
+        bias: The bias.
+
+    Returns:
+        The number of edges that are left.
+    """
+    codes, values = edges.codes, edges.values
+    middle = _first_not_above(values, graph.levels, bias)
+    mask = (1 << graph.bits) - 1
+    not_first = np.zeros(len(parent), np.bool_)  # clusters that an edge leads out of which comes before
+    left = 0
+    for index in range(len(codes)):
+        code = np.int64(codes[index])
+        u = code & mask
+        v = u + graph.strides[code >> graph.bits]
+        if parent[u] == parent[v]:
+            continue
+        a, b = _find(parent, u), _find(parent, v)
+        if a == b:
+            continue
+        if index < middle:
+            here = _weight(values[index], graph.levels) - bias
+            if (not not_first[a] and here > bias - _weight(least[a], graph.levels)) or (
+                not not_first[b] and here > bias - _weight(least[b], graph.levels)
+            ):
+                parent[b] = a
+                least[a] = min(least[a], least[b])
+                not_first[a] |= not_first[b]
+                continue
+            not_first[a] = not_first[b] = True
+        codes[left] = codes[index]
+        values[left] = values[index]
+        left += 1
+    return left
+
+
+@compiled
+def _is_attracted(voxel: Any, shape: Any, graph: Any, biases: Any) -> bool:
+    """Return whether an edge at a voxel is above the bias."""
+    z, y, x = voxel // (shape[1] * shape[2]), voxel // shape[2] % shape[1], voxel % shape[2]
+    for channel in range(len(graph.steps)):
+        step, bias = graph.steps[channel], biases[graph.groups[channel]]
+        for sign, first in ((1, voxel), (-1, voxel - graph.strides[channel])):
+            to_z, to_y, to_x = z + sign * step[0], y + sign * step[1], x + sign * step[2]
+            inside = 0 <= to_z < shape[0] and 0 <= to_y < shape[1] and 0 <= to_x < shape[2]
+            if inside and _weight(graph.edges[first, channel], graph.levels) > bias:
+                return True
+    return False
+
+
+@compiled
+def number(parent: Any, shape: Any, graph: Any, biases: Any, sums: Any, labels: Any) -> int:
+    """Number the sets of a forest in the order of their first voxels, and return how many there are.
+
+    Voxels that no edge attracts are 0, and so are sets whose sum is below the first bias times the number of voxels; no
+    sums, no such ones.
+    """
+    count = len(parent)
+    sizes = np.zeros(count, np.int32)
+    totals = np.zeros(count if len(sums) else 0, np.float64)
+    for voxel in range(count):
+        root = _find(parent, voxel)
+        parent[voxel] = root
+        sizes[root] += 1
+        if len(sums):
+            totals[root] += sums[voxel]
+    last = 0
+    names = np.zeros(count, np.int32)
+    for voxel in range(count):
+        root = parent[voxel]
+        if names[root] == 0:
+            weak = len(sums) and totals[root] < biases[0] * sizes[root]
+            if weak or (sizes[root] == 1 and not _is_attracted(voxel, shape, graph, biases)):
+                names[root] = -1
+            else:
+                last += 1
+                names[root] = last
+        labels[voxel] = max(names[root], 0)
+    return last
