@@ -33,6 +33,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     SumArrayConfig,
     ZarrArray,
     ZarrArrayConfig,
+    merge_instances_array,
 )
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArrayConfig
 from dacapo.experiments.tasks.hot_distance_task import FirstChannels
@@ -417,6 +418,22 @@ def test_merged_ids_exceed_the_type_of_their_sources() -> None:
     two.values[1] = 100
     array = build(MergeInstancesArrayConfig("m", [one, two]))
     assert set(np.unique(array[array.roi])) == {0, 200, 300}
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_labels_can_be_fixed(wrapped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = given_array(dtype=np.uint8), given_array(dtype=np.uint8)
+    one.values[:], two.values[:] = 0, 7
+    one.values[0, 0] = 200
+    config: ArrayConfig = MergeInstancesArrayConfig("m", [one, two])
+    array = build(CropArrayConfig("c", config, one.roi) if wrapped else config)
+    last = Roi(array.roi.end - array.voxel_size, array.voxel_size)
+    whole = array[array.roi]
+    assert array[last].item() == 7
+    monkeypatch.setattr(merge_instances_array, "_EDGE", 1)
+    array.fix_labels()
+    np.testing.assert_array_equal(array[array.roi], whole)
+    assert array[last].item() == whole.flat[-1] == 207
 
 
 def test_a_concatenated_source_needs_a_channel() -> None:

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.spatial.distance import cdist
 
-from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.datasplits.datasets.arrays import (
+    MergeInstancesArrayConfig,
+    NumpyArray,
+    ZarrArrayConfig,
+)
+from dacapo.experiments.datasplits.datasets.arrays.merge_instances_array import MergeInstancesArray
 from dacapo.experiments.tasks.evaluators import BinarySegmentationEvaluator, DummyEvaluator, InstanceEvaluator
 from dacapo.experiments.tasks.evaluators import dummy_evaluator as dummy_module
 from dacapo.experiments.tasks.evaluators.binary_blocks import BinaryBlocks, BinaryTally
@@ -23,6 +28,7 @@ from dacapo.utils.binary_metrics import BinaryComparison
 from dacapo.utils.block_distances import DistanceCounts, Spacing, bounding_box, lower_to_boxes
 from dacapo.utils.contingency import ContingencyTable
 from dacapo.utils.tally import add_up
+from tests.operations.runs import write_array
 
 VOXEL_SIZE = (7, 3, 2)
 SHAPES = array_shapes(min_dims=1, max_dims=3, max_side=9)
@@ -156,6 +162,21 @@ def test_instance_scores_are_those_of_the_whole(cubes, masked, ignore_unlabelled
         np.testing.assert_array_equal(getattr(counted, name), getattr(reference, name))
 
 
+def test_labels_that_depend_on_what_is_read_are_fixed(tmp_path):
+    rng = np.random.default_rng(0)
+    path, size = tmp_path / "data.zarr", (8, 12, 12)
+    for name, high in (("one", 40), ("two", 9)):
+        write_array(path, name, (rng.integers(0, high, size) * (rng.random(size) > 0.7)).astype(np.uint8))
+    output = write_array(path, "output", rng.integers(0, 5, size).astype(np.uint64))
+    sources = [ZarrArrayConfig(name, path, name) for name in ("one", "two")]
+    scores = []
+    for block_voxels in (2000, 60):
+        evaluator = InstanceEvaluator()
+        evaluator.block_voxels = block_voxels
+        scores.append(evaluator.evaluate(output, MergeInstancesArray(MergeInstancesArrayConfig("merged", sources))))
+    assert scores[0] == scores[1]
+
+
 @pytest.mark.parametrize("evaluator", [InstanceEvaluator(), BinarySegmentationEvaluator(9, 9, None)])
 def test_no_more_than_a_block_is_read_at_once(evaluator):
     rng = np.random.default_rng(0)
@@ -171,8 +192,6 @@ def test_no_more_than_a_block_is_read_at_once(evaluator):
 
 
 def test_the_dummy_counts_in_blocks(tmp_path, monkeypatch):
-    from tests.operations.runs import write_array
-
     values = np.random.default_rng(0).integers(0, 2, (12, 12, 12), dtype=np.uint8)
     output = write_array(tmp_path / "output.zarr", "output", values)
     assert isinstance(output, LocalArrayIdentifier)

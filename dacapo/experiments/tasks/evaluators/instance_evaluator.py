@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import attrs
 import fastremap
@@ -17,6 +17,9 @@ from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, read_labels
 from dacapo.utils.contingency import ContingencyTable, variation_of_information
+
+if TYPE_CHECKING:
+    from dacapo.store.array_store import LocalArrayIdentifier
 
 CRITERIA = {
     "voi_split": Criterion(higher_is_better=False, bounds=(0.0, math.inf), store_best=True),
@@ -97,6 +100,17 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
         """
         if truth.dtype.kind not in "uib":
             raise DtypeError(f"labels have to be whole numbers, but the truth is {truth.dtype}: {truth}")
+
+    def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
+        """Open what is compared, and check that it can be.
+
+        Raises:
+            EvaluationError: If it cannot.
+        """
+        volumes = super().open(output, truth)
+        if self.blocks(volumes)[1] > 1:
+            truth.fix_labels()
+        return volumes
 
     def tally(self, volumes: Volumes, block: Roi) -> ContingencyTable:
         """Count the pairs of a segment and a true object in a block, where the mask is not 0.

@@ -61,10 +61,10 @@ class MergeInstancesArray(VoxelwiseView):
     def _compute(self, *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         merged = np.zeros(values[0].shape, dtype=np.uint64)
         raised = 0
-        for labels, highest in zip(values, self._highest or [None] * len(values), strict=True):
+        for index, labels in enumerate(values):
             free = (labels > 0) & (merged == 0)
             merged[free] = labels[free].astype(np.uint64) + np.uint64(raised)
-            raised += int(labels.max(initial=0)) if highest is None else highest
+            raised += int(labels.max(initial=0)) if self._highest is None else self._highest[index]
         return merged
 
 
