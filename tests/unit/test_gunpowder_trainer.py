@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -410,6 +411,31 @@ def test_batches_do_not_depend_on_the_number_of_processes() -> None:
     for a, b in zip(one, two, strict=True):
         assert a.iteration == b.iteration
         np.testing.assert_array_equal(a.raw, b.raw)
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_batches_of_other_processes_are_arrays_with_and_without_shared_memory(
+    room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not room:
+        free = shutil.disk_usage("/")._replace(free=100)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    one, two = (batches(3, [coded_dataset()], num_data_fetchers=n) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        for name in ("raw", "target", "weight"):
+            assert isinstance(getattr(b, name), np.ndarray)
+            np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_signals_to_the_group_of_the_training_do_not_reach_processes_that_make_batches() -> None:
+    task = dummy_task()
+    trainer = GunpowderTrainer(config(num_data_fetchers=2))
+    trainer.build_batch_provider([coded_dataset()], task.create_model(TinyNet()), task)
+    with trainer:
+        trainer.next()
+        makers = [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+        assert len(makers) == 2
+        assert all(os.getpgid(pid) != os.getpgid(0) for pid in makers)
 
 
 def test_next_gives_the_same_batch_until_the_iteration_advances() -> None:

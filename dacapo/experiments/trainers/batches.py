@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import shutil
 import signal
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -167,18 +169,40 @@ def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
             stream,
             batch_size=None,
             num_workers=num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=_packed,
             worker_init_fn=_leave_signals_to_parent,
             # A forked process starts at once and has all that this one has; but not every source works in one.
             multiprocessing_context=multiprocessing.get_context("fork" if stream.can_fork else "spawn"),
             # Otherwise the loader would draw from torch's global generator.
             generator=torch.Generator().manual_seed(stream.sampling.seed),
         )
-        return iter(loader)
+        return map(_unpacked, iter(loader))
 
 
-def _as_it_is(batch: Any) -> Any:
-    return batch
+_ARRAYS = ("raw", "target", "weight")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def _packed(batch: Any) -> Any:
+    """Return a batch with tensors for large arrays; they go to the training process in shared memory, not as a copy."""
+    if not isinstance(batch, TrainingBatch):
+        return batch
+    worker = torch.utils.data.get_worker_info()
+    arrays = {name: getattr(batch, name) for name in _ARRAYS}
+    size = sum(array.nbytes for array in arrays.values()) * (1 if worker is None else worker.num_workers)
+    # Containers often have next to none.
+    if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free < 2 * size:
+        return batch
+    tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return attrs.evolve(batch, **tensors)
+
+
+def _unpacked(batch: Any) -> Any:
+    """Undo `_packed`."""
+    tensors: dict[str, Any] = {name: getattr(batch, name, None) for name in _ARRAYS}
+    if not isinstance(batch, TrainingBatch) or not all(torch.is_tensor(tensor) for tensor in tensors.values()):
+        return batch
+    return attrs.evolve(batch, **{name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 def _leave_signals_to_parent(worker_id: int) -> None:
