@@ -98,10 +98,10 @@ def run_task(task: DaCapoBlockwiseTask, here: Callable[[], Process] | None = Non
     """
     tasks = _with_upstream(task)
     alone = task.num_workers == 1 and len(tasks) == 1 and not task.compute_context.distribute_workers
-    for one in tasks:
-        if isinstance(one, DaCapoBlockwiseTask):
-            one.prepare_marks()
     with _worker_logs(task):
+        for one in tasks:
+            if isinstance(one, DaCapoBlockwiseTask):
+                one.prepare_marks()
         if alone or here is not None:
             states = _run_here(task, (here or task.prepare_process)())
         else:

@@ -181,8 +181,13 @@ def test_an_output_that_was_deleted_or_replaced(
     np.testing.assert_array_equal(result(operation), values)
 
 
-def test_without_a_record_nothing_is_left_beside_the_output(options: DaCapoConfig, operation: Invert) -> None:
+def test_without_a_record_nothing_is_left_beside_the_output(
+    options: DaCapoConfig, operation: Invert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     run_operation(operation, resume=None)
+    assert not list((tmp_path / "here").iterdir())
     assert not record_folder(operation.output).exists()
 
 
