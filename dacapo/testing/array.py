@@ -21,7 +21,7 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import DacapoError, RoiError
-from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.datasplits.datasets.arrays import Array, read_all
 
 NON_SPATIAL = ("b", "c")
 
@@ -64,6 +64,12 @@ class ArrayContract:
     def array(self) -> Array:
         """Return a fresh array of at least two voxels per axis."""
         raise NotImplementedError
+
+    def test_regions_read_at_the_same_time_are_those_read_one_by_one(self, array: Array) -> None:
+        rois = [*some_rois(array), array.roi]
+        for roi, values in zip(rois, read_all((array, roi) for roi in rois), strict=True):
+            np.testing.assert_array_equal(values, array[roi])
+            assert values.dtype == array.dtype
 
     def test_says_what_it_is(self, array: Array) -> None:
         assert len(set(array.axes)) == len(array.axes)
