@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ from dacapo.errors import ConfigError, TrainingError
 CHUNK = 1 << 17
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class SampleRois:
     """Where the arrays of a sample lie, in world units.
 
@@ -46,12 +47,12 @@ class SampleRois:
         """Number of spatial dimensions."""
         return len(self.raw_voxel_size)
 
-    @property
+    @cached_property
     def total(self) -> Roi:
         """The smallest region that holds all."""
         return self.raw.union(self.labels)
 
-    @property
+    @cached_property
     def step(self) -> Coordinate:
         """The least common multiple of the voxel sizes."""
         return Coordinate(

@@ -178,6 +178,11 @@ def mark_unknown(classes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
         if not annotated.all():
             codes = np.where(annotated, codes, np.uint8(UNKNOWN))
         return torch.from_numpy(np.ascontiguousarray(codes))
+    return mark_on_device(classes, known)
+
+
+def mark_on_device(classes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Do what :func:`mark_unknown` does, on any device."""
     return classes.to(torch.uint8).masked_fill(~known, UNKNOWN)
 
 
@@ -277,11 +282,16 @@ def _count(group: Classes) -> torch.Tensor:
         return torch.zeros((len(channels), 3), dtype=torch.float64, device=channels.device)
     if channels.device.type == "cpu":
         counted = [[np.count_nonzero(c == code) for code in (0, 1)] for c in channels.numpy()]
-        ones = torch.tensor(counted, dtype=torch.float64)
+        found = torch.tensor(counted, dtype=torch.float64)
     else:
-        flat = channels.flatten(start_dim=1)
-        ones = torch.stack([(flat == code).sum(dim=1) for code in (0, 1)], dim=1).to(torch.float64)
-    return torch.cat([ones, ones.sum(dim=1, keepdim=True)], dim=1)
+        found = count_on_device(channels)
+    return torch.cat([found, found.sum(dim=1, keepdim=True)], dim=1)
+
+
+def count_on_device(channels: torch.Tensor) -> torch.Tensor:
+    """Return how often the codes 0 and 1 occur in each channel, float64, shape (channel, 2), on any device."""
+    flat = channels.flatten(start_dim=1)
+    return torch.stack([(flat == code).sum(dim=1) for code in (0, 1)], dim=1).to(torch.float64)
 
 
 def class_weights(classes: Sequence[Classes], counts: ClassCounts) -> torch.Tensor:
@@ -317,5 +327,10 @@ def _look_up(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
             for values, channel, out in zip(table.numpy(), sample, found, strict=True):
                 np.take(values, channel, out=out, mode="clip")  # other modes copy the output
         return torch.from_numpy(weights)
+    return look_up_on_device(codes, table)
+
+
+def look_up_on_device(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    """Return the entry of each code, axes batch, channel, space, in a table of shape (channel, codes), on any device."""
     channel = torch.arange(len(table), device=codes.device).reshape(1, -1, *(1,) * (codes.ndim - 2))
     return table[channel, codes.long()]
