@@ -151,11 +151,13 @@ def _score_dataset(
     """Return scores by criterion, and why some are undefined, by ``<dataset>/<parameters>``."""
     arrays = create_array_store()
     run.task.post_processor.set_prediction(arrays.validation_prediction_array(run.name, iteration, dataset.name))
+    outputs = [arrays.validation_output_array(run.name, iteration, str(choice), dataset.name) for choice in choices]
     rows = {}
-    for parameters in progress(choices, desc=f"post-process {dataset.name}", unit="parameters"):
-        output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
+    done = run.task.post_processor.process_all(choices, outputs, num_workers=num_workers)
+    for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
+        parameters = choices[index]
         try:
-            row = _scores_of(run, dataset, parameters, output, num_workers)
+            row = _scores_of(run, dataset, outputs[index], num_workers)
             reason = why_undefined(run.validation_scores.criteria, row)
         except EvaluationError as error:
             logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
@@ -165,9 +167,6 @@ def _score_dataset(
     return rows
 
 
-def _scores_of(
-    run: Run, dataset: Dataset, parameters: PostProcessorParameters, output: LocalArrayIdentifier, num_workers: int
-) -> list[float]:
-    run.task.post_processor.process(parameters, output, num_workers=num_workers)
+def _scores_of(run: Run, dataset: Dataset, output: LocalArrayIdentifier, num_workers: int) -> list[float]:
     scores = evaluate_array(run, dataset, ground_truth(dataset), output, num_workers)
     return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]

@@ -30,6 +30,7 @@ from dacapo.experiments.tasks import DistanceTaskConfig, OneHotTaskConfig
 from dacapo.experiments.tasks.evaluators import InstanceEvaluator
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor
 from dacapo.options import DaCapoConfig
+from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
@@ -99,20 +100,18 @@ def test_what_cannot_be_scored_is_nan_with_its_reason_and_shifts_nothing(
 ) -> None:
     whole = validate_run(run, 3).scores
     evaluate = InstanceEvaluator.evaluate
-    calls: list[int] = []
+    second = list(run.task.parameters)[1]
 
-    def second_fails(*args: object) -> object:
-        calls.append(1)
-        if len(calls) == 2:
+    def second_fails(evaluator: InstanceEvaluator, output: LocalArrayIdentifier, *args: object) -> object:
+        if str(second) in output.dataset:
             raise EvaluationError("nothing to compare")
-        return evaluate(*args)  # type: ignore[arg-type]
+        return evaluate(evaluator, output, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(InstanceEvaluator, "evaluate", second_fails)
     scores = validate_run(run, 3)
     assert all(map(math.isnan, scores.scores[0][1]))
     for parameter in (0, 2, 3, 4):
         assert scores.scores[0][parameter] == whole[0][parameter]
-    second = list(run.task.parameters)[1]
     assert scores.reasons == {f"validate/{second}": "nothing to compare"}
     stored = create_stats_store().retrieve_validation_iteration_scores(run.name)[0]
     assert stored.reasons == scores.reasons
@@ -126,7 +125,7 @@ def test_an_error_that_is_not_the_datas_fails_the_run(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(WatershedPostProcessor, "process", fail)
+    monkeypatch.setattr(WatershedPostProcessor, "process_all", fail)
     with pytest.raises(type(error), match=str(error)):
         validate_run(run, 3)
     assert create_stats_store().retrieve_validation_iteration_scores(run.name) == []

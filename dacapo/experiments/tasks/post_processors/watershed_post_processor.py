@@ -129,6 +129,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
         """
+        if type(self).process is not WatershedPostProcessor.process:  # a subclass does something else
+            return super().process_all(parameters, output_array_identifiers, num_workers)
         return self._segment(parameters, output_array_identifiers, DEFAULT_BLOCK_SIZE)
 
     def _segment(
