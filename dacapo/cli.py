@@ -128,8 +128,7 @@ def _roi(context: click.Context, parameter: click.Parameter, value: str | None) 
     help="What training may take of memory, such as 8GB, on each device; the samples of an iteration are divided into "
     "smaller batches where there is need.",
 )
-@click.pass_context
-def train(ctx: click.Context, run_name: str, devices: int = 1, max_memory: str | None = None) -> None:
+def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> None:
     """Train RUN_NAME to its end, going on from its last checkpoint.
 
     Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on. Instead of --devices, a
@@ -142,7 +141,9 @@ def train(ctx: click.Context, run_name: str, devices: int = 1, max_memory: str |
         # It would report what the failing rank has said already.
         logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
         budget = [] if max_memory is None else ["--max-memory", max_memory]
-        raise SystemExit(distributed.launch(_same_command(ctx, "train", run_name, *budget), devices))
+        raise SystemExit(
+            distributed.launch(_same_command(click.get_current_context(), "train", run_name, *budget), devices)
+        )
     with distributed.process_group():
         main = distributed.is_main()
         if not main:
