@@ -326,6 +326,49 @@ def test_watershed_of_perfect_affinities(predict, identifier, dims, dtype, value
     assert same_up_to_names(output[output.roi], labels)
 
 
+def several(predict):
+    """Return a post-processor with a noisy prediction in uint8, and several parameters."""
+    affinities, offsets, _ = two_squares(2)
+    noisy = affinities * 150 + np.random.default_rng(0).integers(0, 100, affinities.shape)
+    post_processor = WatershedPostProcessor(offsets)
+    post_processor.set_prediction(predict(noisy.astype(np.uint8), dims=2, value_range=[0.0, 1.0]))
+    more = WatershedPostProcessorParameters(id=7, bias=0.4, long_range_bias=0.6, min_size=3)
+    return post_processor, [*post_processor.enumerate_parameters(), more]
+
+
+@pytest.mark.parametrize("count", [5, 6])
+def test_watersheds_together_equal_those_one_by_one(predict, identifier, count):
+    post_processor, parameters = several(predict)
+    outputs = [identifier(f"together_{k}") for k in range(count)]
+    done = []
+    for index, _ in post_processor.process_all(parameters[:count], outputs):
+        done.append(index)
+        output = ZarrArray.open_from_array_identifier(outputs[index])
+        alone = post_processor.process(parameters[index], identifier("alone"))
+        np.testing.assert_array_equal(output[output.roi], alone[alone.roi])
+    assert sorted(done) == list(range(count))
+
+
+def test_other_post_processors_go_through_parameters_one_by_one(predict, identifier):
+    post_processor = ThresholdPostProcessor()
+    post_processor.set_prediction(predict(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4, dims=2))
+    parameters = list(post_processor.enumerate_parameters())
+    outputs = [identifier(f"{k}") for k in range(3)]
+    sums = {index: output[output.roi].sum() for index, output in post_processor.process_all(parameters, outputs)}
+    assert sums == {0: 38, 1: 32, 2: 26}
+
+
+def test_a_watershed_of_another_kind_is_not_passed_over(predict, identifier):
+    class Other(WatershedPostProcessor):
+        def process(self, parameters, output_array_identifier, num_workers=16):
+            return parameters.id
+
+    post_processor, parameters = several(predict)
+    other = Other(post_processor.offsets)
+    outputs = [identifier("a"), identifier("b")]
+    assert list(other.process_all(parameters[1:3], outputs)) == [(0, 1), (1, 2)]
+
+
 def test_fewer_channels_than_offsets_are_refused(predict):
     post_processor = WatershedPostProcessor([(1, 0), (0, 1), (3, 0)])
     with pytest.raises(ChannelMismatchError, match=r"2 channels.*3 offsets"):
