@@ -17,7 +17,9 @@ from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DistanceTaskConfig, TaskConfig
-from dacapo.experiments.trainers import GunpowderTrainerConfig
+from dacapo.experiments.tasks.predictors import AffinitiesPredictor
+from dacapo.experiments.trainers import GunpowderTrainerConfig, TorchTrainerConfig
+from dacapo.experiments.trainers.batch_trainer import BatchTrainerConfig
 from dacapo.experiments.trainers.gp_augments import (
     AugmentConfig,
     ElasticAugmentConfig,
@@ -29,10 +31,25 @@ from dacapo.experiments.trainers.gp_augments import (
 
 from .arrays import on_disk
 from .data import VOXEL_SIZE, cells, image
-from .floors import DISPLACEMENT, OFFSETS, SAMPLES, SCALE, SPACING, Batch, PlainBatches, Values, box
+from .floors import (
+    DISPLACEMENT,
+    OFFSETS,
+    SAMPLES,
+    SCALE,
+    SPACING,
+    Batch,
+    PlainBatches,
+    Values,
+    box,
+    counted_weights,
+    no_counts,
+)
 from .harness import Case, Setting
 
-AFFINITIES = AffinitiesTaskConfig(name="affinities", neighborhood=[Coordinate(offset) for offset in OFFSETS])
+NEIGHBORHOOD = [Coordinate(offset) for offset in OFFSETS]
+AFFINITIES = AffinitiesTaskConfig(name="affinities", neighborhood=NEIGHBORHOOD)
+DESCRIPTORS = AffinitiesTaskConfig(name="descriptors", neighborhood=NEIGHBORHOOD, lsds=True)
+SIGMA = 10  # of the descriptors, voxels
 DISTANCES = DistanceTaskConfig(
     name="distances", channels=["cells"], clip_distance=200, tol_distance=16, scale_factor=SCALE, mask_distances=False
 )
@@ -51,7 +68,12 @@ AUGMENTS = [
 
 
 def make_run(
-    task: TaskConfig, augments: list[AugmentConfig], input_size: int, features: int = 8, fetchers: int = 1
+    task: TaskConfig,
+    augments: list[AugmentConfig],
+    input_size: int,
+    features: int = 8,
+    fetchers: int = 1,
+    trainer: type[BatchTrainerConfig] = GunpowderTrainerConfig,
 ) -> Run:
     """Return a run with a U-Net of two levels whose prediction is 16 voxels smaller than its input."""
     return Run(
@@ -71,7 +93,7 @@ def make_run(
                 fmap_inc_factor=2,
                 downsample_factors=[Coordinate((2, 2, 2))],
             ),
-            trainer_config=GunpowderTrainerConfig(
+            trainer_config=trainer(
                 name="trainer",
                 batch_size=SAMPLES,
                 learning_rate=1e-4,
@@ -110,13 +132,27 @@ def find(volume: Values, sample: Values) -> list[Values]:
     return [place for place in begins if np.array_equal(volume[box(place, row.size)], sample)]
 
 
-def batches(setting: Setting, task: TaskConfig, augment: bool) -> Case:
+def weights_of(batch: Batch, task: TaskConfig) -> Values:
+    """Return the weights of a batch whose classes are counted in all of its targets, and nowhere around them."""
+    channels = 1 if task is DISTANCES else len(OFFSETS)
+    classes = [(batch.target[:, channel] > 0).astype(np.uint8) for channel in range(channels)]
+    weights = [counted_weights(values, None, no_counts()) for values in classes]
+    if task is DESCRIPTORS:  # the last channel is the size, above 0 in objects
+        weights += [counted_weights((batch.target[:, -1] > 0).astype(np.uint8), None, no_counts())] * 10
+    return np.stack(weights, axis=1)
+
+
+def batches(setting: Setting, task: TaskConfig, augment: bool, trainer: type[BatchTrainerConfig]) -> Case:
     size = setting.size(64, 28)
-    run = make_run(task, AUGMENTS if augment else [], size)
+    run = make_run(task, AUGMENTS if augment else [], size, trainer=trainer)
+    sigma = setting.size(SIGMA, 3) if task is DESCRIPTORS else 0
+    predictor = run.task.predictor
+    if isinstance(predictor, AffinitiesPredictor) and sigma:
+        predictor.num_voxels = sigma
     dataset, raw, labels = write_dataset(setting.folder, setting.size(160, 48))
     run.trainer.build_batch_provider([dataset], run.model, run.task)
-    ours = iter(setting.stack.enter_context(run.trainer))
-    plain = PlainBatches(raw, labels, size, int(run.model.output_shape[0]), task is AFFINITIES)
+    ours = iter(setting.stack.enter_context(run.trainer))  # type: ignore[call-overload]
+    plain = PlainBatches(raw, labels, size, int(run.model.output_shape[0]), task is not DISTANCES, sigma)
 
     def check_same(batch: Any, _: Batch) -> None:
         """Make the batch of the same places the plain way; it is the first, so no classes are counted before."""
@@ -124,8 +160,10 @@ def batches(setting: Setting, task: TaskConfig, augment: bool) -> Case:
         np.testing.assert_equal([len(found) > 0 for found in corners], [True] * SAMPLES)
         plain.forget()
         expected = plain.at([found[0] for found in corners])
+        if trainer is TorchTrainerConfig:
+            expected = expected._replace(weight=weights_of(expected, task))
         for got, want in zip((batch.raw, batch.target, batch.weight), expected, strict=True):
-            np.testing.assert_allclose(got, want, atol=1e-5)
+            np.testing.assert_allclose(got, want, atol=1e-3 if task is DESCRIPTORS else 1e-5)
 
     def check_similar(batch: Any, expected: Batch) -> None:
         """Compare what chance leaves alike."""
@@ -139,9 +177,14 @@ def batches(setting: Setting, task: TaskConfig, augment: bool) -> Case:
     return Case(lambda: next(ours), plain.plain, check_same, "2")
 
 
+TASKS = {"affinities": AFFINITIES, "distances": DISTANCES, "affinities and LSDs": DESCRIPTORS}
+TRAINERS: dict[str, type[BatchTrainerConfig]] = {"batches": GunpowderTrainerConfig, "torch batches": TorchTrainerConfig}
+
 CASES: dict[str, Callable[[Setting], Case]] = {
-    "batches, affinities, 2 x 64^3": partial(batches, task=AFFINITIES, augment=False),
-    "batches, affinities, all augments, 2 x 64^3": partial(batches, task=AFFINITIES, augment=True),
-    "batches, distances, 2 x 64^3": partial(batches, task=DISTANCES, augment=False),
-    "batches, distances, all augments, 2 x 64^3": partial(batches, task=DISTANCES, augment=True),
+    f"{made}, {learned}{', all augments' if augment else ''}, 2 x 64^3": partial(
+        batches, task=task, augment=augment, trainer=trainer
+    )
+    for made, trainer in TRAINERS.items()
+    for learned, task in TASKS.items()
+    for augment in (False, True)
 }

@@ -10,6 +10,7 @@ import edt
 import fastremap
 import numpy as np
 import numpy.typing as npt
+import zarr
 from scipy.ndimage import find_objects, map_coordinates, zoom
 from scipy.spatial.transform import Rotation
 
@@ -126,13 +127,18 @@ class PlainBatches:
         input_size: Edge of a raw sample.
         output_size: Edge of a target, in the middle of it.
         affinity: Whether to make affinities, or else distances.
+        sigma: Radius of the descriptors beside affinities, voxels; 0 without any.
     """
 
-    def __init__(self, raw: Values, labels: Values, input_size: int, output_size: int, affinity: bool) -> None:
-        self.input_size, self.output_size, self.affinity = input_size, output_size, affinity
+    def __init__(
+        self, raw: Values, labels: Values, input_size: int, output_size: int, affinity: bool, sigma: int = 0
+    ) -> None:
+        self.input_size, self.output_size, self.affinity, self.sigma = input_size, output_size, affinity, sigma
         self.context = (input_size - output_size) // 2
+        # How far ground truth is needed before and behind a target.
+        self.reach = (3 * sigma, 3 * sigma) if sigma else (0, REACH if affinity else 0)
         # Wide enough for whatever a sample reaches for, as in the package.
-        self.margin = input_size
+        self.margin = input_size + max(self.reach)
         self.raw = np.pad(raw, self.margin, mode="reflect")
         self.labels = np.pad(labels.astype(np.int32), self.margin)
         self.mask = np.pad(np.ones(labels.shape, dtype=np.uint8), self.margin)
@@ -141,7 +147,7 @@ class PlainBatches:
 
     def forget(self) -> None:
         """Start counting classes anew."""
-        self.counts = [no_counts() for _ in OFFSETS]
+        self.counts = [no_counts() for _ in range(len(OFFSETS) + 1)]
 
     def draw(self) -> Values:
         """Return where in the padded volume a raw sample begins, such that its target lies in the volume."""
@@ -157,26 +163,27 @@ class PlainBatches:
         samples = []
         for corner in corners:
             raw = self.raw[box(corner, self.input_size)]
-            where = box(corner + self.context, self.output_size + self.reach)
+            where = box(corner + self.context - self.reach[0], self.output_size + sum(self.reach))
             samples.append(Batch(raw[np.newaxis], *self.learn(self.labels[where], self.mask[where])))
         return _stack(samples)
 
-    @property
-    def reach(self) -> int:
-        """How far ground truth is needed behind a sample."""
-        return REACH if self.affinity else 0
-
     def learn(self, labels: Values, mask: Values) -> tuple[Values, Values]:
         """Return target and weight of labels, without what they have in excess."""
+        objects = (labels > 0).astype(np.uint8)[np.newaxis]
         if self.affinity:
             target = affinities(labels, OFFSETS)
             classes = target.astype(np.uint8)
         else:
             target = np.tanh(doubled_grid_distance(labels) / np.float32(SCALE))[np.newaxis]
-            classes = (labels > 0).astype(np.uint8)[np.newaxis]
+            classes = objects
+        if self.sigma:
+            target = np.concatenate([target, shape_descriptors(labels, self.sigma)])
+            classes = np.concatenate([classes, objects])
         known = mask != 0
         weight = np.stack([counted_weights(c, known, n) for c, n in zip(classes, self.counts, strict=False)])
-        inner = (slice(None), *(slice(0, self.output_size),) * 3)
+        if self.sigma:
+            weight = np.concatenate([weight, *[weight[-1:]] * 9])
+        inner = (slice(None), *(slice(self.reach[0], self.reach[0] + self.output_size),) * 3)
         return target[inner], weight[inner]
 
     def augmented(self) -> Batch:
@@ -184,10 +191,14 @@ class PlainBatches:
         return _stack([self._augmented_sample(self.draw()) for _ in range(SAMPLES)])
 
     def _augmented_sample(self, corner: Values) -> Batch:
-        around = self._deformation() + corner.reshape(3, 1, 1, 1).astype(np.float32)
-        box = slice(self.context, self.context + self.output_size + self.reach)
-        inner = around[:, box, box, box]
-        raw = map_coordinates(self.raw, around[(slice(None), *(slice(0, self.input_size),) * 3)], order=1)
+        sides = self.context - self.reach[0], self.context + self.output_size + self.reach[1]
+        begin, end = min(0, sides[0]), max(self.input_size, sides[1])
+        around = self._deformation(end - begin) + (corner + begin).reshape(3, 1, 1, 1).astype(np.float32)
+        seen, inner = (
+            around[(slice(None), *(slice(first - begin, last - begin),) * 3)]
+            for first, last in ((0, self.input_size), sides)
+        )
+        raw = map_coordinates(self.raw, seen, order=1)
         labels, mask = (map_coordinates(values, inner, order=0) for values in (self.labels, self.mask))
         target, weight = self.learn(labels, mask)
         flips = (slice(None), *(slice(None, None, int(step)) for step in self.rng.choice((-1, 1), 3)))
@@ -195,9 +206,8 @@ class PlainBatches:
         raw, target, weight = (v[flips].transpose(axes) for v in (self._intensities(raw)[np.newaxis], target, weight))
         return Batch(raw, target, weight)
 
-    def _deformation(self) -> Values:
-        """Return where the voxels of a sample come from: randomly rotated, and displaced by a smooth field."""
-        size = self.input_size
+    def _deformation(self, size: int) -> Values:
+        """Return where the voxels of a cube come from: randomly rotated, and displaced by a smooth field."""
         knots = -(-size // SPACING) + 1
         grid = np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32) - size / 2] * 3, indexing="ij"))
         matrix = Rotation.random(random_state=int(self.rng.integers(2**31))).as_matrix().astype(np.float32)
@@ -288,3 +298,16 @@ def read_with_context(source: Any, box: tuple[slice, ...], context: int) -> Valu
     inside = tuple(slice(max(0, b), min(e, n)) for (b, e), n in zip(wanted, source.shape, strict=True))
     missing = [(s.start - b, e - s.stop) for (b, e), s in zip(wanted, inside, strict=True)]
     return np.pad(source[inside], missing, mode="reflect")
+
+
+def create_like(name: str, array: Any, shape: tuple[int, ...], dtype: Any, folder: Any) -> Any:
+    """Create the array that a floor writes, in chunks and with the compression of ours."""
+    return zarr.create(
+        shape=shape,
+        chunks=array.chunks,
+        dtype=dtype,
+        compressor=array.compressor,
+        store=zarr.DirectoryStore(str(folder / "floor.zarr")),
+        path=name,
+        overwrite=True,
+    )
