@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 MIXED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
+# How values with four or five axes, the second being channels, lie in memory if those of a voxel are together.
+LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
 
 class TrainedNetwork:
     """Computes predictions and gradients of a model, which stays as it is to everybody else.
@@ -42,7 +45,10 @@ class TrainedNetwork:
         self._channels_last = channels_last or self._mixed is not None
         if self._channels_last:
             for parameter in model.parameters():
-                parameter.data = _channels_last(parameter.data)
+                layout = LAYOUTS.get(parameter.ndim)
+                if layout is not None:
+                    # With one channel both layouts are the same in memory but not in name, and gradients follow names.
+                    parameter.data = torch.empty_like(parameter, memory_format=layout).copy_(parameter.data)
         # A static graph may leave parameters out, as networks do of which only a part is used.
         self._ranks = DistributedDataParallel(model, static_graph=True) if distributed.world_size() > 1 else None
         network = model if self._ranks is None else self._ranks
@@ -52,8 +58,8 @@ class TrainedNetwork:
 
     def predict(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the output of the model as float32."""
-        if self._channels_last:
-            raw = _channels_last(raw)
+        if self._channels_last and raw.ndim in LAYOUTS:
+            raw = raw.contiguous(memory_format=LAYOUTS[raw.ndim])
         if self._mixed is None:
             return self._forward(raw)  # type: ignore[no-any-return]
         with torch.autocast(raw.device.type, self._mixed):
@@ -101,10 +107,3 @@ class TrainedNetwork:
         """Take up what ``scaler_state`` returned."""
         if self._scaler is not None and state is not None:
             self._scaler.load_state_dict(state)
-
-
-def _channels_last(values: torch.Tensor) -> torch.Tensor:
-    """Return values with four or five axes, the second being channels, such that those of a voxel lie together."""
-    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
-    layout = layouts.get(values.ndim)
-    return values if layout is None else values.contiguous(memory_format=layout)
