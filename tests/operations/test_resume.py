@@ -16,6 +16,12 @@ import torch
 
 from dacapo.errors import TrainingError
 from dacapo.experiments.run import Run
+from dacapo.experiments.trainers import (
+    IntensityAugmentConfig,
+    NoiseAugmentConfig,
+    SimpleAugmentConfig,
+    TorchTrainerConfig,
+)
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import resume, train
@@ -128,6 +134,27 @@ def test_resume_restores_everything(uninterrupted: tuple[Path, Path]) -> None:
     assert run.validation_scores.validated_until() == ITERATIONS + 1
     assert run.optimizer.param_groups[0]["lr"] > learning_rate, "the warm-up goes on where it was"
     assert run.optimizer.state
+
+
+def test_tensors_are_the_same_after_a_resume_with_another_number_of_processes(tmp_path: Path) -> None:
+    augments = [SimpleAugmentConfig(), IntensityAugmentConfig((0.8, 1.2), (-0.1, 0.1)), NoiseAugmentConfig(1e-3)]
+    trainer = TorchTrainerConfig("trainer", 1, 1e-3, 1, augments, warmup_iterations=2)
+    whole = affinities_run_config(tmp_path, num_iterations=4, validation_interval=4, trainer_config=trainer)
+    trainer = attrs.evolve(trainer, num_data_fetchers=2)
+    first = attrs.evolve(whole, num_iterations=2, validation_interval=2, trainer_config=trainer)
+    weights = []
+    for base, configs in (("whole", [whole]), ("parts", [first, whole])):
+        Options.reset()
+        Options.instance(runs_base_dir=tmp_path / base)
+        for config in configs:
+            if config is not configs[0]:
+                create_config_store().delete_run_config(config.name)
+            create_config_store().store_run_config(config)
+            train(config.name)
+        weights.append(create_weights_store().retrieve_weights(whole.name, 4))
+    Options.reset()
+    assert all(torch.equal(value, weights[1].model[name]) for name, value in weights[0].model.items())
+    assert_same_optimizer(weights[0].optimizer, weights[1].optimizer)
 
 
 def test_statistics_that_end_before_the_checkpoint_are_an_error(options: DaCapoConfig, tmp_path: Path) -> None:

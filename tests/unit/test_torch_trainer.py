@@ -20,6 +20,7 @@ from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, Task
 from dacapo.experiments.tasks.predictors import OneHotPredictor
+from dacapo.experiments.tasks.predictors.torch_targets import count_classes
 from dacapo.experiments.trainers import (
     AugmentConfig,
     ElasticAugmentConfig,
@@ -36,7 +37,9 @@ from dacapo.experiments.trainers.batches import Sampling
 from dacapo.experiments.trainers.regions import check_datasets
 from dacapo.experiments.trainers.torch_batches import CPU, Ahead, MadeBatch, TorchBatches, finish
 from dacapo.experiments.trainers.torch_samples import SampleMaker
+from dacapo.experiments.trainers.torch_trainer import weighted
 from dacapo.store.converter import from_plain, to_plain
+from dacapo.utils import distributed
 from dacapo.utils.segmentation import mutex_watershed
 from dacapo.utils.voi import voi
 from tests.unit import test_gunpowder_trainer as gunpowder
@@ -231,6 +234,35 @@ def test_trainers_make_batches_ahead_for_other_devices(monkeypatch: pytest.Monke
         for name in ("raw", "target", "weight"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert "batches" not in {thread.name for thread in threading.enumerate()}
+
+
+# --- several ranks ---
+
+
+def test_ranks_see_what_one_process_with_larger_batches_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exchange of counts is that of the test: it adds what the other rank has counted."""
+    source = maker()
+    predictor = source.predictor
+
+    def made(rank: int, ranks: int) -> list[MadeBatch]:
+        sampling = Sampling(seed=3, batch_size=4 // ranks, rank=rank, world_size=ranks)
+        stream = TorchBatches(source, CPU, sampling, 0, 1)
+        return [stream.make(position, None) for position in range(3)]
+
+    alone = list(weighted(iter(made(0, 1)), predictor, None))
+    parts = [made(rank, 2) for rank in range(2)]
+    counted = [[count_classes(batch.target.classes)[0] for batch in part] for part in parts]
+    monkeypatch.setattr(distributed, "_world_size", 2)
+    together = []
+    for rank, part in enumerate(parts):
+        others = iter(counted[1 - rank])
+        monkeypatch.setattr(torch.distributed, "all_reduce", lambda mine, o=others: mine.add_(next(o).flatten()))
+        together.append(list(weighted(iter(part), predictor, None)))
+    for whole, *halves in zip(alone, *together, strict=True):
+        for name in ("raw", "target", "weight"):
+            np.testing.assert_array_equal(np.concatenate([getattr(h, name) for h in halves]), getattr(whole, name))
+        for half in halves:
+            torch.testing.assert_close(half.moving_class_counts, whole.moving_class_counts, rtol=0, atol=0)
 
 
 # --- what is read ---

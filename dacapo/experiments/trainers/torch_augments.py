@@ -383,8 +383,11 @@ class Deformation(Change):
         steps = [np.arange(n) - m for n, m in zip(shape, middle, strict=True)]
         weights = [self._weights(axis, roi, size[axis], n) for axis, n in enumerate(shape)]
 
+        # On a GPU, products of single precision may be set to be inexact.
+        dtype = torch.float32 if device.type == "cpu" else torch.float64
+
         def tensor(values: npt.NDArray[Any]) -> torch.Tensor:
-            return torch.tensor(np.ascontiguousarray(values, dtype=np.float32), device=device)
+            return torch.tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
 
         terms = tensor(self.displacements / size.reshape(-1, *(1,) * dims)) @ tensor(weights[-1]).T
         if dims == 3:
@@ -397,7 +400,7 @@ class Deformation(Change):
         added = np.broadcast_to(matrix[:, 0].reshape(flat), turned.shape)
         terms = torch.cat([terms, tensor(np.stack([turned, added], axis=1))], dim=1).flatten(start_dim=2)
         first = tensor(np.concatenate([weights[0], np.ones((shape[0], 1)), steps[0][:, None]], axis=1))
-        return (first @ terms).reshape(dims, *shape)
+        return (first @ terms).to(torch.float32).reshape(dims, *shape)
 
     def _weights(self, axis: int, roi: Roi, size: float, count: int) -> npt.NDArray[np.float64]:
         """Return the matrix that interpolates along an axis from grid points to voxels, shape (voxels, points)."""

@@ -331,6 +331,6 @@ def _look_up(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
 
 
 def look_up_on_device(codes: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-    """Return the entry of each code, axes batch, channel, space, in a table of shape (channel, codes), on any device."""
+    """Return the entries of codes (axes batch, channel, space) in a table (axes channel, code), on any device."""
     channel = torch.arange(len(table), device=codes.device).reshape(1, -1, *(1,) * (codes.ndim - 2))
     return table[channel, codes.long()]
