@@ -494,7 +494,7 @@ def segment_blockwise(
     joined where they overlap. Extents are in world units.
     """
     from dacapo.blockwise import segment_blockwise as segment
-    from dacapo.blockwise.outputs import check_output
+    from dacapo.blockwise.record import check_free
     from dacapo.errors import ConfigError
     from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -504,7 +504,7 @@ def segment_blockwise(
     args, kwargs = unpack_ctx(ctx)
     source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
     read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
-    check_output(LocalArrayIdentifier(output_container, output_dataset), overwrite)
+    check_free(LocalArrayIdentifier(output_container, output_dataset), overwrite, resume=not overwrite)
     names: dict[str, Any] = {
         "input_container": input_container,
         "input_dataset": input_dataset,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ConfigError
+
+Numbers = npt.NDArray[np.int64]
 
 BATCH = 1 << 20
 """Number of pairs that are joined at once."""
@@ -49,7 +52,89 @@ def _totals(ids: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64]) -> npt.N
     return np.asarray(np.bincount(index, weights=counts)[index])
 
 
-def find(parent: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+@attrs.frozen
+class Joined:
+    """Which segments are joined; only those that have a pair.
+
+    Attributes:
+        nodes: The segments, sorted.
+        roots: For each of them the index, among all, of the first segment that it is joined to; its own if it is that.
+    """
+
+    nodes: Numbers
+    roots: Numbers
+
+    def slice(self, begin: int, end: int) -> slice:
+        """Return where the segments from one number up to another are."""
+        first, last = np.searchsorted(self.nodes, [begin, end])
+        return slice(int(first), int(last))
+
+    def totals(
+        self, measures: Iterable[tuple[int, Numbers, npt.NDArray[np.float64]]]
+    ) -> tuple[Numbers, npt.NDArray[np.float64]]:
+        """Return the sums of two measures over all that is joined to each root.
+
+        Args:
+            measures: For runs of segments the number of the first one, and the measures of all of them.
+        """
+        sizes, sums = np.zeros(len(self.nodes), dtype=np.int64), np.zeros(len(self.nodes))
+        for begin, some_sizes, some_sums in measures:
+            where = self.slice(begin, begin + len(some_sizes))
+            np.add.at(sizes, self.roots[where], some_sizes[self.nodes[where] - begin])
+            np.add.at(sums, self.roots[where], some_sums[self.nodes[where] - begin])
+        return sizes, sums
+
+
+def join_all(edges: Callable[[], Iterable[npt.NDArray[Any]]]) -> Joined:
+    """Join segments by a union-find over pairs that are never all in memory.
+
+    Memory grows with the number of segments that have a pair, by some 50 bytes for each.
+
+    Args:
+        edges: Returns arrays of pairs of segments, one row per pair; called twice.
+
+    >>> joined = join_all(lambda: [np.array([[3, 1]]), np.array([[4, 3], [7, 9]])])
+    >>> joined.nodes.tolist(), joined.nodes[joined.roots].tolist()
+    ([1, 3, 4, 7, 9], [1, 1, 1, 7, 7])
+    """
+    nodes = _distinct(batch.ravel() for batch in _batches(edges()))
+    parent = np.arange(len(nodes), dtype=np.int64)
+    for batch in _batches(edges()):
+        join(parent, np.searchsorted(nodes, batch))
+    _flatten(parent)
+    return Joined(nodes, parent)
+
+
+def _batches(edges: Iterable[npt.NDArray[Any]]) -> Iterator[Numbers]:
+    """Yield pairs in arrays of a useful size."""
+    waiting: list[Numbers] = []
+    size = 0
+    for some in edges:
+        for begin in range(0, len(some), BATCH):
+            waiting.append(some[begin : begin + BATCH].astype(np.int64))
+            size += len(waiting[-1])
+            if size >= BATCH:
+                yield np.concatenate(waiting)
+                waiting, size = [], 0
+    if size:
+        yield np.concatenate(waiting)
+
+
+def _distinct(parts: Iterable[Numbers]) -> Numbers:
+    """Return all different numbers, sorted."""
+    found = np.zeros(0, dtype=np.int64)
+    waiting: list[Numbers] = []
+    size = 0
+    for part in parts:
+        waiting.append(np.unique(part))
+        size += len(waiting[-1])
+        if size > len(found) / 2:  # the fewer there are, the less time it takes to sort them in
+            found = np.unique(np.concatenate([found, *waiting]))
+            waiting, size = [], 0
+    return np.unique(np.concatenate([found, *waiting])) if waiting else found
+
+
+def find(parent: Numbers, nodes: Numbers) -> Numbers:
     """Return the representatives of nodes in a union-find forest."""
     roots = parent[nodes]
     while not np.array_equal(above := parent[roots], roots):
@@ -57,7 +142,14 @@ def find(parent: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64]) -> npt.NDA
     return roots
 
 
-def join(parent: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]) -> None:
+def _flatten(parent: Numbers) -> None:
+    """Let all nodes of a union-find forest point to their representatives, in place."""
+    for begin in range(0, len(parent), BATCH):
+        part = slice(begin, begin + BATCH)
+        parent[part] = find(parent, parent[part])
+
+
+def join(parent: Numbers, edges: Numbers) -> None:
     """Join nodes of a union-find forest, in place. The least node of a set represents it.
 
     Args:
@@ -76,36 +168,7 @@ def join(parent: npt.NDArray[np.int64], edges: npt.NDArray[np.int64]) -> None:
     least = np.full(count, np.iinfo(np.int64).max)
     np.minimum.at(least, component, roots)
     parent[roots] = least[component]
-
-
-def merged_labels(count: int, edges: Iterable[npt.NDArray[Any]]) -> npt.NDArray[np.uint64]:
-    """Return new labels for segments, the same for those that are joined.
-
-    Args:
-        count: Number of segments.
-        edges: Arrays of pairs of segments, which are numbered from 0.
-
-    Returns:
-        For each segment its label; labels run from 1 on without a gap, in the order of first segments.
-
-    >>> import numpy as np
-    >>> merged_labels(5, [np.array([[3, 1]]), np.array([[4, 3]])]).tolist()
-    [1, 2, 3, 2, 2]
-    """
-    parent = np.arange(count, dtype=np.int64)
-    waiting: list[npt.NDArray[np.int64]] = []
-    size = 0
-    for batch in edges:
-        waiting.append(batch.astype(np.int64))
-        size += len(batch)
-        if size >= BATCH:
-            join(parent, np.concatenate(waiting))
-            waiting, size = [], 0
-    if waiting:
-        join(parent, np.concatenate(waiting))
-    # The label of a representative is its rank among them.
-    rank = np.cumsum(parent == np.arange(count), dtype=np.uint64)
-    return rank[find(parent, np.arange(count))]
+    parent[edges.ravel()] = find(parent, edges.ravel())
 
 
 def check_min_overlap(min_overlap: float) -> None:

@@ -103,7 +103,7 @@ def run_stage(
         StorageError: If the marks of done blocks cannot be written.
     """
     from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
-    from dacapo.blockwise.scheduler import run_task
+    from dacapo.blockwise.task_running import run_task
 
     write_roi = Roi((0,) * operation.region.dims, operation.block_shape)
     read_roi = write_roi.grow(operation.before, operation.after)

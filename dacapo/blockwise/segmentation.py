@@ -1,23 +1,29 @@
 """Segmentation of an array in blocks: what a block does, and how the blocks become one segmentation.
 
-In a first pass each block is segmented with context and its segments, numbered uniquely, are written to an array of
-their own. Blocks that read what others write are never done at the same time, so the second of two neighbors finds the
-segments of the first and notes which of its own overlap with them. All such pairs are then joined by a union-find, and
-a second pass writes the output. Either pass can repeat a block without harm.
+Three passes go over the blocks, and none of them depends on the order of blocks or repeats them with harm:
 
-The number of a segment is the number of its block times the voxels of a block, plus its number in the block: unique in
-64 bits for any array that can be stored.
+1. :class:`Segmentation` segments each block with context, and writes its segments, numbered uniquely, to an array of
+   their own. What it finds in the layer of voxels around the block is kept in a file.
+2. :class:`Matching` compares that layer with what the neighbors have written there, and writes down pairs of segments
+   that are taken for one.
+3. :class:`Relabeling` writes the output, after all pairs were joined.
+
+The number of a segment is the number of its block times the voxels of a block, plus its number in the block: unique,
+and below 2^63 for any array that can be stored. What is in memory grows with the segments that have a pair, by some 50
+bytes for each; all else is on disk.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import attrs
 import numpy as np
@@ -25,43 +31,58 @@ import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.blockwise_task import written_region
-from dacapo.blockwise.merging import check_min_overlap, merged_labels, overlapping_pairs
+from dacapo.blockwise.identity import code_identity
+from dacapo.blockwise.merging import Joined, check_min_overlap, join_all, overlapping_pairs
+from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
+from dacapo.blockwise.record import Record, Resume, open_record
+from dacapo.blockwise.running import run_stage
 from dacapo.blockwise.worker import function_of, load_module
 from dacapo.errors import BlockwiseError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.segmentation import grow_into
+
+if TYPE_CHECKING:
+    import daisy.v2 as daisy
 
 FUNCTION = "segment_function"
+SMALL = np.iinfo(np.uint64).max
+"""In the table of labels: a segment that others grow into."""
 _FILES_PER_FOLDER = 1000
+_CHUNK_EDGES = (16, 64)
+"""Chunks of the segments of single blocks have edges from one to the other, where such a number divides a block."""
+
+Pass = TypeVar("Pass", bound="Segmentation")
+Numbers = npt.NDArray[np.int64]
 
 
-@attrs.define
-class Segmentation:
-    """One segmentation in blocks; all regions in world units.
+@attrs.define(kw_only=True, eq=False)
+class Segmentation(BlockwiseOperation):
+    """One segmentation in blocks, and its first pass.
 
     Attributes:
         input: The array to segment.
-        output: Where the segmentation goes.
         function_file: Module with the function that segments.
-        region: What is segmented.
-        before: How far a block reads beyond what it writes, towards lower coordinates.
-        after: The same towards higher ones.
-        block_shape: Extent of what a block writes.
+        args: For the function.
+        kwargs: For the function.
         voxel_size: Of input and output.
         min_overlap: See :func:`~dacapo.blockwise.merging.overlapping_pairs`.
-        folder: For everything that is not the output; set by :meth:`create`.
+        absorb_below: Segments with fewer voxels are absorbed, as by :func:`~dacapo.utils.segmentation.absorb_small`.
+        growth: How far, in world units, others may grow into them beyond a block.
+        folder: For everything that is not the output.
     """
 
+    fixed_blocks: ClassVar[bool] = True
+
     input: LocalArrayIdentifier
-    output: LocalArrayIdentifier
     function_file: str
-    region: Roi
-    before: Coordinate
-    after: Coordinate
-    block_shape: Coordinate
+    args: list[Any] = attrs.field(factory=list)
+    kwargs: dict[str, Any] = attrs.field(factory=dict)
     voxel_size: Coordinate
-    min_overlap: float
+    min_overlap: float = 0.0
+    absorb_below: int = 0
+    growth: Coordinate
     folder: Path = Path()
 
     @classmethod
@@ -74,35 +95,43 @@ class Segmentation:
         read_roi: Roi,
         write_roi: Roi,
         context: Sequence[int] | int,
-        min_overlap: float = 0.0,
-    ) -> Segmentation:
+        **more: Any,
+    ) -> Self:
         """Check what :func:`~dacapo.blockwise.segment_blockwise` was given; nothing is written.
 
         Raises:
             DacapoError: If something does not fit.
         """
         function_of(load_module(function_file), function_file, FUNCTION)
-        check_min_overlap(min_overlap)
         array = ZarrArray.open_from_array_identifier(input_identifier, mode="r")
         region = written_region(total_roi, read_roi, write_roi)
         array.check_roi(region)
         around = _as_coordinate(context, array.dims)
         is_file = Path(function_file).is_file()
         planned = cls(
-            input_identifier,
-            output_identifier,
-            str(Path(function_file).resolve()) if is_file else str(function_file),
-            region,
-            write_roi.begin - read_roi.begin + around,
-            read_roi.end - write_roi.end + around,
-            Coordinate(write_roi.shape),
-            array.voxel_size,
-            min_overlap,
+            input=input_identifier,
+            output=output_identifier,
+            function_file=str(Path(function_file).resolve()) if is_file else str(function_file),
+            region=region,
+            before=write_roi.begin - read_roi.begin + around,
+            after=read_roi.end - write_roi.end + around,
+            block_shape=Coordinate(write_roi.shape),
+            voxel_size=array.voxel_size,
+            growth=around,
+            **more,
         )
-        planned._check()
+        planned.check()
         return planned
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Check that blocks fit together, and that their segments can be numbered.
+
+        Raises:
+            DacapoError: If not.
+        """
+        check_min_overlap(self.min_overlap)
+        if self.absorb_below < 0:
+            raise ConfigError(f"absorb_below is {self.absorb_below}; expected a number of voxels, 0 for none")
         for name, value in (("context", self.before), ("context", self.after), ("size of blocks", self.block_shape)):
             if any(value % self.voxel_size):
                 raise RoiError(f"the {name} {value} is no multiple of the voxel size {self.voxel_size}")
@@ -119,6 +148,14 @@ class Segmentation:
             raise ConfigError(f"{self.region} has too many voxels to number its segments")
 
     @property
+    def name(self) -> str:
+        return "segment"
+
+    def parameters(self) -> dict[str, Any]:
+        defining = {key: value for key, value in super().parameters().items() if key != "folder"}
+        return {**defining, "code": code_identity(self.function_file)}
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """Number of blocks along each axis."""
         return tuple(int(-(-extent // step)) for extent, step in zip(self.region.shape, self.block_shape, strict=True))
@@ -126,77 +163,35 @@ class Segmentation:
     @property
     def block_voxels(self) -> int:
         """Number of voxels that a block writes."""
-        return math.prod(self.block_shape / self.voxel_size)
+        return math.prod(int(extent) for extent in self.block_shape / self.voxel_size)
 
     @property
-    def write_roi(self) -> Roi:
-        """What a block writes, relative to where it writes."""
-        return Roi((0,) * self.region.dims, self.block_shape)
-
-    @property
-    def read_roi(self) -> Roi:
-        """What a block reads, relative to where it writes."""
-        return self.write_roi.grow(self.before, self.after)
-
-    @property
-    def read_region(self) -> Roi:
-        """What all blocks read together; it may reach beyond the input."""
-        return self.region.grow(self.before, self.after)
-
-    @property
-    def log_dir(self) -> Path:
-        """Folder for the logs of workers."""
-        return self.folder / "logs"
-
-    @property
-    def fragments(self) -> LocalArrayIdentifier:
+    def fragments_identifier(self) -> LocalArrayIdentifier:
         """Array of the segments of the single blocks."""
         return LocalArrayIdentifier(self.folder / "fragments.zarr", "fragments")
 
-    def settings(self) -> dict[str, Any]:
-        """Return all of this as JSON can hold it."""
-        return {
-            "input": [str(self.input.container), self.input.dataset],
-            "output": [str(self.output.container), self.output.dataset],
-            "function_file": self.function_file,
-            "region": [list(self.region.offset), list(self.region.shape)],
-            "min_overlap": self.min_overlap,
-            "folder": str(self.folder),
-            **{name: list(getattr(self, name)) for name in ("before", "after", "block_shape", "voxel_size")},
-        }
+    def next_pass(self, cls: type[Pass]) -> Pass:
+        """Return another pass of the same segmentation."""
+        return cls(**{field.name: getattr(self, field.name) for field in attrs.fields(type(self))})
 
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any]) -> Segmentation:
-        """Return what :meth:`settings` described."""
-        coordinates = {name: Coordinate(settings[name]) for name in ("before", "after", "block_shape", "voxel_size")}
-        return cls(
-            input=LocalArrayIdentifier(*settings["input"]),
-            output=LocalArrayIdentifier(*settings["output"]),
-            function_file=settings["function_file"],
-            region=Roi(*settings["region"]),
-            min_overlap=settings["min_overlap"],
-            folder=Path(settings["folder"]),
-            **coordinates,
-        )
+    def create_output(self, keep: bool = False) -> None:
+        """Create the output and what the first pass writes to.
 
-    def create(self, overwrite: bool = False) -> None:
-        """Create the output if it is missing or to be replaced, and what the first pass writes to.
+        Args:
+            keep: Whether to write into the output if it is there, instead of replacing it.
 
         Raises:
-            OutputExistsError: If it is to be replaced but was not written by this package.
+            ConfigError: If the output that is there cannot be written in such blocks.
         """
-        source = self.open(self.input)
-        if overwrite or not (self.output.container / self.output.dataset).exists():
-            self._create_array(self.output, source, overwrite)
-        self._check_output(self.open(self.output))
-        parent = self.output.container.resolve().parent
-        name = f"{self.output.container.stem}_{self.output.dataset.replace('/', '_')}_"
-        self.folder = Path(tempfile.mkdtemp(prefix=name, dir=parent))
-        self._create_array(self.fragments, source, False)
-
-    def _create_array(self, identifier: LocalArrayIdentifier, source: Array, overwrite: bool) -> None:
+        source = _open(self.input)
         origin = {"operation": "segment_blockwise", "function": self.function_file}
-        create_output(identifier, source, self.region, self.block_shape, None, np.uint64, overwrite, origin)
+        if not keep or not (self.output.container / self.output.dataset).exists():
+            create_output(self.output, source, self.region, self.block_shape, None, np.uint64, True, origin)
+        self._check_output(_open(self.output))
+        shutil.rmtree(self.fragments_identifier.container, ignore_errors=True)
+        step = self.block_shape / self.voxel_size
+        chunk = Coordinate(map(_chunk_edge, step)) * self.voxel_size
+        create_output(self.fragments_identifier, source, self.region, chunk, None, np.uint64, True, origin)
 
     def _check_output(self, output: ZarrArray) -> None:
         where = f"{self.output.container}/{self.output.dataset}"
@@ -217,31 +212,105 @@ class Segmentation:
                 "same chunk at once; name a new output, or blocks of whole chunks"
             )
 
-    @staticmethod
-    def open(identifier: LocalArrayIdentifier, mode: str = "r") -> ZarrArray:
-        """Open one of the arrays."""
-        return ZarrArray.open_from_array_identifier(identifier, mode=mode)
-
     def remove(self) -> None:
-        """Delete everything but the output."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete what lies between the passes."""
+        for path in (self.fragments_identifier.container, *(self.folder / name for name in ("blocks", "pairs"))):
+            shutil.rmtree(path, ignore_errors=True)
+        for file in self.folder.glob("*.npy"):
+            file.unlink()
 
     def block_index(self, write_roi: Roi) -> int:
         """Return the number of a block, by what it writes."""
         position = (write_roi.begin - self.region.begin) / self.block_shape
         return int(np.ravel_multi_index(tuple(position), self.grid))
 
-    def block_file(self, index: int) -> Path:
-        """Return the file with the number of segments of a block and the pairs that it found."""
-        return self.folder / "blocks" / str(index // _FILES_PER_FOLDER) / f"{index}.npz"
+    def block_file(self, index: int, of: str = "blocks") -> Path:
+        """Return the file of a block: its segments and the layer around it, or the pairs that it found."""
+        return self.folder / of / str(index // _FILES_PER_FOLDER) / f"{index}.npz"
 
-    def save_block(self, index: int, count: int, pairs: npt.NDArray[np.uint64]) -> None:
+    def save_block(self, index: int, of: str = "blocks", **content: Any) -> None:
         """Write the file of a block, at once or not at all."""
-        file = self.block_file(index)
+        file = self.block_file(index, of)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(partial, count=count, pairs=pairs)
+        np.savez_compressed(partial, **content)
         partial.replace(file)
+
+    def load_block(self, index: int, *names: str, of: str = "blocks") -> list[npt.NDArray[Any]]:
+        """Return content of the file of a block.
+
+        Raises:
+            BlockwiseError: If it is missing or damaged.
+        """
+        try:
+            with np.load(self.block_file(index, of), allow_pickle=False) as loaded:
+                return [np.asarray(loaded[name]) for name in names]
+        except (OSError, ValueError, KeyError) as error:
+            raise BlockwiseError(f"{self.block_file(index, of)} is missing or damaged: {error}") from error
+
+    def layers(self, write_roi: Roi) -> Iterator[Roi]:
+        """Yield regions that together are the layer of voxels around a block, as far as it is segmented and seen."""
+        seen = write_roi.grow(self.before, self.after)
+        outer = write_roi.grow(self.voxel_size, self.voxel_size).intersect(seen).intersect(self.region)
+        for axis in range(self.region.dims):
+            begin, end = list(outer.begin), list(outer.end)
+            # Along the axes before this one only what the block itself covers, or corners would come twice.
+            begin[:axis], end[:axis] = write_roi.begin[:axis], write_roi.end[:axis]
+            for side in ((outer.begin[axis], write_roi.begin[axis]), (write_roi.end[axis], outer.end[axis])):
+                begin[axis], end[axis] = side
+                if side[0] < side[1]:
+                    yield Roi(begin, Coordinate(end) - Coordinate(begin))
+
+    def open(self) -> None:
+        """Load the function and open the arrays."""
+        self.function = function_of(load_module(self.function_file), self.function_file, FUNCTION)
+        self.source: Array = _open(self.input)
+        self.fragments = _open(self.fragments_identifier, "a")
+
+    def process(self, block: daisy.Block) -> None:
+        """Segment a block.
+
+        Raises:
+            BlockwiseError: If the function returns no labels of the right shape.
+        """
+        import fastremap
+
+        write_roi, read_roi = _roi(block.write_roi), _roi(block.read_roi).intersect(self.source.roi)
+        labels, evidence = self._segment(read_roi)
+        inside = _slices(write_roi, read_roi, self.voxel_size)
+        found, rank = fastremap.unique(np.ascontiguousarray(labels[inside]), return_inverse=True)
+        rank = rank.reshape(-1).astype(np.int64)
+        background = int(len(found) > 0 and found[0] == 0)
+        ids, count = found[background:], len(found) - background
+        index = self.block_index(write_roi)
+        numbers = np.concatenate([[0] * background, np.arange(1, count + 1)]).astype(np.uint64)
+        numbers[background:] += np.uint64(index * self.block_voxels)
+        self.fragments[write_roi] = numbers[rank].reshape(labels[inside].shape)
+        weights = None if evidence is None else evidence[inside].ravel()
+        sums = np.zeros(0) if weights is None else np.bincount(rank, weights, minlength=len(found))[background:]
+        parts = [labels[_slices(layer, read_roi, self.voxel_size)].ravel() for layer in self.layers(write_roi)]
+        layer = _renumber(np.concatenate([np.zeros(0, np.uint64), *parts]), ids, index * self.block_voxels)
+        sizes = np.bincount(rank, minlength=len(found))[background:]
+        self.save_block(index, sizes=sizes, sums=sums, layer=layer)
+
+    def _segment(self, roi: Roi) -> tuple[npt.NDArray[np.uint64], npt.NDArray[Any] | None]:
+        """Return labels, and evidence where the function gives some."""
+        result = self.function(self.source, roi, *self.args, **self.kwargs)
+        labels, evidence = map(np.asarray, result) if isinstance(result, tuple) else (np.asarray(result), None)
+        shape = tuple(roi.shape / self.voxel_size)
+        if labels.shape != shape or labels.dtype.kind not in "biu":
+            raise BlockwiseError(
+                f"{FUNCTION} returned {labels.dtype} of shape {labels.shape} for {roi}; "
+                f"expected whole numbers of shape {shape}"
+            )
+        if evidence is not None and (evidence.shape != shape or evidence.dtype.kind not in "biuf"):
+            raise BlockwiseError(
+                f"{FUNCTION} returned evidence of {evidence.dtype} of shape {evidence.shape} for {roi}; "
+                f"expected real numbers of shape {shape}"
+            )
+        if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
+            raise BlockwiseError(f"{FUNCTION} returned the label {labels.min()}; expected none below 0")
+        return labels.astype(np.uint64, copy=False), evidence
 
     def merge(self) -> None:
         """Join the segments of all blocks, and write down which label each gets.
@@ -250,27 +319,194 @@ class Segmentation:
             DtypeError: If the output cannot hold as many labels.
             BlockwiseError: If the file of a block is missing or damaged.
         """
-        counts = [int(self._load_block(index, "count")) for index in range(math.prod(self.grid))]
-        first = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-        labels = merged_labels(int(first[-1]), self._edges(first))
-        highest, dtype = int(labels.max(initial=0)), self.open(self.output).dtype
+        if (self.folder / "labels.npy").exists():  # before an interruption
+            return
+        blocks = range(math.prod(self.grid))
+        counts = (len(self.load_block(index, "sizes")[0]) for index in blocks)
+        first = np.fromiter(itertools.accumulate(counts, initial=0), dtype=np.int64, count=len(blocks) + 1)
+        _save(self.folder / "first.npy", first)
+        joined = join_all(lambda: self._edges(first))
+        highest = self._write_labels(first, joined)
+        dtype = _open(self.output).dtype
         if highest > np.iinfo(dtype).max:
             raise DtypeError(f"there are {highest} segments, more than {dtype} can count; use an output of uint64")
-        np.save(self.folder / "first.npy", first)
-        np.save(self.folder / "labels.npy", labels)
+        (self.folder / "labels.partial").replace(self.folder / "labels.npy")
 
-    def _edges(self, first: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    def _edges(self, first: Numbers) -> Iterator[Numbers]:
         """Yield the pairs of each block, with segments numbered without a gap from 0 on."""
         for index in range(len(first) - 1):
-            pairs = self._load_block(index, "pairs").astype(np.int64) - 1
-            yield first[pairs // self.block_voxels] + pairs % self.block_voxels
+            (pairs,) = self.load_block(index, "pairs", of="pairs")
+            yield dense_numbers(pairs, first, self.block_voxels)
 
-    def _load_block(self, index: int, name: str) -> npt.NDArray[Any]:
-        try:
-            with np.load(self.block_file(index), allow_pickle=False) as loaded:
-                return np.asarray(loaded[name])
-        except (OSError, ValueError, KeyError) as error:
-            raise BlockwiseError(f"{self.block_file(index)} is missing or damaged: {error}") from error
+    def _write_labels(self, first: Numbers, joined: Joined) -> int:
+        """Write the label of each segment, and return the highest."""
+        spare = 1  # an empty file could not be mapped into memory
+        labels = np.lib.format.open_memmap(
+            self.folder / "labels.partial", mode="w+", dtype=np.uint64, shape=(int(first[-1]) + spare,)
+        )
+        highest = 0
+        totals = joined.totals(self._measures(first))
+        of_roots = np.zeros(len(joined.nodes), dtype=np.uint64)
+        for begin, sizes, sums in self._measures(first):
+            nodes = joined.slice(begin, begin + len(sizes))
+            local, roots = joined.nodes[nodes] - begin, joined.roots[nodes]
+            sizes[local], sums[local] = totals[0][roots], totals[1][roots]
+            first_of_all = np.ones(len(sizes), dtype=bool)
+            first_of_all[local] = roots == np.arange(nodes.start, nodes.stop)
+            new = first_of_all & (sizes >= self.absorb_below) & (sums >= 0)
+            names = np.where(sums < 0, np.uint64(0), np.uint64(SMALL))
+            names[new] = np.arange(highest + 1, highest + 1 + int(new.sum()), dtype=np.uint64)
+            highest += int(new.sum())
+            of_roots[roots[first_of_all[local]]] = names[local[first_of_all[local]]]
+            names[local] = of_roots[roots]
+            labels[begin : begin + len(sizes)] = names
+        labels.flush()
+        return highest
+
+    def _measures(self, first: Numbers) -> Iterator[tuple[int, Numbers, npt.NDArray[np.float64]]]:
+        """Yield for each block the number of its first segment, the sizes of all and the sums of their evidence."""
+        for index in range(len(first) - 1):
+            sizes, sums = self.load_block(index, "sizes", "sums")
+            yield int(first[index]), sizes, sums if len(sums) else np.zeros(len(sizes))
+
+
+@attrs.define(kw_only=True, eq=False)
+class Matching(Segmentation):
+    """The second pass: finds which segments of a block are those of its neighbors."""
+
+    @property
+    def name(self) -> str:
+        return "match"
+
+    def open(self) -> None:
+        """Open the segments of the single blocks."""
+        self.fragments = _open(self.fragments_identifier)
+
+    def process(self, block: daisy.Block) -> None:
+        """Write down the pairs of a block."""
+        write_roi = _roi(block.write_roi)
+        index = self.block_index(write_roi)
+        (mine,) = self.load_block(index, "layer")
+        parts = [self.fragments[layer].ravel() for layer in self.layers(write_roi)]
+        others = np.concatenate([np.zeros(0, np.uint64), *parts])
+        self.save_block(index, "pairs", pairs=overlapping_pairs(mine, others, self.min_overlap))
+
+
+@attrs.define(kw_only=True, eq=False)
+class Relabeling(Segmentation):
+    """The third pass: writes the joined labels of a block to the output."""
+
+    @property
+    def name(self) -> str:
+        return "relabel"
+
+    def open(self) -> None:
+        """Open arrays and tables; the tables are read from disk as they are needed."""
+        self.fragments = _open(self.fragments_identifier)
+        self.target = _open(self.output, "a")
+        self.first = np.load(self.folder / "first.npy", mmap_mode="r", allow_pickle=False)
+        self.labels = np.load(self.folder / "labels.npy", mmap_mode="r", allow_pickle=False)
+
+    def process(self, block: daisy.Block) -> None:
+        """Write a block."""
+        import fastremap
+
+        write_roi = _roi(block.write_roi)
+        # Without anything to grow there is no context.
+        roi = _roi(block.read_roi).intersect(self.region)
+        ids, rank = fastremap.unique(self.fragments[roi], return_inverse=True)
+        rank = rank.reshape(tuple(roi.shape / self.voxel_size))
+        table = np.zeros(len(ids), dtype=np.uint64)
+        table[ids > 0] = self.labels[dense_numbers(ids[ids > 0], self.first, self.block_voxels)]
+        small = table == SMALL
+        table[small] = 0
+        labels = table[rank]
+        if small.any():
+            labels = grow_into(labels, small[rank])
+        self.target[write_roi] = labels[_slices(write_roi, roi, self.voxel_size)].astype(self.target.dtype)
+
+
+def run_segmentation(
+    segmentation: Segmentation,
+    num_workers: int,
+    *,
+    overwrite: bool,
+    resume: Resume | None,
+    into_existing: bool = False,
+    keep: bool = False,
+    **how: Any,
+) -> None:
+    """Do all passes over the blocks.
+
+    Args:
+        segmentation: What to do.
+        num_workers: Number of workers at most.
+        overwrite: Whether to replace an output of other parameters.
+        resume: What becomes of earlier work with the same parameters. None keeps no record, and begins anew.
+        into_existing: Whether to write into the output if it is there.
+        keep: Whether to keep the segments of the single blocks, in the folder of the record.
+        **how: As for :func:`~dacapo.blockwise.running.run_stage`.
+
+    Raises:
+        DacapoError: As :func:`~dacapo.blockwise.segment_blockwise`.
+    """
+    if resume is None:
+        segmentation.output.container.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".segments_", dir=segmentation.output.container) as folder:
+            segmentation = attrs.evolve(segmentation, folder=Path(folder).resolve())
+            segmentation.create_output(into_existing)
+            _run_passes(segmentation, None, num_workers, how)
+        return
+    with open_record(
+        segmentation.output,
+        segmentation.parameters(),
+        segmentation.blocks(),
+        overwrite=overwrite,
+        resume=resume,
+        fixed_blocks=True,
+        into_existing=into_existing,
+    ) as record:
+        if record.is_complete:
+            return
+        segmentation = attrs.evolve(segmentation, folder=record.folder.resolve())
+        record.create(functools.partial(segmentation.create_output, into_existing))
+        _run_passes(segmentation, record, num_workers, how)
+        if not keep:
+            segmentation.remove()
+        record.complete()
+
+
+def _run_passes(segmentation: Segmentation, record: Record | None, num_workers: int, how: dict[str, Any]) -> None:
+    run_stage(segmentation, record, num_workers, **how)
+    how = {**how, "upstream_tasks": None}
+    run_stage(segmentation.next_pass(Matching), record, num_workers, **how)
+    segmentation.merge()
+    growth = segmentation.growth if segmentation.absorb_below > 1 else segmentation.growth * 0
+    last = attrs.evolve(segmentation.next_pass(Relabeling), before=growth, after=growth)
+    run_stage(last, record, num_workers, **how)
+
+
+def dense_numbers(ids: npt.NDArray[np.uint64], first: Numbers, block_voxels: int) -> Numbers:
+    """Return the numbers of segments without a gap, from 0 on.
+
+    Args:
+        ids: Segments, by the number of their block times the voxels of a block, plus their number in it from 1 on.
+        first: The dense number of the first segment of each block.
+        block_voxels: The voxels of a block.
+    """
+    block, local = np.divmod(ids.astype(np.int64) - 1, block_voxels)
+    return np.asarray(first[block] + local)
+
+
+def _open(identifier: LocalArrayIdentifier, mode: str = "r") -> ZarrArray:
+    return ZarrArray.open_from_array_identifier(identifier, mode=mode)
+
+
+def _save(file: Path, array: npt.NDArray[Any]) -> None:
+    partial = file.with_suffix(".partial")
+    with partial.open("wb") as handle:
+        np.save(handle, array)
+    partial.replace(file)
 
 
 def _as_coordinate(context: Sequence[int] | int, dims: int) -> Coordinate:
@@ -280,55 +516,15 @@ def _as_coordinate(context: Sequence[int] | int, dims: int) -> Coordinate:
     return Coordinate(values)
 
 
-class BlockSegmenter:
-    """The first pass: segments a block and notes which segments of its neighbors they overlap with."""
+def _chunk_edge(block_edge: int) -> int:
+    """Return the edge of chunks from which a layer of voxels can be read without reading whole blocks."""
+    low, high = _CHUNK_EDGES
+    edges = [edge for edge in range(low, high + 1) if block_edge % edge == 0]
+    return max(edges, default=block_edge)
 
-    def __init__(self, segmentation: Segmentation, args: Sequence[Any], parameters: dict[str, Any]) -> None:
-        """Load the function and open the arrays."""
-        self.segmentation = segmentation
-        self.function = function_of(load_module(segmentation.function_file), segmentation.function_file, FUNCTION)
-        self.args, self.parameters = args, parameters
-        self.input: Array = segmentation.open(segmentation.input)
-        self.fragments = segmentation.open(segmentation.fragments, "a")
 
-    def process(self, read_roi: Roi, write_roi: Roi) -> None:
-        """Segment a block.
-
-        Raises:
-            BlockwiseError: If the function returns no labels of the right shape.
-        """
-        read_roi = read_roi.intersect(self.input.roi)
-        labels = self._segment(read_roi)
-        inner = labels[_slices(write_roi, read_roi, self.fragments.voxel_size)]
-        ids = np.unique(inner[inner > 0])
-        index = self.segmentation.block_index(write_roi)
-        first = index * self.segmentation.block_voxels
-        self.fragments[write_roi] = _renumber(inner, ids, first)
-        pairs = self._pairs(labels, ids, first, read_roi, write_roi)
-        self.segmentation.save_block(index, len(ids), pairs)
-
-    def _segment(self, roi: Roi) -> npt.NDArray[Any]:
-        labels = np.asarray(self.function(self.input, roi, *self.args, **self.parameters))
-        shape = tuple(roi.shape / self.input.voxel_size)
-        if labels.shape != shape or labels.dtype.kind not in "biu":
-            raise BlockwiseError(
-                f"{FUNCTION} returned {labels.dtype} of shape {labels.shape} for {roi}; "
-                f"expected whole numbers of shape {shape}"
-            )
-        if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
-            raise BlockwiseError(f"{FUNCTION} returned the label {labels.min()}; expected none below 0")
-        return labels
-
-    def _pairs(
-        self, labels: npt.NDArray[Any], ids: npt.NDArray[Any], first: int, read_roi: Roi, write_roi: Roi
-    ) -> npt.NDArray[np.uint64]:
-        """Return which segments overlap with those of other blocks, in the layer of voxels around the block."""
-        voxel_size = self.fragments.voxel_size
-        layer = write_roi.grow(voxel_size, voxel_size).intersect(read_roi).intersect(self.fragments.roi)
-        others = self.fragments[layer]
-        others[_slices(write_roi, layer, voxel_size)] = 0
-        mine = _renumber(labels[_slices(layer, read_roi, voxel_size)], ids, first)
-        return overlapping_pairs(mine, others, self.segmentation.min_overlap)
+def _roi(roi: Any) -> Roi:
+    return Roi(roi.offset, roi.shape)
 
 
 def _slices(part: Roi, whole: Roi, voxel_size: Coordinate) -> tuple[slice, ...]:
@@ -342,23 +538,3 @@ def _renumber(labels: npt.NDArray[Any], ids: npt.NDArray[Any], first: int) -> np
         return np.zeros(labels.shape, dtype=np.uint64)
     rank = np.minimum(np.searchsorted(ids, labels), len(ids) - 1)
     return np.where(ids[rank] == labels, rank.astype(np.uint64) + np.uint64(first + 1), np.uint64(0))
-
-
-class BlockRelabeler:
-    """The second pass: writes the joined labels of a block to the output."""
-
-    def __init__(self, segmentation: Segmentation) -> None:
-        """Open arrays and tables; the tables are read from disk as they are needed."""
-        self.segmentation = segmentation
-        self.fragments = segmentation.open(segmentation.fragments)
-        self.output = segmentation.open(segmentation.output, "a")
-        self.first = np.load(segmentation.folder / "first.npy", mmap_mode="r", allow_pickle=False)
-        self.labels = np.load(segmentation.folder / "labels.npy", mmap_mode="r", allow_pickle=False)
-
-    def process(self, write_roi: Roi) -> None:
-        """Write a block."""
-        index = self.segmentation.block_index(write_roi)
-        table = np.concatenate([[0], self.labels[self.first[index] : self.first[index + 1]]]).astype(np.uint64)
-        fragments = self.fragments[write_roi]
-        offset = np.uint64(index * self.segmentation.block_voxels)
-        self.output[write_roi] = table[np.where(fragments > 0, fragments - offset, np.uint64(0))]

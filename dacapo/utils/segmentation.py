@@ -142,24 +142,35 @@ def absorb_small(labels: npt.NDArray[Any], min_size: int) -> npt.NDArray[Any]:
     """
     if min_size <= 1:
         return labels
-    from scipy.ndimage import binary_dilation, generate_binary_structure
-    from skimage.segmentation import watershed
-
     sizes = np.bincount(labels.ravel().astype(np.int64, copy=False))
     small_ids = sizes < min_size
     small_ids[0] = False
     small = small_ids[labels]
-    if not small.any():
-        return labels
-    kept = np.where(small, 0, labels)
-    # Only what borders on a small segment can grow; all else would cost time.
-    border = binary_dilation(small, generate_binary_structure(labels.ndim, 1))
+    return grow_into(np.where(small, 0, labels), small) if small.any() else labels
+
+
+def grow_into(labels: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Let segments grow, voxel by voxel and all at the same pace, into voxels that are free.
+
+    Args:
+        labels: Labels from 0 (background), two or three axes; 0 where voxels are free.
+        free: Where segments may grow.
+    """
+    import fastremap
+    from scipy.ndimage import binary_dilation, generate_binary_structure
+    from skimage.segmentation import watershed
+
+    # Only what borders on a free voxel can grow; all else would cost time.
+    border = binary_dilation(free, generate_binary_structure(labels.ndim, 1))
+    # The watershed counts in 32 bits.
+    markers, names = fastremap.renumber(np.where(border, labels, 0), preserve_zero=True)
     grown = watershed(  # type: ignore[no-untyped-call]
-        np.zeros(labels.shape, dtype=np.uint8),
-        markers=np.where(border, kept, 0).astype(np.int64),
-        mask=border & (labels > 0),
+        np.zeros(labels.shape, dtype=np.uint8), markers=markers, mask=border & (free | (labels > 0))
     )
-    return np.where(small, grown, kept).astype(labels.dtype)
+    table = np.zeros(len(names) + 1, dtype=labels.dtype)
+    for name, marker in names.items():
+        table[int(marker)] = name
+    return np.where(free, table[grown], labels)
 
 
 def check_offsets(affinities: npt.NDArray[Any], offsets: Sequence[Sequence[int]]) -> None:

@@ -337,7 +337,7 @@ class TestSegmentBlockwise:
     def test_kept_folder_and_existing_output(self, options: DaCapoConfig, components: Path, tmp_path: Path) -> None:
         values = np.ones((6, 6), dtype=np.uint8)
         segment(tmp_path, values, components, (3, 3), (1, 1), keep_tmpdir=True)
-        (folder,) = tmp_path.glob("out_labels_*")
+        folder = tmp_path / "out.zarr" / ".labels.blocks"
         fragments = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(folder / "fragments.zarr", "fragments"))
         assert len(np.unique(fragments[fragments.roi])) == 4
         with pytest.raises(ConfigError, match="same chunk"):
@@ -374,7 +374,7 @@ class TestSegmentBlockwise:
         file.write_text(f"def segment_function(input_array, roi):\n    {text}\n")
         with pytest.raises(BlockwiseError, match=message):
             segment(tmp_path, np.ones((6, 6), dtype=np.uint8), file, (3, 3), (1, 1))
-        assert list(tmp_path.glob("out_labels_*/logs/dacapo_segment_worker_*/block_*.txt"))
+        assert list(tmp_path.glob("out.zarr/.labels.blocks/logs/dacapo_segment_*/block_*.txt"))
 
     @pytest.mark.parametrize(
         ("arguments", "error", "message"),

@@ -198,7 +198,7 @@ def test_conflicting_blocks_are_never_handed_out_together(data: st.DataObject, d
 
 def test_workers_load_no_torch() -> None:
     code = (
-        "import sys, dacapo.blockwise.segment_worker\n"
+        "import sys, dacapo.blockwise.segmentation, dacapo.blockwise.operation_worker\n"
         "assert not {'torch', 'gunpowder', 'skimage'} & set(sys.modules), sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
