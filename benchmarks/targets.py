@@ -87,7 +87,7 @@ def distance(setting: Setting) -> Case:
     return Case(
         lambda: signed_distance(labels, VOXEL_SIZE),
         lambda: doubled_grid_distance(labels),
-        partial(close, tolerance=1e-4),
+        equal,
         "1.2",
     )
 
@@ -100,7 +100,7 @@ def hot_distance(setting: Setting) -> Case:
     def floor() -> Values:
         return np.stack([labels.astype(np.float32), np.tanh(doubled_grid_distance(labels) / np.float32(SCALE))])
 
-    return Case(lambda: predictor.create_target(gt).data, floor, partial(close, tolerance=1e-5), "1.2")
+    return Case(lambda: predictor.create_target(gt).data, floor, equal, "1.2")
 
 
 def descriptors(setting: Setting, size: int) -> Case:

@@ -43,6 +43,20 @@ def test_matches_brute_force(case):
     np.testing.assert_allclose(result, np.where(labels > 0, expected, -expected), rtol=1e-5)
 
 
+@pytest.mark.parametrize("voxel_size", [(8, 8, 8), (40, 4, 4), (33, 7, 5)])
+def test_is_to_the_last_bit_one_transform_of_all_faces(voxel_size):
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 3, (5, 6, 7)), np.ones((4, 5, 3), dtype=int)).astype(np.uint8)
+    faces = np.ones([2 * size - 1 for size in labels.shape], dtype=bool)
+    for axis in range(3):
+        between = np.moveaxis(faces[tuple(slice(None, None, 1 if a == axis else 2) for a in range(3))], axis, 0)
+        along = np.moveaxis(labels, axis, 0)
+        between[1::2] = along[1:] == along[:-1]
+    exact = distance_transform_edt(faces, sampling=[v / 2 for v in voxel_size])[::2, ::2, ::2]
+    expected = np.where(labels > 0, exact, -exact).astype(np.float32)
+    np.testing.assert_array_equal(signed_distance(labels, voxel_size), expected)
+
+
 @pytest.mark.parametrize(("value", "sign"), [(0, -1), (1, 1)])
 def test_without_boundary_half_the_shortest_edge_stands_in(value, sign):
     labels = np.full((4, 10), value, dtype=np.uint8)
