@@ -20,7 +20,6 @@ import argparse
 import importlib.util
 import json
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +38,7 @@ from dacapo.validate import validate_run
 
 from .cpu_time import tree_seconds
 from .harness import machine
+from .peer import run_script
 
 ROOT = Path(__file__).parents[1]
 EARLY, ESTIMATE = 5, 50  # iterations between which the speed is first measured; the warm-up takes longer
@@ -123,10 +123,8 @@ def rows_of_ours(path: Path, folder: Path, minutes: float) -> list[list[str]]:
 
 def rows_of_original(python: str, path: Path, folder: Path, minutes: float, labels: np.ndarray) -> list[list[str]]:
     """Train the original for a time, in a process of its own; return a row for each state on the way."""
-    script = Path(__file__).parent / "original" / "fib25.py"
     seconds = [str(mark) for mark in marks(minutes)]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([python, script, path, folder, "--seconds", *seconds], check=True, env=environment, cwd=folder)
+    run_script(python, "fib25.py", [path, folder, "--seconds", *seconds], folder)
     rows = []
     for mark in json.loads((folder / "marks.json").read_text()):
         scores = {

@@ -122,11 +122,28 @@ def measure(name: str, case: Case, seconds: float = 4.0, least: int = 5, most: i
     return timing
 
 
-def table(timings: list[Timing]) -> str:
-    """Return timings as text."""
+def table(timings: list[Timing], original: dict[str, str] | None = None) -> str:
+    """Return timings as text.
+
+    Args:
+        timings: One per row.
+        original: What the original takes by what the floor takes, by name, or why there is no such number.
+    """
     from dacapo.report import text_table
 
-    return text_table(HEADER, [timing.row() for timing in timings])
+    rows = [timing.row() for timing in timings]
+    if original is None:
+        return text_table(HEADER, rows)
+    shown = [original.get(timing.name, "-") for timing in timings]
+    reasons = sorted({text for text in shown if not _is_shown(text)})
+    marks = {reason: f"({number})" for number, reason in enumerate(reasons, 1)}
+    rows = [[*row, marks.get(text, text)] for row, text in zip(rows, shown, strict=True)]
+    notes = [f"{mark} {reason}" for reason, mark in marks.items()]
+    return "\n".join([text_table((*HEADER, "original"), rows), *notes])
+
+
+def _is_shown(text: str) -> bool:
+    return text == "-" or text.replace(".", "", 1).isdigit()
 
 
 def machine() -> list[str]:

@@ -3,6 +3,7 @@
 python -m benchmarks.run              all cases
 python -m benchmarks.run LSD VOI      those with such a name
 python -m benchmarks.run --quick      small sizes, to see that all works
+python -m benchmarks.run --original PYTHON    beside the original too, see benchmarks/original/README.md
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from dacapo.utils.progress import progress
 
-from . import batches, imports, reading, records, scores, targets, training, volumes
+from . import batches, imports, peer, reading, records, scores, targets, training, volumes
 from .harness import Case, Setting, Timing, WrongResultError, machine, measure, table
 
 CASES: dict[str, Callable[[Setting], Case]] = {
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks.run", description="Time the package beside the plain way.")
     parser.add_argument("names", metavar="NAME", nargs="*", help="part of the name of a case; all without")
     parser.add_argument("--quick", action="store_true", help="small sizes and few repetitions")
+    parser.add_argument("--original", metavar="PYTHON", help="interpreter of an environment with the original")
     options = parser.parse_args(arguments)
     chosen = [name for name in CASES if not options.names or any(n.lower() in name.lower() for n in options.names)]
     if not chosen:
@@ -44,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             timings.append(run_case(name, options.quick))
         except WrongResultError as error:
             wrong.append(str(error))
-    print("\n".join([*about, "", table(timings), *wrong]))
+    original = peer.timings(options.original, chosen, options.quick) if options.original else None
+    print("\n".join([*about, "", table(timings, original), *wrong]))
     return 1 if wrong else 0
 
 

@@ -30,22 +30,9 @@ from dacapo.utils.voi import voi
 from .arrays import on_disk
 from .batches import AFFINITIES, make_run
 from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, image
-from .floors import Values, affinities, boxes, read_with_context
+from .floors import Values, affinities, boxes, create_like, read_with_context
 from .harness import Case, Setting
 from .targets import equal
-
-
-def create_like(name: str, array: Any, shape: tuple[int, ...], dtype: Any, folder: Any) -> Any:
-    """Create the array that a floor writes, in chunks and with the compression of ours."""
-    return zarr.create(
-        shape=shape,
-        chunks=array.chunks,
-        dtype=dtype,
-        compressor=array.compressor,
-        store=zarr.DirectoryStore(str(folder / "floor.zarr")),
-        path=name,
-        overwrite=True,
-    )
 
 
 def prediction(setting: Setting) -> Case:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.cpu_time import tree_seconds
 from benchmarks.harness import Case, Setting, Timing, WrongResultError, measure, table
 from benchmarks.run import CASES
 from benchmarks.targets import equal
@@ -86,3 +89,33 @@ def test_row_shows_medians_and_quartiles() -> None:
     timing = Timing("work", [0.002, 0.004, 0.006, 0.008, 0.010], [0.002] * 5, "2")
     assert timing.row() == ["work", "6", "2", "3.00", "2.00 to 4.00", "2"]
     assert table([timing]).splitlines()[1].split() == ["work", "6", "2", "3.00", "2.00", "to", "4.00", "2"]
+
+
+def test_the_original_is_timed_under_our_names() -> None:
+    tree = ast.parse((ROOT / "benchmarks" / "original" / "cases.py").read_text(encoding="utf-8"))
+    cases = next(node.value for node in tree.body if isinstance(node, ast.AnnAssign) and node.target.id == "CASES")
+    names = [key.value for key in cases.keys if isinstance(key, ast.Constant)]
+    assert names
+    assert set(names) <= set(CASES)
+
+
+def test_the_original_stands_in_a_column_and_reasons_below() -> None:
+    timings = [Timing(name, [0.002], [0.001]) for name in ("a", "b", "c")]
+    lines = table(timings, {"a": "7.10", "b": "ValueError: too big"}).splitlines()
+    assert [line.split()[-1] for line in lines[:4]] == ["original", "7.10", "(1)", "-"]
+    assert lines[4:] == ["(1) ValueError: too big"]
+
+
+def test_processor_time_is_that_of_all_processes() -> None:
+    before = tree_seconds()
+    work = "import time\nwhile time.process_time() < 0.4: pass"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    ended = tree_seconds()
+    assert ended - before >= 0.35
+    with subprocess.Popen([sys.executable, "-c", work + "\ninput()"], stdin=subprocess.PIPE) as running:
+        until = time.monotonic() + 60
+        while tree_seconds(running.pid) < 0.35 and time.monotonic() < until:
+            time.sleep(0.05)
+        assert tree_seconds(running.pid) >= 0.35
+        assert tree_seconds() - ended >= 0.35
+        running.communicate(b"\n")
