@@ -133,7 +133,7 @@ def finish(maker: SampleMaker, batch: CropBatch, device: torch.device) -> MadeBa
     """Make on a device what is still to be made of a batch, all but the weights."""
 
     def send(values: torch.Tensor) -> torch.Tensor:
-        if device.type == "cuda" and values.numel():
+        if device.type == "cuda" and values.device.type == "cpu" and values.numel():
             values = values.pin_memory()  # so that this process need not wait for the transfer
         return values.to(device, non_blocking=True)
 
@@ -145,18 +145,16 @@ def finish(maker: SampleMaker, batch: CropBatch, device: torch.device) -> MadeBa
         shown = [maker.shown(one) for one in labels] if batch.shows else None
     raw = torch.stack([maker.raw(crop) for crop in crops])
     gt, mask = (None, None) if shown is None else (np.stack(values) for values in zip(*shown, strict=True))
-    return MadeBatch(batch.iteration, batch.part, raw, _together(targets, device, send), gt, mask)
+    return MadeBatch(batch.iteration, batch.part, raw, _together(targets, send), gt, mask)
 
 
 def _together(
-    targets: Sequence[TorchTarget | PlainTarget], device: torch.device, send: Callable[[torch.Tensor], torch.Tensor]
+    targets: Sequence[TorchTarget | PlainTarget], send: Callable[[torch.Tensor], torch.Tensor]
 ) -> TorchTarget | list[PlainTarget]:
     tensors = [target for target in targets if isinstance(target, TorchTarget)]
     if len(tensors) < len(targets):
         return [target for target in targets if isinstance(target, PlainTarget)]
     target = stack_targets(tensors)
-    if target.target.device == device:
-        return target
     return TorchTarget(send(target.target), [attrs.evolve(c, codes=send(c.codes)) for c in target.classes])
 
 

@@ -154,13 +154,6 @@ class TorchTarget:
     target: torch.Tensor
     classes: list[Classes]
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> TorchTarget:
-        """Return the same on a device."""
-        return TorchTarget(
-            self.target.to(device, non_blocking=non_blocking),
-            [attrs.evolve(c, codes=c.codes.to(device, non_blocking=non_blocking)) for c in self.classes],
-        )
-
 
 def stack_targets(targets: Sequence[TorchTarget]) -> TorchTarget:
     """Return the targets of several samples as those of a batch."""
