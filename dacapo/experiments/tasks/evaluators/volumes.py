@@ -68,7 +68,7 @@ def block_shape(shape: Coordinate, max_voxels: int) -> Coordinate:
     """Return the shape of blocks to cut a volume into, both in voxels.
 
     >>> block_shape(Coordinate(100, 1024, 1024), 2**24)
-    Coordinate(100, 256, 512)
+    (100, 256, 512)
     """
     block = [max(1, int(extent)) for extent in shape]
     while math.prod(block) > max(1, max_voxels):
