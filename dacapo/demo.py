@@ -36,7 +36,7 @@ from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig
-from dacapo.experiments.trainers import GunpowderTrainerConfig
+from dacapo.experiments.trainers import TorchTrainerConfig
 from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 from dacapo.options import Options
 from dacapo.plot import Progress, Slices, require_matplotlib, save_overview
@@ -207,7 +207,7 @@ def _run_config(data: DemoData, iterations: int) -> RunConfig:
         validation_interval=math.ceil(iterations / VALIDATIONS),
         task_config=AffinitiesTaskConfig(name="affinities", neighborhood=neighborhood, min_size=SMALLEST),
         architecture_config=_architecture(data, coarse),
-        trainer_config=GunpowderTrainerConfig(
+        trainer_config=TorchTrainerConfig(
             name="trainer",
             batch_size=1,
             learning_rate=8e-3,

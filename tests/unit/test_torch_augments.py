@@ -16,6 +16,7 @@ from scipy.ndimage import map_coordinates
 from scipy.stats import chisquare, kstest
 
 from dacapo.errors import ConfigError, TrainingError
+from dacapo.experiments import config as config_module
 from dacapo.experiments.trainers.gp_augments import (
     AugmentConfig,
     ElasticAugmentConfig,
@@ -393,7 +394,9 @@ def test_labels_are_those_of_the_nearest_voxel(channels: tuple[int, ...]) -> Non
 # --- configs ---
 
 
-def test_augmentations_of_others_say_what_they_lack() -> None:
+def test_augmentations_of_others_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "_registry", dict(config_module._registry))
+
     @attrs.define
     class NodeOnly(AugmentConfig):
         def node(self, *keys: Any) -> None:

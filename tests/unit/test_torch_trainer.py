@@ -16,6 +16,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import ks_2samp
 
 from dacapo.errors import ConfigError, TrainingError
+from dacapo.experiments import config as config_module
 from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, Task
@@ -103,11 +104,11 @@ class TestTorchTrainer(gunpowder.TestGunpowderTrainer):
 
 class TestTorchTrainerWithProcesses(TestTorchTrainer):
     fetchers = 2
-    test_errors_of_processes_reach_the_training = (
-        gunpowder.TestGunpowderTrainerWithProcesses.test_errors_of_processes_reach_the_training
-    )
     test_processes_end_with_the_context = (
         gunpowder.TestGunpowderTrainerWithProcesses.test_processes_end_with_the_context
+    )
+    test_errors_of_processes_reach_the_training = (
+        gunpowder.TestGunpowderTrainerWithProcesses.test_errors_of_processes_reach_the_training
     )
 
 
@@ -361,7 +362,9 @@ def test_configs_have_the_same_fields() -> None:
     assert config.verify()[0]
 
 
-def test_augmentations_that_gunpowder_alone_can_do_are_refused_at_once() -> None:
+def test_augmentations_that_gunpowder_alone_can_do_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "_registry", dict(config_module._registry))
+
     @attrs.define
     class NodeOnly(AugmentConfig):
         def node(self, *keys: Any) -> None:
