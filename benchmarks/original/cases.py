@@ -581,8 +581,8 @@ def main() -> None:
             results[name] = {"problem": f"another result than the floor: {first_line(error)}"}
         except Exception as error:  # noqa: BLE001  (what it cannot do is a result too)
             results[name] = {"problem": f"{type(error).__name__}: {first_line(error)}"}
-        print(name, "problem" in results[name] and results[name], file=sys.stderr, flush=True)
-    options.output.write_text(json.dumps(results))
+        print(name, results[name].get("problem", ""), file=sys.stderr, flush=True)
+        options.output.write_text(json.dumps(results))  # after each, so that little is lost
 
 
 def first_line(error: Exception) -> str:
