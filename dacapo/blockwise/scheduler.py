@@ -102,9 +102,10 @@ def segment_blockwise(
     """Segment an array in blocks, and join the segments of neighboring blocks.
 
     Each block is segmented with context around it. Where its segments lie over those that a neighbor has written, next
-    to the face between them, the two are taken for one. A function that finds connected components so gives exactly
-    those of the whole. For one whose result depends on all of the volume, such as a watershed, the blocks agree the
-    better the more context they have. The result does not depend on the number of workers or their pace.
+    to the face between them, and the other way round, the two are taken for one. A function that finds connected
+    components so gives exactly those of the whole. For one whose result depends on all of the volume, such as a
+    watershed, the blocks agree the better the more context they have. The result does not depend on the number of
+    workers or their pace.
 
     A call that was interrupted, or in which blocks failed, goes on where it is made again. With other arguments it is
     refused until then, unless it may overwrite, which begins anew. What it keeps is in ``.<dataset>.blocks`` beside the
@@ -135,7 +136,8 @@ def segment_blockwise(
         output_dataset: Dataset inside it. Created as uint64 if there is none. Segments are numbered from 1 on without
             a gap.
         min_overlap: Join two segments only if they share more than this part of the smaller of them, counted in the
-            layer of voxels next to the block.
+            layers of voxels on both sides of the face between their blocks; each block counts in the layer beyond it,
+            and both must agree.
         absorb_below: Segments of fewer voxels, counted over the whole, are absorbed by those that they touch, or else
             removed, as by :func:`~dacapo.utils.segmentation.absorb_small`. That is exact where others reach all of
             their voxels within the context.

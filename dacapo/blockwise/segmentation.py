@@ -3,9 +3,9 @@
 Three passes go over the blocks, and none of them depends on the order of blocks or repeats them with harm:
 
 1. :class:`Segmentation` segments each block with context, and writes its segments, numbered uniquely, to an array of
-   their own. What it finds in the layer of voxels around the block is kept in a file.
+   their own. What it finds in a layer around the block is kept in a file.
 2. :class:`Matching` compares that layer with what the neighbors have written there, and writes down pairs of segments
-   that are taken for one.
+   that both blocks take for one.
 3. :class:`Relabeling` writes the output, after all pairs were joined.
 
 The number of a segment is the number of its block times the voxels of a block, plus its number in the block: unique,
@@ -34,7 +34,7 @@ from dacapo.blockwise.blockwise_task import written_region
 from dacapo.blockwise.identity import code_identity
 from dacapo.blockwise.merging import Joined, check_min_overlap, join_all, overlapping_pairs
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.outputs import create_output
+from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.record import Record, Resume, open_record
 from dacapo.blockwise.running import run_stage
 from dacapo.blockwise.worker import function_of, load_module
@@ -67,6 +67,8 @@ class Segmentation(BlockwiseOperation):
         args: For the function.
         kwargs: For the function.
         voxel_size: Of input and output.
+        depth: How far beyond the faces of a block its segments are compared with those of its neighbors, as far as both
+            see; no further than a block.
         min_overlap: See :func:`~dacapo.blockwise.merging.overlapping_pairs`.
         absorb_below: Segments with fewer voxels are absorbed, as by :func:`~dacapo.utils.segmentation.absorb_small`.
         growth: How far, in world units, others may grow into them beyond a block.
@@ -80,6 +82,7 @@ class Segmentation(BlockwiseOperation):
     args: list[Any] = attrs.field(factory=list)
     kwargs: dict[str, Any] = attrs.field(factory=dict)
     voxel_size: Coordinate
+    depth: Coordinate = attrs.field(default=attrs.Factory(lambda self: self.voxel_size, takes_self=True))
     min_overlap: float = 0.0
     absorb_below: int = 0
     growth: Coordinate
@@ -183,15 +186,21 @@ class Segmentation(BlockwiseOperation):
         Raises:
             ConfigError: If the output that is there cannot be written in such blocks.
         """
-        source = _open(self.input)
-        origin = {"operation": "segment_blockwise", "function": self.function_file}
         if not keep or not (self.output.container / self.output.dataset).exists():
-            create_output(self.output, source, self.region, self.block_shape, None, np.uint64, True, origin)
+            self._create(self.output, self.block_shape)
         self._check_output(_open(self.output))
         shutil.rmtree(self.fragments_identifier.container, ignore_errors=True)
         step = self.block_shape / self.voxel_size
         chunk = Coordinate(map(_chunk_edge, step)) * self.voxel_size
-        create_output(self.fragments_identifier, source, self.region, chunk, None, np.uint64, True, origin)
+        self._create(self.fragments_identifier, chunk)
+
+    def _create(self, identifier: LocalArrayIdentifier, write_size: Coordinate) -> None:
+        """Create an array of labels; whether what is there may be replaced has been checked by then."""
+        axes = [axis for axis in _open(self.input).axes if axis not in ("b", "c")]
+        array = ZarrArray.create_from_array_identifier(
+            identifier, axes, self.region, None, self.voxel_size, np.uint64, write_size=write_size, overwrite=True
+        )
+        array.add_metadata({ORIGIN: {"operation": "segment_blockwise", "function": self.function_file}})
 
     def _check_output(self, output: ZarrArray) -> None:
         where = f"{self.output.container}/{self.output.dataset}"
@@ -249,9 +258,9 @@ class Segmentation(BlockwiseOperation):
             raise BlockwiseError(f"{self.block_file(index, of)} is missing or damaged: {error}") from error
 
     def layers(self, write_roi: Roi) -> Iterator[Roi]:
-        """Yield regions that together are the layer of voxels around a block, as far as it is segmented and seen."""
-        seen = write_roi.grow(self.before, self.after)
-        outer = write_roi.grow(self.voxel_size, self.voxel_size).intersect(seen).intersect(self.region)
+        """Yield regions that together are the layer around a block, as far as it is segmented and seen."""
+        before, after = (Coordinate(map(min, self.depth, context)) for context in (self.before, self.after))
+        outer = write_roi.grow(before, after).intersect(self.region)
         for axis in range(self.region.dims):
             begin, end = list(outer.begin), list(outer.end)
             # Along the axes before this one only what the block itself covers, or corners would come twice.
@@ -383,13 +392,39 @@ class Matching(Segmentation):
         self.fragments = _open(self.fragments_identifier)
 
     def process(self, block: daisy.Block) -> None:
-        """Write down the pairs of a block."""
+        """Write down the pairs of a block and those of its neighbors that come later."""
         write_roi = _roi(block.write_roi)
         index = self.block_index(write_roi)
         (mine,) = self.load_block(index, "layer")
-        parts = [self.fragments[layer].ravel() for layer in self.layers(write_roi)]
-        others = np.concatenate([np.zeros(0, np.uint64), *parts])
-        self.save_block(index, "pairs", pairs=overlapping_pairs(mine, others, self.min_overlap))
+        pairs = [np.zeros((0, 2), dtype=np.uint64)]
+        for other, other_roi in self._later_neighbors(write_roi):
+            (theirs,) = self.load_block(other, "layer")
+            seen = self._overlaps(mine, write_roi, other_roi), self._overlaps(theirs, other_roi, write_roi)[:, ::-1]
+            both, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
+            pairs.append(both[count == 2])
+        self.save_block(index, "pairs", pairs=np.concatenate(pairs))
+
+    def _overlaps(self, view: npt.NDArray[np.uint64], of: Roi, other: Roi) -> npt.NDArray[np.uint64]:
+        """Return which segments of a block overlap with what another has written, as far as the first sees it."""
+        mine, others, at = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)], 0
+        for layer in self.layers(of):
+            shape = tuple(layer.shape / self.voxel_size)
+            labels = view[at : at + math.prod(shape)].reshape(shape)
+            at += labels.size
+            part = layer.intersect(other)
+            if not part.empty:
+                mine.append(labels[_slices(part, layer, self.voxel_size)].ravel())
+                others.append(self.fragments[part].ravel())
+        return overlapping_pairs(np.concatenate(mine), np.concatenate(others), self.min_overlap)
+
+    def _later_neighbors(self, write_roi: Roi) -> Iterator[tuple[int, Roi]]:
+        """Yield the number and the region of each block that touches one and comes after it."""
+        steps = list(itertools.product((-1, 0, 1), repeat=self.region.dims))
+        for step in steps[len(steps) // 2 + 1 :]:
+            begin = write_roi.begin + self.block_shape * Coordinate(step)
+            roi = Roi(begin, self.block_shape).intersect(self.region)
+            if not roi.empty and self.region.contains(begin):
+                yield self.block_index(Roi(begin, self.block_shape)), roi
 
 
 @attrs.define(kw_only=True, eq=False)

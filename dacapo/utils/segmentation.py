@@ -102,7 +102,7 @@ def mutex_watersheds(
     Raises:
         DacapoError: As :func:`mutex_watershed`.
     """
-    check_offsets(affinities, offsets)
+    check_offsets(len(affinities), affinities.ndim - 1, offsets)
     used = affinities[: len(offsets)]
     if not used[0].size:
         return ((k, np.zeros(used.shape[1:], dtype=np.uint64)) for k in range(len(parameters)))
@@ -119,6 +119,35 @@ def _segment_all(
             affinities.contract(chosen.bias)
         labels = affinities.segment(*chosen.biases)
         yield k, _without_small(labels, chosen.min_size)
+
+
+def segments_and_evidence(
+    affinities: npt.NDArray[Any],
+    offsets: Sequence[Sequence[int]],
+    bias: float,
+    long_range_bias: float | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
+    """Segment a part of a volume, so that what :func:`mutex_watershed` drops can be told once all parts are known.
+
+    Args:
+        affinities: See :func:`mutex_watershed`, as for all others.
+        offsets: The same.
+        bias: The same.
+        long_range_bias: The same.
+        value_range: The same.
+
+    Returns:
+        Labels of all segments, and for each voxel its mean affinity less the bias. The segments to drop are those for
+        which that sums up to less than 0.
+
+    Raises:
+        DacapoError: As :func:`mutex_watershed`.
+    """
+    check_offsets(len(affinities), affinities.ndim - 1, offsets)
+    biases = MutexWatershedParameters(bias, long_range_bias).biases
+    ordered = SortedAffinities(affinities[: len(offsets)], offsets, value_range, one_group=biases[0] == biases[1])
+    return ordered.segment(*biases, weak=True), ordered.sums.reshape(ordered.shape) - bias
 
 
 def _without_small(labels: npt.NDArray[np.uint64], min_size: int) -> npt.NDArray[np.uint64]:
@@ -173,8 +202,13 @@ def grow_into(labels: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> npt.NDAr
     return np.where(free, table[grown], labels)
 
 
-def check_offsets(affinities: npt.NDArray[Any], offsets: Sequence[Sequence[int]]) -> None:
+def check_offsets(channels: int, dims: int, offsets: Sequence[Sequence[int]]) -> None:
     """Check that there is an affinity for each offset, and that offsets fit a volume.
+
+    Args:
+        channels: Number of affinities.
+        dims: Number of axes of the volume.
+        offsets: For each affinity the step to the other voxel of a pair.
 
     Raises:
         ChannelMismatchError: If there are fewer affinities than offsets.
@@ -182,11 +216,10 @@ def check_offsets(affinities: npt.NDArray[Any], offsets: Sequence[Sequence[int]]
     """
     if not len(offsets):
         raise ConfigError("no offsets given; one for each affinity is needed")
-    if affinities.shape[0] < len(offsets):
+    if channels < len(offsets):
         raise ChannelMismatchError(
-            f"there are {affinities.shape[0]} channels of affinities but {len(offsets)} offsets; each offset needs one"
+            f"there are {channels} channels of affinities but {len(offsets)} offsets; each offset needs one"
         )
-    dims = affinities.ndim - 1
     wrong = [tuple(offset) for offset in offsets if len(offset) != dims]
     if wrong:
         raise ConfigError(f"the offsets {wrong} do not have one entry for each of the {dims} axes of the volume")

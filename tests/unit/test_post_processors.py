@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError
+from dacapo.blockwise.record import Resume
+from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import (
     ArgmaxPostProcessor,
@@ -22,11 +23,14 @@ from dacapo.experiments.tasks.post_processors import (
     WatershedPostProcessor,
     WatershedPostProcessorParameters,
 )
+from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape, iterate_blocks
 from dacapo.utils.quantize import quantize
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
+from dacapo.utils.voi import voi
 from tests.golden_data import item_arrays, items
+from tests.unit.test_mutex_watershed import noisy_cells
 
 GOLDEN = items("post_processors")
 WATERSHEDS = [name for name in GOLDEN if name.startswith("watershed_function")]
@@ -347,6 +351,79 @@ def test_watersheds_together_equal_those_one_by_one(predict, identifier, count):
         alone = post_processor.process(parameters[index], identifier("alone"))
         np.testing.assert_array_equal(output[output.roi], alone[alone.roi])
     assert sorted(done) == list(range(count))
+
+
+def in_blocks(post_processor, identifier, parameters, block, **kwargs):
+    """Return the labels of a volume that is segmented in blocks."""
+    post_processor.whole_voxels = 0
+    block_size = Coordinate((block,) * post_processor.prediction_array.dims)
+    output = post_processor.process(parameters, identifier("blocks"), block_size=block_size, **kwargs)
+    return output[output.roi]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("min_size", [0, 30])
+def test_blocks_that_see_all_give_the_whole(options, predict, identifier, dims, min_size):
+    affinities, offsets = noisy_cells(24 if dims == 2 else 14, dims)
+    post_processor = WatershedPostProcessor(offsets)
+    post_processor.set_prediction(predict(affinities, dims=dims))
+    context = Coordinate(24, 24, 24)
+    parameters = WatershedPostProcessorParameters(id=0, bias=0.5, context=context, min_size=min_size)
+    whole = post_processor.process(parameters, identifier("whole"))
+    labels = in_blocks(post_processor, identifier, parameters, 9, num_workers=1)
+    assert 3 < labels.max() == len(np.unique(labels[labels > 0]))
+    assert same_up_to_names(labels, whole[whole.roi])
+
+
+def test_blocks_agree_the_better_the_more_they_see(options, predict, identifier):
+    affinities, offsets = noisy_cells(80, 2)
+    noise = ndimage.gaussian_filter(np.random.default_rng(1).standard_normal(affinities.shape), (0, 2, 2))
+    affinities = (affinities + 0.25 * noise / noise.std()).clip(0, 1).astype(np.float32)
+    post_processor = WatershedPostProcessor(offsets)
+    post_processor.set_prediction(predict(affinities, dims=2))
+    parameters = [WatershedPostProcessorParameters(id=0, context=Coordinate((c,) * 3)) for c in (0, 4, 16, 80)]
+    whole = post_processor.process(parameters[0], identifier("whole"))
+    whole = whole[whole.roi]
+    distances = []
+    for one in parameters:
+        labels = in_blocks(post_processor, identifier, one, 20, num_workers=1)
+        distances.append(sum(voi(labels, whole, ignore_groundtruth=())))
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[3] < 1e-9
+
+
+def test_blocks_need_offsets_of_the_volume(options, predict, identifier):
+    post_processor = WatershedPostProcessor([(1, 0, 0), (0, 0, 1)])
+    post_processor.set_prediction(predict(np.zeros((2, 8, 8), np.float32), dims=2))
+    with pytest.raises(ConfigError, match=r"\(1, 0, 0\).*2 axes"):
+        in_blocks(post_processor, identifier, WatershedPostProcessorParameters(id=0), 4)
+
+
+def test_blocks_do_not_depend_on_workers_and_go_on(options, predict, identifier):
+    affinities, offsets = noisy_cells(40, 2)
+    post_processor = WatershedPostProcessor(offsets)
+    post_processor.set_prediction(predict((affinities * 255).astype(np.uint8), dims=2, value_range=[0.0, 1.0]))
+    parameters = WatershedPostProcessorParameters(id=0, bias=0.4, long_range_bias=0.6, context=Coordinate(3, 3, 3))
+    alone = in_blocks(post_processor, identifier, parameters, 16, num_workers=1)
+    Options.instance(compute_context={"type": "LocalTorch", "config": {"distribute_workers": True}})
+    with_record = {"overwrite": False, "resume": Resume.ALWAYS}
+    with pytest.raises(OutputExistsError):
+        in_blocks(post_processor, identifier, parameters, 16, num_workers=2, **with_record)
+    others = in_blocks(post_processor, identifier, parameters, 16, num_workers=2)
+    np.testing.assert_array_equal(others, alone)
+
+
+def test_only_volumes_above_the_limit_are_segmented_in_blocks(options, predict, identifier):
+    post_processor, parameters = several(predict)
+    calls = []
+    post_processor._segment_in_blocks = lambda *args: calls.append(args[0])
+    post_processor.whole_voxels = 144  # 12^2
+    post_processor.process(parameters[0], identifier("whole"))
+    assert calls == []
+    post_processor.whole_voxels = 143
+    post_processor.process(parameters[0], identifier("blocks"))
+    list(post_processor.process_all(parameters[1:3], [identifier("a"), identifier("b")]))
+    assert calls == parameters[:3]
 
 
 def test_other_post_processors_go_through_parameters_one_by_one(predict, identifier):
