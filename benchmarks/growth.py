@@ -311,7 +311,7 @@ SERIES: dict[str, Series] = {
     "signed distance": Series("voxels", EDGES, partial(in_volume, lambda v: signed_distance(v, VOXEL_SIZE)), 3),
     "LSDs": Series("voxels", EDGES, partial(in_volume, descriptors), 3),
     "LSDs, 256^3": Series("labels", PER_AXIS, partial(by_labels, descriptors)),
-    "mutex watershed": Series("voxels", EDGES, watershed, 3),
+    "mutex watershed": Series("voxels", (32, 64, 128, 192, 256), watershed, 3),
     "absorb small": Series("voxels", EDGES, lambda edge, _: (edge**3, absorbing(edge, edge // 16)), 3),
     "absorb small, 256^3": Series("labels", PER_AXIS[:-1], lambda n, _: (2 * n**3, absorbing(256, n))),
     "contingency": Series("voxels", EDGES, partial(in_volume, partial(with_itself_shifted, contingency)), 3),
