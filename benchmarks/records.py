@@ -22,7 +22,8 @@ NEW = 100
 
 
 def _entries(first: int, count: int) -> list[TrainingIterationStats]:
-    return [TrainingIterationStats(i, 1 / (i + 1), 0.1 + i * 1e-7) for i in range(first, first + count)]
+    """Return statistics with as many digits as those of a training have."""
+    return [TrainingIterationStats(i, 0.3 + 1 / (i + 1), 0.1 + i * 1e-7) for i in range(first, first + count)]
 
 
 def save(setting: Setting, after: int) -> Case:
