@@ -32,6 +32,7 @@ class VoxelwiseOperation(BlockwiseOperation):
     Attributes:
         input: The array to read.
         dtype: Type of the result.
+        num_channels: How many channels of the input are used, the first ones; all by default.
         metadata: Further attributes of the output.
     """
 
@@ -40,6 +41,7 @@ class VoxelwiseOperation(BlockwiseOperation):
 
     input: LocalArrayIdentifier
     dtype: str = "uint8"
+    num_channels: int | None = None
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
     @abstractmethod
@@ -61,7 +63,7 @@ class VoxelwiseOperation(BlockwiseOperation):
             self.output,
             [axis for axis in source.axes if axis != "c" or self.keep_channels],
             self.region,
-            source.num_channels if self.keep_channels else None,
+            (self.num_channels or source.num_channels) if self.keep_channels else None,
             source.voxel_size,
             np.dtype(self.dtype),
             write_size=self.block_shape,
@@ -75,7 +77,10 @@ class VoxelwiseOperation(BlockwiseOperation):
 
     def process(self, block: daisy.Block) -> None:
         roi = Roi(block.write_roi.offset, block.write_roi.shape)
-        self.target[roi] = self.compute(self.source[roi])
+        values = self.source[roi]
+        if self.num_channels is not None:
+            values = np.take(values, range(self.num_channels), axis=self.source.channel_axis)
+        self.target[roi] = self.compute(values)
 
 
 @attrs.define(kw_only=True, eq=False)

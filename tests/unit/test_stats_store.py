@@ -120,8 +120,7 @@ def test_columns_hold_what_records_hold(
     ]
     path.write_bytes(b"".join(encode(record) + b"\n" for record in records) + b'{"iteration":7,"lo')
     columns = read_columns(path)
-    same_order = all(list(record) == list(records[0]) for record in records)
-    plain = records and same_order and not any(set("1.-E\u00e9") & set(name) for name in records[0])
+    plain = records and not any(set("1.-E\u00e9") & set(name) for name in records[0])
     assert (columns is not None) == bool(plain)
     if columns is not None:
         expected = {name: [record[name] for record in read_records(path)] for name in records[0]}

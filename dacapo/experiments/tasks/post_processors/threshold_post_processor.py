@@ -88,6 +88,8 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             input=self.prediction_array_identifier,
             output=output_array_identifier,
             threshold=threshold,
+            # Subclasses may show a part of what is stored.
+            num_channels=None if prediction.channel_axis is None else prediction.num_channels,
             **over_all_of(prediction, block_size),
         )
         return self.run(operation, num_workers, overwrite, resume)
