@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -33,10 +34,18 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TorchTrainer,
     TorchTrainerConfig,
+    batches,
 )
 from dacapo.experiments.trainers.batches import Sampling
 from dacapo.experiments.trainers.regions import check_datasets
-from dacapo.experiments.trainers.torch_batches import CPU, Ahead, MadeBatch, TorchBatches, finish
+from dacapo.experiments.trainers.torch_batches import (
+    CPU,
+    Ahead,
+    MadeBatch,
+    TorchBatches,
+    finish,
+    received,
+)
 from dacapo.experiments.trainers.torch_samples import SampleMaker
 from dacapo.experiments.trainers.torch_trainer import weighted
 from dacapo.store.converter import from_plain, to_plain
@@ -179,6 +188,22 @@ def test_a_batch_read_for_a_gpu_is_the_same_when_it_is_finished_elsewhere(lsds: 
 def test_what_makes_batches_can_be_sent_to_processes_that_are_not_forked() -> None:
     stream = TorchBatches(maker(), CPU, Sampling(seed=3, batch_size=2), 0, 2)
     assert_same(pickle.loads(pickle.dumps(stream)).make(4, None), stream.make(4, None))
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_batches_are_copied_where_there_is_no_shared_memory(monkeypatch: pytest.MonkeyPatch, enough: bool) -> None:
+    worker = SimpleNamespace(id=0, num_workers=2)
+    monkeypatch.setattr(batches.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9 if enough else 10**3))
+    for device in (CPU, torch.device("cuda")):
+        stream = TorchBatches(maker(), device, Sampling(seed=3, batch_size=2), 0, 2)
+        expected = TorchBatches(maker(), CPU, Sampling(seed=3, batch_size=2), 0, 2).make(0, None)
+        with monkeypatch.context() as context:
+            context.setattr(torch.utils.data, "get_worker_info", lambda: worker)
+            sent = stream.make(0, None)
+        assert all(torch.is_tensor(tensor) == enough for tensor in sent.tensors())
+        assert sent.moving_class_counts is None
+        got = received(pickle.loads(pickle.dumps(sent)))
+        assert_same(got if device == CPU else finish(stream.maker, got, CPU), expected)
 
 
 def test_batches_are_worked_on_ahead_and_in_order() -> None:
@@ -354,7 +379,7 @@ def test_predictors_for_arrays_count_in_order(fetchers: int) -> None:
 
 def test_configs_have_the_same_fields() -> None:
     fields = [
-        [(f.name, f.default, f.type) for f in attrs.fields(c)] for c in (TorchTrainerConfig, GunpowderTrainerConfig)
+        [(f.name, f.default, f.kw_only) for f in attrs.fields(c)] for c in (TorchTrainerConfig, GunpowderTrainerConfig)
     ]
     assert fields[0] == fields[1]
     config = TorchTrainerConfig("name", 2, 1e-4, augments=list(ALL_AUGMENTS))

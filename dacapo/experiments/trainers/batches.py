@@ -187,14 +187,21 @@ def _packed(batch: Any) -> Any:
     """Return a batch with tensors for large arrays; they go to the training process in shared memory, not as a copy."""
     if not isinstance(batch, TrainingBatch):
         return batch
-    worker = torch.utils.data.get_worker_info()
     arrays = {name: getattr(batch, name) for name in _ARRAYS}
-    size = sum(array.nbytes for array in arrays.values()) * (1 if worker is None else worker.num_workers)
-    # Containers often have next to none.
-    if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free < 2 * size:
+    if not shared_memory_holds(sum(array.nbytes for array in arrays.values())):
         return batch
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return attrs.evolve(batch, **tensors)
+
+
+def shared_memory_holds(size: int) -> bool:
+    """Return whether each process that makes batches can hand two of a size, in bytes, on in shared memory.
+
+    Containers often have next to none.
+    """
+    worker = torch.utils.data.get_worker_info()
+    needed = 2 * size * (1 if worker is None else worker.num_workers)
+    return not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free >= needed
 
 
 def _unpacked(batch: Any) -> Any:

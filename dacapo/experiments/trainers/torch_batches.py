@@ -12,11 +12,12 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.utils.data
 
 from dacapo.errors import TrainingError
-from dacapo.experiments.tasks.predictors.torch_targets import TorchTarget, stack_targets
+from dacapo.experiments.tasks.predictors.torch_targets import Classes, TorchTarget, stack_targets
 
-from .batches import BatchStream, Sampling
+from .batches import BatchStream, Sampling, shared_memory_holds
 from .torch_augments import one_thread
 from .torch_samples import Crop, PlainTarget, SampleMaker
 
@@ -50,6 +51,14 @@ class CropBatch:
     shows: bool
     moving_class_counts: None = None
 
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """Return all tensors that are not tiny."""
+        for crop in self.crops:
+            yield from (crop.raw, crop.gt, crop.mask)
+        for target in self.targets or []:
+            if isinstance(target, TorchTarget):
+                yield from target.tensors()
+
 
 @attrs.define
 class MadeBatch:
@@ -77,8 +86,38 @@ class MadeBatch:
         """Return the tensors that lie on the device of the network."""
         yield self.raw
         if isinstance(self.target, TorchTarget):
-            yield self.target.target
-            yield from (group.codes for group in self.target.classes)
+            yield from self.target.tensors()
+
+
+@attrs.frozen
+class Copied:
+    """The values of a tensor, handed on as a copy."""
+
+    values: npt.NDArray[Any]
+
+
+def handed_on(batch: CropBatch | MadeBatch) -> Any:
+    """Return a batch as a process hands it on: tensors in shared memory, or their values where there is too little."""
+    if torch.utils.data.get_worker_info() is None:
+        return batch
+    if shared_memory_holds(sum(tensor.nbytes for tensor in batch.tensors())):
+        return batch
+    return _each(batch, lambda value: Copied(value.numpy()) if isinstance(value, torch.Tensor) else value)
+
+
+def received(batch: Any) -> Any:
+    """Undo :func:`handed_on`."""
+    return _each(batch, lambda value: torch.from_numpy(value.values) if isinstance(value, Copied) else value)
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Change all values in a batch."""
+    if isinstance(value, list):
+        return [_each(part, change) for part in value]
+    if isinstance(value, MadeBatch | CropBatch | Crop | TorchTarget | Classes):
+        fields = {field.name: _each(getattr(value, field.name), change) for field in attrs.fields(type(value))}
+        return attrs.evolve(value, **fields)
+    return change(value)
 
 
 class TorchBatches(BatchStream):
@@ -110,7 +149,7 @@ class TorchBatches(BatchStream):
         try:
             with one_thread():
                 read = self._read(iteration, self.sampling.part(position), position)
-                return finish(self.maker, read, self.device) if self.device.type == "cpu" else read
+                return handed_on(finish(self.maker, read, self.device) if self.device.type == "cpu" else read)
         except Exception as error:
             what = str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
             raise TrainingError(f"the batch of iteration {iteration} could not be made: {what}") from error

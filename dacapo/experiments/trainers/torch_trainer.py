@@ -24,7 +24,7 @@ from dacapo.utils import distributed
 from .batch_trainer import BatchTrainer, BatchTrainerConfig
 from .batches import Sampling, TrainingBatch, iterate_batches
 from .pipeline import uses_tensorstore
-from .torch_batches import CPU, Ahead, CropBatch, MadeBatch, TorchBatches, finish
+from .torch_batches import CPU, Ahead, CropBatch, MadeBatch, TorchBatches, finish, received
 from .torch_samples import PlainTarget, SampleMaker
 from .trainer import Trainer
 
@@ -88,7 +88,8 @@ class TorchTrainer(BatchTrainer):
         stream = TorchBatches(
             maker, device, sampling, start, self.num_data_fetchers, self._shown_interval, self._can_fork
         )
-        return weighted(self._made(iterate_batches(stream)), maker.predictor, self._slots[0])
+        made = self._made(map(received, iterate_batches(stream)))
+        return weighted(made, maker.predictor, self._slots[0])
 
     def _made(self, batches: Iterator[Any]) -> Iterator[MadeBatch]:
         """Return batches but for their weights; those for a GPU are finished there."""

@@ -9,7 +9,7 @@ Tensors on a CPU are computed on with numpy, which takes a fraction of the time 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -153,6 +153,11 @@ class TorchTarget:
 
     target: torch.Tensor
     classes: list[Classes]
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """Return all tensors."""
+        yield self.target
+        yield from (group.codes for group in self.classes)
 
 
 def stack_targets(targets: Sequence[TorchTarget]) -> TorchTarget:
