@@ -16,13 +16,17 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from dacapo import segment_blockwise
-from dacapo.blockwise.segmentation import SMALL, Segmentation, dense_numbers
+from dacapo.apply import apply_run
+from dacapo.blockwise.segmentation import SMALL, Relabeling, Segmentation, dense_numbers
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.segmentation import absorb_small
-from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
+from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells, unet_config, write_array
 from tests.operations.test_blockwise_api import partition_equals
 
 COMPONENTS = """
@@ -279,3 +283,45 @@ def test_numbers_of_segments_never_overflow() -> None:
     assert highest < SMALL
     with pytest.raises(ConfigError, match="too many voxels"):
         make(Roi((0, 0, 0), (edge, edge, edge)), Coordinate(1 << 9, 1 << 9, 1 << 9)).check()
+
+
+def test_applying_a_run_to_a_large_volume_goes_on(
+    options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = affinities_run_config(tmp_path, dims=2, architecture_config=unet_config(2))
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 1)
+    raw, _ = cells((41, 44), seed=7)
+    source = write_array(tmp_path / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
+
+    def apply(name: str, bias: float) -> np.ndarray:
+        arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", dataset) for dataset in ("prediction", name)]
+        parameters = WatershedPostProcessorParameters(id=0, bias=bias, context=Coordinate(44, 44, 44))
+        apply_run(run, 1, parameters, source, *arrays, num_workers=1, overwrite=False)
+        output = ZarrArray.open_from_array_identifier(arrays[1])
+        return output[output.roi]
+
+    apply("first", 0.5)
+    predicted = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "out.zarr", "prediction"))
+    # The network has learned nothing, but most of the affinities are above this.
+    bias = float(np.percentile(predicted[predicted.roi], 30)) / 255
+    whole = apply("whole", bias)
+    monkeypatch.setattr(WatershedPostProcessor, "whole_voxels", 0)
+    monkeypatch.setattr(WatershedPostProcessor.process, "__defaults__", (1, Coordinate(16, 16)))
+    process, done = Relabeling.process, []
+
+    def fails(operation: Relabeling, block: Any) -> None:
+        if len(done) == 4:
+            raise BlockwiseError("the disk is away")
+        process(operation, block)
+        done.append(block)
+
+    monkeypatch.setattr(Relabeling, "process", fails)
+    with pytest.raises(BlockwiseError, match="the disk is away"):
+        apply("blocks", bias)
+    monkeypatch.setattr(Relabeling, "process", process)
+    monkeypatch.setattr(Segmentation, "process", fails)  # it has nothing to do any more
+    labels = apply("blocks", bias)
+    assert labels.max() == whole.max() > 1
+    assert partition_equals(labels, whole)
