@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         volumes["neurons of fib25"] = zarr.open(str(options.fib25), mode="r")["labels"][(slice(0, size),) * 3]
     for name, labels in volumes.items():
         for amount, how in ((LITTLE, "little"), (MUCH, "much")):
-            print(report(f"{name}, {how} noise", noisy(labels, amount), block, contexts))
+            print(report(f"{name}, {how} noise", noisy(labels, amount), block, contexts), flush=True)
     print(report("noise alone", worst(size), block, contexts))
 
 
