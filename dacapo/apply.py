@@ -16,7 +16,7 @@ from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free, is_complete
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
@@ -90,15 +90,26 @@ def apply(
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
-    raw = open_raw(run.config, source)
-    plan_blocks(run.model, raw, roi)
+    plan_blocks(run.model, open_raw(run.config, source), roi)  # raises if the volume does not fit the network
     selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run_name}_{selection.iteration}")
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
-    chosen = (selection.iteration, selection.parameters)
-    how = _How(roi, num_workers, output_dtype, overwrite, resume, max_memory, precision)
-    _apply(run, *chosen, raw, source, prediction, output, how)
+    apply_run(
+        run,
+        selection.iteration,
+        selection.parameters,
+        source,
+        prediction,
+        output,
+        roi,
+        num_workers,
+        output_dtype,
+        overwrite,
+        resume,
+        max_memory,
+        precision,
+    )
     return Applied(output, prediction, selection)
 
 
@@ -124,60 +135,33 @@ def apply_run(
     """
     raw = open_raw(run.config, input_array_identifier)
     plan_blocks(run.model, raw, roi)
-    arrays = (input_array_identifier, prediction_array_identifier, output_array_identifier)
-    how = _How(roi, num_workers, output_dtype, overwrite, resume, max_memory, precision)
-    _apply(run, iteration, parameters, raw, *arrays, how)
-    return output_array_identifier
-
-
-@attrs.frozen
-class _How:
-    """How to apply, as :func:`apply` describes it."""
-
-    roi: Roi | None
-    num_workers: int
-    output_dtype: npt.DTypeLike
-    overwrite: bool
-    resume: bool
-    max_memory: str | int | None
-    precision: str
-
-
-def _apply(
-    run: Run,
-    iteration: int,
-    parameters: PostProcessorParameters,
-    raw: Array,
-    source: LocalArrayIdentifier,
-    prediction: LocalArrayIdentifier,
-    output: LocalArrayIdentifier,
-    how: _How,
-) -> None:
-    """Predict and post-process a volume that was opened and found to fit the network."""
-    for identifier in (prediction, output):
-        check_free(identifier, how.overwrite, how.resume)
+    for identifier in (prediction_array_identifier, output_array_identifier):
+        check_free(identifier, overwrite, resume)
     create_weights_store().load_weights(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
-    resume = Resume.of(how.overwrite, how.resume)
+    how = Resume.of(overwrite, resume)
+    # Before the output is finished, a finished prediction is part of the work that goes on.
+    is_part = how is Resume.UNFINISHED and not is_complete(output_array_identifier)
     predict_array(
         run,
         raw,
-        prediction,
-        output_roi=how.roi,
-        output_dtype=how.output_dtype,
+        prediction_array_identifier,
+        output_roi=roi,
+        output_dtype=output_dtype,
         metadata={ORIGIN: origin},
-        overwrite=how.overwrite,
-        num_workers=how.num_workers,
+        overwrite=overwrite,
+        num_workers=num_workers,
         iteration=iteration,
-        raw_config=raw_config_of(run.config, source),
-        # Before the output is finished, a finished prediction is part of the work that goes on.
-        resume=Resume.ALWAYS if resume is Resume.UNFINISHED and not is_complete(output) else resume,
-        max_memory=how.max_memory,
-        precision=how.precision,
+        raw_config=raw_config_of(run.config, input_array_identifier),
+        resume=Resume.ALWAYS if is_part else how,
+        max_memory=max_memory,
+        precision=precision,
     )
-    run.task.post_processor.set_prediction(prediction)
+    run.task.post_processor.set_prediction(prediction_array_identifier)
     process = run.task.post_processor.process
-    can_resume = "resume" in inspect.signature(process).parameters
-    more: dict[str, Any] = {"overwrite": how.overwrite, "resume": resume} if can_resume else {}
-    process(parameters, output, num_workers=how.num_workers, **more)
-    ZarrArray.open_from_array_identifier(output).add_metadata({ORIGIN: origin})
+    more: dict[str, Any] = {}
+    if "resume" in inspect.signature(process).parameters:
+        more = {"overwrite": overwrite, "resume": how}
+    process(parameters, output_array_identifier, num_workers=num_workers, **more)
+    ZarrArray.open_from_array_identifier(output_array_identifier).add_metadata({ORIGIN: origin})
+    return output_array_identifier

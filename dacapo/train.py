@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import logging
-import socket
 import time
 from typing import TYPE_CHECKING
 
 from dacapo.blockwise.inputs import check_validation
 from dacapo.compute_context import create_compute_context
-from dacapo.errors import ConfigError, TrainingError
+from dacapo.errors import ConfigError
+from dacapo.experiments.checkpoints import resume, save
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
-from dacapo.store.create_store import (
-    create_array_store,
-    create_config_store,
-    create_stats_store,
-    create_weights_store,
-)
+from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
 from dacapo.utils.progress import progress
@@ -107,48 +102,11 @@ def _train(run: Run, device: torch.device) -> None:
 def _device(run: Run) -> torch.device:
     """Return where to train, after checking that all ranks can."""
     device = create_compute_context().device
-    if distributed.world_size() == 1:
-        return device
-    import torch
-
-    if not run.trainer.trains_on_ranks:
-        raise ConfigError(f"a {type(run.trainer).__name__} trains in one process only; start it without others")
-    used = (socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else ""))
-    taken = distributed.gather((device.type, used))
-    if len({kind for kind, _ in taken}) > 1:
-        raise ConfigError(
-            f"ranks would train on {', '.join(kind for kind, _ in taken)}; all need the same kind of device"
-        )
-    if device.type == "cuda" and len(set(taken)) < len(taken):
-        raise ConfigError(
-            f"{len(taken)} ranks would share {len(set(taken))} GPUs, but each needs one of its own; start fewer, or "
-            "leave out the number of the device in the option compute_context"
-        )
+    if distributed.world_size() > 1:
+        if not run.trainer.trains_on_ranks:
+            raise ConfigError(f"a {type(run.trainer).__name__} trains in one process only; start it without others")
+        distributed.check_devices(device)
     return device
-
-
-def resume(run: Run) -> None:
-    """Load statistics, scores and the latest checkpoint of a run, if it has any.
-
-    Raises:
-        TrainingError: If the statistics end before the checkpoint.
-    """
-    stats_store, weights_store = create_stats_store(), create_weights_store()
-    iteration = weights_store.latest_iteration(run.name) or 0
-    run.training_stats = stats_store.retrieve_training_stats(run.name)
-    if run.training_stats.trained_until() < iteration:
-        raise TrainingError(
-            f"run {run.name!r} has a checkpoint of iteration {iteration} but statistics of only "
-            f"{run.training_stats.trained_until()} iterations; restore the statistics or remove the later checkpoints"
-        )
-    run.training_stats.delete_after(iteration)
-    for scores in stats_store.retrieve_validation_iteration_scores(run.name):
-        if scores.iteration <= iteration:
-            run.validation_scores.add_iteration_scores(scores)
-    if iteration:
-        weights_store.load_weights(run, iteration)
-        logger.info("run %s goes on from iteration %d", run.name, iteration)
-    run.trainer.iteration = iteration
 
 
 def _validation_is_due(run: Run) -> bool:
@@ -181,23 +139,6 @@ def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar:
         if stopped:
             break
         if due:
-            saved, saved_at = _save(run, saved), time.monotonic()
-    _save(run, saved)
+            saved, saved_at = save(run, saved), time.monotonic()
+    save(run, saved)
     return distributed.agree(stop.requested)[0]
-
-
-def _save(run: Run, previous: int) -> int:
-    """Store statistics, then weights; drop the previous checkpoint if nothing was validated with it.
-
-    In this order, because statistics beyond the checkpoint can be cut on resume, missing ones not be made up. All ranks
-    call this, and rank 0 writes.
-    """
-    iteration = run.training_stats.trained_until()
-    run.trainer.collect_state()
-    if distributed.is_main():
-        create_stats_store().store_training_stats(run.name, run.training_stats)
-        weights_store = create_weights_store()
-        weights_store.store_weights(run, iteration)
-        if 0 < previous < iteration and previous % run.validation_interval:
-            weights_store.remove(run.name, previous)
-    return iteration

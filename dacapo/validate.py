@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 
 import numpy.typing as npt
@@ -10,27 +9,17 @@ import numpy.typing as npt
 from dacapo.blockwise.evaluation import evaluate_array
 from dacapo.blockwise.inputs import ORIGIN, check_validation, ground_truth
 from dacapo.blockwise.prediction import predict_array
-from dacapo.compute_context import create_compute_context
-from dacapo.errors import ConfigError, EvaluationError, MemoryBudgetError
+from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
-from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import (
-    create_array_store,
-    create_config_store,
-    create_stats_store,
-    create_weights_store,
-)
+from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
-
-# What predicting takes at most where the network allows, in bytes, so that a validation fits beside a training.
-MAX_MEMORY = 3 << 30
 
 
 def validate(
@@ -86,9 +75,8 @@ def validate_run(
         raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
     check_validation(run)
     _make_room(run, iteration, overwrite)
-    for dataset in distributed.share(datasets):
+    for dataset in datasets:
         _predict_dataset(run, iteration, dataset, num_workers, output_dtype)
-    distributed.barrier()
     scores = _scores(run, iteration, num_workers)
     run.validation_scores.add_iteration_scores(scores)
     if distributed.is_main():
@@ -105,8 +93,7 @@ def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
 
 
 def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: int, output_dtype: npt.DTypeLike) -> None:
-    predict = functools.partial(
-        predict_array,
+    predict_array(
         run,
         dataset.raw,
         create_array_store().validation_prediction_array(run.name, iteration, dataset.name),
@@ -116,15 +103,8 @@ def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: in
         num_workers=num_workers,
         iteration=iteration,
         raw_config=getattr(dataset.config, "raw_config", None),
+        among_ranks=True,
     )
-    if create_compute_context().device.type != "cpu" or any(run.model.architecture.eval_shape_increase):
-        predict()  # what a block takes is not in the memory of this machine, or has been decided
-        return
-    try:
-        predict(max_memory=num_workers * MAX_MEMORY)
-    except (MemoryBudgetError, ConfigError) as error:  # large networks take more, and others cannot tell
-        logger.debug("blocks of validation are as large as for other predictions: %s", error)
-        predict()
 
 
 def _scores(run: Run, iteration: int, num_workers: int) -> ValidationIterationScores:
@@ -157,7 +137,8 @@ def _score_dataset(
     for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
         parameters = choices[index]
         try:
-            row = _scores_of(run, dataset, outputs[index], num_workers)
+            scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], num_workers)
+            row = [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
             reason = why_undefined(run.validation_scores.criteria, row)
         except EvaluationError as error:
             logger.warning("iteration %d, %s, %s cannot be scored: %s", iteration, dataset.name, parameters, error)
@@ -165,8 +146,3 @@ def _score_dataset(
             row = [float("nan")] * len(run.validation_scores.criteria)
         rows[f"{dataset.name}/{parameters}"] = row, reason
     return rows
-
-
-def _scores_of(run: Run, dataset: Dataset, output: LocalArrayIdentifier, num_workers: int) -> list[float]:
-    scores = evaluate_array(run, dataset, ground_truth(dataset), output, num_workers)
-    return [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]

@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 
 # A process that has loaded PyTorch and reads and writes arrays, beside weights and blocks.
 _PROCESS = 600 * 1024**2
-# Unless a budget is given, this share of what is free is used, on a CPU by each process no more than so much.
+# Unless a budget is given, this share of what is free is used, on a CPU no more than so much for each process's block.
 _SHARE = 0.5
-_USUAL_MEMORY = 3 * 1024**3
+_USUAL_BLOCK = 2 * 1024**3
 # Libraries take a little more than what is counted.
 _MARGIN = 1.25
 # Blocks gain little by writing more than this multiple of their context per axis, or more than so many voxels.
@@ -119,8 +119,8 @@ def plan_within(
         dtype: Type that predictions are stored as.
         num_workers: Processes that are to work at the same time; 1 stands for this one.
         max_memory: What all of them may take together, such as ``"8GB"``; by default what jobs are given on a cluster,
-            and on this machine half of what is free, but no more than 3 GB for each. Of a GPU's memory, half of what is
-            free is used.
+            and on this machine half of what is free, but no more than 2 GB for the block of each. Of a GPU's memory,
+            half of what is free is used.
         context: Where they run, by default that of the options.
 
     Raises:
@@ -188,7 +188,7 @@ def _limit(max_memory: str | int | None, num_workers: int, process: int, context
         free = available_memory()
         if free is None:
             return None
-        limit = min(int(_SHARE * free) + (process_memory() or 0), num_workers * max(process, _USUAL_MEMORY))
+        limit = min(int(_SHARE * free) + (process_memory() or 0), num_workers * (process + _USUAL_BLOCK))
     if context.device.type == "cuda":
         limit = min(limit, int(_SHARE * torch.cuda.mem_get_info(context.device)[0]) + num_workers * process)
     return limit

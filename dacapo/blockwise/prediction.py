@@ -18,7 +18,7 @@ from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.record import Resume
-from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.running import run_on_ranks, run_operation
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
@@ -27,6 +27,7 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
+from dacapo.utils import distributed
 from dacapo.utils.quantize import quantize, storage_type
 
 if TYPE_CHECKING:
@@ -211,6 +212,7 @@ def predict_array(
     max_memory: str | int | None = None,
     block_shape: Coordinate | None = None,
     precision: str = "float32",
+    among_ranks: bool = False,
 ) -> ZarrArray:
     """Predict a volume block by block.
 
@@ -236,6 +238,8 @@ def predict_array(
             can lower the number of workers; see :func:`.plan_within`.
         block_shape: What a block writes, in world units, instead of the largest that memory allows.
         precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
+        among_ranks: Whether processes that train together divide the blocks; all of them call this then, and nothing is
+            resumed. See :mod:`dacapo.utils.distributed`.
 
     Raises:
         ConfigError: If there is no such precision.
@@ -248,7 +252,8 @@ def predict_array(
         raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
     dtype = storage_type(output_dtype, run.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
-    distributed = is_stored and bool(create_compute_context().distribute_workers)
+    in_workers = is_stored and bool(create_compute_context().distribute_workers)
+    ranks = distributed.world_size() if among_ranks and not in_workers else 1
     if block_shape is not None:
         plan = plan_blocks(run.model, raw, output_roi, block_shape)
     else:
@@ -257,12 +262,14 @@ def predict_array(
             raw,
             output_roi,
             dtype=dtype,
-            num_workers=num_workers if distributed else 1,
+            num_workers=num_workers if in_workers else ranks,
             max_memory=max_memory,
             context=create_compute_context(),
         )
         logger.info("predicting %s: %s", output.dataset, budget)
         plan, num_workers = budget.plan, budget.num_workers
+    if ranks > 1:
+        plan = distributed.gather(plan)[0]  # what is free of memory changes, but all need the same blocks
     operation = Prediction(
         output=output,
         region=plan.output_roi,
@@ -278,13 +285,18 @@ def predict_array(
     ).keep(run, raw)
     was_training = run.model.training
     try:
-        run_operation(
-            operation,
-            num_workers,
-            overwrite=overwrite,
-            resume=resume if is_stored else None,
-            in_process=not distributed,
-        )
+        if ranks > 1:
+            run_on_ranks(operation)
+        elif distributed.is_main() or not among_ranks:
+            run_operation(
+                operation,
+                num_workers,
+                overwrite=overwrite,
+                resume=resume if is_stored else None,
+                in_process=not in_workers,
+            )
     finally:
         run.model.train(was_training)
+    if among_ranks:
+        distributed.barrier()
     return ZarrArray.open_from_array_identifier(output)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import WORKER, BlockwiseOperation
 from dacapo.blockwise.record import Record, Resume, open_record
+from dacapo.utils import distributed
 
 if TYPE_CHECKING:
     import daisy.v2 as daisy
@@ -72,6 +74,35 @@ def run_operation(
         record.complete()
 
 
+def run_on_ranks(operation: BlockwiseOperation) -> None:
+    """Do all blocks of an operation in the processes that train together, each its share; all of them call this.
+
+    No record is kept. A process that is alone does all blocks.
+
+    Args:
+        operation: What to do; the same in all processes, but its fields need not be fit for other processes.
+
+    Raises:
+        BlockwiseError: If blocks failed in this process.
+    """
+    if distributed.is_main():
+        operation.create_output()
+    distributed.barrier()
+    run_stage(operation, None, in_process=True, wanted=_own_share(operation))
+    distributed.barrier()
+
+
+def _own_share(operation: BlockwiseOperation) -> Callable[[daisy.Block], bool]:
+    """Return what tells which blocks are the business of this rank: every n-th in the order of the grid."""
+    counts = [-(-extent // step) for extent, step in zip(operation.region.shape, operation.block_shape, strict=True)]
+
+    def is_own(block: daisy.Block) -> bool:
+        position = (block.write_roi.offset - operation.region.offset) / operation.block_shape
+        return int(np.ravel_multi_index(position, counts)) % distributed.world_size() == distributed.rank()
+
+    return is_own
+
+
 def run_stage(
     operation: BlockwiseOperation,
     record: Record | None,
@@ -81,6 +112,7 @@ def run_stage(
     timeout: float | None = None,
     upstream_tasks: Sequence[daisy.Task] | None = None,
     in_process: bool = False,
+    wanted: Callable[[daisy.Block], bool] = lambda block: True,
     log_dir: Path | None = None,
 ) -> None:
     """Do the blocks of an operation that are not done yet, for work that takes several operations.
@@ -96,6 +128,7 @@ def run_stage(
         timeout: Seconds that a block may take.
         upstream_tasks: Daisy tasks that come before.
         in_process: Whether to work in this process in any case.
+        wanted: Tells which blocks to do, of work in this process; others are passed over.
         log_dir: Folder for logs, by default that of the record.
 
     Raises:
@@ -127,8 +160,8 @@ def run_stage(
         **kwargs,
     )
 
-    def here() -> object:
+    def here() -> Callable[[daisy.Block], None]:
         operation.open()
-        return operation.process
+        return lambda block: operation.process(block) if wanted(block) else None
 
-    run_task(task, here if in_process else None)  # type: ignore[arg-type]
+    run_task(task, here if in_process else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from datetime import timedelta
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dacapo.errors import TrainingError
+from dacapo.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     import torch
@@ -117,6 +118,27 @@ def agree(*flags: bool) -> list[bool]:
     together = torch.tensor(flags, dtype=torch.uint8)
     dist.all_reduce(together, dist.ReduceOp.MAX)
     return [bool(flag) for flag in together.tolist()]
+
+
+def check_devices(device: torch.device) -> None:
+    """Check that all ranks work on the same kind of device, and that no two share a GPU.
+
+    Raises:
+        ConfigError: If not.
+    """
+    import torch
+
+    used = (socket.gethostname(), str(torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else ""))
+    taken = gather((device.type, used))
+    if len({kind for kind, _ in taken}) > 1:
+        raise ConfigError(
+            f"ranks would train on {', '.join(kind for kind, _ in taken)}; all need the same kind of device"
+        )
+    if device.type == "cuda" and len(set(taken)) < len(taken):
+        raise ConfigError(
+            f"{len(taken)} ranks would share {len(set(taken))} GPUs, but each needs one of its own; start fewer, or "
+            "leave out the number of the device in the option compute_context"
+        )
 
 
 def mean(value: float) -> float:

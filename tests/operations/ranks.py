@@ -7,17 +7,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import torch
+import zarr
 from funlib.geometry import Coordinate, Roi
 
+from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.running import run_on_ranks
 from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, OneHotTask, OneHotTaskConfig, Task
 from dacapo.experiments.trainers import GunpowderTrainer, GunpowderTrainerConfig
 from dacapo.experiments.trainers.gp_augments import SimpleAugmentConfig
-from dacapo.store.array_store import LocalContainerIdentifier
+from dacapo.store.array_store import LocalArrayIdentifier, LocalContainerIdentifier
 from dacapo.utils import distributed
 
 CPU = torch.device("cpu")
@@ -97,6 +101,27 @@ def train(task: Task, snapshots: Path | None = None, **changes: Any) -> tuple[li
     return losses, model.state_dict(), trainer.state_dict()
 
 
+@attrs.define(kw_only=True, eq=False)
+class Sign(BlockwiseOperation):
+    """Writes into every block which rank did it, counted from 1."""
+
+    def create_output(self) -> None:
+        shape = self.region.shape
+        zarr.open(str(self.output.container), mode="w").create_dataset(self.output.dataset, shape=shape, chunks=(2, 2))
+
+    def process(self, block: Any) -> None:
+        array = zarr.open(str(self.output.container), mode="r+")[self.output.dataset]
+        array[block.write_roi.to_slices()] += distributed.rank() + 1
+
+
+def signed(container: Path) -> np.ndarray:
+    """Return what all ranks together have written."""
+    output = LocalArrayIdentifier(container, "signs")
+    run_on_ranks(Sign(output=output, region=Roi((0, 0), (6, 9)), block_shape=Coordinate(2, 2)))
+    values: np.ndarray = zarr.open(str(container), mode="r")["signs"][:]
+    return values
+
+
 def shown(folder: Path) -> dict[str, Any]:
     """Return what the functions of this rank give, and what it trains, for the test to look at."""
     rank = distributed.rank()
@@ -120,6 +145,7 @@ def shown(folder: Path) -> dict[str, Any]:
         "clipped": train(classes(), batch_size=6, clip_gradients=1e-3),
         "half": train(classes(), batch_size=6, precision="float16"),
         "normalized": train(classes(), normalized=True),
+        "signed": torch.from_numpy(signed(folder / "signed.zarr")),
         "counted": train(affinities(), num_data_fetchers=2),
     }
 

@@ -259,6 +259,13 @@ def test_ranks_agree(inside: tuple[Path, list[dict[str, Any]]]) -> None:
         assert result["buffers"].tolist() == [1, 1]
 
 
+def test_ranks_divide_the_blocks_of_an_operation(inside: tuple[Path, list[dict[str, Any]]]) -> None:
+    for result in inside[1]:
+        blocks = result["signed"][::2, ::2].flatten().tolist()
+        assert blocks == [1, 2] * 7 + [1]
+        assert result["signed"].sum() == 8 * 4 + 7 * 4 * 2 - 2 * (1 + 2 + 1)
+
+
 def test_ranks_have_the_samples_that_one_process_has(inside: tuple[Path, list[dict[str, Any]]]) -> None:
     trainer, _, _ = ranks.session(ranks.classes(), batch_size=4)
     with trainer:

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from dacapo.errors import TrainingError
+from dacapo.experiments.checkpoints import resume
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers import (
     IntensityAugmentConfig,
@@ -24,7 +25,7 @@ from dacapo.experiments.trainers import (
 )
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
-from dacapo.train import resume, train
+from dacapo.train import train
 from tests.operations.runs import affinities_run_config
 
 ITERATIONS, INTERVAL = 9, 3

@@ -1,0 +1,53 @@
+"""Saving what a training has reached, and going on from there."""
+
+from __future__ import annotations
+
+import logging
+
+from dacapo.errors import TrainingError
+from dacapo.experiments.run import Run
+from dacapo.store.create_store import create_stats_store, create_weights_store
+from dacapo.utils import distributed
+
+logger = logging.getLogger(__name__)
+
+
+def resume(run: Run) -> None:
+    """Load statistics, scores and the latest checkpoint of a run, if it has any.
+
+    Raises:
+        TrainingError: If the statistics end before the checkpoint.
+    """
+    stats_store, weights_store = create_stats_store(), create_weights_store()
+    iteration = weights_store.latest_iteration(run.name) or 0
+    run.training_stats = stats_store.retrieve_training_stats(run.name)
+    if run.training_stats.trained_until() < iteration:
+        raise TrainingError(
+            f"run {run.name!r} has a checkpoint of iteration {iteration} but statistics of only "
+            f"{run.training_stats.trained_until()} iterations; restore the statistics or remove the later checkpoints"
+        )
+    run.training_stats.delete_after(iteration)
+    for scores in stats_store.retrieve_validation_iteration_scores(run.name):
+        if scores.iteration <= iteration:
+            run.validation_scores.add_iteration_scores(scores)
+    if iteration:
+        weights_store.load_weights(run, iteration)
+        logger.info("run %s goes on from iteration %d", run.name, iteration)
+    run.trainer.iteration = iteration
+
+
+def save(run: Run, previous: int) -> int:
+    """Store statistics, then weights; drop the previous checkpoint if nothing was validated with it.
+
+    In this order, because statistics beyond the checkpoint can be cut on resume, missing ones not be made up. All ranks
+    call this, and rank 0 writes.
+    """
+    iteration = run.training_stats.trained_until()
+    run.trainer.collect_state()
+    if distributed.is_main():
+        create_stats_store().store_training_stats(run.name, run.training_stats)
+        weights_store = create_weights_store()
+        weights_store.store_weights(run, iteration)
+        if 0 < previous < iteration and previous % run.validation_interval:
+            weights_store.remove(run.name, previous)
+    return iteration
