@@ -45,8 +45,8 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 
 from .data import DIRECT, VOXEL_SIZE
+from .floors import boxes, read_with_context
 from .harness import machine
-from .volumes import boxes, read_with_context
 
 CONTEXT = 8
 SEGMENT = """

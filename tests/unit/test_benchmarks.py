@@ -10,13 +10,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import cc3d
 import numpy as np
 import pytest
+import zarr
 
+from benchmarks import scaling
 from benchmarks.cpu_time import tree_seconds
 from benchmarks.harness import Case, Setting, Timing, WrongResultError, measure, table
 from benchmarks.run import CASES
 from benchmarks.targets import equal
+from dacapo.options import DaCapoConfig
+from dacapo.utils.voi import voi
 
 ROOT = Path(__file__).parents[2]
 NAMES = ["one-hot of 6 classes, 88^3", "VOI, sparse 64-bit ids, 160^3", "save 100 iterations after 10^3"]
@@ -119,3 +124,37 @@ def test_processor_time_is_that_of_all_processes() -> None:
         assert tree_seconds(running.pid) >= 0.35
         assert tree_seconds() - ended >= 0.35
         running.communicate(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("teravoxel", ["8 x H200  ", "watershed     "]),
+        ("watershed_context", ["cells, much noise, ", "noise alone, "]),
+    ],
+)
+def test_quick_runs_of_others(name: str, rows: list[str]) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick"]
+    got = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert got.returncode == 0, got.stderr
+    assert [row for row in rows if f"\n{row}" not in got.stdout] == []
+
+
+@pytest.mark.parametrize("work", ["predict", "segment"])
+def test_what_scales_computes_what_the_loop_does(work: str, tmp_path: Path, options: DaCapoConfig) -> None:
+    results = []
+    for how in ("loop", "1"):
+        setting = scaling.Setting(work, how, 32, 16, str(tmp_path))
+        scaling.create_raw(setting)
+        assert scaling.measure_here(setting)["seconds"] > 0
+        results.append(zarr.open(str(setting.output.container), mode="r")["result"][:])
+    plain, ours = results
+    if work == "predict":
+        np.testing.assert_allclose(ours.astype(int), plain.astype(int), atol=1)
+        assert ours.std() > 1
+    else:
+        np.testing.assert_array_equal(ours > 0, plain > 0)
+        raw = zarr.open(str(setting.input.container), mode="r")["raw"][:]
+        whole = cc3d.connected_components(raw > 128, connectivity=6)  # which the loop does not join
+        assert len(np.unique(whole)) > 2
+        assert voi(ours, whole) == (0, 0)
