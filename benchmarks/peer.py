@@ -53,8 +53,14 @@ def timings(python: str, names: Sequence[str], quick: bool) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         output = folder / "timings.json"
-        run_script(python, "cases.py", [output, *names, *(["--quick"] if quick else [])], folder)
-        results: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+        results: dict[str, Any] = {}
+        try:
+            run_script(python, "cases.py", [output, *names, *(["--quick"] if quick else [])], folder)
+        except subprocess.CalledProcessError as error:
+            # What was timed until then counts, and so does ours.
+            results = {name: {"problem": f"ended with status {error.returncode} before"} for name in names}
+        if output.exists():
+            results |= json.loads(output.read_text(encoding="utf-8"))
     return {name: shown(result) for name, result in results.items()}
 
 

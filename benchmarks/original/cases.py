@@ -12,10 +12,11 @@ import contextlib
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,7 @@ from benchmarks.data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, image,
 from benchmarks.floors import CLIP, DISPLACEMENT, SAMPLES, SCALE, SPACING, TOLERANCE, PlainBatches
 from benchmarks.harness import Case, Setting, WrongResultError, measure
 
+LIMIT = 1200  # seconds for a case
 OFFSETS = [Coordinate(offset) for offset in floors.OFFSETS]
 AFFINITIES = AffinitiesTaskConfig(name="affinities", neighborhood=OFFSETS)
 DISTANCES = DistanceTaskConfig(
@@ -575,7 +577,7 @@ def main() -> None:
             continue
         try:
             # It prints much; nothing of that belongs to the result.
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr), time_limit():
                 results[name] = run_case(name, options.quick)
         except WrongResultError as error:
             results[name] = {"problem": f"another result than the floor: {first_line(error)}"}
@@ -583,6 +585,21 @@ def main() -> None:
             results[name] = {"problem": f"{type(error).__name__}: {first_line(error)}"}
         print(name, results[name].get("problem", ""), file=sys.stderr, flush=True)
         options.output.write_text(json.dumps(results))  # after each, so that little is lost
+
+
+@contextlib.contextmanager
+def time_limit() -> Iterator[None]:
+    """Raise an error if a case takes too long; processes that make batches may wait for each other for ever."""
+
+    def stop(number: int, frame: Any) -> None:
+        raise TimeoutError(f"no result in {LIMIT} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(LIMIT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
 
 
 def first_line(error: Exception) -> str:

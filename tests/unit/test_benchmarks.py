@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import zarr
 
-from benchmarks import scaling
+from benchmarks import peer, scaling
 from benchmarks.cpu_time import tree_seconds
 from benchmarks.harness import Case, Setting, Timing, WrongResultError, measure, table
 from benchmarks.run import CASES
@@ -158,3 +158,12 @@ def test_what_scales_computes_what_the_loop_does(work: str, tmp_path: Path, opti
         whole = cc3d.connected_components(raw > 128, connectivity=6)  # which the loop does not join
         assert len(np.unique(whole)) > 2
         assert voi(ours, whole) == (0, 0)
+
+
+def test_what_was_timed_counts_when_the_original_crashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(python: str, script: str, arguments: Any, folder: Path) -> None:
+        (folder / "timings.json").write_text('{"a": {"original": [2.0], "floor": [1.0]}}')
+        raise subprocess.CalledProcessError(-11, [python])
+
+    monkeypatch.setattr(peer, "run_script", crash)
+    assert peer.timings("python", ["a", "b"], quick=True) == {"a": "2.00", "b": "ended with status -11 before"}
