@@ -13,7 +13,7 @@ import zarr
 from funlib.geometry import Coordinate
 from scipy.ndimage import gaussian_filter
 
-from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.prediction import predict_array
 from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArray, IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.tasks.post_processors import (
@@ -44,7 +44,7 @@ def prediction(setting: Setting) -> Case:
     stored = ZarrArrayConfig(name="raw", file_name=place.container, dataset=place.dataset)
     raw = IntensitiesArray(IntensitiesArrayConfig(name="scaled", source_array_config=stored, min=0.0, max=255.0))
     output = LocalArrayIdentifier(place.container, "prediction")
-    block = tuple(plan_blocks(run.model, raw).write_shape / VOXEL_SIZE)
+    block = tuple(plan_within(run.model, raw).plan.write_shape / VOXEL_SIZE)
     context = int(run.model.input_shape[0] - run.model.output_shape[0]) // 2
     predict_array(run, raw, output)
     ours_on_disk = zarr.open(str(place.container), mode="r")["prediction"]

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import daisy.v2 as daisy
@@ -121,12 +121,14 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         keeps_logs: Whether the logs stay when all went well.
         keeps_marks: Whether the marks of blocks that are done stay.
         stopped_by: The error after which no more blocks were begun in this process.
+        failed_here: Blocks that failed in this process, where there are no marks of them.
         upstream_tasks: Tasks that come before this one.
         num_blocks: The number of blocks.
         num_workers: The number of workers: no more than blocks, and on this machine no more than cores.
     """
 
     stopped_by: Exception | None
+    failed_here: dict[Any, daisy.Block] | None
 
     def __new__(
         cls,
@@ -141,7 +143,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         *args: Any,
         log_dir: Path | str | None = None,
         read_write_conflict: bool = False,
-        tracking_path: Path | str | None = None,
+        tracking_path: Path | str | Literal[False] | None = None,
         task_name: str | None = None,
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
@@ -177,13 +179,16 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             timeout=_NO_LIMIT if timeout is None else timeout,
             # Each try of a block may cost a worker.
             max_worker_restarts=num_workers * (max_retries + 1),
-            tracking_path=str(log_dir / "tracking" if tracking_path is None else Path(tracking_path).resolve()),
+            tracking_path=False
+            if tracking_path is False
+            else str(Path(tracking_path or log_dir / "tracking").resolve()),
         )
         task.job, task.compute_context, task.log_dir = Job.from_json(job.to_json()), compute_context, log_dir
         task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, keeps_logs
         task.upstream_tasks = list(upstream_tasks or ())
-        task.keeps_marks = tracking_path is not None
+        task.keeps_marks = bool(tracking_path)
         task.stopped_by = None
+        task.failed_here = None if tracking_path is not False else {}
         return task
 
     def __init__(
@@ -199,7 +204,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         *args: Any,
         log_dir: Path | str | None = None,
         read_write_conflict: bool = False,
-        tracking_path: Path | str | None = None,
+        tracking_path: Path | str | Literal[False] | None = None,
         task_name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -222,7 +227,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             read_write_conflict: Whether blocks read what others write, so that such two are never done at the same
                 time.
             tracking_path: Folder for marks of the blocks that are done. It is kept, and blocks that are marked in it
-                are not done again: the call goes on where one with the same blocks was interrupted.
+                are not done again: the call goes on where one with the same blocks was interrupted. ``False`` keeps
+                none, not even for the time being, which does for blocks that are done in this process.
             task_name: Name for logs and progress bars, by default that of the worker module.
             **kwargs: For the worker's function.
 
@@ -232,6 +238,10 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
             RoiError: If the regions do not fit together.
         """
+
+    def all_failed(self) -> list[daisy.Block]:
+        """Return the blocks that failed."""
+        return list(self.failed_blocks() if self.failed_here is None else self.failed_here.values())
 
     def reason(self, block: daisy.Block) -> str:
         """Return why a block failed and where more about it can be read."""
@@ -279,12 +289,16 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
                 process(block)
             except Exception as error:  # noqa: BLE001  # reported, and the block counts as failed
                 block.status = daisy.BlockStatus.FAILED  # Daisy would end at the first error that it sees itself
+                if self.failed_here is not None:
+                    self.failed_here[block.block_id] = block
                 if not full:
                     report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
                 if not full and is_disk_full(error):
                     self.stopped_by = error
                     report_stop(self.log_dir, DISK_FULL, error)
             else:
+                if self.failed_here is not None:
+                    self.failed_here.pop(block.block_id, None)
                 done()
 
         self.process_function = process_block
@@ -298,6 +312,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             StorageError: If they cannot be written, for example because the disk is full.
             BlockwiseError: If they are of other blocks.
         """
+        if self.failed_here is not None:
+            return
         everything = np.ones(tuple(self.block_grid_shape), dtype=bool)
         nothing = daisy.Task(
             self.task_id,

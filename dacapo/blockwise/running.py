@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import WORKER, BlockwiseOperation
 from dacapo.blockwise.record import Record, Resume, open_record
+from dacapo.compute_context import create_compute_context
 from dacapo.utils import distributed
 
 if TYPE_CHECKING:
@@ -143,19 +144,23 @@ def run_stage(
     total = operation.region.grow(operation.before, operation.after)
     most = operation.most_workers() or num_workers
     worker_file, args, kwargs = (WORKER, [], {}) if in_process else operation.worker()
+    num_workers = 1 if in_process else min(num_workers, most)
+    alone = num_workers == 1 and not upstream_tasks and not create_compute_context().distribute_workers
+    # What this process does, and nobody goes on with, needs no marks on disk.
+    marks: Literal[False] | None = False if in_process or alone else None
     task = DaCapoBlockwiseTask(
         worker_file,
         total,
         read_roi,
         write_roi,
-        1 if in_process else min(num_workers, most),
+        num_workers,
         max_retries,
         timeout,
         upstream_tasks,
         *args,
         log_dir=log_dir if record is None else record.log_dir,
         read_write_conflict=operation.read_write_conflict,
-        tracking_path=None if record is None else record.tracking(operation.name),
+        tracking_path=marks if record is None else record.tracking(operation.name),
         task_name=operation.name,
         **kwargs,
     )

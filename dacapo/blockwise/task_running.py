@@ -148,7 +148,7 @@ def _describe(task: daisy.Task, state: Any) -> str:
 
 def _listed(task: DaCapoBlockwiseTask) -> list[str]:
     """Return a line for each of the first failed blocks; all are in a file if there are more."""
-    lines = [f"block {block.write_roi}: {task.reason(block)}" for block in task.failed_blocks()]
+    lines = [f"block {block.write_roi}: {task.reason(block)}" for block in task.all_failed()]
     if len(lines) <= _LISTED:
         return lines
     file = task.log_dir / "failed_blocks.txt"

@@ -94,7 +94,10 @@ class Threshold(VoxelwiseOperation):
     threshold: float
 
     def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(values > self.threshold, dtype=self.dtype)
+        # Integers are compared with an integer, which says the same and is faster.
+        exact = values.dtype.kind in "iu" and math.isfinite(self.threshold)
+        limit = math.floor(self.threshold) if exact else self.threshold
+        return np.asarray(values > limit, dtype=self.dtype)
 
 
 @attrs.define(kw_only=True, eq=False)

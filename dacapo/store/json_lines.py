@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import orjson
+
 from dacapo.errors import StorageError
 from dacapo.store.files import make_folder, read_bytes, storage_error
 
@@ -48,7 +50,8 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
     """Return the values of each field, one list for each, several times as fast as :func:`read_records`.
 
     Returns:
-        None unless all finished lines hold the same fields in the same order, finite numbers all of them.
+        None unless all finished lines hold the same fields in the same order, finite numbers all of them. Integers of
+        more than 64 bits are read as floats.
 
     Raises:
         StorageError: If the file cannot be read.
@@ -64,15 +67,15 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
     for letters in sorted(set(left_over) - {b""}, reverse=True):
         numbers = numbers.replace(b"," + letters, b"," + b" " * len(letters))  # of the same length, which is faster
     try:
-        values = json.loads(b"[" + numbers[len(left_over[0]) : -1] + b"]")
+        values = orjson.loads(b"[" + numbers[len(left_over[0]) : -1] + b"]")
     except ValueError:
         return None
     return {name: values[index :: len(fields)] for index, name in enumerate(fields)}
 
 
 def _lines_of(fields: Sequence[str]) -> re.Pattern[bytes]:
-    """Return a pattern of lines that hold these fields with characters of numbers, and whole iterations."""
-    values = [b"-?[0-9]++" if name == ITERATION else b"[0-9+.eE-]++" for name in fields]
+    """Return a pattern of lines that hold these fields with characters of numbers, and whole iterations of 64 bits."""
+    values = [b"-?[0-9]{1,18}+" if name == ITERATION else b"[0-9+.eE-]++" for name in fields]
     line = b",".join(re.escape(json.dumps(name).encode()) + b":" + v for name, v in zip(fields, values, strict=True))
     return re.compile(rb"(?:\{" + line + rb"\}\n)*+")
 

@@ -191,6 +191,19 @@ def test_without_a_record_nothing_is_left_beside_the_output(
     assert not record_folder(operation.output).exists()
 
 
+def test_failures_are_listed_without_a_record_too(
+    options: DaCapoConfig, operation: Invert, tmp_path: Path, values: np.ndarray
+) -> None:
+    file = fault(tmp_path)
+    with pytest.raises(BlockwiseError, match="1 of 6 blocks are not done(.|\n)*112") as raised:
+        run_operation(operation, resume=None)
+    assert str(raised.value).count("\nblock ") == 1
+    assert len(tried(tmp_path)) == NUM_BLOCKS + 2  # with two retries
+    file.write_text(json.dumps(["raise once", FAULT]))
+    run_operation(operation, resume=None)
+    np.testing.assert_array_equal(result(operation), 255 - values)
+
+
 def test_a_class_that_workers_cannot_find(options: DaCapoConfig, operation: Invert) -> None:
     class Local(Invert):
         pass

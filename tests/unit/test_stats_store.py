@@ -101,7 +101,7 @@ def test_a_save_does_not_look_at_the_history(tmp_path: Path) -> None:
     assert encoded == [4999, 5000, 5001]
 
 
-numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers()
+numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
 names = st.text("ietarlos1.-E \u00e9", min_size=1, max_size=4)
 
 
@@ -121,7 +121,8 @@ def test_columns_hold_what_records_hold(
     path.write_bytes(b"".join(encode(record) + b"\n" for record in records) + b'{"iteration":7,"lo')
     columns = read_columns(path)
     plain = records and not any(set("1.-E\u00e9") & set(name) for name in records[0])
-    assert (columns is not None) == bool(plain)
+    small = all(abs(record["iteration"]) < 10**18 for record in records)
+    assert (columns is not None) == bool(plain and small)
     if columns is not None:
         expected = {name: [record[name] for record in read_records(path)] for name in records[0]}
         assert list(columns.items()) == list(expected.items())

@@ -1,7 +1,7 @@
-"""Decompression that notices a file that was cut.
+"""Decompression that notices a file that was cut, and a chunk that holds too few values.
 
 Blosc itself trusts the length that the first bytes of a chunk tell, and reads what lies behind the end of the data in
-memory where there is less.
+memory where there is less. What it decompresses into an array may leave part of that as it was.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ class CheckedBlosc(Blosc):  # type: ignore[misc]  # numcodecs has no types
         """Decompress a chunk.
 
         Raises:
-            ValueError: If it is cut or has bytes too many.
+            ValueError: If it is cut or has bytes too many, or does not fill ``out``.
         """
         data = ensure_contiguous_ndarray(buf).view(np.uint8)
         told = int(data[12:_HEADER].view("<u4")[0]) if data.size >= _HEADER else _HEADER
         if data.size != told:
             raise ValueError(f"it has {data.size} bytes, of {told} that it should have")
+        if out is not None:
+            holds, expected = int(data[4:8].view("<u4")[0]), ensure_contiguous_ndarray(out).nbytes
+            if holds != expected:
+                raise ValueError(f"it holds {holds} bytes, of {expected} that it should hold")
         return super().decode(buf, out)
 
 

@@ -196,8 +196,12 @@ def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
     """Read from an array that Zarr opened, and notice chunks that hold too few values.
 
     Where a chunk fills an uninterrupted part of the result, Zarr decodes it right into there, and does not notice if
-    that leaves part of it as it was. So no part is left uninterrupted.
+    that leaves part of it as it was. So no part is left uninterrupted, unless the codec notices.
     """
+    from .checked_blosc import CheckedBlosc
+
+    if isinstance(opened.compressor, CheckedBlosc) and not opened.filters:
+        return np.asarray(opened[index])
     shape = [len(range(*s.indices(size))) for s, size in zip(index, opened.shape, strict=True)]
     first = next((axis for axis, n in enumerate(opened.chunks) if n > 1), 0)
     fits = [n <= c for n, c in zip(shape, opened.chunks, strict=True)]
