@@ -195,7 +195,7 @@ def test_failures_are_listed_without_a_record_too(
     options: DaCapoConfig, operation: Invert, tmp_path: Path, values: np.ndarray
 ) -> None:
     file = fault(tmp_path)
-    with pytest.raises(BlockwiseError, match="1 of 6 blocks are not done(.|\n)*112") as raised:
+    with pytest.raises(BlockwiseError, match=r"1 of 6 blocks are not done(.|\n)*112") as raised:
         run_operation(operation, resume=None)
     assert str(raised.value).count("\nblock ") == 1
     assert len(tried(tmp_path)) == NUM_BLOCKS + 2  # with two retries
