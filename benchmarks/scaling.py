@@ -242,7 +242,7 @@ WORKS: dict[str, Callable[[Setting], Callable[[], None]]] = {
 
 
 def measure_here(setting: Setting) -> dict[str, float]:
-    """Do the work in this process and return its seconds and the peak of memory, in GB."""
+    """Do the work in this process; return its seconds, those of processors, and the peaks of memory, in GB."""
     torch.set_num_threads(1)
     Options.instance(
         runs_base_dir=Path(setting.folder) / "runs",
@@ -252,11 +252,13 @@ def measure_here(setting: Setting) -> dict[str, float]:
         },
     )
     work = WORKS[setting.work](setting)
-    started = time.perf_counter()
+    before, started = sum(os.times()[:4]), time.perf_counter()
     work()
-    seconds = time.perf_counter() - started
-    peaks = {who: resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)}
-    return {"seconds": seconds, "self": peaks[resource.RUSAGE_SELF], "worker": peaks[resource.RUSAGE_CHILDREN]}
+    seconds, processor = time.perf_counter() - started, sum(os.times()[:4]) - before
+    own, workers = (
+        resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {"seconds": seconds, "processor": processor, "self": own, "worker": workers}
 
 
 def measure(setting: Setting) -> dict[str, float]:
@@ -278,25 +280,35 @@ def fitted(blocks: list[int], seconds: list[float]) -> tuple[float, float]:
 
 def volumes(work: str, sizes: list[int], block: int, folder: Path) -> str:
     """Measure some work on volumes of several sizes, and return a table."""
-    rows, times = [], dict[str, list[float]]()
+    rows, times, spent = [], dict[str, list[float]](), dict[str, list[float]]()
     for size in sizes:
         for how in ("loop", "1", "2"):
             result = measure(Setting(work, how, size, block, str(folder)))
             times.setdefault(how, []).append(result["seconds"])
+            spent.setdefault(how, []).append(result["processor"])
             efficiency = times["loop"][-1] / result["seconds"] / (1 if how == "loop" else int(how))
             rate = size**3 / result["seconds"] / 1e6
-            numbers = [f"{result['seconds']:.1f}", f"{rate:.2f}", f"{efficiency:.2f}"]
+            numbers = [f"{result['seconds']:.1f}", f"{result['processor']:.1f}", f"{rate:.2f}", f"{efficiency:.2f}"]
             rows.append([f"{work}, {size}^3", how, *numbers, f"{result['self']:.2f}", f"{result['worker']:.2f}"])
-    header = ("work", "workers", "seconds", "Mvoxel/s", "efficiency", "peak [GB]", "of a worker [GB]")
+    header = (
+        "work",
+        "workers",
+        "seconds",
+        "of processors",
+        "Mvoxel/s",
+        "efficiency",
+        "peak [GB]",
+        "of a worker [GB]",
+    )
     lines = [text_table(header, rows)]
     if len(sizes) > 1:
         counts = [-((-size // block) ** 3) for size in sizes]
-        loop = fitted(counts, times["loop"])[1]
-        for how, seconds in times.items():
-            start, each = fitted(counts, seconds)
-            lines.append(
-                f"{work}, {how}: {start:.1f} s + {each * 1e3:.1f} ms per block, {each / loop:.3f} of the plain loop's"
-            )
+        for name, seconds in (("seconds", times), ("seconds of processors", spent)):
+            loop = fitted(counts, seconds["loop"])[1]
+            for how in seconds:
+                start, each = fitted(counts, seconds[how])
+                share = f"{each / loop:.3f} of the plain loop's"
+                lines.append(f"{work}, {how}, {name}: {start:.1f} + {each * 1e3:.1f} / 1000 per block, {share}")
     return "\n".join(lines)
 
 

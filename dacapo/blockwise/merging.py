@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ConfigError
+from dacapo.utils.contingency import ContingencyTable
 
 Numbers = npt.NDArray[np.int64]
 
@@ -37,9 +38,8 @@ def overlapping_pairs(
     >>> overlapping_pairs(np.array([1, 1, 1, 2, 0]), np.array([7, 7, 8, 8, 8]), min_overlap=0.5).tolist()
     [[1, 7], [2, 8]]
     """
-    both = (labels > 0) & (others > 0)
-    rows = np.stack([labels[both], others[both]], axis=1).astype(np.uint64)
-    pairs, counts = np.unique(rows, axis=0, return_counts=True)
+    table = ContingencyTable.of(labels, others).without([0], [0])
+    pairs, counts = np.stack([table.first, table.second], axis=1), table.counts
     if min_overlap <= 0 or not len(pairs):
         return pairs
     sizes = [_totals(pairs[:, column], counts) for column in (0, 1)]

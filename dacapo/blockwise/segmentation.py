@@ -40,6 +40,7 @@ from dacapo.blockwise.running import run_stage
 from dacapo.blockwise.worker import function_of, load_module
 from dacapo.errors import BlockwiseError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import cached_chunks
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.segmentation import grow_into
 
@@ -397,11 +398,12 @@ class Matching(Segmentation):
         index = self.block_index(write_roi)
         (mine,) = self.load_block(index, "layer")
         pairs = [np.zeros((0, 2), dtype=np.uint64)]
-        for other, other_roi in self._later_neighbors(write_roi):
-            (theirs,) = self.load_block(other, "layer")
-            seen = self._overlaps(mine, write_roi, other_roi), self._overlaps(theirs, other_roi, write_roi)[:, ::-1]
-            both, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
-            pairs.append(both[count == 2])
+        with cached_chunks():  # there are up to 26 neighbors, which all look at this block
+            for other, other_roi in self._later_neighbors(write_roi):
+                (theirs,) = self.load_block(other, "layer")
+                seen = self._overlaps(mine, write_roi, other_roi), self._overlaps(theirs, other_roi, write_roi)[:, ::-1]
+                both, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
+                pairs.append(both[count == 2])
         self.save_block(index, "pairs", pairs=np.concatenate(pairs))
 
     def _overlaps(self, view: npt.NDArray[np.uint64], of: Roi, other: Roi) -> npt.NDArray[np.uint64]:
