@@ -82,6 +82,8 @@ from benchmarks.harness import Case, Setting, WrongResultError, measure
 LIMIT = 1200  # seconds for a case
 OFFSETS = [Coordinate(offset) for offset in floors.OFFSETS]
 AFFINITIES = AffinitiesTaskConfig(name="affinities", neighborhood=OFFSETS)
+DESCRIPTORS = AffinitiesTaskConfig(name="descriptors", neighborhood=OFFSETS, lsds=True)
+SIGMA = 10  # of the descriptors, voxels
 DISTANCES = DistanceTaskConfig(
     name="distances", channels=["cells"], clip_distance=200, tol_distance=16, scale_factor=SCALE, mask_distances=False
 )
@@ -133,7 +135,7 @@ def on_disk(folder: Path, name: str, values: np.ndarray, chunk: int = 64) -> Loc
 def ground_truth(task: Any, size: int) -> np.ndarray:
     """Return what a task learns; distances only of one class, since it refuses ground truth with more values."""
     labels = cells(size)
-    return labels if task is AFFINITIES else with_background(labels)
+    return with_background(labels) if task is DISTANCES else labels
 
 
 def one_class(labels: ZarrArrayConfig) -> BinarizeArrayConfig:
@@ -156,7 +158,7 @@ def make_config(
     dataset = RawGTDatasetConfig(
         name="cells",
         raw_config=IntensitiesArrayConfig(name="scaled", source_array_config=stored["raw"], min=0.0, max=255.0),
-        gt_config=stored["gt"] if task is AFFINITIES else one_class(stored["gt"]),
+        gt_config=one_class(stored["gt"]) if task is DISTANCES else stored["gt"],
     )
     return RunConfig(
         name="benchmark",
@@ -281,11 +283,14 @@ def batches(setting: Setting, task: Any, augment: bool) -> Case:
     """Make batches, which it does in another process only; one after another, so that it is never ahead."""
     size, data = setting.size(64, 28), setting.size(160, 48)
     run = Run(make_config(setting.folder, task, AUGMENTS if augment else [], size, data))
+    sigma = setting.size(SIGMA, 3) if task is DESCRIPTORS else 0
+    if sigma:
+        run.task.predictor = AffinitiesPredictor(OFFSETS, lsds=True, num_voxels=sigma)
     run.trainer.build_batch_provider(run.datasplit.train, run.model, run.task)
     trainer = setting.stack.enter_context(run.trainer)
     labels, raw = ground_truth(task, data), image(cells(data)).astype(np.float32) / np.float32(255)
-    labels = labels if task is AFFINITIES else (labels > 0).astype(np.uint8)
-    plain = PlainBatches(raw, labels, size, int(run.model.output_shape[0]), task is AFFINITIES)
+    labels = (labels > 0).astype(np.uint8) if task is DISTANCES else labels
+    plain = PlainBatches(raw, labels, size, int(run.model.output_shape[0]), task is not DISTANCES, sigma)
     return Case(trainer.next, plain.augmented if augment else plain.plain, lambda *_: None)
 
 
@@ -516,6 +521,8 @@ CASES: dict[str, Callable[[Setting], Case]] = {
     "batches, affinities, all augments, 2 x 64^3": partial(batches, task=AFFINITIES, augment=True),
     "batches, distances, 2 x 64^3": partial(batches, task=DISTANCES, augment=False),
     "batches, distances, all augments, 2 x 64^3": partial(batches, task=DISTANCES, augment=True),
+    "batches, affinities and LSDs, 2 x 64^3": partial(batches, task=DESCRIPTORS, augment=False),
+    "batches, affinities and LSDs, all augments, 2 x 64^3": partial(batches, task=DESCRIPTORS, augment=True),
     "10 training iterations, affinities, 2 x 52^3": iterations,
     "blockwise prediction, 128^3": prediction,
     "threshold, 256^3": threshold,
@@ -536,12 +543,13 @@ CASES: dict[str, Callable[[Setting], Case]] = {
 }
 APART = [name for name in CASES if name.startswith("batches")]
 AHEAD = 5  # batches that may be ready when the first is asked for
+SLOW = [name for name in APART if "LSDs" in name]  # a batch takes minutes
 
 
-def measure_apart(case: Case, count: int) -> dict[str, list[float]]:
+def measure_apart(case: Case, count: int, ahead: int) -> dict[str, list[float]]:
     """Time all calls of the original and then all of the floor; what it made ahead is taken first."""
     for work in (case.ours, case.floor):
-        for _ in range(AHEAD):
+        for _ in range(ahead):
             work()
     return {
         name: [timed(work) for _ in range(count)] for name, work in (("original", case.ours), ("floor", case.floor))
@@ -559,7 +567,7 @@ def run_case(name: str, quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         case = CASES[name](Setting(quick, Path(folder), stack))
         if name in APART:
-            return measure_apart(case, 3 if quick else 20)
+            return measure_apart(case, 2 if name in SLOW else 3 if quick else 20, 1 if name in SLOW else AHEAD)
         timing = measure(name, case, seconds=0.2, least=2) if quick else measure(name, case)
         return {"original": timing.ours, "floor": timing.floor}
 
