@@ -64,7 +64,7 @@ class Setting:
 
     Attributes:
         work: What is done: ``predict``, ``segment`` or ``empty``.
-        how: ``loop``, or the number of workers.
+        how: ``loop``, a half of it (``loop0`` or ``loop1``), or the number of workers.
         size: Length of the volume's edge, or the number of empty blocks.
         block: Length of a block's edge.
         folder: Where the volume is, and results go.
@@ -79,6 +79,12 @@ class Setting:
     @property
     def num_workers(self) -> int:
         return int(self.how)
+
+    def boxes(self) -> list[tuple[slice, ...]]:
+        """Return what blocks a loop does."""
+        everything = list(boxes((self.size,) * 3, (self.block,) * 3))
+        half = self.how.removeprefix("loop")
+        return everything[int(half) :: 2] if half else everything
 
     @property
     def input(self) -> LocalArrayIdentifier:
@@ -149,7 +155,7 @@ def plain_array(setting: Setting, name: str, channels: tuple[int, ...], dtype: s
 
 def predict_here(setting: Setting) -> Callable[[], None]:
     run = Run(run_config(setting), load_starter_model=False)
-    if setting.how != "loop":
+    if not setting.how.startswith("loop"):
         config_store, weights_store = create_config_store(), create_weights_store()
         if run.name not in config_store.retrieve_run_config_names():
             config_store.store_run_config(run.config)
@@ -161,7 +167,7 @@ def predict_here(setting: Setting) -> Callable[[], None]:
         target = plain_array(setting, "result", (3,), "uint8")
         run.model.eval()
         with torch.inference_mode():
-            for box in boxes(source.shape, (setting.block,) * 3):
+            for box in setting.boxes():
                 values = read_with_context(source, box, CONTEXT).astype(np.float32) / 255
                 predicted = run.model(torch.from_numpy(values)[None, None])[0].numpy()
                 target[(slice(None), *box)] = np.rint(predicted * 255).astype(np.uint8)
@@ -176,7 +182,7 @@ def _predict(setting: Setting, name: str) -> None:
 def segment_here(setting: Setting) -> Callable[[], None]:
     file = Path(setting.folder) / "segment.py"
     file.write_text(SEGMENT)
-    if setting.how == "loop":
+    if setting.how.startswith("loop"):
         return lambda: _segment_plainly(setting)
     block = Roi((0, 0, 0), Coordinate((setting.block,) * 3) * VOXEL_SIZE)
     total = Roi((0, 0, 0), Coordinate((setting.size,) * 3) * VOXEL_SIZE)
@@ -205,7 +211,7 @@ def _segment_plainly(setting: Setting) -> None:
     source = zarr.open(str(setting.input.container), mode="r")["raw"]
     target = plain_array(setting, "result", (), "uint64")
     inner = (slice(CONTEXT, -CONTEXT),) * 3
-    for box in boxes(source.shape, (setting.block,) * 3):
+    for box in setting.boxes():
         values = read_with_context(source, box, CONTEXT)
         target[box] = cc3d.connected_components(values > 128, connectivity=6, out_dtype="uint64")[inner]
 
@@ -248,7 +254,7 @@ def measure_here(setting: Setting) -> dict[str, float]:
         runs_base_dir=Path(setting.folder) / "runs",
         compute_context={
             "type": "LocalTorch",
-            "config": {"_device": "cpu", "distribute_workers": setting.how not in ("loop", "daisy", "1")},
+            "config": {"_device": "cpu", "distribute_workers": setting.how.isdigit() and setting.num_workers > 1},
         },
     )
     work = WORKS[setting.work](setting)
@@ -261,15 +267,27 @@ def measure_here(setting: Setting) -> dict[str, float]:
     return {"seconds": seconds, "processor": processor, "self": own, "worker": workers}
 
 
-def measure(setting: Setting) -> dict[str, float]:
-    """Do the work in a process of its own."""
-    if setting.work != "empty":
-        create_raw(setting)
+def measure(*settings: Setting) -> dict[str, float]:
+    """Do the work of each setting in a process of its own, all at the same time; return what took most."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-m", "benchmarks.scaling", "--measure", json.dumps(attrs.asdict(setting))]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+    for setting in settings:
+        if setting.work != "empty":
+            create_raw(setting)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.scaling", "--measure", json.dumps(attrs.asdict(setting))],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for setting in settings
+    ]
+    printed = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise RuntimeError(f"{settings} failed; the reason is above")
+    results: list[dict[str, float]] = [json.loads(text.splitlines()[-1]) for text in printed]
+    most = {name: max(result[name] for result in results) for name in results[0]}
+    return {**most, "processor": sum(result["processor"] for result in results)}
 
 
 def fitted(blocks: list[int], seconds: list[float]) -> tuple[float, float]:
@@ -278,21 +296,25 @@ def fitted(blocks: list[int], seconds: list[float]) -> tuple[float, float]:
     return float(start), float(per_block)
 
 
+# The loop is also done in two halves at the same time, because two processes slow each other down, whatever they do.
+WAYS = {"loop": ("loop",), "2 loops": ("loop0", "loop1"), "1 worker": ("1",), "2 workers": ("2",)}
+
+
 def volumes(work: str, sizes: list[int], block: int, folder: Path) -> str:
     """Measure some work on volumes of several sizes, and return a table."""
     rows, times, spent = [], dict[str, list[float]](), dict[str, list[float]]()
     for size in sizes:
-        for how in ("loop", "1", "2"):
-            result = measure(Setting(work, how, size, block, str(folder)))
-            times.setdefault(how, []).append(result["seconds"])
-            spent.setdefault(how, []).append(result["processor"])
-            efficiency = times["loop"][-1] / result["seconds"] / (1 if how == "loop" else int(how))
+        for name, hows in WAYS.items():
+            result = measure(*(Setting(work, how, size, block, str(folder)) for how in hows))
+            times.setdefault(name, []).append(result["seconds"])
+            spent.setdefault(name, []).append(result["processor"])
+            efficiency = times["loop"][-1] / result["seconds"] / (2 if name.startswith("2") else 1)
             rate = size**3 / result["seconds"] / 1e6
             numbers = [f"{result['seconds']:.1f}", f"{result['processor']:.1f}", f"{rate:.2f}", f"{efficiency:.2f}"]
-            rows.append([f"{work}, {size}^3", how, *numbers, f"{result['self']:.2f}", f"{result['worker']:.2f}"])
+            rows.append([f"{work}, {size}^3", name, *numbers, f"{result['self']:.2f}", f"{result['worker']:.2f}"])
     header = (
         "work",
-        "workers",
+        "by",
         "seconds",
         "of processors",
         "Mvoxel/s",
@@ -303,12 +325,13 @@ def volumes(work: str, sizes: list[int], block: int, folder: Path) -> str:
     lines = [text_table(header, rows)]
     if len(sizes) > 1:
         counts = [-((-size // block) ** 3) for size in sizes]
-        for name, seconds in (("seconds", times), ("seconds of processors", spent)):
-            loop = fitted(counts, seconds["loop"])[1]
-            for how in seconds:
-                start, each = fitted(counts, seconds[how])
-                share = f"{each / loop:.3f} of the plain loop's"
-                lines.append(f"{work}, {how}, {name}: {start:.1f} + {each * 1e3:.1f} / 1000 per block, {share}")
+        for unit, seconds in (("seconds", times), ("seconds of processors", spent)):
+            for name in seconds:
+                plain = "2 loops" if name.startswith("2") else "loop"
+                start, each = fitted(counts, seconds[name])
+                share = each / fitted(counts, seconds[plain])[1]
+                line = f"{start:.1f} + {each * 1e3:.1f} / 1000 per block, {share:.3f} of {plain}"
+                lines.append(f"{work}, {name}, {unit}: {line}")
     return "\n".join(lines)
 
 
