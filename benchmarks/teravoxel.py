@@ -95,10 +95,22 @@ def watershed_seconds(block: int, context: int) -> float:
     return timed(lambda: mutex_watershed(values, offsets, bias=0.5, value_range=(0.0, 1.0))) / block**3
 
 
+def hours(block: Prediction, peak: float, gpus: int, workers: int, handed: float) -> tuple[float, float, float]:
+    """Return the hours of the networks, those of reading and writing, and those that all takes.
+
+    Workers that share a GPU take turns with it, and read and write while others use it.
+    """
+    blocks = math.ceil(VOXELS / block.written)
+    network = blocks * block.operations / peak / gpus / 3600
+    files = blocks * block.seconds / gpus / workers / 3600
+    return network, files, max(network, network / workers + files, blocks * handed / 3600)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], help="how many there are")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8], help="how many share a GPU")
     parser.add_argument("--kind", choices=sorted(GPUS), default="H200")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     options = parser.parse_args()
@@ -107,27 +119,26 @@ def main() -> None:
     run = gpu.make_run(gpu.QUICK if options.quick else gpu.FULL, gpu.Variant("bf16", False, True))
     print("\n".join(machine()), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="teravoxel_") as name:
-        folder = Path(name)
-        block = prediction(run, folder, int(memory * 1e9 / 2), 32 if options.quick else None)
         count = 50 if options.quick else 20_000
         handed = scaling.measure(scaling.Setting("empty", "2", count, 1, name))["seconds"] / count
     watershed = watershed_seconds(*((24, 4) if options.quick else (192, 32)))
-    blocks = math.ceil(VOXELS / block.written)
     print(f"network       {sum(p.numel() for p in run.model.parameters()) / 1e6:.1f} million parameters")
-    print(f"block         writes {block.written ** (1 / 3):.0f}^3 voxels, reads {block.read ** (1 / 3):.0f}^3")
-    print(f"operations    {block.operations / block.written / 1e6:.2f} million per voxel written")
-    print(f"blocks        {blocks}, {handed * 1e3:.2f} ms to hand out each: {blocks * handed:.0f} s in all")
-    print(f"read, write   {block.seconds:.1f} s per block on one core")
+    print(f"handing out   {handed * 1e3:.2f} ms per block")
     print(f"watershed     {watershed * 1e6:.2f} s per million voxels: {VOXELS * watershed / 3600:.0f} core hours")
-    print()
     rows = []
-    for share in SHARES:
-        for gpus in options.gpus:
-            network = blocks * block.operations / (peak * share) / gpus / 3600
-            files = blocks * block.seconds / gpus / 3600
-            total = max(network + files, blocks * handed / 3600)
-            rows.append([f"{gpus} x {options.kind}", f"{share:.0%}", *(f"{t:.2f}" for t in (network, files, total))])
-    print(text_table(("GPUs", "of the peak", "network [h]", "read and write [h]", "prediction [h]"), rows))
+    for workers in options.workers:
+        with tempfile.TemporaryDirectory(prefix="teravoxel_") as name:
+            block = prediction(run, Path(name), int(memory * 1e9 / 2 / workers), 32 if options.quick else None)
+        edges = [round(voxels ** (1 / 3)) for voxels in (block.written, block.read)]
+        print(f"{workers} per GPU: a block writes {edges[0]}^3 voxels, reads {edges[1]}^3")
+        print(f"              {block.operations / block.written / 1e6:.2f} million operations per voxel written")
+        print(f"              reading and writing takes {block.seconds:.1f} s per block on one core")
+        for share in SHARES:
+            for gpus in options.gpus:
+                times = hours(block, peak * share, gpus, workers, handed)
+                rows.append([f"{gpus} x {options.kind}", str(workers), f"{share:.0%}", *(f"{t:.2f}" for t in times)])
+    header = ("GPUs", "workers per GPU", "of the peak", "network [h]", "read and write [h]", "prediction [h]")
+    print("\n" + text_table(header, rows))
 
 
 if __name__ == "__main__":
