@@ -193,6 +193,10 @@ def _no_collection() -> Iterator[None]:
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # what somebody has frozen stays so
+            # Counts the new objects as old, which the collector does by looking at each of them.
+            gc.freeze()
+            gc.unfreeze()
         if enabled:
             gc.enable()
 
