@@ -74,8 +74,9 @@ def make_run(
     features: int = 8,
     fetchers: int = 1,
     trainer: type[BatchTrainerConfig] = GunpowderTrainerConfig,
+    steps: int = 1,
 ) -> Run:
-    """Return a run with a U-Net of two levels whose prediction is 16 voxels smaller than its input."""
+    """Return a run with a U-Net that samples down in some steps; with one, its prediction is 16 voxels smaller."""
     return Run(
         RunConfig(
             name="benchmark",
@@ -91,7 +92,7 @@ def make_run(
                 fmaps_out=features,
                 num_fmaps=features,
                 fmap_inc_factor=2,
-                downsample_factors=[Coordinate((2, 2, 2))],
+                downsample_factors=[Coordinate((2, 2, 2))] * steps,
             ),
             trainer_config=trainer(
                 name="trainer",

@@ -72,6 +72,28 @@ def prediction(setting: Setting, precision: str = "float32") -> Case:
     return Case(ours, floor, check, "1.05" if precision == "float32" else "")
 
 
+def large_blocks(setting: Setting) -> Case:
+    """Predict with a network of much context; the floor does so in the blocks that the network is trained on."""
+    Options.instance(compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
+    setting.stack.callback(Options.reset)
+    run = make_run(AFFINITIES, [], setting.size(84, 52), features=4, steps=2)
+    values = image(cells(setting.size(120, 56)))
+    place = on_disk(setting.folder, "raw", values)
+    stored = ZarrArrayConfig(name="raw", file_name=place.container, dataset=place.dataset)
+    raw = IntensitiesArray(IntensitiesArrayConfig(name="scaled", source_array_config=stored, min=0.0, max=255.0))
+    output = LocalArrayIdentifier(place.container, "prediction")
+
+    def predict_in(block_shape: Coordinate | None) -> Values:
+        predict_array(run, raw, output, block_shape=block_shape)
+        return zarr.open(str(place.container), mode="r")["prediction"][:]
+
+    def check(got: Values, expected: Values) -> None:
+        np.testing.assert_allclose(got.astype(int), expected.astype(int), atol=1)
+
+    small = run.model.output_shape * VOXEL_SIZE
+    return Case(lambda: predict_in(None), lambda: predict_in(small), check, "")
+
+
 def threshold(setting: Setting) -> Case:
     size, chunk = setting.size(256, 64), setting.size(128, 32)
     values = (1 / (1 + np.exp(-blobs(size))) * 255).astype(np.uint8)
@@ -163,6 +185,7 @@ FIVE = (0.5, 0.1, 0.25, 0.75, 0.9)
 CASES: dict[str, Callable[[Setting], Case]] = {
     "blockwise prediction, 128^3": prediction,
     "blockwise prediction, bfloat16, 128^3": partial(prediction, precision="bfloat16"),
+    "prediction in default blocks, 120^3": large_blocks,
     "threshold, 256^3": threshold,
     "argmax of 4 channels, 128^3": argmax,
     "mutex watershed, 80^3": partial(watershed, biases=(0.5,), goal="1.1"),
