@@ -110,7 +110,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], help="how many there are")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 8], help="how many share a GPU")
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 4], help="how many share a GPU")
     parser.add_argument("--kind", choices=sorted(GPUS), default="H200")
     parser.add_argument("--quick", action="store_true", help="small sizes")
     options = parser.parse_args()

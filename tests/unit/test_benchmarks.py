@@ -129,7 +129,7 @@ def test_processor_time_is_that_of_all_processes() -> None:
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
-        ("teravoxel", ["8 x H200  ", "watershed     ", "8 per GPU: "]),
+        ("teravoxel", ["8 x H200  ", "watershed     ", "4 per GPU: "]),
         ("watershed_context", ["cells, much noise, ", "noise alone, "]),
     ],
 )
