@@ -40,7 +40,6 @@ from dacapo.blockwise.running import run_stage
 from dacapo.blockwise.worker import function_of, load_module
 from dacapo.errors import BlockwiseError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import cached_chunks
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.segmentation import grow_into
 
@@ -258,10 +257,14 @@ class Segmentation(BlockwiseOperation):
         except (OSError, ValueError, KeyError) as error:
             raise BlockwiseError(f"{self.block_file(index, of)} is missing or damaged: {error}") from error
 
-    def layers(self, write_roi: Roi) -> Iterator[Roi]:
-        """Yield regions that together are the layer around a block, as far as it is segmented and seen."""
+    def seen(self, write_roi: Roi) -> Roi:
+        """Return the region of a block and of the layer around it, as far as that is segmented and seen."""
         before, after = (Coordinate(map(min, self.depth, context)) for context in (self.before, self.after))
-        outer = write_roi.grow(before, after).intersect(self.region)
+        return write_roi.grow(before, after).intersect(self.region)
+
+    def layers(self, write_roi: Roi) -> Iterator[Roi]:
+        """Yield regions that together are the layer around a block."""
+        outer = self.seen(write_roi)
         for axis in range(self.region.dims):
             begin, end = list(outer.begin), list(outer.end)
             # Along the axes before this one only what the block itself covers, or corners would come twice.
@@ -397,26 +400,40 @@ class Matching(Segmentation):
         write_roi = _roi(block.write_roi)
         index = self.block_index(write_roi)
         (mine,) = self.load_block(index, "layer")
+        written = self.fragments[write_roi]  # read once, for all neighbors
         pairs = [np.zeros((0, 2), dtype=np.uint64)]
-        with cached_chunks():  # there are up to 26 neighbors, which all look at this block
-            for other, other_roi in self._later_neighbors(write_roi):
-                (theirs,) = self.load_block(other, "layer")
-                seen = self._overlaps(mine, write_roi, other_roi), self._overlaps(theirs, other_roi, write_roi)[:, ::-1]
-                both, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
-                pairs.append(both[count == 2])
+        for other, other_roi in self._later_neighbors(write_roi):
+            (theirs,) = self.load_block(other, "layer")
+            near = self.seen(write_roi).intersect(other_roi)
+            facing = self.fragments[near] if not near.empty else np.zeros((0,) * near.dims, np.uint64)
+            seen = [
+                self._overlaps(mine, write_roi, facing, near),
+                self._overlaps(theirs, other_roi, written, write_roi)[:, ::-1],
+            ]
+            both, count = np.unique(np.concatenate(seen), axis=0, return_counts=True)
+            pairs.append(both[count == 2])
         self.save_block(index, "pairs", pairs=np.concatenate(pairs))
 
-    def _overlaps(self, view: npt.NDArray[np.uint64], of: Roi, other: Roi) -> npt.NDArray[np.uint64]:
-        """Return which segments of a block overlap with what another has written, as far as the first sees it."""
+    def _overlaps(
+        self, view: npt.NDArray[np.uint64], of: Roi, written: npt.NDArray[np.uint64], where: Roi
+    ) -> npt.NDArray[np.uint64]:
+        """Return which segments of a block overlap with what others have written, as far as the block sees it.
+
+        Args:
+            view: The block's labels in the layer around it, one after the other.
+            of: What the block writes.
+            written: What others have written.
+            where: The region of that.
+        """
         mine, others, at = [np.zeros(0, np.uint64)], [np.zeros(0, np.uint64)], 0
         for layer in self.layers(of):
             shape = tuple(layer.shape / self.voxel_size)
             labels = view[at : at + math.prod(shape)].reshape(shape)
             at += labels.size
-            part = layer.intersect(other)
+            part = layer.intersect(where)
             if not part.empty:
                 mine.append(labels[_slices(part, layer, self.voxel_size)].ravel())
-                others.append(self.fragments[part].ravel())
+                others.append(written[_slices(part, where, self.voxel_size)].ravel())
         return overlapping_pairs(np.concatenate(mine), np.concatenate(others), self.min_overlap)
 
     def _later_neighbors(self, write_roi: Roi) -> Iterator[tuple[int, Roi]]:
