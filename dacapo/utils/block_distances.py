@@ -54,7 +54,8 @@ class Spacing:
         """Return the squared distance of each voxel to the nearest site, in squared units. There must be a site."""
         # Along a single axis the function takes a number.
         anisotropy = self.steps if sites.ndim > 1 else self.steps[0]
-        return np.asarray(edt.edtsq(~sites, anisotropy=anisotropy, black_border=False))
+        # As numbers, because edt takes half as long again for bool.
+        return np.asarray(edt.edtsq((~sites).view(np.uint8), anisotropy=anisotropy, black_border=False))
 
 
 @attrs.frozen(eq=False)

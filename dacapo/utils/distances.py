@@ -62,7 +62,7 @@ def _lower_to_boundary(
         return
     shape = list(labels.shape)
     shape[axis] = 2 * shape[axis] - 1
-    grid = np.ones(shape, dtype=bool)
+    grid = np.ones(shape, dtype=np.uint8)  # edt takes half as long again for bool
     np.moveaxis(grid, axis, 0)[1::2] = ~changes
     spacing = [v / 2 if a == axis else v for a, v in enumerate(voxel_size)]
     reached = np.moveaxis(edt.edt(grid, anisotropy=tuple(spacing)), axis, 0)[::2]
@@ -94,7 +94,7 @@ def trusted_distances(
 
     known: npt.NDArray[np.bool_] = np.asarray(mask) != 0
     to_edge: npt.NDArray[np.float32] = edt.edt(
-        np.ascontiguousarray(known), anisotropy=tuple(float(v) for v in voxel_size), black_border=True
+        np.ascontiguousarray(known).view(np.uint8), anisotropy=tuple(float(v) for v in voxel_size), black_border=True
     )
     if scale is None:
         known &= to_edge >= np.abs(distances)
