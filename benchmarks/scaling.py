@@ -228,7 +228,9 @@ def empty_here(setting: Setting) -> Callable[[], None]:
     total, block = Roi((0, 0, 0), (setting.size, 1, 1)), Roi((0, 0, 0), (1, 1, 1))
     if setting.how == "daisy":
         import daisy.v2 as daisy
+        from daisy import logging as daisy_logging
 
+        daisy_logging.set_log_basedir(Path(setting.folder) / "logs")
         task = daisy.Task("empty", total, block, block, lambda block: None, read_write_conflict=False)
         return lambda: _checked(daisy.run_blockwise(task, multiprocessing=False, progress=False, summary=False))
     operation = Nothing(output=setting.output, region=total, block_shape=block.shape)
