@@ -63,15 +63,11 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
     left_over = [json.dumps(name).encode().translate(None, _NOT_OF_NUMBERS) for name in fields]
     if not fields or any(letters.strip(b"e") for letters in left_over) or not _lines_of(fields).fullmatch(lines):
         return None
-    if lines.count(b"e") == lines.count(b"\n") * sum(map(len, left_over)):  # no number has an exponent
-        numbers = lines.translate(_LINES_TO_COMMAS, _NOT_OF_NUMBERS + b"e")
-    else:
-        numbers = lines.translate(_LINES_TO_COMMAS, _NOT_OF_NUMBERS)
-        for letters in sorted(set(left_over) - {b""}, reverse=True):
-            numbers = numbers.replace(b"," + letters, b"," + b" " * len(letters))  # of the same length, which is faster
-        numbers = numbers[len(left_over[0]) :]
+    numbers = lines.translate(_LINES_TO_COMMAS, _NOT_OF_NUMBERS)
+    for letters in sorted(set(left_over) - {b""}, reverse=True):
+        numbers = numbers.replace(b"," + letters, b"," + b" " * len(letters))  # of the same length, which is faster
     try:
-        values = orjson.loads(b"".join((b"[", memoryview(numbers)[:-1], b"]")))
+        values = orjson.loads(b"".join((b"[", memoryview(numbers)[len(left_over[0]) : -1], b"]")))
     except ValueError:
         return None
     return {name: values[index :: len(fields)] for index, name in enumerate(fields)}
