@@ -90,7 +90,6 @@ def apply(
     run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
-    plan_blocks(run.model, open_raw(run.config, source), roi)  # raises if the volume does not fit the network
     selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run_name}_{selection.iteration}")
     output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
