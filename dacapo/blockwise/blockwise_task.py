@@ -345,6 +345,11 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             logger.info("%s: %d of %d blocks are done already", self.task_id, done, self.num_blocks)
 
 
+def works_here(num_workers: int, upstream_tasks: Sequence[Any] | None, compute_context: ComputeContext) -> bool:
+    """Return whether the blocks of a task are done in the process that runs it, because there is a single worker."""
+    return num_workers == 1 and not upstream_tasks and not compute_context.distribute_workers
+
+
 def _nothing(block: daisy.Block) -> None:
     pass
 

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 import cattrs
+import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.identity import array_identity
@@ -99,6 +100,16 @@ class BlockwiseOperation(ABC):
     def name(self) -> str:
         """Name for logs and progress bars."""
         return type(self).__name__.lower()
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of blocks along each axis."""
+        return tuple(int(-(-extent // step)) for extent, step in zip(self.region.shape, self.block_shape, strict=True))
+
+    def block_index(self, write_roi: Roi) -> int:
+        """Return the number of a block in the order of the grid, by what it writes."""
+        position = (write_roi.offset - self.region.offset) / self.block_shape
+        return int(np.ravel_multi_index(tuple(position), self.grid))
 
     def most_workers(self) -> int | None:
         """Return how many worker processes are worth starting, which takes about a second; None for any number."""

@@ -24,6 +24,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.trainers.trained_network import LAYOUTS
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
@@ -87,7 +88,7 @@ class BlockPredictor:
         fast = self.precision == "bfloat16"
         if fast:
             # Only where channels lie next to each other in memory are such convolutions fast.
-            layout = torch.channels_last if values.ndim == 4 else torch.channels_last_3d
+            layout = LAYOUTS[values.ndim]
             self.run.model.to(memory_format=layout)  # type: ignore[call-overload]
             values = values.to(memory_format=layout)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
@@ -287,16 +288,17 @@ def predict_array(
     try:
         if ranks > 1:
             run_on_ranks(operation)
-        elif distributed.is_main() or not among_ranks:
-            run_operation(
-                operation,
-                num_workers,
-                overwrite=overwrite,
-                resume=resume if is_stored else None,
-                in_process=not in_workers,
-            )
+        else:
+            if distributed.is_main() or not among_ranks:
+                run_operation(
+                    operation,
+                    num_workers,
+                    overwrite=overwrite,
+                    resume=resume if is_stored else None,
+                    in_process=not in_workers,
+                )
+            if among_ranks:
+                distributed.barrier()
     finally:
         run.model.train(was_training)
-    if among_ranks:
-        distributed.barrier()
     return ZarrArray.open_from_array_identifier(output)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import WORKER, BlockwiseOperation
@@ -89,19 +88,13 @@ def run_on_ranks(operation: BlockwiseOperation) -> None:
     if distributed.is_main():
         operation.create_output()
     distributed.barrier()
-    run_stage(operation, None, in_process=True, wanted=_own_share(operation))
+    run_stage(operation, None, in_process=True, wanted=lambda block: _is_own(operation.block_index(block.write_roi)))
     distributed.barrier()
 
 
-def _own_share(operation: BlockwiseOperation) -> Callable[[daisy.Block], bool]:
-    """Return what tells which blocks are the business of this rank: every n-th in the order of the grid."""
-    counts = [-(-extent // step) for extent, step in zip(operation.region.shape, operation.block_shape, strict=True)]
-
-    def is_own(block: daisy.Block) -> bool:
-        position = (block.write_roi.offset - operation.region.offset) / operation.block_shape
-        return int(np.ravel_multi_index(position, counts)) % distributed.world_size() == distributed.rank()
-
-    return is_own
+def _is_own(index: int) -> bool:
+    """Return whether a block is the business of this rank, by its number."""
+    return index % distributed.world_size() == distributed.rank()
 
 
 def run_stage(
@@ -136,7 +129,7 @@ def run_stage(
         BlockwiseError: If blocks failed, or no worker could start.
         StorageError: If the marks of done blocks cannot be written.
     """
-    from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
+    from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, works_here
     from dacapo.blockwise.task_running import run_task
 
     write_roi = Roi((0,) * operation.region.dims, operation.block_shape)
@@ -145,9 +138,9 @@ def run_stage(
     most = operation.most_workers() or num_workers
     worker_file, args, kwargs = (WORKER, [], {}) if in_process else operation.worker()
     num_workers = 1 if in_process else min(num_workers, most)
-    alone = num_workers == 1 and not upstream_tasks and not create_compute_context().distribute_workers
+    here_only = in_process or works_here(num_workers, upstream_tasks, create_compute_context())
     # What this process does, and nobody goes on with, needs no marks on disk.
-    marks: Literal[False] | None = False if in_process or alone else None
+    marks: Literal[False] | None = False if here_only else None
     task = DaCapoBlockwiseTask(
         worker_file,
         total,

@@ -159,11 +159,6 @@ class Segmentation(BlockwiseOperation):
         return {**defining, "code": code_identity(self.function_file)}
 
     @property
-    def grid(self) -> tuple[int, ...]:
-        """Number of blocks along each axis."""
-        return tuple(int(-(-extent // step)) for extent, step in zip(self.region.shape, self.block_shape, strict=True))
-
-    @property
     def block_voxels(self) -> int:
         """Number of voxels that a block writes."""
         return math.prod(int(extent) for extent in self.block_shape / self.voxel_size)
@@ -227,11 +222,6 @@ class Segmentation(BlockwiseOperation):
             shutil.rmtree(path, ignore_errors=True)
         for file in self.folder.glob("*.npy"):
             file.unlink()
-
-    def block_index(self, write_roi: Roi) -> int:
-        """Return the number of a block, by what it writes."""
-        position = (write_roi.begin - self.region.begin) / self.block_shape
-        return int(np.ravel_multi_index(tuple(position), self.grid))
 
     def block_file(self, index: int, of: str = "blocks") -> Path:
         """Return the file of a block: its segments and the layer around it, or the pairs that it found."""

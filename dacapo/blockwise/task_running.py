@@ -10,7 +10,7 @@ import daisy.v2 as daisy
 from daisy import logging as daisy_logging
 from tqdm import tqdm
 
-from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
+from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, works_here
 from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, keep_room
 from dacapo.errors import BlockwiseError
 from dacapo.utils.progress import progress
@@ -31,7 +31,7 @@ def run_task(task: DaCapoBlockwiseTask, here: Callable[[], Process] | None = Non
         StorageError: If the marks of done blocks cannot be written.
     """
     tasks = _with_upstream(task)
-    alone = task.num_workers == 1 and len(tasks) == 1 and not task.compute_context.distribute_workers
+    alone = works_here(task.num_workers, task.upstream_tasks, task.compute_context)
     with _worker_logs(task):
         for one in tasks:
             if isinstance(one, DaCapoBlockwiseTask):
