@@ -6,6 +6,7 @@ has to be the same on all ranks is exchanged over CPU memory; the gradients are 
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -72,6 +73,9 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[None]
         raise
     else:
         dist.destroy_process_group()
+        # The threads that exchange data are ended with the last user of the group. One that still ran when Python ends,
+        # and then let go of a tensor, would end this process by SIGABRT.
+        gc.collect()
     finally:
         _rank, _world_size = 0, 1
 
@@ -80,6 +84,7 @@ def _join(local_rank: int) -> tuple[Any, int, int]:
     """Connect to the other processes; return what they share, the own rank, and their number."""
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn.functional  # loaded later, it would keep the group for ever as a default of arguments
 
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if on_gpus:

@@ -150,11 +150,18 @@ def shown(folder: Path) -> dict[str, Any]:
     }
 
 
+def threads() -> list[str]:
+    """Return the names of the threads of this process, those that Python does not know of as well."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+
 def main(folder: Path) -> None:
     """Write a file per rank."""
     with distributed.process_group():
         result = shown(folder)
-        torch.save(result, folder / f"{distributed.rank()}.pt")
+        result["threads"], rank = [threads()], distributed.rank()
+    result["threads"].append(threads())
+    torch.save(result, folder / f"{rank}.pt")
 
 
 if __name__ == "__main__":

@@ -313,6 +313,14 @@ def test_class_counts_of_all_ranks_are_kept(inside: tuple[Path, list[dict[str, A
     assert total(one) == total(alone)
 
 
+def test_nothing_of_the_connection_is_left(inside: tuple[Path, list[dict[str, Any]]]) -> None:
+    # A thread that still exchanged something when Python ends could end the process by SIGABRT.
+    for result in inside[1]:
+        during, afterwards = (["gloo" in name for name in names] for names in result["threads"])
+        assert any(during)
+        assert not any(afterwards)
+
+
 def test_alone_nothing_is_exchanged() -> None:
     with distributed.process_group({"RANK": "0", "WORLD_SIZE": "1"}):
         assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)

@@ -255,7 +255,7 @@ class BatchTrainer(Trainer):
     def _network_of(self, model: Model, device: torch.device) -> TrainedNetwork:
         """Return the model as it is trained, the same one as long as model and device do not change."""
         if self._network is None or self._network.model is not model or self._network.device != device:
-            state = self._scaler_state if self._network is None else self._network.scaler_state()
+            state = self._scaling()
             self._network = TrainedNetwork(model, device, self.precision, self.channels_last, self.compile)
             self._network.load_scaler_state(state)
         return self._network
@@ -338,8 +338,12 @@ class BatchTrainer(Trainer):
         """
         slots = self._slots if self._all_slots is None else self._all_slots
         state: dict[str, Any] = {"moving_class_counts": [_to_tensors(counts) for counts in slots]}
-        scaler = self._scaler_state if self._network is None else self._network.scaler_state()
+        scaler = self._scaling()
         return state if scaler is None else {**state, "grad_scaler": scaler}
+
+    def _scaling(self) -> dict[str, Any] | None:
+        """Return how gradients are scaled, None if they are not."""
+        return self._scaler_state if self._network is None else self._network.scaler_state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up moving class counts and the state of the scaling. An empty state changes nothing.
@@ -373,8 +377,10 @@ class BatchTrainer(Trainer):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
-        """End all processes that make batches."""
+        """End all processes that make batches, and let go of what connects this process with other ranks."""
         self._batches = None
+        if self._network is not None:
+            self._scaler_state, self._network = self._scaling(), None
         self._entered = False
         if self._regions is not None:
             self._tear_down()
