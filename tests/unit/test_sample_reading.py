@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import multiprocessing
 import os
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import gunpowder as gp
 import numpy as np
 import pytest
+import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import TrainingError
@@ -24,6 +26,8 @@ from dacapo.experiments.trainers.batches import Sampling, iterate_batches
 from dacapo.experiments.trainers.gunpowder_trainer import GunpowderBatches
 from dacapo.experiments.trainers.pipeline import Pipeline, build_pipeline
 from dacapo.experiments.trainers.regions import SampleRegions
+from dacapo.experiments.trainers.torch_batches import TorchBatches
+from dacapo.experiments.trainers.torch_samples import SampleMaker
 from dacapo.gp import (
     ElasticAugment,
     PaddedArraySource,
@@ -86,6 +90,10 @@ def dataset(offset: Sequence[int] = (0, 0)) -> Data:
 
 def pipeline(data: Data, *augments: Any) -> Pipeline:
     return build_pipeline([data], REGIONS, affinities(), augments, 0.1, clip_raw=False)  # type: ignore[list-item]
+
+
+def maker(data: Data) -> SampleMaker:
+    return SampleMaker([data], REGIONS, affinities(), [], min_masked=0.1, clip_raw=False)  # type: ignore[list-item]
 
 
 def sample(built: Pipeline, seed: int) -> gp.Batch:
@@ -309,6 +317,42 @@ def test_slow_stores_are_read_ahead(fetchers: int) -> None:
     assert SlowArray.waited.value >= one_by_one * 0.99
     # In this process two reads wait together; four others do the rest while this one trains.
     assert elapsed < one_by_one * (0.75 if fetchers == 1 else 0.4)
+
+
+def test_samples_of_a_batch_are_read_at_the_same_time() -> None:
+    """One wait for all masks, which decide about where samples are, and one for all the rest."""
+    size, batches = 4, 3
+    data = dataset()
+    stored = (data.raw, data.gt, data.mask)
+    slow = [SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes) for one in stored]
+    SlowArray.waited = multiprocessing.Value("d", 0.0)
+    stream = TorchBatches(maker(Data(*slow)), torch.device("cpu"), Sampling(0, size), 0, 1)
+    iterator = iterate_batches(stream)
+    started = time.perf_counter()
+    for _ in range(batches):
+        next(iterator)
+    elapsed = time.perf_counter() - started
+    assert SlowArray.waited.value >= batches * size * len(slow) * SlowArray.wait * 0.99
+    assert elapsed < batches * 3 * SlowArray.wait
+
+
+def test_processes_without_a_cache_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    importlib.import_module("tensorstore")
+    with caplog.at_level("INFO", logger="dacapo"):
+        stream = TorchBatches(maker(dataset()), torch.device("cpu"), Sampling(0, 1), 0, 2)
+        next(iterate_batches(stream))
+    assert "without a cache of decoded chunks" in caplog.text
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i2", ">u2", "<f4", "u1", "f8"])
+def test_raw_data_may_have_any_order_of_bytes(dtype: str) -> None:
+    data, values = dataset(), np.random.default_rng(0).integers(0, 100, (SIZE, SIZE))
+    data.raw = array(values.astype(dtype), (4, 4))
+    made = maker(data)
+    (crop,) = made.read([3])
+    for got in (made.raw(crop).numpy(), sample(pipeline(data), 3)[gp.ArrayKey("RAW")].data):
+        read = NumpyArray.__getitem__(data.raw, data.raw.reads.pop(0))
+        assert set(np.unique(got)) == set(np.unique(read).astype(np.float32))
 
 
 @pytest.mark.parametrize("fetchers", [1, 2])

@@ -272,24 +272,46 @@ def test_positions_are_those_of_the_node(wanted: SampleRois, config: ElasticAugm
     np.testing.assert_allclose(raw.numpy(), plain_positions(change, labels=False), atol=1e-4)
     np.testing.assert_allclose(labels.numpy(), plain_positions(change, labels=True), atol=1e-4)
     if not any(config.control_point_displacement_sigma):
-        assert change.needed.raw.offset in (wanted.raw.offset, wanted.raw.offset - wanted.raw_voxel_size)
+        assert change.needed == wanted
+
+
+def with_mask_inside(wanted: SampleRois) -> SampleRois:
+    """Return the same with a mask that is two voxels smaller on all sides than the ground truth."""
+    margin = wanted.label_voxel_size * 2
+    return attrs.evolve(wanted, mask=wanted.labels.grow(-margin, -margin))
 
 
 @pytest.mark.parametrize(("wanted", "config"), DEFORMED)
-def test_no_more_is_needed_than_what_is_read_and_its_neighbours(
-    wanted: SampleRois, config: ElasticAugmentConfig
-) -> None:
+def test_no_more_is_needed_than_what_is_read(wanted: SampleRois, config: ElasticAugmentConfig) -> None:
+    wanted = with_mask_inside(wanted)
     change = config.torch_augment(wanted, rng(2))
     assert isinstance(change, Deformation)
-    sources = change._source_voxels(torch.device("cpu"))
-    places = ((wanted.raw, change.needed.raw), (wanted.labels, change.needed.labels))
-    sizes = (wanted.raw_voxel_size, wanted.label_voxel_size)
-    for positions, (roi, needed), size in zip(sources, places, sizes, strict=True):
-        begin = np.array((needed.offset - roi.offset) / size)
-        end = begin + np.array(needed.shape / size)
-        for axis, along in enumerate(positions.numpy()):
-            assert begin[axis] == np.floor(along.min())
-            assert end[axis] == np.floor(along.max()) + 2
+    raw, labels = (positions.numpy() for positions in change._source_voxels(torch.device("cpu")))
+    inside = ((wanted.mask - wanted.labels.offset) / wanted.label_voxel_size).to_slices()
+    nearest = np.floor(labels + 0.5)
+    needed, size = change.needed, wanted.label_voxel_size
+    for lower, upper, box, voxel, origin in (
+        (np.floor(raw), np.ceil(raw), needed.raw, wanted.raw_voxel_size, wanted.raw.offset),
+        (nearest, nearest, needed.labels, size, wanted.labels.offset),
+        (nearest[(slice(None), *inside)], nearest[(slice(None), *inside)], needed.mask, size, wanted.labels.offset),
+    ):
+        begin = np.array((box.offset - origin) / voxel)
+        for axis, (first, last) in enumerate(zip(lower, upper, strict=True)):
+            assert begin[axis] == first.min()
+            assert begin[axis] + box.shape[axis] / voxel[axis] == last.max() + 1
+
+
+@pytest.mark.parametrize("config", [SimpleAugmentConfig(), DEFORMED[1][1]])
+def test_masks_are_changed_as_labels_are(config: AugmentConfig) -> None:
+    wanted = with_mask_inside(DEFORMED[1][0])
+    for seed in range(8):
+        change = config.torch_augment(wanted, rng(seed))
+        labels, mask = change.needed.labels, change.needed.mask
+        values = rng().integers(0, 2**40, tuple(labels.shape / wanted.label_voxel_size))
+        part = values[((mask - labels.offset) / wanted.label_voxel_size).to_slices()]
+        inside = ((wanted.mask - wanted.labels.offset) / wanted.label_voxel_size).to_slices()
+        expected = change.labels(torch.from_numpy(values))[inside]
+        assert torch.equal(change.mask(torch.from_numpy(part)), expected)
 
 
 @pytest.mark.parametrize(("wanted", "config"), DEFORMED)

@@ -10,6 +10,7 @@ import signal
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ import numpy as np
 import torch
 import torch.utils.data
 
-from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import share_cache
+from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import is_lost_by_forking, share_cache
 
 from .trainer import sample_seed
+
+logger = getLogger(__name__)
 
 
 @attrs.define
@@ -162,6 +165,11 @@ def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
     num_workers = len(stream.slots)
     if num_workers == 1:
         return iter(stream)
+    if stream.can_fork and is_lost_by_forking():
+        logger.info(
+            "batches are made without a cache of decoded chunks, because this process has used TensorStore before; a "
+            "training in a process of its own has one"
+        )
     with warnings.catch_warnings():
         # More processes than cores are harmless, and the default of the config.
         warnings.filterwarnings("ignore", message="This DataLoader will create")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -32,15 +32,21 @@ class SampleRois:
 
     Attributes:
         raw: Region of raw data.
-        labels: Region of ground truth and mask.
+        labels: Region of ground truth.
         raw_voxel_size: Voxel size of raw data.
         label_voxel_size: Voxel size of ground truth and mask.
+        mask: Region of the mask, inside of that of ground truth; all of it by default.
     """
 
     raw: Roi
     labels: Roi
     raw_voxel_size: Coordinate
     label_voxel_size: Coordinate
+    mask: Roi = attrs.field()
+
+    @mask.default
+    def _labels(self) -> Roi:
+        return self.labels
 
     @property
     def dims(self) -> int:
@@ -75,8 +81,12 @@ class Change:
         return values
 
     def labels(self, values: torch.Tensor) -> torch.Tensor:
-        """Return changed ground truth or mask, whose last axes are space."""
+        """Return changed ground truth, whose last axes are space."""
         return values
+
+    def mask(self, values: torch.Tensor) -> torch.Tensor:
+        """Return a changed mask, whose last axes are space."""
+        return self.labels(values)
 
 
 @contextmanager
@@ -266,7 +276,7 @@ def _before_flip(wanted: SampleRois, mirrored: Sequence[bool], order: Sequence[i
         to_centre = centre - roi.offset
         return Roi(centre - Coordinate(to_centre[a] for a in back), Coordinate(roi.shape[a] for a in back))
 
-    rois = attrs.evolve(wanted, raw=transposed(wanted.raw), labels=transposed(wanted.labels))
+    rois = _each_roi(wanted, transposed)
     whole = rois.total
 
     def mirror(roi: Roi) -> Roi:
@@ -274,7 +284,11 @@ def _before_flip(wanted: SampleRois, mirrored: Sequence[bool], order: Sequence[i
         offset = (o if m else b for m, o, b in zip(mirrored, opposite, roi.begin, strict=True))
         return Roi(Coordinate(offset), roi.shape)
 
-    return attrs.evolve(rois, raw=mirror(rois.raw), labels=mirror(rois.labels))
+    return _each_roi(rois, mirror)
+
+
+def _each_roi(rois: SampleRois, change: Callable[[Roi], Roi]) -> SampleRois:
+    return attrs.evolve(rois, raw=change(rois.raw), labels=change(rois.labels), mask=change(rois.mask))
 
 
 # Rotation and deformation
@@ -320,8 +334,9 @@ class Deformation(Change):
         super().__init__(
             attrs.evolve(
                 wanted,
-                raw=_box_around(raw, wanted.raw, wanted.raw_voxel_size),
-                labels=_box_around(labels, wanted.labels, wanted.label_voxel_size),
+                raw=_box(raw.floor(), raw.ceil(), wanted.raw, wanted.raw_voxel_size),
+                labels=self._box_of_nearest(labels),
+                mask=self._box_of_nearest(self._of_mask(labels)),
             )
         )
 
@@ -342,6 +357,20 @@ class Deformation(Change):
         """Read labels from where the deformation says."""
         begin = (self.needed.labels.offset - self.wanted.labels.offset) / self.wanted.label_voxel_size
         return take_nearest(values, self._source_voxels(values.device)[1], begin)
+
+    def mask(self, values: torch.Tensor) -> torch.Tensor:
+        """Read a mask from where the deformation says."""
+        begin = (self.needed.mask.offset - self.wanted.labels.offset) / self.wanted.label_voxel_size
+        return take_nearest(values, self._of_mask(self._source_voxels(values.device)[1]), begin)
+
+    def _of_mask(self, labels: torch.Tensor) -> torch.Tensor:
+        """Cut the positions of the mask out of those of labels; they still count from the first voxel of labels."""
+        place = (self.wanted.mask - self.wanted.labels.offset) / self.wanted.label_voxel_size
+        return labels[(slice(None), *place.to_slices())]
+
+    def _box_of_nearest(self, positions: torch.Tensor) -> Roi:
+        nearest = nearest_voxels(positions)
+        return _box(nearest, nearest, self.wanted.labels, self.wanted.label_voxel_size)
 
     def _source_voxels(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """Return where the voxels of raw data and of labels are read from, each in voxels of its own region."""
@@ -478,13 +507,11 @@ def _along(values: npt.NDArray[Any], axis: int, dims: int) -> npt.NDArray[Any]:
     return values.reshape([-1 if a == axis else 1 for a in range(dims)])
 
 
-def _box_around(positions: torch.Tensor, roi: Roi, voxel_size: Coordinate) -> Roi:
-    """Return the smallest region of whole voxels that holds all positions and both neighbours of each."""
-    values = positions.numpy()
-    lower = [int(np.floor(along.min())) for along in values]
-    upper = [int(np.floor(along.max())) + 2 for along in values]
-    extent = Coordinate(u - lo for lo, u in zip(lower, upper, strict=True))
-    return Roi(roi.offset + Coordinate(lower) * voxel_size, extent * voxel_size)
+def _box(lower: torch.Tensor, upper: torch.Tensor, roi: Roi, voxel_size: Coordinate) -> Roi:
+    """Return the smallest region that holds some voxels, given by numbers along each axis that count from a region."""
+    begin = Coordinate(int(along.min()) for along in lower.numpy())
+    end = Coordinate(int(along.max()) + 1 for along in upper.numpy())
+    return Roi(roi.offset + begin * voxel_size, (end - begin) * voxel_size)
 
 
 def interpolate_linearly(
@@ -562,12 +589,17 @@ def take_nearest(values: torch.Tensor, positions: torch.Tensor, begin: Sequence[
     shape = values.shape[values.ndim - dims :]
     index: torch.Tensor | None = None
     for along, size, first in zip(positions, shape, begin or (0,) * dims, strict=True):
-        nearest = (along + (0.5 - first)).floor_().clamp_(0, size - 1)
+        nearest = nearest_voxels(along).sub_(first).clamp_(0, size - 1)
         whole = nearest.to(torch.int32 if math.prod(shape) < 2**31 else torch.int64)
         index = whole if index is None else index.mul_(size).add_(whole)
     assert index is not None
     flat = values.reshape(*values.shape[: values.ndim - dims], -1)
     return flat.index_select(-1, index.reshape(-1)).reshape(*flat.shape[:-1], *positions.shape[1:])
+
+
+def nearest_voxels(positions: torch.Tensor) -> torch.Tensor:
+    """Return the numbers of the voxels that positions lie in, as floating point numbers."""
+    return (positions + 0.5).floor_()
 
 
 def _column(begin: Sequence[int] | None, positions: torch.Tensor) -> torch.Tensor:

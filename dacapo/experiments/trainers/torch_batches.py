@@ -155,7 +155,7 @@ class TorchBatches(BatchStream):
             raise TrainingError(f"the batch of iteration {iteration} could not be made: {what}") from error
 
     def _read(self, iteration: int, part: int, position: int) -> CropBatch:
-        crops = [self.maker.read(seed) for seed in self.sampling.seeds(position)]
+        crops = self.maker.read(self.sampling.seeds(position))
         batch = CropBatch(iteration, part, crops, None, None, self.shows(position))
         predictor = self.maker.predictor
         if self.device.type == "cpu" or (predictor.has_torch_target() and predictor.targets_on_device):

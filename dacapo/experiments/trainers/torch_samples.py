@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from logging import getLogger
@@ -158,21 +159,50 @@ class DatasetCrops:
         return Read(self.mask, roi + self.origin, "zero", self.labelled)
 
 
-@attrs.frozen
+@attrs.define
 class Draw:
-    """All that is random in a sample but for noise.
+    """All that is random in a sample but for noise, and its mask if that decided about it.
 
     Attributes:
         crops: The dataset.
         shift: How far the sample is moved.
         changes: What the augmentations do.
         needed: What has to be read.
+        mask: The mask as it was read, where that was needed.
+        changed_mask: What the augmentations made of it, where that was needed.
     """
 
     crops: DatasetCrops
     shift: Coordinate
     changes: list[Change]
     needed: SampleRois
+    mask: npt.NDArray[Any] | None = None
+    changed_mask: torch.Tensor | None = None
+
+    def mask_to_read(self) -> Read:
+        """Return what to read for the mask."""
+        return self.crops.mask_in(self.needed.mask + self.shift)
+
+    def to_read(self) -> list[Read]:
+        """Return what to read for raw data and ground truth, and for the mask if it is not there yet."""
+        mask = [self.mask_to_read()] if self.mask is None else []
+        raw, gt = self.crops.raw_in(self.needed.raw + self.shift), self.crops.gt_in(self.needed.labels + self.shift)
+        return [raw, gt, *mask]
+
+    def crop(self, raw: npt.NDArray[Any], gt: npt.NDArray[Any], mask: npt.NDArray[Any] | None = None) -> Crop:
+        """Return the sample, given what was read for it."""
+        mask = self.mask if mask is None else mask
+        assert mask is not None
+        changed = self.changed_mask
+        return Crop(
+            _own(raw if raw.ndim > self.needed.dims else raw[np.newaxis]),
+            as_tensor(gt),
+            as_tensor(mask) if changed is None else changed,
+            gt.dtype,
+            mask.dtype,
+            self.changes,
+            changed is not None,
+        )
 
 
 class SampleMaker:
@@ -180,7 +210,7 @@ class SampleMaker:
 
     All that is random in a sample follows from its seed. First a dataset is chosen by weight and a place in it by
     chance; the augmentations are drawn, which decides about what has to be read; and all this is drawn again if too
-    little is annotated there, before anything but the mask was read.
+    little is annotated there, before anything but the mask was read. The samples of a batch are read at the same time.
     """
 
     def __init__(
@@ -213,47 +243,31 @@ class SampleMaker:
         weights = np.array([dataset.weight for dataset in datasets], dtype=float)
         self.chances = weights / weights.sum()
         spec = predictor.gt_region_for_roi(TargetSpec(regions.target_roi, regions.target_voxel_size))
-        self.wanted = SampleRois(regions.raw_roi, spec.roi, regions.voxel_size, regions.target_voxel_size)
+        # Without a target of tensors, arrays of ground truth and mask are handed on that cover the same.
+        around = predictor.looks_at_mask_around or not predictor.has_torch_target()
+        mask_roi = spec.roi if around else regions.target_roi
+        self.wanted = SampleRois(regions.raw_roi, spec.roi, regions.voxel_size, regions.target_voxel_size, mask_roi)
         self._draw_changes(np.random.default_rng(0))  # what cannot work fails here
 
-    @property
-    def inner(self) -> Any:
-        """The region of the target as an index into labels."""
-        roi = self.regions.target_roi - self.wanted.labels.offset
-        return (..., *(roi / self.regions.target_voxel_size).to_slices())
+    def inner(self, roi: Roi) -> Any:
+        """Return the region of the target as an index into what covers a region."""
+        return (..., *((self.regions.target_roi - roi.offset) / self.regions.target_voxel_size).to_slices())
 
-    def read(self, seed: int) -> Crop:
-        """Read what a sample needs.
+    def read(self, seeds: Sequence[int]) -> list[Crop]:
+        """Read what the samples of a batch need.
 
         Args:
-            seed: Decides about all that is random in the sample.
+            seeds: One per sample, which decides about all that is random in it.
 
         Raises:
             TrainingError: If too little is annotated everywhere.
         """
-        rng = np.random.default_rng(seed)
-        mask, changed = None, None
+        rngs = [np.random.default_rng(seed) for seed in seeds]
         with one_thread():
-            if self.min_masked > 0:
-                draw, mask, changed = self._draw_annotated(rng)
-            else:
-                draw = self._draw(rng)
-        crops, rois, shift = draw.crops, draw.needed, draw.shift
-        reads = [crops.raw_in(rois.raw + shift), crops.gt_in(rois.labels + shift)]
-        if mask is None:
-            reads.append(crops.mask_in(rois.labels + shift))
-        values = [channels_first(*pair) for pair in zip(read_all(reads), reads, strict=True)]
-        raw, gt = values[:2]
-        mask = values[2] if mask is None else mask
-        return Crop(
-            _own(raw if raw.ndim > self.wanted.dims else raw[np.newaxis]),
-            as_tensor(gt),
-            as_tensor(mask) if changed is None else changed,
-            gt.dtype,
-            mask.dtype,
-            draw.changes,
-            changed is not None,
-        )
+            draws = self._draw_annotated(rngs) if self.min_masked > 0 else [self._draw(rng) for rng in rngs]
+        reads = [draw.to_read() for draw in draws]
+        values = iter(_read_channels_first([read for of_sample in reads for read in of_sample]))
+        return [draw.crop(*itertools.islice(values, len(of))) for draw, of in zip(draws, reads, strict=True)]
 
     def _draw(self, rng: np.random.Generator) -> Draw:
         crops = self.crops[int(rng.choice(len(self.crops), p=self.chances))]
@@ -261,16 +275,19 @@ class SampleMaker:
         changes = self._draw_changes(rng)
         return Draw(crops, shift, changes, changes[0].needed if changes else self.wanted)
 
-    def _draw_annotated(self, rng: np.random.Generator) -> tuple[Draw, npt.NDArray[Any], torch.Tensor | None]:
-        """Draw samples until enough of one is annotated; return its mask, and the changed one if that was needed."""
+    def _draw_annotated(self, rngs: Sequence[np.random.Generator]) -> list[Draw]:
+        """Draw samples, each again until enough of it is annotated."""
+        draws: dict[int, Draw] = {}
         warn_at = time.monotonic() + 10
         for attempt in range(1, MOST_ATTEMPTS + 1):
-            draw = self._draw(rng)
-            read = draw.crops.mask_in(draw.needed.labels + draw.shift)
-            mask = channels_first(read_all([read])[0], read)
-            accepted, changed = self._check(mask, draw.changes)
-            if accepted:
-                return draw, mask, changed
+            drawn = {number: self._draw(rng) for number, rng in enumerate(rngs) if number not in draws}
+            masks = _read_channels_first([draw.mask_to_read() for draw in drawn.values()])
+            for (number, draw), mask in zip(drawn.items(), masks, strict=True):
+                draw.mask = mask
+                if self._accepts(draw):
+                    draws[number] = draw
+            if len(draws) == len(rngs):
+                return [draws[number] for number in range(len(rngs))]
             if time.monotonic() > warn_at:
                 logger.warning("%d samples in a row had too little annotated; looking on", attempt)
                 warn_at = time.monotonic() + 60
@@ -288,15 +305,17 @@ class SampleMaker:
             wanted = changes[0].needed
         return changes
 
-    def _check(self, mask: npt.NDArray[Any], changes: Sequence[Change]) -> tuple[bool, torch.Tensor | None]:
-        """Return whether enough of the target is annotated, and the changed mask if it was needed to find out."""
-        annotated = mask != 0
+    def _accepts(self, draw: Draw) -> bool:
+        """Return whether enough of the target is annotated; keep the changed mask if it was needed to find out."""
+        assert draw.mask is not None
+        annotated = draw.mask != 0
         if annotated.all() or not annotated.any():
-            return bool(annotated.all()), None
-        changed = as_tensor(mask)
-        for change in changes:
-            changed = change.labels(changed)
-        return float((changed[self.inner].numpy() != 0).mean()) >= self.min_masked, changed
+            return bool(annotated.all())
+        draw.changed_mask = as_tensor(draw.mask)
+        for change in draw.changes:
+            draw.changed_mask = change.mask(draw.changed_mask)
+        inner = draw.changed_mask[self.inner(self.wanted.mask)]
+        return float((inner.numpy() != 0).mean()) >= self.min_masked
 
     def raw(self, crop: Crop) -> torch.Tensor:
         """Return the raw data of a sample, float32, axes channel and space."""
@@ -310,7 +329,7 @@ class SampleMaker:
         gt, mask = crop.gt, crop.mask
         for change in crop.changes:
             gt = change.labels(gt)
-            mask = mask if crop.mask_is_changed else change.labels(mask)
+            mask = mask if crop.mask_is_changed else change.mask(mask)
         return SampleLabels(
             gt,
             mask,
@@ -319,6 +338,7 @@ class SampleMaker:
             self.wanted.labels,
             self.regions.target_roi,
             self.regions.target_voxel_size,
+            self.wanted.mask,
         )
 
     def target(self, labels: SampleLabels) -> TorchTarget | PlainTarget:
@@ -333,17 +353,22 @@ class SampleMaker:
     def shown(self, labels: SampleLabels) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """Return ground truth and mask in the region of the target, for a snapshot."""
         return (
-            as_array(labels.gt[self.inner], labels.gt_dtype),
-            as_array(labels.mask[self.inner], labels.mask_dtype),
+            as_array(labels.gt[self.inner(self.wanted.labels)], labels.gt_dtype),
+            as_array(labels.mask[self.inner(self.wanted.mask)], labels.mask_dtype),
         )
 
 
-def channels_first(values: npt.NDArray[Any], read: Read) -> npt.NDArray[Any]:
-    """Return what was read of an array with its channels in front."""
+def _read_channels_first(reads: Sequence[Read]) -> list[npt.NDArray[Any]]:
+    """Read arrays, and return each with its channels in front."""
+    return [_channels_first(*pair) for pair in zip(read_all(reads), reads, strict=True)]
+
+
+def _channels_first(values: npt.NDArray[Any], read: Read) -> npt.NDArray[Any]:
     axis = read.array.channel_axis
     return values if axis is None else np.moveaxis(values, axis, 0)
 
 
 def _own(raw: npt.NDArray[Any]) -> torch.Tensor:
     """Return raw values in memory of their own, since augmentations overwrite them, of a type that can be sent."""
-    return torch.from_numpy(np.array(raw, raw.dtype if raw.dtype.name in SENT_AS_THEY_ARE else np.float32, order="C"))
+    dtype = raw.dtype.newbyteorder("=") if raw.dtype.name in SENT_AS_THEY_ARE else np.dtype(np.float32)
+    return torch.from_numpy(np.array(raw, dtype, order="C"))

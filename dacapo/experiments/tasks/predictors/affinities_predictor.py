@@ -190,6 +190,11 @@ class AffinitiesPredictor(Predictor):
         """Whether targets are computed wherever labels are: descriptors are not."""
         return not self.lsds
 
+    @property
+    def looks_at_mask_around(self) -> bool:
+        """Whether the mask outside of the target matters: not even where descriptors look beyond it."""
+        return False
+
     def torch_target(self, labels: SampleLabels) -> TorchTarget:
         """Return what `create_target` and `create_weight` do, as tensors.
 

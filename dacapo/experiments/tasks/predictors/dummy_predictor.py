@@ -49,8 +49,7 @@ class DummyPredictor(Predictor):
 
     def torch_target(self, labels: SampleLabels) -> TorchTarget:
         """Return what `create_target` and `create_weight` do, as tensors."""
-        mask = labels.mask if labels.mask.ndim > labels.roi.dims else labels.mask[None]
-        annotated = (mask[(slice(None), *labels.inner)] != 0).all(dim=0)
+        annotated = (labels.mask_inner != 0).all(dim=0)
         codes = annotated.to(torch.uint8).expand(self.embedding_dims, *annotated.shape)
         return TorchTarget(torch.zeros(codes.shape, device=codes.device), [Classes(codes, balanced=False)])
 

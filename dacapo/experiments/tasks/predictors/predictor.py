@@ -78,6 +78,11 @@ class Predictor(ABC):
         """Whether :meth:`torch_target` computes wherever the labels are; if not, they must be on the CPU."""
         return False
 
+    @property
+    def looks_at_mask_around(self) -> bool:
+        """Whether :meth:`torch_target` depends on the mask outside of the target; if not, it is not read there."""
+        return True
+
     def has_torch_target(self) -> bool:
         """Return whether :meth:`torch_target` stands for what :meth:`create_target` and :meth:`create_weight` do."""
         owners = {

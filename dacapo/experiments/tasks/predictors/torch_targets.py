@@ -59,9 +59,10 @@ class SampleLabels:
         mask: Not 0 where annotated, likewise.
         gt_dtype: Data type of the ground truth.
         mask_dtype: Data type of the mask.
-        roi: Where both lie, world units.
+        roi: Where the ground truth lies, world units.
         target_roi: Where the target lies, inside of that.
         voxel_size: World units.
+        mask_roi: Where the mask lies, which holds the target; as the ground truth by default.
     """
 
     gt: torch.Tensor
@@ -71,12 +72,26 @@ class SampleLabels:
     roi: Roi
     target_roi: Roi
     voxel_size: Coordinate
+    mask_roi: Roi = attrs.field()
+
+    @mask_roi.default
+    def _roi(self) -> Roi:
+        return self.roi
 
     @property
     def inner(self) -> tuple[slice, ...]:
-        """The region of the target as an index into the spatial axes."""
-        inner: tuple[slice, ...] = ((self.target_roi - self.roi.offset) / self.voxel_size).to_slices()
-        return inner
+        """The region of the target as an index into the spatial axes of ground truth."""
+        return self._place_of_target(self.roi)
+
+    @property
+    def mask_inner(self) -> torch.Tensor:
+        """The mask in the region of the target, with its channel axis in front."""
+        mask = self.mask if self.mask.ndim > self.roi.dims else self.mask[None]
+        return mask[(slice(None), *self._place_of_target(self.mask_roi))]
+
+    def _place_of_target(self, roi: Roi) -> tuple[slice, ...]:
+        place: tuple[slice, ...] = ((self.target_roi - roi.offset) / self.voxel_size).to_slices()
+        return place
 
     def channels(self, expected: int) -> torch.Tensor:
         """Return ground truth with its channel axis in front.
@@ -103,10 +118,10 @@ class SampleLabels:
         Raises:
             ChannelMismatchError: If the mask has another number of channels.
         """
-        mask = self.mask if self.mask.ndim > self.roi.dims else self.mask[None]
+        mask = self.mask_inner
         if len(mask) not in (1, channels):
             raise ChannelMismatchError(f"the mask has {len(mask)} channels; expected one, or {channels} as the target")
-        return mask[(slice(None), *self.inner)] != 0
+        return mask != 0
 
     def foreground(self, labels: torch.Tensor) -> torch.Tensor:
         """Return where labels are above 0."""
@@ -115,12 +130,12 @@ class SampleLabels:
     def as_arrays(self) -> tuple[NumpyArray, NumpyArray]:
         """Return ground truth and mask as arrays."""
         gt, mask = as_array(self.gt, self.gt_dtype), as_array(self.mask, self.mask_dtype)
-        return self._wrap(gt), self._wrap(mask)
+        return self._wrap(gt, self.roi), self._wrap(mask, self.mask_roi)
 
-    def _wrap(self, values: npt.NDArray[Any]) -> NumpyArray:
+    def _wrap(self, values: npt.NDArray[Any], roi: Roi) -> NumpyArray:
         spatial = ["z", "y", "x"][-self.roi.dims :]
         axes = ["c", *spatial] if values.ndim > self.roi.dims else spatial
-        return NumpyArray.from_np_array(values, self.roi, self.voxel_size, axes)
+        return NumpyArray.from_np_array(values, roi, self.voxel_size, axes)
 
 
 @attrs.frozen

@@ -64,10 +64,15 @@ def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()  # the former may have been held by a thread that is not here
     # Whoever loaded it has most likely used it, and there is no way to ask.
-    _pool.is_forked = _pool.is_forked or "tensorstore" in sys.modules
+    _pool.is_forked = is_lost_by_forking()
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def is_lost_by_forking() -> bool:
+    """Return whether a process that this one forks reads without the cache."""
+    return _pool.is_forked or "tensorstore" in sys.modules
 
 
 def share_cache(processes: int) -> None:
