@@ -298,6 +298,8 @@ def fitted(blocks: list[int], seconds: list[float]) -> tuple[float, float]:
     return float(start), float(per_block)
 
 
+# Edges of volumes whose times are computed, not measured.
+LARGER = (1024, 2048, 4096)
 # The loop is also done in two halves at the same time, because two processes slow each other down, whatever they do.
 WAYS = {"loop": ("loop",), "2 loops": ("loop0", "loop1"), "1 worker": ("1",), "2 workers": ("2",)}
 
@@ -334,7 +336,20 @@ def volumes(work: str, sizes: list[int], block: int, folder: Path) -> str:
                 share = each / fitted(counts, seconds[plain])[1]
                 line = f"{start:.1f} + {each * 1e3:.1f} / 1000 per block, {share:.3f} of {plain}"
                 lines.append(f"{work}, {name}, {unit}: {line}")
+        lines += ["", on_paper(work, counts, times, block)]
     return "\n".join(lines)
+
+
+def on_paper(work: str, counts: list[int], times: dict[str, list[float]], block: int) -> str:
+    """Return a table of what larger volumes would take by straight lines through what was measured."""
+    rows = []
+    for size in LARGER:
+        blocks = -((-size // block) ** 3)
+        for name, seconds in times.items():
+            start, each = fitted(counts, seconds)
+            hours = (start + each * blocks) / 3600
+            rows.append([f"{work}, {size}^3", str(blocks), name, f"{hours:.2f}", f"{size**3 / hours / 3.6e9:.2f}"])
+    return text_table(("on paper", "blocks", "by", "hours", "Mvoxel/s"), rows)
 
 
 def empty(counts: list[int], folder: Path) -> str:

@@ -4,10 +4,10 @@
     python -m benchmarks.teravoxel --quick
 
 The network is that of :mod:`benchmarks.gpu`. Measured in this process, with one thread: reading a block with its
-context, storing its prediction, handing out a block (from :mod:`benchmarks.scaling`), and the mutex watershed of a
-block. Counted: the operations of the network. Assumed, since this needs no GPU: which share of the published peak of a
-GPU the network reaches (``benchmarks.gpu`` tells for one that is there), and that the storage is fast enough for all
-workers.
+context, storing its prediction, handing out a block (by the fit of :mod:`benchmarks.scaling`), and the mutex watershed
+of a block. Counted: the operations of the network. Assumed, since this needs no GPU: which share of the published peak
+of a GPU the network reaches (``benchmarks.gpu`` tells for one that is there), and that the storage is fast enough for
+all workers.
 """
 
 from __future__ import annotations
@@ -119,11 +119,12 @@ def main() -> None:
     run = gpu.make_run(gpu.QUICK if options.quick else gpu.FULL, gpu.Variant("bf16", False, True))
     print("\n".join(machine()), end="\n\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="teravoxel_") as name:
-        count = 50 if options.quick else 20_000
-        handed = scaling.measure(scaling.Setting("empty", "2", count, 1, name))["seconds"] / count
+        counts = [50, 100] if options.quick else [10_000, 100_000]
+        taken = [scaling.measure(scaling.Setting("empty", "2", count, 1, name))["seconds"] for count in counts]
+        handed = scaling.fitted(counts, taken)[1]  # what two workers take to start comes once
     watershed = watershed_seconds(*((24, 4) if options.quick else (192, 32)))
     print(f"network       {sum(p.numel() for p in run.model.parameters()) / 1e6:.1f} million parameters")
-    print(f"handing out   {handed * 1e3:.2f} ms per block")
+    print(f"handing out   {handed * 1e3:.3f} ms per block")
     print(f"watershed     {watershed * 1e6:.2f} s per million voxels: {VOXELS * watershed / 3600:.0f} core hours")
     rows = []
     for workers in options.workers:
