@@ -59,8 +59,8 @@ class RejectMasked(Reject):
         """Set the smallest part.
 
         Args:
-            mask: Array of 0 (left out) and 1.
-            min_masked: Smallest mean of the mask that is accepted, 0 to 1.
+            mask: Array of 0 (left out) and any other values, such as 1.
+            min_masked: Smallest part of it that must not be 0, from 0 to 1.
             roi: Where to look, in the coordinates of the request; by default all of the mask that is requested.
         """
         self.mask = mask
@@ -74,7 +74,7 @@ class RejectMasked(Reject):
         """Return whether enough of the mask is set."""
         mask = batch[self.mask]
         roi = mask.spec.roi if self.roi is None else self.roi.intersect(mask.spec.roi)
-        return bool((mask.crop(roi, copy=False).data > 0).mean() >= self.min_masked)
+        return bool((mask.crop(roi, copy=False).data != 0).mean() >= self.min_masked)
 
     def reason(self) -> str:
         """Say what was missing, and what to do about it."""

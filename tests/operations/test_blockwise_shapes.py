@@ -153,3 +153,18 @@ def test_predict(
     output = LocalArrayIdentifier(folder / "out.zarr", "prediction")
     array = predict_array(run, raw, output, output_dtype=np.float32, block_shape=block)
     np.testing.assert_allclose(array[array.roi], expected, atol=1e-5)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data(), st.sampled_from([2, 3]), st.sampled_from(["valid", "same"]))
+def test_predict_volumes_of_any_shape(
+    options: DaCapoConfig, networks: Any, folder: Path, data: st.DataObject, dims: int, padding: str
+) -> None:
+    run, _, _ = networks[dims, padding]
+    smallest = int(run.model.input_shape[0])
+    shape = data.draw(st.tuples(*[st.integers(smallest, smallest + (20 if dims == 2 else 4))] * dims))
+    raw = numpy_array(shape, VOXEL_SIZE[-dims:])
+    block = Coordinate(data.draw(st.tuples(*[st.integers(1 if dims == 2 else 8, 60)] * dims))) * raw.voxel_size
+    output = LocalArrayIdentifier(folder / "out.zarr", "prediction")
+    array = predict_array(run, raw, output, output_dtype=np.float32, block_shape=block)
+    np.testing.assert_allclose(array[array.roi], whole_pass(run, raw), atol=1e-5)

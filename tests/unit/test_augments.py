@@ -86,6 +86,7 @@ def test_configs_survive_being_stored(config: AugmentConfig) -> None:
         (NoiseAugmentConfig(-1), "variance is -1"),
         (SimpleAugmentConfig(mirror_only=[-1]), "mirror_only is [-1]"),
         (SimpleAugmentConfig(transpose_only=[0, -2]), "transpose_only is [0, -2]"),
+        (SimpleAugmentConfig(transpose_only=[0, 1, 1]), "transpose_only is [0, 1, 1], but each axis"),
         (SimpleAugmentConfig(mirror_probs=[0.5, 3]), "mirror_probs is [0.5, 3]"),
     ],
 )

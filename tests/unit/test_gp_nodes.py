@@ -263,6 +263,15 @@ def test_reject_masked_measures_the_given_region() -> None:
     assert max(means) == 1
 
 
+@pytest.mark.parametrize("value", [1, -1, 0.25, np.nan])
+def test_reject_masked_counts_whatever_is_not_0(value: float) -> None:
+    data = np.zeros((2, 4))
+    data[0] = value
+    for least, accepted in ((0.5, True), (0.6, False)):
+        pipeline = DaCapoArraySource(array(data, (1, 1)), MASK)
+        assert RejectMasked(MASK, least).accepts(get(pipeline, {MASK: Roi((0, 0), (2, 4))})) == accepted
+
+
 def test_reject_masked_gives_up_when_nothing_is_masked_in() -> None:
     reject = RejectMasked(MASK, 0.1)
     reject.max_attempts = 5

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,11 @@ from dacapo.experiments.trainers import (
     GunpowderTrainerConfig,
     IntensityAugmentConfig,
     SimpleAugmentConfig,
+    TorchTrainer,
+    TorchTrainerConfig,
     TrainerConfig,
 )
+from dacapo.experiments.trainers.batch_trainer import DEAD_PROCESS
 from dacapo.experiments.trainers.batches import Sampling, TrainingBatch
 from dacapo.store.array_store import LocalArrayIdentifier, LocalContainerIdentifier
 from dacapo.testing.trainer import CPU, TrainerContract
@@ -204,7 +208,7 @@ class TestGunpowderTrainer(TrainerContract):
 
     def test_class_counts_of_the_predictor_are_kept(self) -> None:
         trainer, model, optimizer = self.session()
-        assert trainer.state_dict() == {"moving_class_counts": [None] * self.fetchers}
+        assert trainer.state_dict() == {"trainer": "GunpowderTrainer", "moving_class_counts": [None] * self.fetchers}
         self.train(trainer, model, optimizer, 4)
         counts = trainer.state_dict()["moving_class_counts"]
         assert len(counts) == self.fetchers
@@ -348,6 +352,17 @@ def test_samples_with_little_annotated_are_left_out() -> None:
     assert min(b.mask.mean() for b in batches(30, [dataset]) if b.mask is not None) == 0
 
 
+def test_every_value_of_a_mask_but_0_means_annotated() -> None:
+    for value in (-1, np.nan, 0.5):
+        mask = np.zeros((40, 80))
+        mask[:, 40:] = value
+        dataset = ArrayDataset(array(np.zeros(mask.shape, np.float32)), zeros(mask.shape), array(mask))
+        for batch in batches(4, [dataset], min_masked=0.5):
+            assert batch.mask is not None
+            assert (batch.mask != 0).mean() >= 0.5
+            np.testing.assert_array_equal(batch.weight[:, 0] > 0, batch.mask != 0)
+
+
 def test_datasets_are_chosen_by_weight() -> None:
     datasets = []
     for value, weight in ((0, 1), (1, 3), (2, 0)):
@@ -432,7 +447,7 @@ def test_signals_to_the_group_of_the_training_do_not_reach_processes_that_make_b
     trainer = GunpowderTrainer(config(num_data_fetchers=2))
     trainer.build_batch_provider([coded_dataset()], task.create_model(TinyNet()), task)
     with trainer:
-        trainer.next()
+        list(zip(trainer, range(2), strict=False))  # one batch of each
         makers = [process.pid for process in multiprocessing.active_children() if process.pid is not None]
         assert len(makers) == 2
         assert all(os.getpgid(pid) != os.getpgid(0) for pid in makers)
@@ -644,6 +659,24 @@ def test_datasets_of_different_voxel_size_are_refused() -> None:
         build(ArrayDataset(zeros(), zeros()), other)
 
 
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (SimpleAugmentConfig(mirror_probs=[0.5]), r"mirror_probs is \[0\.5\], but the samples have 2 spatial axes"),
+        (SimpleAugmentConfig(mirror_probs=[0.5, 0, 1]), r"mirror_probs is \[0\.5, 0, 1\], but the samples have 2"),
+        (SimpleAugmentConfig(mirror_only=[1, 2]), r"mirror_only is \[1, 2\], .* name some of \[0, 1\]"),
+        (SimpleAugmentConfig(transpose_only=[2]), r"transpose_only is \[2\], but the samples have 2 spatial axes"),
+    ],
+)
+def test_augmentations_of_other_axes_are_refused_before_training(augment: SimpleAugmentConfig, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"SimpleAugmentConfig: {message}"):
+        build(coded_dataset(), augments=[augment])
+
+
+def test_augmentations_of_the_axes_of_samples_are_fine() -> None:
+    build(coded_dataset(), augments=[SimpleAugmentConfig([0, 1], [1, 0], [0.5, 1.0]), SimpleAugmentConfig([], [])])
+
+
 def test_no_datasets_are_refused() -> None:
     with pytest.raises(ConfigError, match="no datasets"):
         build()
@@ -658,6 +691,39 @@ def test_can_train_needs_ground_truth_everywhere() -> None:
 
 def test_volumes_smaller_than_the_input_are_trained_on_as_far_as_annotated() -> None:
     build(ArrayDataset(zeros((16, 16)), zeros((16, 16))), min_masked=0.5)
+
+
+@pytest.mark.parametrize("trainer_type", [GunpowderTrainer, TorchTrainer])
+@pytest.mark.parametrize(
+    ("error", "died"),
+    [
+        (RuntimeError("DataLoader worker (pid(s) 7, 8) exited unexpectedly"), True),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), True),
+        (RuntimeError("Caught RuntimeError in DataLoader worker process 0.\nno such chunk"), False),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), False),
+    ],
+)
+def test_only_processes_that_died_are_said_to_have_died(
+    trainer_type: Any, error: RuntimeError, died: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any) -> Iterator[TrainingBatch]:
+        raise error
+        yield
+
+    config_type = GunpowderTrainerConfig if trainer_type is GunpowderTrainer else TorchTrainerConfig
+    trainer = trainer_type(config_type("trainer", 1, 1e-3, 2))
+    monkeypatch.setattr(trainer_type, "_open_batches", fails)
+    trainer.build_batch_provider([coded_dataset()], dummy_task().create_model(TinyNet()), dummy_task())
+    with trainer, pytest.raises(TrainingError, match="no batch for iteration 0") as caught:
+        trainer.next()
+    assert str(error).rstrip(". ") in str(caught.value)
+    assert ("memory may have run out; lower num_data_fetchers, which is 2" in str(caught.value)) == died
+    assert caught.value.__cause__ is error
+
+
+def test_torch_says_that_a_process_died_as_is_looked_for() -> None:
+    # To kill one would tell too, but torch raises that wherever this process is, also between tests.
+    assert f'f"{DEAD_PROCESS}(s) ' in inspect.getsource(torch.utils.data.dataloader)
 
 
 # --- options ---

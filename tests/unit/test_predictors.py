@@ -165,6 +165,16 @@ class TestAffinities:
         predictor = AffinitiesPredictor([Coordinate(0, 1)], lsds=False, background_as_object=True)
         assert predictor.create_target(array(labels, Coordinate(1, 1))).data[0].tolist() == [[1, 0, 1, 0]] * 2
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64])
+    def test_the_largest_label_is_no_background_even_where_background_is_an_object(self, dtype):
+        largest = np.iinfo(dtype).max
+        labels = np.array([[0, 0, largest, largest, 1, 1]] * 2, dtype=dtype)
+        for lsds in (False, True):
+            predictor = AffinitiesPredictor([Coordinate(0, 1)], lsds, num_voxels=1, background_as_object=True)
+            target = predictor.create_target(array(labels, Coordinate(1, 1))).data
+            assert target[0].tolist() == [[1, 0, 1, 0, 1, 0]] * 2
+            assert not lsds or (target[-1] > 0).all()  # the size of each object
+
     def test_names(self):
         predictor = AffinitiesPredictor([Coordinate(1, 0, 0), Coordinate(0, -3, 0)], lsds=False)
         assert predictor.channel_names == ["aff(1,0,0)", "aff(0,-3,0)"]

@@ -36,6 +36,7 @@ from dacapo.experiments.tasks.predictors.torch_targets import (
     no_counts,
     stack_targets,
     torch_affinities,
+    with_background,
 )
 from dacapo.utils.affinities import grow_boundaries, seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
@@ -145,6 +146,42 @@ def test_affinities_on_any_device_are_those_of_arrays(dtype: Any, iterations: in
     got = torch_affinities(as_tensor(labels), offsets, iterations, unsigned=np.dtype(dtype).kind in "bu")
     expected = seg_to_affgraph(grow_boundaries(labels, iterations), offsets, dtype=np.uint8)
     np.testing.assert_array_equal(got.numpy(), expected)
+
+
+@pytest.mark.parametrize("iterations", [0, 2])
+@pytest.mark.parametrize("lsds", [False, True])
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+def test_the_largest_label_stays_an_object_beside_background(dtype: str, lsds: bool, iterations: int) -> None:
+    """Also beside labels as large as that almost, and as an object that touches background."""
+    largest = int(np.iinfo(dtype).max)
+    numbers = np.kron(cells((18, 24), np.uint8), np.ones((2, 2), np.uint8))  # large enough to be shrunk
+    values = np.array([0, 1, largest, largest - 1, largest - 2, -1 if dtype[0] == "i" else 2], dtype)
+    meant = np.array([1, 2, 3, 4, 5, 0 if dtype[0] == "i" else 6])
+    labels, objects = values[numbers], meant[numbers]
+    assert (grow_boundaries(labels, iterations) == largest).any()
+    settings: Any = {"lsds": lsds, "num_voxels": 2, "grow_boundary_iterations": iterations}
+    predictor = AffinitiesPredictor(FLAT, **settings, background_as_object=True)
+    tensors, array, _ = sample(labels, np.ones_like(labels), 2)
+    expected = AffinitiesPredictor(FLAT, **settings).create_target(sample(objects, objects, 2)[1]).data
+    np.testing.assert_array_equal(predictor.create_target(array).data, expected)
+    np.testing.assert_array_equal(predictor.torch_target(tensors).target.numpy(), expected)
+    offsets = [tuple(offset) for offset in FLAT]
+    on_device = torch_affinities(tensors.gt, offsets, iterations, unsigned=dtype[0] == "u", background=True)
+    np.testing.assert_array_equal(on_device.numpy(), expected[:2])
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "u2", "i8", "u8", "bool"])
+def test_background_becomes_an_object_that_no_other_is(dtype: str) -> None:
+    if dtype == "bool":
+        labels = np.array([False, True])
+    else:
+        limits = np.iinfo(dtype)
+        low, high = (int(limits.min), int(limits.max)) if dtype[1] == "1" else (0, int(limits.max))
+        labels = np.array([*range(low, min(high, 256)), *range(high - 3, high + 1)], dtype)
+    objects = with_background(labels)
+    assert len(np.unique(objects)) == len(np.unique(labels))
+    np.testing.assert_array_equal(objects > 0, labels >= 0)
+    assert with_background(np.zeros((0, 3), np.uint8)).shape == (0, 3)
 
 
 def test_counts_and_weights_by_operations_for_any_device_are_those_of_arrays() -> None:

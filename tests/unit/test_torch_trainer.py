@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +21,8 @@ from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments import config as config_module
 from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits.datasets import Dataset
-from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, Task
+from dacapo.experiments.run import Run
+from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, DistanceTask, DistanceTaskConfig, Task
 from dacapo.experiments.tasks.predictors import OneHotPredictor
 from dacapo.experiments.tasks.predictors.torch_targets import count_classes
 from dacapo.experiments.trainers import (
@@ -48,10 +50,14 @@ from dacapo.experiments.trainers.torch_batches import (
 )
 from dacapo.experiments.trainers.torch_samples import SampleMaker
 from dacapo.experiments.trainers.torch_trainer import weighted
+from dacapo.options import DaCapoConfig
 from dacapo.store.converter import from_plain, to_plain
+from dacapo.store.create_store import create_stats_store, create_weights_store
+from dacapo.train import train_run
 from dacapo.utils import distributed
 from dacapo.utils.segmentation import mutex_watershed
 from dacapo.utils.voi import voi
+from tests.operations.runs import affinities_run_config
 from tests.unit import test_gunpowder_trainer as gunpowder
 from tests.unit.test_gunpowder_trainer import ArrayDataset, TinyNet, array, blobs, coded_dataset, dummy_task
 
@@ -73,6 +79,7 @@ for shared in (
     "everything_is_annotated_without_a_mask_and_nothing_outside",
     "a_mask_counts_only_where_there_are_raw_data_and_ground_truth",
     "samples_with_little_annotated_are_left_out",
+    "every_value_of_a_mask_but_0_means_annotated",
     "datasets_are_chosen_by_weight",
     "samples_are_centred_on_sample_points",
     "augmentations_change_raw_data_ground_truth_and_mask_alike",
@@ -85,6 +92,8 @@ for shared in (
     "data_on_disk_is_read_by_several_processes",
     "snapshots",
     "datasets_that_do_not_fit_are_refused_before_training",
+    "augmentations_of_other_axes_are_refused_before_training",
+    "augmentations_of_the_axes_of_samples_are_fine",
     "volumes_smaller_than_the_input_are_trained_on_as_far_as_annotated",
     "accumulated_batches_are_one_large_batch",
     "all_batches_of_an_iteration_come_in_turn",
@@ -96,7 +105,7 @@ for shared in (
 class TestTorchTrainer(gunpowder.TestGunpowderTrainer):
     def test_class_counts_of_the_predictor_are_kept(self) -> None:
         trainer, model, optimizer = self.session()
-        assert trainer.state_dict() == {"moving_class_counts": [None]}
+        assert trainer.state_dict() == {"trainer": "TorchTrainer", "moving_class_counts": [None]}
         self.train(trainer, model, optimizer, 4)
         (((counts,),),) = (trainer.state_dict()["moving_class_counts"],)
         zeros, ones, total = counts.T.tolist()
@@ -119,6 +128,53 @@ class TestTorchTrainerWithProcesses(TestTorchTrainer):
     test_errors_of_processes_reach_the_training = (
         gunpowder.TestGunpowderTrainerWithProcesses.test_errors_of_processes_reach_the_training
     )
+
+
+# --- the states of both trainers ---
+
+BOTH = [(GunpowderTrainer, GunpowderTrainerConfig), (TorchTrainer, TorchTrainerConfig)]
+
+
+@pytest.mark.parametrize(("one", "other"), [BOTH, BOTH[::-1]])
+def test_states_of_the_other_trainer_are_refused(one: Any, other: Any) -> None:
+    task = gunpowder.affinities()
+    trainers = [kind(config_kind("trainer", 1, 1e-3, 1)) for kind, config_kind in (one, one, other)]
+    model = task.create_model(TinyNet())
+    trainers[0].build_batch_provider([blobs()], model, task)
+    with trainers[0]:
+        list(trainers[0].iterate(2, model, trainers[0].create_optimizer(model), CPU))
+    state = trainers[0].state_dict()
+    trainers[1].load_state_dict(state)
+    before = trainers[2].state_dict()
+    expected = f"state of a {other[0].__name__}, got that of a {one[0].__name__}.*Use the one that the run was started"
+    with pytest.raises(TrainingError, match=expected):
+        trainers[2].load_state_dict(state)
+    assert trainers[2].state_dict() == before
+
+
+def test_subclasses_take_up_states_of_their_trainer() -> None:
+    class Mine(TorchTrainer):
+        pass
+
+    state = {"trainer": "TorchTrainer", "moving_class_counts": [[torch.ones(2, 3)]]}
+    mine = Mine(TorchTrainerConfig("trainer", 1, 1e-3, 1))
+    mine.load_state_dict(state)
+    assert mine.state_dict()["trainer"] == "TorchTrainer"
+
+
+@pytest.mark.parametrize(("one", "other"), [BOTH, BOTH[::-1]])
+def test_a_run_is_not_trained_on_with_the_other_trainer(
+    one: Any, other: Any, options: DaCapoConfig, tmp_path: Path
+) -> None:
+    configs = [
+        affinities_run_config(tmp_path, dims=2, num_iterations=count, trainer_config=kind("trainer", 1, 1e-3, 1))
+        for count, (_, kind) in ((2, one), (4, other))
+    ]
+    train_run(Run(configs[0]))
+    with pytest.raises(TrainingError, match=f"got that of a {one[0].__name__}"):
+        train_run(Run(configs[1]))
+    assert create_weights_store().latest_iteration(configs[0].name) == 2
+    assert create_stats_store().retrieve_training_stats(configs[0].name).trained_until() == 2
 
 
 ALL_AUGMENTS = [
@@ -318,11 +374,12 @@ def test_no_voxel_is_read_that_is_not_needed() -> None:
     source = SampleMaker([dataset], regions, dummy_task().predictor, augments, 0.5, False)
     for seed in range(10):
         reads.clear()
-        crop = source.read(seed)
-        assert [name for name, _ in reads] == ["mask", "raw", "gt"]
-        needed = crop.changes[0].needed
-        for name, roi in reads:
-            assert roi.size <= (needed.raw if name == "raw" else needed.labels).size
+        crops = source.read([2 * seed, 2 * seed + 1])
+        assert sorted(name for name, _ in reads) == ["gt", "gt", "mask", "mask", "raw", "raw"]
+        for crop, raw, gt in zip(crops, reads[-4::2], reads[-3::2], strict=True):
+            needed = crop.changes[0].needed
+            for (_, roi), most in ((raw, needed.raw), (gt, needed.labels)):
+                assert roi.size <= most.size
 
 
 def test_nothing_but_masks_is_read_of_samples_that_are_left_out() -> None:
@@ -335,9 +392,19 @@ def test_nothing_but_masks_is_read_of_samples_that_are_left_out() -> None:
     source = SampleMaker([blobs()], regions, dummy_task().predictor, [], 0.2, False)
     source.crops[0].raw = source.crops[0].gt = dataset.raw
     source.crops[0].mask = dataset.mask
-    rng = np.random.default_rng(0)
-    draws = [source._draw_annotated(rng) for _ in range(5)]
-    assert all(mask.mean() >= 0.2 for _, mask, _ in draws)
+    draws = source._draw_annotated([np.random.default_rng(seed) for seed in range(5)])
+    assert all(draw.mask is not None and draw.mask.mean() >= 0.2 for draw in draws)
+
+
+def test_masks_are_read_where_they_matter() -> None:
+    """Descriptors look far around the target, but what is annotated there does not matter."""
+    described = maker(task=AffinitiesTask(AffinitiesTaskConfig("a", [Coordinate(1, 0), Coordinate(0, 1)], lsds=True)))
+    assert described.wanted.mask == described.regions.target_roi
+    assert described.wanted.labels.size > described.wanted.mask.size
+    trusting = DistanceTask(DistanceTaskConfig("d", ["a"], clip_distance=5.0, tol_distance=1.0, mask_distances=True))
+    around = maker(task=trusting)
+    assert around.wanted.mask == around.wanted.labels
+    assert around.wanted.mask.size > around.regions.target_roi.size
 
 
 # --- targets of predictors that know arrays only ---
@@ -440,21 +507,28 @@ def samples(
 
 
 def geometry(raw: np.ndarray) -> dict[str, float]:
-    """Return what can be told of a sample of ramps: place, rotation, mirroring and displacement."""
+    """Return what can be told of a sample of ramps: place, rotation, mirroring, displacement and its waves."""
     dims = len(raw)
     grid = np.indices(raw.shape[1:]).reshape(dims, -1) - (raw.shape[1] - 1) / 2
     places = raw.reshape(dims, -1).astype(np.float64)
     matrix, *_ = np.linalg.lstsq(np.vstack([grid, np.ones(grid.shape[1])]).T, places.T, rcond=None)
     centre, linear = matrix[-1], matrix[:-1].T
     residual = places - (linear @ grid + centre[:, None])
+    waves = residual.reshape(raw.shape)
     angle = np.arctan2(linear[-1, -2], linear[-1, -1])
     return {
         **{f"place {axis}": centre[axis] for axis in range(dims)},
         "angle": float(angle % (np.pi / 2)),  # without what mirroring and transposing do to it
+        "direction": float(angle),
         "tilt": float(linear[0, 0]),
         "mirrored": float(np.linalg.det(linear) < 0),
         "stretch": float(np.linalg.norm(linear)),
         **{f"displacement {axis}": float(residual[axis].std()) for axis in range(dims)},
+        # How fast it changes along an axis, beside how much there is.
+        **{
+            f"waves {axis}": float(np.diff(waves, axis=axis + 1).std() / max(residual.std(), 1e-3))
+            for axis in range(dims)
+        },
     }
 
 
@@ -472,6 +546,9 @@ def intensities(raw: np.ndarray) -> dict[str, float]:
 
 
 GEOMETRY = [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 5.0], (0.2, 1.4))]
+
+# Where samples are mirrored and transposed as well, no axis nor direction of rotation differs from another.
+ELASTIC = [ElasticAugmentConfig([24, 48], [3.0, 5.0], (0.2, 1.0))]
 
 
 _measured: dict[Any, list[dict[str, float]]] = {}
@@ -492,7 +569,7 @@ def least_likely(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -
     return min((float(ks_2samp([o[name] for o in ours], [t[name] for t in theirs]).pvalue), name) for name in ours[0])
 
 
-@pytest.mark.parametrize("augments", [[], GEOMETRY])
+@pytest.mark.parametrize("augments", [[], GEOMETRY, ELASTIC], ids=["none", "both", "elastic"])
 def test_both_trainers_draw_the_same_places_rotations_and_displacements(augments: list[AugmentConfig]) -> None:
     ours, theirs = (measured(trainer, geometry, augments) for trainer in (TorchTrainer, GunpowderTrainer))
     chance, name = least_likely(ours, theirs)
@@ -532,20 +609,23 @@ def test_both_trainers_draw_the_same_intensities() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed",
+    ("statistics", "alike", "changed"),
     [
-        [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 5.0], (0.2, 1.1))],
-        [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 6.5], (0.2, 1.4))],
-        [SimpleAugmentConfig(mirror_only=[]), *GEOMETRY[1:]],
-        [IntensityAugmentConfig((0.7, 1.4), (-0.05, 0.2)), *INTENSITIES[1:]],
-        [INTENSITIES[0], GammaAugmentConfig((0.8, 2.0)), INTENSITIES[2]],
-        [*INTENSITIES[:2], NoiseAugmentConfig(4e-3)],
+        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 5.0], (0.2, 1.1))]),
+        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 6.5], (0.2, 1.4))]),
+        (geometry, GEOMETRY, [SimpleAugmentConfig(mirror_only=[]), *GEOMETRY[1:]]),
+        (geometry, ELASTIC, [ElasticAugmentConfig([24, 48], [3.0, 5.0], (-1.0, -0.2))]),
+        (geometry, ELASTIC, [ElasticAugmentConfig([24, 48], [5.0, 3.0], (0.2, 1.0))]),
+        (geometry, ELASTIC, [ElasticAugmentConfig([48, 24], [3.0, 5.0], (0.2, 1.0))]),
+        (intensities, INTENSITIES, [IntensityAugmentConfig((0.7, 1.4), (-0.05, 0.2)), *INTENSITIES[1:]]),
+        (intensities, INTENSITIES, [INTENSITIES[0], GammaAugmentConfig((0.8, 2.0)), INTENSITIES[2]]),
+        (intensities, INTENSITIES, [*INTENSITIES[:2], NoiseAugmentConfig(4e-3)]),
     ],
-    ids=["rotation", "displacement", "mirroring", "shift", "gamma", "noise"],
+    ids=["rotation", "displacement", "mirroring", "direction", "sigma", "spacing", "shift", "gamma", "noise"],
 )
-def test_the_comparison_notices_other_distributions(changed: list[AugmentConfig]) -> None:
-    moves = isinstance(changed[0], SimpleAugmentConfig)
-    statistics, alike = (geometry, GEOMETRY) if moves else (intensities, INTENSITIES)
+def test_the_comparison_notices_other_distributions(
+    statistics: Any, alike: list[AugmentConfig], changed: list[AugmentConfig]
+) -> None:
     theirs = measured(GunpowderTrainer, statistics, alike)
     assert least_likely(measured(TorchTrainer, statistics, changed), theirs)[0] < 0.01
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
+# How torch begins to say that a process has died; "DataLoader worker process" is about what one has raised.
+DEAD_PROCESS = "DataLoader worker (pid"
+
 
 class BatchTrainer(Trainer):
     """Train on random, augmented samples of datasets.
@@ -51,7 +54,12 @@ class BatchTrainer(Trainer):
 
     A subclass says how batches are made, in ``_prepare`` and ``_open_batches``, and may do part of that work on the
     device of the network, in ``_to_device``.
+
+    Attributes:
+        kind: The trainer whose states this one takes up: itself, unless it derives from one and counts classes alike.
     """
+
+    kind: ClassVar[str] = "BatchTrainer"
 
     trains_on_ranks = True
 
@@ -167,7 +175,8 @@ class BatchTrainer(Trainer):
             snapshot_container: Zarr container for snapshots; without it none are taken.
 
         Raises:
-            ConfigError: If dimensions or voxel sizes do not fit together, or there is nothing to train on.
+            ConfigError: If dimensions or voxel sizes do not fit together, also those that augmentations are for, or
+                there is nothing to train on.
             ChannelMismatchError: If raw data has another number of channels than the network takes.
             DtypeError: If ground truth is of a floating point type.
             InputTooSmallError: If a dataset is too small for ``min_masked``.
@@ -176,6 +185,10 @@ class BatchTrainer(Trainer):
         if self._entered:
             raise TrainingError("leave the trainer's context before building another batch provider")
         regions = check_datasets(datasets, model, self.min_masked)
+        for augment in self.augments:
+            problem = augment.misfit(regions.voxel_size.dims)
+            if problem is not None:
+                raise ConfigError(f"{type(augment).__name__}: {problem}")
         self._prepare(datasets, regions, task)
         self._regions = regions
         self._loss = task.loss
@@ -312,11 +325,14 @@ class BatchTrainer(Trainer):
         except TrainingError:
             raise
         except RuntimeError as error:
-            raise TrainingError(
-                f"no batch for iteration {self.iteration}: {error}. If a process was killed, memory may have run out; "
-                f"lower num_data_fetchers, which is {self.num_data_fetchers}. If a process could not start, call the "
-                "training below `if __name__ == '__main__':`, or set num_data_fetchers to 1"
-            ) from error
+            what = f"no batch for iteration {self.iteration}: {type(error).__name__}: {str(error).rstrip('. ')}"
+            if DEAD_PROCESS in str(error):  # anything else says itself what it is
+                what += (
+                    ". If the process was killed, memory may have run out; lower num_data_fetchers, which is "
+                    f"{self.num_data_fetchers}. If it could not start, call the training below "
+                    "`if __name__ == '__main__':`, or set num_data_fetchers to 1"
+                )
+            raise TrainingError(what) from error
         self._next_position = position + 1
         return batch
 
@@ -332,12 +348,12 @@ class BatchTrainer(Trainer):
             self._all_slots = [counts for slots in distributed.gather(self._slots) for counts in slots]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the moving class counts, as tensors and plain numbers, and with float16 the state of the scaling.
+        """Return kind, moving class counts as tensors and plain numbers, and with float16 the state of the scaling.
 
         Where several ranks train, class counts are those that ``collect_state`` has brought together.
         """
         slots = self._slots if self._all_slots is None else self._all_slots
-        state: dict[str, Any] = {"moving_class_counts": [_to_tensors(counts) for counts in slots]}
+        state: dict[str, Any] = {"trainer": self.kind, "moving_class_counts": [_to_tensors(c) for c in slots]}
         scaler = self._scaling()
         return state if scaler is None else {**state, "grad_scaler": scaler}
 
@@ -353,10 +369,14 @@ class BatchTrainer(Trainer):
         """
         if not state:
             return
-        if "moving_class_counts" not in state or not set(state) <= {"moving_class_counts", "grad_scaler"}:
+        # Trainers lay out their counts in different ways, which the counts themselves do not always tell.
+        kind = state.get("trainer", self.kind)
+        known = {"trainer", "moving_class_counts", "grad_scaler"}
+        if kind != self.kind or "moving_class_counts" not in state or not set(state) <= known:
+            given = f"one with {sorted(state)}" if kind == self.kind else f"that of a {kind}"
             raise TrainingError(
-                f"expected the state of a {type(self).__name__} with 'moving_class_counts', got {sorted(state)}; "
-                "the checkpoint is of another trainer"
+                f"expected the state of a {self.kind}, got {given}; the checkpoint is of another trainer. Use the one "
+                "that the run was started with, or start a new run; its start_config can take over the weights"
             )
         saved = [_to_arrays(counts) for counts in state["moving_class_counts"]]
         # With another number of processes than before, each goes on from the counts of one of the former.

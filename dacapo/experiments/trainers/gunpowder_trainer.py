@@ -93,6 +93,8 @@ def root_cause(error: Exception) -> str:
 class GunpowderTrainer(BatchTrainer):
     """Train on random, augmented samples of datasets, which a gunpowder pipeline makes on the CPU."""
 
+    kind = "GunpowderTrainer"
+
     _pipeline: Pipeline | None = None
 
     def _prepare(self, datasets: Sequence[Dataset], regions: SampleRegions, task: Task) -> None:

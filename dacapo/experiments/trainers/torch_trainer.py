@@ -49,6 +49,8 @@ class TorchTrainer(BatchTrainer):
     counted where batches come together, neither the samples nor their weights depend on the number of processes.
     """
 
+    kind = "TorchTrainer"
+
     _maker: SampleMaker | None = None
     _can_fork: bool = True
     _device: torch.device = CPU

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate
 
@@ -26,7 +25,7 @@ from .predictor import (
     whole_voxels,
     wrap_channels,
 )
-from .torch_targets import Classes, SampleLabels, TorchTarget, affinity_classes, as_array, mark_unknown
+from .torch_targets import Classes, SampleLabels, TorchTarget, affinity_classes, as_array, mark_unknown, with_background
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -141,7 +140,7 @@ class AffinitiesPredictor(Predictor):
         """
         labels = read_labels(gt, 1)[0]
         if self.background_as_object:
-            labels = _with_background(labels)
+            labels = with_background(labels)
         objects = grow_boundaries(labels, self.grow_boundary_iterations)
         target = seg_to_affgraph(objects, self.neighborhood, dtype=np.float32)
         if self.lsds:
@@ -219,7 +218,7 @@ class AffinitiesPredictor(Predictor):
         objects = labels.channels(1)
         values = as_array(objects[0], labels.gt_dtype)
         size = labels.voxel_size
-        described = _with_background(values) if self.background_as_object else values
+        described = with_background(values) if self.background_as_object else values
         descriptors = local_shape_descriptors(described, self.sigma(size), size, self.downsample_lsds, labels.inner)
         inside = labels.foreground(objects[(slice(None), *labels.inner)])
         return torch.from_numpy(np.ascontiguousarray(descriptors)), mark_unknown(inside, labels.annotated(1))
@@ -237,8 +236,3 @@ class AffinitiesPredictor(Predictor):
             after = Coordinate(max(a, b) for a, b in zip(after, context, strict=True))
         gt_spec.roi = gt_spec.roi.grow(before, after)
         return gt_spec
-
-
-def _with_background(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return labels in which background is one more object."""
-    return labels + 1 if labels.dtype.kind != "b" else labels.astype(np.uint8) + 1

@@ -223,20 +223,46 @@ def affinity_classes(
         values = objects.numpy()
         if labels.gt_dtype.kind == "u":  # where 0 is the smallest number
             values = values.view(f"u{values.dtype.itemsize}")
-        values = values + (values.dtype.type(1) if values.dtype != bool else np.uint8(1)) if background else values
-        shrunk = grow_boundaries(values, grow_boundary_iterations)
+        shrunk = grow_boundaries(with_background(values) if background else values, grow_boundary_iterations)
         affinities = seg_to_affgraph(shrunk, neighborhood, dtype=np.uint8)
         return torch.from_numpy(np.ascontiguousarray(affinities[(slice(None), *inner)]))
     return torch_affinities(
-        objects + 1 if background else objects,
+        objects,
         neighborhood,
         grow_boundary_iterations,
         unsigned=labels.gt_dtype.kind in "bu",
+        background=background,
     )[(slice(None), *inner)]
 
 
+def with_background(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels in which background is one more object: 1 more than before, in a wider type if there is need.
+
+    The largest number of 64 bits, for which there is no wider type, becomes another one that no label has.
+    """
+    kind, size = labels.dtype.kind, labels.dtype.itemsize
+    if kind == "b":
+        return with_background(labels.astype(np.uint8))
+    largest = np.iinfo(labels.dtype).max
+    overflows = labels.max(initial=0) == largest
+    if overflows and size < 8:
+        return with_background(labels.astype(f"{kind}{2 * size}"))
+    objects: npt.NDArray[Any] = labels + labels.dtype.type(1)
+    if overflows:
+        free = largest
+        while (objects == free).any():
+            free -= 1
+        objects[labels == largest] = free
+    return objects
+
+
 def torch_affinities(
-    objects: torch.Tensor, neighborhood: Sequence[Sequence[int]], grow_boundary_iterations: int = 0, *, unsigned: bool
+    objects: torch.Tensor,
+    neighborhood: Sequence[Sequence[int]],
+    grow_boundary_iterations: int = 0,
+    *,
+    unsigned: bool,
+    background: bool = False,
 ) -> torch.Tensor:
     """Do what ``grow_boundaries`` and then ``seg_to_affgraph`` do, on any device.
 
@@ -245,19 +271,23 @@ def torch_affinities(
         neighborhood: Offsets in voxels.
         grow_boundary_iterations: By how many voxels objects are shrunk first.
         unsigned: Whether labels are bits of unsigned integers.
+        background: Whether background is one more object; as after ``with_background``, without looking at values.
 
     Returns:
         0 and 1 as uint8, axes offset, space.
     """
+    if not background:
+        inside = objects != 0 if unsigned else objects > 0
+    else:
+        inside = torch.ones_like(objects, dtype=torch.bool) if unsigned else objects >= 0
     for _ in range(grow_boundary_iterations):
-        boundary = torch.zeros(objects.shape, dtype=torch.bool, device=objects.device)
+        boundary = ~inside
         for axis in range(objects.ndim):
-            values, marks = objects.movedim(axis, 0), boundary.movedim(axis, 0)
-            changes = values[1:] != values[:-1]
+            values, within, marks = (t.movedim(axis, 0) for t in (objects, inside, boundary))
+            changes = (values[1:] != values[:-1]) | (within[1:] != within[:-1])
             marks[1:] |= changes
             marks[:-1] |= changes
-        objects = objects.masked_fill(boundary, 0)
-    foreground = objects != 0 if unsigned else objects > 0
+        inside = ~boundary
     result = torch.zeros((len(neighborhood), *objects.shape), dtype=torch.uint8, device=objects.device)
     for channel, offset in zip(result, neighborhood, strict=True):
         sides = list(zip((int(o) for o in offset), objects.shape, strict=True))
@@ -265,7 +295,9 @@ def torch_affinities(
             continue
         here = tuple(slice(max(0, -o), size - max(0, o)) for o, size in sides)
         there = tuple(slice(max(0, o), size - max(0, -o)) for o, size in sides)
-        channel[here] = (objects[here] == objects[there]) & foreground[here]
+        channel[here] = (objects[here] == objects[there]) & inside[here]
+        if grow_boundary_iterations:  # before, equal labels are both inside
+            channel[here] &= inside[there]
     return result
 
 

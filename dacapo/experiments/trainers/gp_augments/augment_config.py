@@ -64,6 +64,10 @@ class AugmentConfig(Config, ABC):
         """Return what is wrong with the values, or None."""
         return None
 
+    def misfit(self, dims: int) -> str | None:
+        """Return why samples of this many spatial axes cannot be changed with these values, or None."""
+        return None
+
     def verify(self) -> tuple[bool, str]:
         """Check that the values can work."""
         problem = self.problem()

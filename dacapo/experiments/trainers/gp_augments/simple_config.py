@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -30,12 +31,32 @@ class SimpleAugmentConfig(AugmentConfig):
 
     def problem(self) -> str | None:
         """Return what is wrong with the values, or None."""
-        for name, axes in (("mirror_only", self.mirror_only), ("transpose_only", self.transpose_only)):
-            if axes is not None and min(axes, default=0) < 0:
+        for name, axes in self._chosen():
+            if min(axes, default=0) < 0:
                 return f"{name} is {axes}, but axes are counted from 0"
+            if len(set(axes)) < len(axes):
+                return f"{name} is {axes}, but each axis may be named once"
         if self.mirror_probs is not None and not all(0 <= p <= 1 for p in self.mirror_probs):
             return f"mirror_probs is {self.mirror_probs}, but probabilities lie between 0 and 1"
         return None
+
+    def misfit(self, dims: int) -> str | None:
+        """Return why samples of this many spatial axes cannot be changed with these values, or None."""
+        for name, axes in self._chosen():
+            if max(axes, default=0) >= dims:
+                return (
+                    f"{name} is {axes}, but the samples have {dims} spatial axes; name some of {list(range(dims))}, "
+                    "channels are not counted"
+                )
+        if self.mirror_probs is not None and len(self.mirror_probs) != dims:
+            return f"mirror_probs is {self.mirror_probs}, but the samples have {dims} spatial axes; give one each"
+        return None
+
+    def _chosen(self) -> Iterator[tuple[str, list[int]]]:
+        """Return the fields that choose axes, by name, as far as they are given."""
+        for name, axes in (("mirror_only", self.mirror_only), ("transpose_only", self.transpose_only)):
+            if axes is not None:
+                yield name, axes
 
     def node(
         self,
