@@ -164,7 +164,7 @@ class BinaryComparison:
                 + ("" if mask is None else f" and {mask.shape} (mask)")
                 + " cannot be compared voxel by voxel; cut out the same region"
             )
-        inside = None if mask is None else np.asarray(mask) > 0
+        inside = None if mask is None else np.asarray(mask) != 0
         truth, test = (v > 0 if inside is None else (v > 0) & inside for v in (truth, test))
         size = truth.size if inside is None else np.count_nonzero(inside)
         self.counts, _, _ = count_block(truth, test, Spacing.of(voxel_size), int(size))

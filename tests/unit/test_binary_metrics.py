@@ -118,11 +118,12 @@ def test_a_tolerance_equal_to_the_distance_forgives():
     assert scores(truth, test, (8, 8), tol=24)["recall_with_tolerance"] == 1.0
 
 
-def test_masked_voxels_do_not_count():
+@pytest.mark.parametrize("annotated", [3, -1])
+def test_masked_voxels_do_not_count(annotated):
     rng = np.random.default_rng(0)
     truth, test = rng.random((6, 8)) > 0.5, rng.random((6, 8)) > 0.5
-    mask = np.zeros((6, 8), np.uint8)
-    mask[:, :5] = 3
+    mask = np.zeros((6, 8), np.int8)
+    mask[:, :5] = annotated
     inside = scores(truth[:, :5], test[:, :5], (2, 2))
     assert scores(truth, test, (2, 2), mask=mask) == pytest.approx(inside)
 

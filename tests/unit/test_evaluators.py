@@ -229,10 +229,11 @@ def test_another_number_of_channels_is_refused(store, channels):
         BinarySegmentationEvaluator(1, 1, channels).evaluate(output, placed(three, (2, 2), axes=["c", "y", "x"]))
 
 
-def test_masked_region_is_not_scored(store):
+@pytest.mark.parametrize("annotated", [1, -1])
+def test_masked_region_is_not_scored(store, annotated):
     truth, test = np.zeros((6, 6), np.uint8), np.ones((6, 6), np.uint8)
     truth[:, :3] = 1
-    mask = placed(truth[:4], (4, 4))
+    mask = placed(truth[:4].astype(np.int8) * np.int8(annotated), (4, 4))
     output = store(test, Coordinate(4, 4))
     assert BinarySegmentationEvaluator(9, 9, None).evaluate(output, placed(truth, (4, 4))).dice < 1
     assert BinarySegmentationEvaluator(9, 9, None, mask=mask).evaluate(output, placed(truth, (4, 4))).dice == 1
@@ -271,8 +272,8 @@ def test_masked_voxels_change_no_score_of_instances(store, offset, outside, with
     """What the output and the truth hold outside of the mask, or where it does not reach, makes no difference."""
     rng = np.random.default_rng(0)
     truth, test = (rng.integers(0, 4, (8, 9)) for _ in range(2))
-    mask = np.zeros((8, 9), np.uint8)
-    mask[2:6, 3:8] = 2
+    mask = np.zeros((8, 9), np.int8)
+    mask[2:6, 3:8], mask[3] = 2, -1
     inside = np.zeros(truth.shape, bool)
     for row, column in np.argwhere(mask[:6]) + [o // 4 for o in offset]:
         if row < 8 and 0 <= column < 9:

@@ -179,7 +179,7 @@ class BinaryBlocks:
             return None
         if "c" in self.volumes.mask.axes:
             values = values[min(channel, len(values) - 1)]
-        return np.asarray(values > 0)
+        return np.asarray(values != 0)
 
     def _inner(self, block: Roi, around: Roi) -> tuple[slice, ...]:
         """Return where a block lies in what was read for it."""

@@ -121,7 +121,7 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
         truth = read_labels(volumes.truth, block, "truth")
         test = read_labels(volumes.output, block, "output")
         if volumes.mask is not None:
-            inside = read_labels(volumes.mask, block, "mask") > 0
+            inside = read_labels(volumes.mask, block, "mask") != 0
             if not inside.all():
                 truth, test = truth[inside], test[inside]
         return ContingencyTable.of(test, truth)
