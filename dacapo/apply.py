@@ -16,12 +16,14 @@ from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free, is_complete
+from dacapo.compute_context import DEFAULT_WORKERS
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.utils.memory import parse_size
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def apply(
     iteration: int | None = None,
     parameters: PostProcessorParameters | str | None = None,
     roi: Roi | None = None,
-    num_workers: int = 12,
+    num_workers: int = DEFAULT_WORKERS,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     file_format: str = "zarr",
@@ -69,14 +71,16 @@ def apply(
         iteration: Checkpoint to use, the best one by default.
         parameters: Post-processing parameters, or what ``str`` makes of them; the best ones by default.
         roi: Region in world units, the whole volume by default.
-        num_workers: Number of worker processes.
+        num_workers: Number of worker processes at most, for predicting as in :func:`dacapo.predict.predict`.
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
         overwrite: Whether to replace earlier results, finished or of other parameters. Otherwise finished results of
             the same parameters are kept as they are, and others are an error. Data that dacapo did not write is never
             replaced.
         file_format: Only ``zarr``.
         resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
-        max_memory: What predicting may take, such as ``"8GB"``; see :func:`dacapo.predict.predict`.
+        max_memory: What all processes may take together, such as ``"8GB"``: for predicting as in
+            :func:`dacapo.predict.predict`, and for post-processing, where it can change what the mutex watershed finds;
+            see :class:`~dacapo.experiments.tasks.post_processors.watershed_post_processor.WatershedPostProcessor`.
         precision: That of predicting, ``float32`` or ``bfloat16``.
 
     Raises:
@@ -120,7 +124,7 @@ def apply_run(
     prediction_array_identifier: LocalArrayIdentifier,
     output_array_identifier: LocalArrayIdentifier,
     roi: Roi | None = None,
-    num_workers: int = 12,
+    num_workers: int = DEFAULT_WORKERS,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     resume: bool = True,
@@ -156,6 +160,7 @@ def apply_run(
         max_memory=max_memory,
         precision=precision,
     )
+    run.task.post_processor.max_memory = None if max_memory is None else parse_size(max_memory)
     run.task.post_processor.set_prediction(prediction_array_identifier)
     process = run.task.post_processor.process
     more: dict[str, Any] = {}

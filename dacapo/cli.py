@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dacapo.config_commands import config as config_commands
 from dacapo.errors import BlockwiseError, DacapoError
@@ -68,6 +69,20 @@ _OVERWRITE_HELP = (
 )
 
 
+_MAX_MEMORY_HELP = (
+    "What all processes may take of memory together, that of GPUs included, such as 8GB; decides about the size of "
+    "blocks, and about the number of workers where there is not enough for all."
+)
+
+
+def _num_workers(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    """Mark a number that nobody asked for."""
+    from dacapo.compute_context import Unasked
+
+    is_default = context.get_parameter_source(str(parameter.name)) is ParameterSource.DEFAULT
+    return Unasked(value) if is_default else value
+
+
 def _input_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add what predict and apply have in common."""
     for option in (
@@ -84,12 +99,15 @@ def _input_and_output(command: Callable[..., Any]) -> Callable[..., Any]:
             default="float32",
             help="How the network computes; bfloat16 is faster and less exact.",
         ),
+        click.option("--max-memory", help=_MAX_MEMORY_HELP),
         click.option(
-            "--max-memory",
-            help="What predicting may take of memory, such as 8GB; decides about the size of blocks, and about the "
-            "number of workers where there is not enough for all.",
+            "--num-workers",
+            type=click.IntRange(1),
+            default=30,
+            callback=_num_workers,
+            show_default="one process predicts; with several GPUs up to 4 workers for each; on a cluster 30 jobs",
+            help="Number of worker processes at most; on this machine no more than its cores.",
         ),
-        click.option("--num-workers", type=click.IntRange(1), default=30, help="Number of worker processes."),
         click.argument("output_path", type=click.Path(path_type=Path)),
         click.argument("input_dataset"),
         click.argument("input_container", type=click.Path(path_type=Path)),
@@ -169,12 +187,19 @@ def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
 @cli.command()
 @click.argument("run_name")
 @click.argument("iteration", type=click.IntRange(0))
-def validate(run_name: str, iteration: int) -> None:
+@click.option(
+    "--num-workers",
+    type=click.IntRange(1),
+    default=1,
+    help="Number of worker processes at most, for predicting, post-processing and scoring; 1 works in this one.",
+)
+@click.option("--max-memory", help=_MAX_MEMORY_HELP)
+def validate(run_name: str, iteration: int, num_workers: int = 1, max_memory: str | None = None) -> None:
     """Score the checkpoint of ITERATION of RUN_NAME on its validation data."""
     from dacapo.report import score_table
     from dacapo.validate import validate as validate_run
 
-    validate_run(run_name, iteration)
+    validate_run(run_name, iteration, num_workers, max_memory=max_memory)
     click.echo(score_table(run_name, iteration))
 
 
@@ -415,7 +440,6 @@ def run_blockwise(
     from dacapo.store.array_store import LocalArrayIdentifier
 
     args, kwargs = unpack_ctx(ctx)
-    check_worker(worker_file)
     identifier = LocalArrayIdentifier(input_container, input_dataset)
     source = ZarrArray.open_from_array_identifier(identifier, mode="r")
     _, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
@@ -424,7 +448,9 @@ def run_blockwise(
         "input_dataset": input_dataset,
         "output_container": str(output_container),
         "output_dataset": output_dataset,
+        **kwargs,
     }
+    check_worker(worker_file, args, names)
     operation = WorkerModule(
         input=identifier,
         output=LocalArrayIdentifier(output_container, output_dataset),
@@ -434,7 +460,7 @@ def run_blockwise(
         after=read_roi.end - write_roi.end,
         worker_file=worker_file,
         args=args,
-        kwargs={**names, **kwargs},
+        kwargs=names,
         dtype=_dtype(output_dtype).name,
         channels=channels_out,
     )
@@ -494,7 +520,6 @@ def segment_blockwise(
     joined where they overlap. Extents are in world units.
     """
     from dacapo.blockwise import segment_blockwise as segment
-    from dacapo.blockwise.record import check_free
     from dacapo.errors import ConfigError
     from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -504,7 +529,6 @@ def segment_blockwise(
     args, kwargs = unpack_ctx(ctx)
     source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
     read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
-    check_free(LocalArrayIdentifier(output_container, output_dataset), overwrite, resume=not overwrite)
     names: dict[str, Any] = {
         "input_container": input_container,
         "input_dataset": input_dataset,
@@ -512,6 +536,7 @@ def segment_blockwise(
         "output_dataset": output_dataset,
         "min_overlap": min_overlap,
         "overwrite": overwrite,
+        "into_existing": False,
     }
     segment(
         segment_function_file,

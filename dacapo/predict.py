@@ -12,6 +12,7 @@ from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free
+from dacapo.compute_context import DEFAULT_WORKERS
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
@@ -24,7 +25,7 @@ def predict(
     input_dataset: str,
     output_path: LocalArrayIdentifier | Path | str,
     output_roi: Roi | None = None,
-    num_workers: int = 12,
+    num_workers: int = DEFAULT_WORKERS,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     resume: bool = True,
@@ -47,8 +48,9 @@ def predict(
         output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
             folder for a container of the input's name.
         output_roi: Region in world units, the whole volume by default.
-        num_workers: Number of worker processes, where the compute context distributes them; blocks are otherwise
-            predicted one after another, each with all cores.
+        num_workers: Number of worker processes at most, and no more than cores where they run on this machine. With 1,
+            or by default where there are not several GPUs, blocks are predicted one after another in this process, each
+            with all cores, unless the compute context distributes workers.
         output_dtype: ``uint8`` scales the prediction's range to 0..255, float types keep it.
         overwrite: Whether to replace an earlier result, finished or of other parameters. Otherwise a finished result of
             the same parameters is kept as it is, and another one is an error. Data that dacapo did not write is never

@@ -17,9 +17,13 @@ from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
+from dacapo.utils.memory import parse_size, workers_within
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
+
+# Labels of two arrays, and their pairs, for 2^24 voxels.
+_EVALUATED_BLOCK = 700 * 1024**2
 
 
 def validate(
@@ -28,6 +32,7 @@ def validate(
     num_workers: int = 1,
     output_dtype: npt.DTypeLike = "uint8",
     overwrite: bool = True,
+    max_memory: str | int | None = None,
 ) -> ValidationIterationScores:
     """Score a stored checkpoint of a run on all its validation datasets.
 
@@ -40,7 +45,7 @@ def validate(
     create_weights_store().load_weights(run, iteration)
     for earlier in create_stats_store().retrieve_validation_iteration_scores(run_name):
         run.validation_scores.add_iteration_scores(earlier)
-    return validate_run(run, iteration, num_workers, output_dtype, overwrite)
+    return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory)
 
 
 def validate_run(
@@ -49,6 +54,7 @@ def validate_run(
     num_workers: int = 1,
     output_dtype: npt.DTypeLike = "uint8",
     overwrite: bool = True,
+    max_memory: str | int | None = None,
 ) -> ValidationIterationScores:
     """Score the model of a run as it is on all validation datasets, with all post-processing parameters.
 
@@ -59,9 +65,11 @@ def validate_run(
     Args:
         run: The run, its weights being those of ``iteration``.
         iteration: What to record the scores under.
-        num_workers: Number of worker processes for predicting, post-processing and scoring.
+        num_workers: Number of worker processes at most for predicting, post-processing and scoring. With several, the
+            checkpoint has to be stored.
         output_dtype: Type of the predictions, as in :func:`dacapo.predict.predict`.
         overwrite: Whether scores of this iteration may be replaced.
+        max_memory: What all processes may take together, such as ``"8GB"``; see :func:`dacapo.apply.apply`.
 
     Returns:
         Scores by dataset, parameters, criterion, counted where the dataset's mask is not 0. NaN stands where a
@@ -69,14 +77,17 @@ def validate_run(
 
     Raises:
         ConfigError: If the run has no validation datasets, or scores of the iteration exist and must be kept.
+        MemoryBudgetError: If not even the smallest block of a prediction fits into the memory; it says what would do.
     """
     datasets = run.datasplit.validate
     if not datasets:
         raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
     check_validation(run)
     _make_room(run, iteration, overwrite)
+    limit = None if max_memory is None else parse_size(max_memory)
+    run.task.post_processor.max_memory = limit
     for dataset in datasets:
-        _predict_dataset(run, iteration, dataset, num_workers, output_dtype)
+        _predict_dataset(run, iteration, dataset, num_workers, output_dtype, limit)
     scores = _scores(run, iteration, num_workers)
     run.validation_scores.add_iteration_scores(scores)
     if distributed.is_main():
@@ -92,7 +103,9 @@ def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
     run.validation_scores.scores = others
 
 
-def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: int, output_dtype: npt.DTypeLike) -> None:
+def _predict_dataset(
+    run: Run, iteration: int, dataset: Dataset, num_workers: int, output_dtype: npt.DTypeLike, max_memory: int | None
+) -> None:
     predict_array(
         run,
         dataset.raw,
@@ -103,6 +116,7 @@ def _predict_dataset(run: Run, iteration: int, dataset: Dataset, num_workers: in
         num_workers=num_workers,
         iteration=iteration,
         raw_config=getattr(dataset.config, "raw_config", None),
+        max_memory=max_memory,
         among_ranks=True,
     )
 
@@ -137,7 +151,8 @@ def _score_dataset(
     for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
         parameters = choices[index]
         try:
-            scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], num_workers)
+            fewer = workers_within(run.task.post_processor.max_memory, num_workers, _EVALUATED_BLOCK)
+            scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], fewer)
             row = [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
             reason = why_undefined(run.validation_scores.criteria, row)
         except EvaluationError as error:

@@ -10,10 +10,10 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import attrs
 import daisy.v2 as daisy
@@ -22,17 +22,24 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.worker import (
     DISK_FULL,
+    JOB_FILE,
     JOB_VARIABLE,
     KEPT_ROOM,
     START_ERROR,
     Job,
     Process,
     check_worker,
+    give_one_back,
     is_disk_full,
+    log_file,
     prepare,
     report,
+    report_death,
     report_file,
     report_stop,
+    reported,
+    unfinished,
+    write_job,
 )
 from dacapo.compute_context import ComputeContext, create_compute_context
 from dacapo.errors import BlockwiseError, ConfigError, RoiError, StorageError
@@ -43,6 +50,7 @@ logger = logging.getLogger(__name__)
 # Daisy takes no endless time limit; ten years are as good.
 _NO_LIMIT = 10 * 365 * 86400.0
 _LOGS = "dacapo_logs"
+_PLACE = "place_"
 # Of prctl: the signal that a process gets when its parent ends.
 _SET_DEATH_SIGNAL = 1
 
@@ -68,24 +76,82 @@ class WorkerStarter:
     parent: int = attrs.field(factory=os.getpid)
 
     def __call__(self, *, context: daisy.Context) -> None:
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        start_error = self.log_dir / START_ERROR
-        if start_error.exists():
-            # Another one would end like the one before.
-            raise BlockwiseError(f"no more workers are started: {start_error.read_text(encoding='utf-8')}")
         worker = int(context["worker_id"])
-        environment = {JOB_VARIABLE: self.job, "PYTHONPATH": self.python_path}
-        environment |= self.compute_context.worker_environment(worker)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        # What is raised here Daisy writes to the terminal, for each worker.
+        try:
+            if not self._is_over():  # or this one would end like the one before
+                self._work(worker)
+        except (BlockwiseError, OSError) as error:
+            report_death(self.log_dir, worker, error)
+        except KeyboardInterrupt:
+            return  # the process that hands out the blocks got that too
+        if self._is_over():
+            give_one_back()
+
+    def _is_over(self) -> bool:
+        return (self.log_dir / START_ERROR).exists()
+
+    def _work(self, worker: int) -> None:
+        environment = {JOB_VARIABLE: str(self._write_job()), "PYTHONPATH": self.python_path}
         if self.num_threads is not None:
             asked = os.environ.get("OMP_NUM_THREADS", "")
             fewer = int(asked) if asked.isdigit() and int(asked) > 0 else self.num_threads
             environment["OMP_NUM_THREADS"] = str(min(fewer, self.num_threads))
-        with _ends_with(self.parent):
+        place = taken_place(self.log_dir, worker) if self.compute_context.local_cores else nullcontext((worker, ()))
+        with _ends_with(self.parent), place as (number, lock):
             self.compute_context.execute(
                 [sys.executable, "-m", "dacapo.blockwise"],
-                self.log_dir / f"worker_{worker}.log",
-                environment,
+                log_file(self.log_dir, worker),
+                environment | self.compute_context.worker_environment(number),
+                **({"keep_open": lock} if lock else {}),
             )
+
+    def _write_job(self) -> Path:
+        try:
+            return write_job(self.job, self.log_dir)
+        except OSError as error:
+            report_stop(self.log_dir, f"what workers do cannot be written to {self.log_dir}", error)
+            raise
+
+
+@contextmanager
+def taken_place(log_dir: Path, worker: int) -> Iterator[tuple[int, Sequence[int]]]:
+    """Take the lowest number, from 0 on, that no living worker of the task has; others may take it afterwards.
+
+    The numbers that Daisy gives do not tell how many workers there are: it never uses that of a dead one again.
+
+    Args:
+        log_dir: Folder of the files that are locked.
+        worker: What Daisy calls the worker; its number if the file system has no locks.
+
+    Yields:
+        The number, and the descriptor of the locked file: the number is taken until all processes that have it ended.
+    """
+    taken = None
+    with suppress(OSError):
+        taken = _lock_place(log_dir)
+    if taken is None:
+        yield worker, ()
+        return
+    number, handle = taken
+    with handle:
+        yield number, (handle.fileno(),)
+
+
+def _lock_place(log_dir: Path) -> tuple[int, BinaryIO]:
+    import fcntl
+
+    number = 0
+    while True:
+        handle = (log_dir / f"{_PLACE}{number}").open("wb")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            number += 1
+        else:
+            return number, handle
 
 
 @contextmanager
@@ -148,7 +214,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
         check_worker(worker_file)
-        _check_numbers(num_workers, max_retries, timeout)
+        check_numbers(num_workers, max_retries, timeout)
         num_blocks = count_blocks(total_roi, read_roi, write_roi)
         compute_context = create_compute_context()
         num_workers = min(num_workers, num_blocks, compute_context.local_cores or num_workers)
@@ -239,16 +305,22 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             RoiError: If the regions do not fit together.
         """
 
-    def all_failed(self) -> list[daisy.Block]:
-        """Return the blocks that failed."""
-        return list(self.failed_blocks() if self.failed_here is None else self.failed_here.values())
+    def failures(self) -> list[str]:
+        """Return for each block that was tried and is not done its region, why, and where more can be read."""
+        failed = self.failed_blocks() if self.failed_here is None else self.failed_here.values()
+        regions = {block.block_id[1]: str(block.write_roi) for block in failed}
+        # Daisy does not count the last blocks of dead workers when it gives up.
+        lost = unfinished(self.log_dir)
+        regions |= {number: region for number, (region, _) in lost.items()}
+        return [f"block {regions[number]}: {self._reason(number, lost)}" for number in sorted(regions)]
 
-    def reason(self, block: daisy.Block) -> str:
-        """Return why a block failed and where more about it can be read."""
-        file = report_file(self.log_dir, block)
+    def _reason(self, number: int, lost: Mapping[int, tuple[str, int]]) -> str:
+        file = report_file(self.log_dir, number)
+        if number in lost:
+            return f"its worker died or took too long ({log_file(self.log_dir, lost[number][1])})"
         if not file.is_file():
             return f"its worker died or took too long (logs in {self.log_dir})"
-        return f"{''.join(file.read_text(encoding='utf-8').strip().splitlines()[-1:])} ({file})"
+        return f"{reported(file)[1]} ({file})"
 
     def prepare_process(self) -> Process:
         """Load the worker module and return its function for a block, to be used in this process.
@@ -269,7 +341,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         if not self.keeps_logs:
             shutil.rmtree(self.log_dir, ignore_errors=True)
             return
-        (self.log_dir / KEPT_ROOM).unlink(missing_ok=True)
+        for file in (KEPT_ROOM, JOB_FILE, *(place.name for place in self.log_dir.glob(f"{_PLACE}*"))):
+            (self.log_dir / file).unlink(missing_ok=True)
         if not self.keeps_marks:
             shutil.rmtree(str(self.done_marker_path), ignore_errors=True)
 
@@ -292,7 +365,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
                 if self.failed_here is not None:
                     self.failed_here[block.block_id] = block
                 if not full:
-                    report(report_file(self.log_dir, block), f"block {block.write_roi} failed", error)
+                    report(report_file(self.log_dir, block.block_id[1]), f"block {block.write_roi} failed", error)
                 if not full and is_disk_full(error):
                     self.stopped_by = error
                     report_stop(self.log_dir, DISK_FULL, error)
@@ -360,8 +433,13 @@ def _allocate(file: Path) -> None:
             os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)
 
 
-def _check_numbers(num_workers: int, max_retries: int, timeout: float | None) -> None:
-    if num_workers < 1 or max_retries < 0 or (timeout is not None and timeout <= 0):
+def check_numbers(num_workers: int, max_retries: int, timeout: float | None) -> None:
+    """Check the numbers that a task is made with.
+
+    Raises:
+        ConfigError: If one makes no sense.
+    """
+    if num_workers < 1 or max_retries < 0 or not (timeout is None or timeout > 0):
         raise ConfigError(
             f"got num_workers {num_workers}, max_retries {max_retries}, timeout {timeout}; "
             "expected at least 1 worker, no less than 0 retries, and a timeout above 0 or none"

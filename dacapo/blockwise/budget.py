@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 
 import attrs
 import numpy as np
 import numpy.typing as npt
-import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_plan import BlockPlan, plan_blocks, round_up
-from dacapo.compute_context import ComputeContext, create_compute_context
+from dacapo.compute_context import ComputeContext, create_compute_context, free_gpu_memory
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import forward_bytes
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
-from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
+from dacapo.utils.memory import PROCESS_BYTES, available_memory, format_size, parse_size, process_memory
 
 logger = logging.getLogger(__name__)
 
-# A process that has loaded PyTorch and reads and writes arrays, beside weights and blocks.
-_PROCESS = 600 * 1024**2
 # Unless a budget is given, this share of what is free is used, on a CPU no more than so much for each process's block.
+# Of a GPU it is this share in any case.
 _SHARE = 0.5
 _USUAL_BLOCK = 2 * 1024**3
 # Libraries take a little more than what is counted.
@@ -49,7 +48,9 @@ class Budget:
         num_workers: Processes that work at the same time.
         block_bytes: What a block takes, on the device of the network and beside it; None if that cannot be told.
         process_bytes: What each process takes beside that.
-        limit: What all may take together; None if that is not known.
+        limit: What all may take together, on GPUs too; None if that is not known.
+        gpu_bytes: How much of what a process takes is on a GPU, the weights included.
+        gpu_limit: How much of that each process may take; None if that is not known.
     """
 
     plan: BlockPlan
@@ -57,22 +58,100 @@ class Budget:
     block_bytes: int | None
     process_bytes: int
     limit: int | None
+    gpu_bytes: int = 0
+    gpu_limit: int | None = None
+
+    @property
+    def each(self) -> int:
+        """What a process takes, in bytes, as far as it can be told."""
+        return (self.block_bytes or 0) + self.process_bytes
 
     @property
     def total(self) -> int:
         """What all processes take together, in bytes, as far as it can be told."""
-        return self.num_workers * ((self.block_bytes or 0) + self.process_bytes)
+        return self.num_workers * self.each
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.plan.write_shape / self.plan.output_voxel_size))
         blocks = f"blocks of {shape} voxels in {self.num_workers} process(es)"
         if self.block_bytes is None:
             return f"{blocks}; what they take of memory cannot be told"
-        allowed = "unknown what" if self.limit is None else format_size(self.limit)
-        return (
+        allowed, on_gpu = (
+            "unknown what" if limit is None else format_size(limit) for limit in (self.limit, self.gpu_limit)
+        )
+        told = (
             f"{blocks} take about {format_size(self.total)} of memory ({format_size(self.block_bytes)} for a block, "
             f"{format_size(self.process_bytes)} for a process), {allowed} may be used"
         )
+        if not self.gpu_bytes:
+            return told
+        return f"{told}; {format_size(self.gpu_bytes)} of it are on a GPU for each process, where {on_gpu} may be used"
+
+
+@attrs.frozen
+class _Limits:
+    """What processes may take, in bytes; None where nobody knows, or nothing says so.
+
+    Attributes:
+        everything: What all may take together, on GPUs too.
+        host: What each of so many processes may take beside its GPU.
+        gpu: What each of so many processes may take of a GPU; None if they have none.
+        are_shared: Whether there is more for each process if there are fewer.
+    """
+
+    everything: int | None
+    host: Callable[[int], int | None]
+    gpu: Callable[[int], int | None] | None
+    are_shared: bool
+
+    def are_known(self, num_workers: int) -> bool:
+        """Return whether there is a limit where the network runs."""
+        decisive = self.host if self.gpu is None else self.gpu
+        return self.everything is not None or decisive(num_workers) is not None
+
+    def allow(self, budget: Budget) -> bool:
+        """Return whether a budget is within the limits."""
+        number = budget.num_workers
+        pairs = [(budget.total, self.everything), (budget.each - budget.gpu_bytes, self.host(number))]
+        if self.gpu is not None:
+            pairs.append((budget.gpu_bytes, self.gpu(number)))
+        return all(limit is None or taken <= limit for taken, limit in pairs)
+
+    def entered(self, budget: Budget) -> Budget:
+        """Return a budget that tells what is allowed."""
+        each = [self.host(budget.num_workers), 0 if self.gpu is None else self.gpu(budget.num_workers)]
+        known = [limit for limit in each if limit is not None]
+        together = None if len(known) < len(each) else budget.num_workers * sum(known)
+        limits = [limit for limit in (self.everything, together) if limit is not None]
+        return attrs.evolve(budget, limit=min(limits, default=None), gpu_limit=each[1] if self.gpu else None)
+
+
+@attrs.frozen
+class _Costs:
+    """Tells what blocks of a prediction take.
+
+    Attributes:
+        model: The network.
+        raw: The input.
+        dtype: Type that predictions are stored as.
+        process: What a process takes beside weights and blocks.
+        on_gpu: Whether the network runs on a GPU.
+    """
+
+    model: Model
+    raw: Array
+    dtype: npt.DTypeLike
+    process: int
+    on_gpu: bool
+
+    def of(self, plan: BlockPlan, num_workers: int = 1) -> Budget:
+        """Return what blocks take in some processes, without limits."""
+        weights: int = sum(parameter.nbytes for parameter in self.model.parameters())
+        network, beside = _block_parts(self.model, self.raw, plan, self.dtype)
+        if not self.on_gpu:
+            return Budget(plan, num_workers, network + beside, self.process + weights, None)
+        # Weights are read before they go to the GPU.
+        return Budget(plan, num_workers, network + beside, self.process + 2 * weights, None, network + weights)
 
 
 def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> int:
@@ -84,6 +163,11 @@ def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike)
         plan: Where the blocks lie.
         dtype: Type that predictions are stored as.
     """
+    return sum(_block_parts(model, raw, plan, dtype))
+
+
+def _block_parts(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> tuple[int, int]:
+    """Return how many bytes a block takes on the device of the network, and beside it."""
     # The phase of a block relative to the network's grid can cost one more step than in the first block.
     read = plan.read_roi(Roi(plan.output_roi.begin, plan.write_shape)).shape
     if plan.computed_shape is None:
@@ -94,7 +178,7 @@ def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike)
     values = voxels * model.num_in_channels * (np.dtype(raw.dtype).itemsize + 4 + 4)
     written: int = math.prod(plan.write_shape / plan.output_voxel_size) * model.num_out_channels
     network = forward_bytes(model, (1, model.num_in_channels, *shape))
-    return int(_MARGIN * network) + values + written * (4 + 4 + np.dtype(dtype).itemsize)
+    return int(_MARGIN * network), values + written * (4 + 4 + np.dtype(dtype).itemsize)
 
 
 def plan_within(
@@ -106,22 +190,26 @@ def plan_within(
     num_workers: int = 1,
     max_memory: str | int | None = None,
     context: ComputeContext | None = None,
+    here: bool = False,
 ) -> Budget:
     """Choose the largest blocks, and as many of the workers asked for as there is memory for.
 
     Without a budget, an architecture that has an ``eval_shape_increase`` decides about the blocks itself. The shape of
-    its input decides where workers run on other machines whose memory is not known.
+    its input decides where the memory of the machine, or of the GPU, that the network runs on is not known.
 
     Args:
         model: The network.
         raw: The input.
         output_roi: Region to predict in world units, the whole of ``raw`` by default.
         dtype: Type that predictions are stored as.
-        num_workers: Processes that are to work at the same time; 1 stands for this one.
-        max_memory: What all of them may take together, such as ``"8GB"``; by default what jobs are given on a cluster,
-            and on this machine half of what is free, but no more than 2 GB for the block of each. Of a GPU's memory,
-            half of what is free is used.
+        num_workers: Processes that are to work at the same time; 1 stands for this one, unless the context distributes
+            workers.
+        max_memory: What all of them may take together, such as ``"8GB"``, of GPUs too. By default half of what is free
+            on this machine, but on CPUs no more than 2 GB for the block of each. A job of a cluster never takes more
+            than its ``memory``. Of a GPU never more than half of what is free is used, divided by the processes that
+            share it; in a job, of its ``gpu_memory``, or of what is free of the GPU of this machine if there is one.
         context: Where they run, by default that of the options.
+        here: Whether they are this process, or those that train together with it, in any case.
 
     Raises:
         MemoryBudgetError: If not even the smallest block fits; the message says what would do.
@@ -129,69 +217,95 @@ def plan_within(
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
     context = context or create_compute_context()
-    weights = sum(parameter.nbytes for parameter in model.parameters())
-    process = max(_PROCESS, process_memory() or 0 if num_workers == 1 else 0) + weights
-    limit = _limit(max_memory, num_workers, process, context)
+    alone = num_workers == 1 and (here or not context.distribute_workers)
+    process = max(PROCESS_BYTES, (process_memory() or 0) if alone else 0)
+    is_remote = context.local_cores is None and not (here or alone)
+    on_gpu = context.has_gpus if is_remote else context.device.type == "cuda"
+    costs = _Costs(model, raw, dtype, process, on_gpu)
     try:
         plan = plan_blocks(model, raw, output_roi)
-        default = Budget(plan, num_workers, block_bytes(model, raw, plan, dtype), process, limit)
+        default = costs.of(plan, num_workers)
     except (NotImplementedError, RuntimeError) as error:
         if max_memory is not None:
             raise ConfigError(
                 f"what the network takes cannot be told without running it ({error}); leave out max_memory"
             ) from error
         return Budget(plan, num_workers, None, process, None)
+    limits = _limits(max_memory, default, context, is_remote, on_gpu)
     is_fixed = model.architecture.has_fixed_shape
-    if max_memory is None and (limit is None or is_fixed or any(model.architecture.eval_shape_increase)):
-        return default
-    assert limit is not None
-    if is_fixed:
-        smallest = attrs.evolve(default, num_workers=1)
-    else:
-        least = plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw))
-        smallest = Budget(least, 1, block_bytes(model, raw, least, dtype), process, limit)
-    if smallest.total > limit and max_memory is None:
-        logger.warning("%s; that is the least that this network and volume take", smallest)
-        limit = smallest.total
-    if smallest.total > limit:
-        raise MemoryBudgetError(
-            f"{smallest}; that is the least that this network and volume take, so allow {format_size(smallest.total)}"
-        )
-    num_workers = min(num_workers, limit // smallest.total)
-    if is_fixed:
-        return attrs.evolve(smallest, num_workers=num_workers)
-    return _largest(model, raw, attrs.evolve(smallest, limit=limit), num_workers, dtype)
+    is_decided = is_fixed or any(model.architecture.eval_shape_increase)
+    if max_memory is None and (is_decided or not limits.are_known(num_workers)):
+        return limits.entered(default)
+    smallest = default
+    if not is_fixed:
+        smallest = costs.of(plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw)))
+    smallest = limits.entered(_for_most_workers(smallest, num_workers, limits))
+    if not limits.allow(smallest):
+        return _too_large(smallest, limits)
+    return smallest if is_fixed else _largest(smallest, limits, costs)
 
 
-def _largest(model: Model, raw: Array, smallest: Budget, num_workers: int, dtype: npt.DTypeLike) -> Budget:
-    """Return the budget with the largest blocks for some workers, given that the smallest ones fit."""
-    least, limit = smallest.plan, smallest.limit
-    assert limit is not None
-    most = _most_shape(model, raw, least)
+def _for_most_workers(smallest: Budget, num_workers: int, limits: _Limits) -> Budget:
+    """Return the smallest budget for as many of the workers as it is allowed for."""
+    for number in range(num_workers, 0, -1):
+        budget = attrs.evolve(smallest, num_workers=number)
+        if limits.allow(budget):
+            return budget
+    most = num_workers if limits.everything is None else limits.everything // smallest.each
+    return attrs.evolve(smallest, num_workers=1 if limits.are_shared else max(1, min(num_workers, most)))
+
+
+def _too_large(smallest: Budget, limits: _Limits) -> Budget:
+    """Return the smallest budget although it is above the limits, if they are none that somebody gave.
+
+    Raises:
+        MemoryBudgetError: If it is above that one.
+    """
+    least = f"{smallest}; that is the least that this network and volume take"
+    if limits.everything is not None and smallest.total > limits.everything:
+        raise MemoryBudgetError(f"{least}, so allow {format_size(smallest.total)}")
+    logger.warning("%s", least)
+    return smallest
+
+
+def _largest(smallest: Budget, limits: _Limits, costs: _Costs) -> Budget:
+    """Return the budget with the largest blocks for the workers of the smallest one, which is within the limits."""
+    least, num_workers = smallest.plan, smallest.num_workers
+    most = _most_shape(costs.model, costs.raw, least)
     counts = [-(-extent // step) for extent, step in zip(least.output_roi.shape, most, strict=True)]
     _split_for_workers(counts, least, num_workers)
     while True:
         shape = _block_shape(least, counts)
-        plan = plan_blocks(model, raw, least.output_roi, write_shape=shape)
-        taken = block_bytes(model, raw, plan, dtype)
-        if taken <= limit // num_workers - smallest.process_bytes or not _split_longest(counts, shape, least):
-            return Budget(plan, num_workers, taken, smallest.process_bytes, limit)
+        plan = plan_blocks(costs.model, costs.raw, least.output_roi, write_shape=shape)
+        budget = limits.entered(costs.of(plan, num_workers))
+        if limits.allow(budget) or not _split_longest(counts, shape, least):
+            return budget
 
 
-def _limit(max_memory: str | int | None, num_workers: int, process: int, context: ComputeContext) -> int | None:
-    """Return how many bytes all processes may take together, None where nobody knows."""
-    if max_memory is not None:
-        limit = parse_size(max_memory)
-    elif context.local_cores is None and num_workers > 1:
-        return None if context.worker_memory is None else num_workers * context.worker_memory
-    else:
-        free = available_memory()
-        if free is None:
-            return None
-        limit = min(int(_SHARE * free) + (process_memory() or 0), num_workers * (process + _USUAL_BLOCK))
-    if context.device.type == "cuda":
-        limit = min(limit, int(_SHARE * torch.cuda.mem_get_info(context.device)[0]) + num_workers * process)
-    return limit
+def _limits(
+    max_memory: str | int | None, default: Budget, context: ComputeContext, is_remote: bool, on_gpu: bool
+) -> _Limits:
+    everything = None if max_memory is None else parse_size(max_memory)
+    most = None if on_gpu else default.process_bytes + _USUAL_BLOCK
+    # What is free is asked for once, and the same for all comparisons.
+    free = None if is_remote or everything is not None else available_memory()
+    usable = None if free is None else int(_SHARE * free) + (process_memory() or 0)
+
+    def host(num_workers: int) -> int | None:
+        if is_remote:
+            return context.worker_memory
+        shares = [most, None if usable is None else usable // num_workers]
+        return None if usable is None else min(share for share in shares if share is not None)
+
+    known: dict[int, int | None] = {}
+
+    def gpu(num_workers: int) -> int | None:
+        if num_workers not in known:
+            there = context.free_gpu_memory(num_workers) if is_remote else free_gpu_memory(context.device, num_workers)
+            known[num_workers] = None if there is None else int(_SHARE * there)
+        return known[num_workers]
+
+    return _Limits(everything, host, gpu if on_gpu else None, not is_remote)
 
 
 def _least_shape(model: Model, raw: Array) -> Coordinate:

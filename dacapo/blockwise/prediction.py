@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,15 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_plan import BlockPlan, first_half, plan_blocks
+from dacapo.blockwise.blockwise_task import works_here
 from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.record import Resume
 from dacapo.blockwise.running import run_on_ranks, run_operation
-from dacapo.compute_context import create_compute_context
+from dacapo.compute_context import create_compute_context, prediction_workers
 from dacapo.errors import ConfigError
+from dacapo.experiments.datasplits import DummyDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16")
+_NO_DATA = DummyDataSplitConfig(name="none")
 
 
 def as_network_input(values: npt.NDArray[Any], axes: list[str], device: torch.device) -> torch.Tensor:
@@ -146,6 +150,14 @@ class Prediction(BlockwiseOperation):
             "precision": self.precision,
         }
 
+    def most_workers(self) -> int:
+        return math.prod(self.grid)
+
+    def worker(self) -> tuple[str, list[Any], dict[str, Any]]:
+        # Workers need none of the data that the run learns from, whose description can be long.
+        other = attrs.evolve(self, run_config=attrs.evolve(self.run_config, datasplit_config=_NO_DATA))
+        return super(Prediction, other).worker()
+
     def blocks(self) -> dict[str, Any]:
         return {"plan": converter.unstructure(self.plan)}
 
@@ -217,8 +229,9 @@ def predict_array(
 ) -> ZarrArray:
     """Predict a volume block by block.
 
-    Blocks are done one after another in this process, unless the compute context of the options distributes workers,
-    and ``iteration`` and ``raw_config`` tell those where to find weights and data.
+    Blocks are done by several workers, or one after another in this process; see
+    :func:`~dacapo.compute_context.worker_count.prediction_workers`. Workers have to be told where to find weights and
+    data, by ``iteration`` and ``raw_config``.
 
     Args:
         run: The run, with the weights to use loaded into its model.
@@ -230,7 +243,7 @@ def predict_array(
             types keep it.
         metadata: Further attributes of the output.
         overwrite: Whether to replace an output that exists.
-        num_workers: Number of worker processes, where they are distributed.
+        num_workers: Number of worker processes at most, if they can find weights and data.
         iteration: The stored checkpoint that holds the weights.
         raw_config: Describes ``raw``.
         resume: What becomes of earlier work with the same parameters; None begins anew, and keeps no record. Only with
@@ -253,7 +266,9 @@ def predict_array(
         raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
     dtype = storage_type(output_dtype, run.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
-    in_workers = is_stored and bool(create_compute_context().distribute_workers)
+    context = create_compute_context()
+    num_workers = prediction_workers(num_workers, context) if is_stored else 0
+    in_workers = num_workers > 0
     ranks = distributed.world_size() if among_ranks and not in_workers else 1
     if block_shape is not None:
         plan = plan_blocks(run.model, raw, output_roi, block_shape)
@@ -263,9 +278,10 @@ def predict_array(
             raw,
             output_roi,
             dtype=dtype,
-            num_workers=num_workers if in_workers else ranks,
+            num_workers=num_workers or ranks,
             max_memory=max_memory,
-            context=create_compute_context(),
+            context=context,
+            here=not in_workers,
         )
         logger.info("predicting %s: %s", output.dataset, budget)
         plan, num_workers = budget.plan, budget.num_workers
@@ -284,6 +300,7 @@ def predict_array(
         precision=precision,
         metadata=metadata or {},
     ).keep(run, raw)
+    num_workers = min(num_workers, operation.most_workers()) or 1
     was_training = run.model.training
     try:
         if ranks > 1:
@@ -295,7 +312,7 @@ def predict_array(
                     num_workers,
                     overwrite=overwrite,
                     resume=resume if is_stored else None,
-                    in_process=not in_workers,
+                    in_process=not in_workers or works_here(num_workers, None, context),
                 )
             if among_ranks:
                 distributed.barrier()

@@ -8,8 +8,9 @@ It lies in a folder beside the output, ``.<dataset>.blocks`` in the same contain
     logs/               of workers, and why blocks failed; deleted when all went well
 
 So an interrupted call goes on when it is made again: with the same parameters only the blocks that are missing are
-done. With other parameters it is refused, or starts anew where it may replace the output. Who writes is told by a lock
-on the folder, which the system takes back when the process ends, however it ends.
+done. With other parameters it is refused, or starts anew where it may replace the output. A call that is refused leaves
+all as it was. Who writes is told by a lock on the folder, which the system takes back when the process ends, however it
+ends.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from typing import Any
 import attrs
 
 from dacapo.blockwise.identity import RECORD_ID
-from dacapo.blockwise.outputs import ORIGIN, check_output
-from dacapo.errors import BlockwiseError, OutputExistsError, StorageError
+from dacapo.blockwise.operation import CLASS_KEY
+from dacapo.blockwise.outputs import check_output
+from dacapo.errors import BlockwiseError, DacapoError, OutputExistsError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 
@@ -88,6 +90,7 @@ class Record:
         id: Tells this making of the output from others; also among the attributes of the output.
         created: Whether the output has been created.
         has_array: Whether the output is an array.
+        into_existing: Whether the output is an array that was there before, so that more may be in it.
     """
 
     output: LocalArrayIdentifier
@@ -96,6 +99,7 @@ class Record:
     id: str = attrs.field(factory=lambda: secrets.token_hex(8))
     created: bool = False
     has_array: bool = False
+    into_existing: bool = False
 
     @property
     def folder(self) -> Path:
@@ -120,10 +124,7 @@ class Record:
         """Whether the output that is there now is the one that this record is about."""
         if not self.created or not self.has_array:
             return self.created
-        path = self.output.container / self.output.dataset
-        if not path.exists():
-            return False
-        return ZarrArray.open_from_array_identifier(self.output, mode="r").attrs.get(RECORD_ID) == self.id
+        return (self.output.container / self.output.dataset).exists() and _record_id(self.output) == self.id
 
     def create(self, create_output: Callable[[], object]) -> None:
         """Create the output, unless an earlier call has."""
@@ -214,7 +215,8 @@ def open_record(
     overwrite: bool,
     resume: Resume,
     fixed_blocks: bool = False,
-    into_existing: bool = False,
+    into_existing: bool | None = False,
+    check: Callable[[], object] | None = None,
 ) -> Iterator[Record]:
     """Find out what of an output is done, and hold it against other processes.
 
@@ -225,7 +227,9 @@ def open_record(
         overwrite: Whether to replace an output of other parameters, if this package wrote it.
         resume: What becomes of earlier work with the same parameters.
         fixed_blocks: Whether other blocks count as other parameters.
-        into_existing: Whether blocks are written into an array that is there, whatever it is, instead of a new one.
+        into_existing: Whether blocks are written into an array that is there, instead of a new one. None does so where
+            it is not the result of other work of this package, True also where such work is finished.
+        check: Called before that is done; it raises where the array does not fit.
 
     Returns:
         The record. If it ``is_complete`` there is nothing to do, otherwise its ``create`` comes first.
@@ -245,7 +249,9 @@ def open_record(
     with _locked(folder):
         try:
             record = _continued(given, overwrite, resume, fixed_blocks, into_existing)
-        except OutputExistsError:
+            if record is None and given.into_existing and check is not None:
+                check()  # now, since what is known of earlier work is forgotten next
+        except DacapoError:
             if not existed:
                 _remove(output)
             raise
@@ -259,28 +265,41 @@ def open_record(
 
 
 def _continued(
-    given: Record, overwrite: bool, resume: Resume, fixed_blocks: bool, into_existing: bool
+    given: Record, overwrite: bool, resume: Resume, fixed_blocks: bool, into_existing: bool | None
 ) -> Record | None:
     """Return the record of the earlier work that goes on, None to begin anew.
+
+    Args:
+        given: What is to be done. It gets to know whether that is written into an array that is there.
+        overwrite: See :func:`open_record`, as for the others.
+        resume: What becomes of earlier work.
+        fixed_blocks: Whether other blocks count as other parameters.
+        into_existing: Whether blocks are written into an array that is there.
 
     Raises:
         OutputExistsError: If neither may be done.
     """
     earlier = _read(given.folder)
     path = given.output.container / given.output.dataset
-    if earlier is not None and not earlier.created and _is_untouched(given.output):
+    if earlier is not None and not earlier.created and not earlier.into_existing and _is_untouched(earlier):
         return None  # interrupted between creating the output and writing that down
     if earlier is None or not earlier.fits_output():
-        if path.exists() and not into_existing:
-            check_output(given.output, overwrite)
+        if path.exists():
+            made_by = _record_id(given.output)
+            is_other_work = made_by is not None and (earlier is None or made_by != earlier.id)
+            given.into_existing = not is_other_work if into_existing is None else into_existing
+            if not given.into_existing:
+                check_output(given.output, overwrite)
         return None
     changed = _differences(earlier.parameters, given.parameters)
     if fixed_blocks:
-        changed += _differences(earlier.blocks, given.blocks)
+        changed = list(dict.fromkeys([*changed, *_differences(earlier.blocks, given.blocks)]))
     if not changed and (resume is Resume.ALWAYS or (resume is Resume.UNFINISHED and not earlier.is_complete)):
         earlier.output = given.output
         return earlier
-    if into_existing:
+    same_operation = earlier.parameters.get(CLASS_KEY) == given.parameters.get(CLASS_KEY)
+    if into_existing and earlier.is_complete and same_operation:
+        given.into_existing = True
         return None
     if not overwrite:
         raise OutputExistsError(_why_kept(path, changed))
@@ -299,13 +318,19 @@ def _why_kept(path: Path, changed: list[str]) -> str:
     )
 
 
-def _is_untouched(output: LocalArrayIdentifier) -> bool:
-    """Return whether nothing has been written to an output since it was created, or it is not there."""
-    path = output.container / output.dataset
+def _record_id(output: LocalArrayIdentifier) -> str | None:
+    """Return the id of the record of an array, None if it was made without."""
+    found: str | None = ZarrArray.open_from_array_identifier(output, mode="r").attrs.get(RECORD_ID)
+    return found
+
+
+def _is_untouched(record: Record) -> bool:
+    """Return whether an output is not there, or as it was created for a record that does not know of it yet."""
+    path = record.output.container / record.output.dataset
     if not path.exists():
         return True
-    array = ZarrArray.open_from_array_identifier(output, mode="r")
-    return ORIGIN in array.attrs or not getattr(array.data, "nchunks_initialized", 1)
+    data = ZarrArray.open_from_array_identifier(record.output, mode="r").data
+    return _record_id(record.output) == record.id or not getattr(data, "nchunks_initialized", 1)
 
 
 def _differences(before: Any, now: Any, name: str = "") -> list[str]:

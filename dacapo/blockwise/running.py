@@ -49,9 +49,13 @@ def run_operation(
     Raises:
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
             to read more. All other blocks are done, and the same call does only those that are missing.
+        ConfigError: If a number makes no sense.
         OutputExistsError: If the output exists and must be kept.
         StorageError: If the output, or the marks of done blocks, cannot be written.
     """
+    from dacapo.blockwise.blockwise_task import check_numbers
+
+    check_numbers(1 if in_process else num_workers, max_retries, timeout)  # before anything is written
     how = {"max_retries": max_retries, "timeout": timeout, "upstream_tasks": upstream_tasks, "in_process": in_process}
     if resume is None:
         operation.create_output()

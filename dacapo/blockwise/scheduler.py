@@ -9,9 +9,9 @@ from typing import Any
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
-from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask
+from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, check_numbers, written_region
 from dacapo.blockwise.identity import code_identity
-from dacapo.blockwise.record import Resume, is_complete, marks_of, record_folder
+from dacapo.blockwise.record import Resume, marks_of
 from dacapo.blockwise.segmentation import Segmentation, run_segmentation
 from dacapo.blockwise.task_running import run_task
 from dacapo.blockwise.worker import check_worker, plain_values
@@ -49,12 +49,15 @@ def run_blockwise(
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
             to read more. All other blocks are done.
         NotFoundError: If there is no such worker module.
-        ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
+        ConfigError: If it is no worker module, its function takes other arguments, a number makes no sense, or an
+            argument cannot be sent to a worker.
         RoiError: If the regions do not fit together.
         OutputExistsError: If ``tracking_path`` is about other parameters.
     """
+    check_worker(worker_file, args, kwargs)
+    check_numbers(num_workers, max_retries, timeout)
+    written_region(total_roi, read_roi, write_roi)
     if tracking_path is not None:
-        check_worker(worker_file)
         rois = [[list(map(int, roi.offset)), list(map(int, roi.shape))] for roi in (total_roi, read_roi, write_roi)]
         what = {"worker": str(worker_file), "code": code_identity(worker_file), "args": args, "kwargs": kwargs}
         tracking_path = marks_of(tracking_path, plain_values({**what, "rois": rois}))
@@ -97,6 +100,7 @@ def segment_blockwise(
     min_overlap: float = 0.0,
     absorb_below: int = 0,
     overwrite: bool = False,
+    into_existing: bool | None = None,
     **kwargs: Any,
 ) -> bool:
     """Segment an array in blocks, and join the segments of neighboring blocks.
@@ -108,8 +112,7 @@ def segment_blockwise(
     workers or their pace.
 
     A call that was interrupted, or in which blocks failed, goes on where it is made again. With other arguments it is
-    refused until then, unless it may overwrite, which begins anew. What it keeps is in ``.<dataset>.blocks`` beside the
-    output.
+    refused, unless it may overwrite, which begins anew. What it keeps is in ``.<dataset>.blocks`` beside the output.
 
     Args:
         segment_function_file: A Python file, or the import path of a module, that defines
@@ -141,9 +144,11 @@ def segment_blockwise(
         absorb_below: Segments of fewer voxels, counted over the whole, are absorbed by those that they touch, or else
             removed, as by :func:`~dacapo.utils.segmentation.absorb_small`. That is exact where others reach all of
             their voxels within the context.
-        overwrite: Whether to replace the output if this package wrote it. Otherwise labels are written into an output
-            that exists, and what is outside of the region stays; if it was finished with the same arguments, nothing is
-            done.
+        overwrite: Whether to replace the output if this package wrote it. Otherwise, if it was finished with the same
+            arguments, nothing is done.
+        into_existing: Whether labels are written into an output that exists, so that what is outside of the region
+            stays. By default they are, but not where this package has made it with other arguments; True writes there
+            too, into a finished segmentation. False refuses any output that exists.
         **kwargs: For the function.
 
     Returns:
@@ -152,9 +157,9 @@ def segment_blockwise(
     Raises:
         BlockwiseError: If blocks failed, as for :func:`run_blockwise`.
         NotFoundError: If the input or the file does not exist.
-        ConfigError: If the file defines no such function, the context is too small, or blocks of the output share
-            chunks.
-        OutputExistsError: If the output is to be replaced but was not written by this package.
+        ConfigError: If the file defines no such function or one that takes other arguments, a number makes no sense,
+            the context is too small, or blocks of the output share chunks.
+        OutputExistsError: If the output exists and must be kept.
         RoiError: If regions do not fit together, or reach outside the arrays.
         DtypeError: If there are more segments than the type of the output can count.
     """
@@ -170,13 +175,12 @@ def segment_blockwise(
         min_overlap=min_overlap,
         absorb_below=absorb_below,
     )
-    begun = record_folder(segmentation.output).exists() and not is_complete(segmentation.output)
     run_segmentation(
         segmentation,
         num_workers,
         overwrite=overwrite,
         resume=Resume.of(overwrite, not overwrite),
-        into_existing=not overwrite and not begun,
+        into_existing=False if overwrite else into_existing,
         keep=keep_tmpdir,
         max_retries=max_retries,
         timeout=timeout,

@@ -30,14 +30,14 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.blockwise_task import written_region
+from dacapo.blockwise.blockwise_task import check_numbers, written_region
 from dacapo.blockwise.identity import code_identity
 from dacapo.blockwise.merging import Joined, check_min_overlap, join_all, overlapping_pairs
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.record import Record, Resume, open_record
 from dacapo.blockwise.running import run_stage
-from dacapo.blockwise.worker import function_of, load_module
+from dacapo.blockwise.worker import check_arguments, function_of, load_module
 from dacapo.errors import BlockwiseError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -105,7 +105,8 @@ class Segmentation(BlockwiseOperation):
         Raises:
             DacapoError: If something does not fit.
         """
-        function_of(load_module(function_file), function_file, FUNCTION)
+        function = function_of(load_module(function_file), function_file, FUNCTION)
+        check_arguments(function, function_file, [None, None, *more.get("args", ())], more.get("kwargs", {}))
         array = ZarrArray.open_from_array_identifier(input_identifier, mode="r")
         region = written_region(total_roi, read_roi, write_roi)
         array.check_roi(region)
@@ -183,7 +184,7 @@ class Segmentation(BlockwiseOperation):
         """
         if not keep or not (self.output.container / self.output.dataset).exists():
             self._create(self.output, self.block_shape)
-        self._check_output(_open(self.output))
+        self.check_output()
         shutil.rmtree(self.fragments_identifier.container, ignore_errors=True)
         step = self.block_shape / self.voxel_size
         chunk = Coordinate(map(_chunk_edge, step)) * self.voxel_size
@@ -197,7 +198,13 @@ class Segmentation(BlockwiseOperation):
         )
         array.add_metadata({ORIGIN: {"operation": "segment_blockwise", "function": self.function_file}})
 
-    def _check_output(self, output: ZarrArray) -> None:
+    def check_output(self) -> None:
+        """Check that labels can be written to the output that is there.
+
+        Raises:
+            DacapoError: If it has other axes, voxels or values, is elsewhere, or blocks would share its chunks.
+        """
+        output = _open(self.output)
         where = f"{self.output.container}/{self.output.dataset}"
         output.check_roi(self.region)
         if output.dtype.kind not in "iu" or output.channel_axis is not None or output.voxel_size != self.voxel_size:
@@ -476,7 +483,7 @@ def run_segmentation(
     *,
     overwrite: bool,
     resume: Resume | None,
-    into_existing: bool = False,
+    into_existing: bool | None = False,
     keep: bool = False,
     **how: Any,
 ) -> None:
@@ -487,18 +494,20 @@ def run_segmentation(
         num_workers: Number of workers at most.
         overwrite: Whether to replace an output of other parameters.
         resume: What becomes of earlier work with the same parameters. None keeps no record, and begins anew.
-        into_existing: Whether to write into the output if it is there.
+        into_existing: Whether to write into the output if it is there, see
+            :func:`~dacapo.blockwise.record.open_record`.
         keep: Whether to keep the segments of the single blocks, in the folder of the record.
         **how: As for :func:`~dacapo.blockwise.running.run_stage`.
 
     Raises:
         DacapoError: As :func:`~dacapo.blockwise.segment_blockwise`.
     """
+    check_numbers(num_workers, how.get("max_retries", 0), how.get("timeout"))  # before anything is written
     if resume is None:
         segmentation.output.container.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".segments_", dir=segmentation.output.container) as folder:
             segmentation = attrs.evolve(segmentation, folder=Path(folder).resolve())
-            segmentation.create_output(into_existing)
+            segmentation.create_output(into_existing is not False)
             _run_passes(segmentation, None, num_workers, how)
         return
     with open_record(
@@ -509,11 +518,12 @@ def run_segmentation(
         resume=resume,
         fixed_blocks=True,
         into_existing=into_existing,
+        check=segmentation.check_output,
     ) as record:
         if record.is_complete:
             return
         segmentation = attrs.evolve(segmentation, folder=record.folder.resolve())
-        record.create(functools.partial(segmentation.create_output, into_existing))
+        record.create(functools.partial(segmentation.create_output, record.into_existing))
         _run_passes(segmentation, record, num_workers, how)
         if not keep:
             segmentation.remove()

@@ -11,7 +11,7 @@ from daisy import logging as daisy_logging
 from tqdm import tqdm
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, works_here
-from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, keep_room
+from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, deaths, keep_room, reported
 from dacapo.errors import BlockwiseError
 from dacapo.utils.progress import progress
 
@@ -124,31 +124,33 @@ def _raise_failures(tasks: Sequence[daisy.Task], states: Mapping[str, Any]) -> N
 
 def _describe(task: daisy.Task, state: Any) -> str:
     done, total = state.completed_count, state.total_block_count
-    lines = [f"{task.task_id}: {total - done} of {total} blocks are not done"]
-    if state.orphaned_count:
-        lines[0] += f", {state.orphaned_count} of them were not tried"
+    missing = f"{task.task_id}: {total - done} of {total} blocks are not done"
     if not isinstance(task, DaCapoBlockwiseTask):
-        return "\n".join([*lines, str(state.first_worker_error)])
+        untried = f", {state.orphaned_count} of them were not tried" if state.orphaned_count else ""
+        return f"{missing}{untried}\n{state.first_worker_error}"
     start_error = task.log_dir / START_ERROR
     if task.stopped_by is not None:
-        return "\n".join([*lines, f"{DISK_FULL}: {task.stopped_by} (logs in {task.log_dir})"])
+        return f"{missing}\n{DISK_FULL}: {task.stopped_by} (logs in {task.log_dir})"
     if start_error.is_file():
-        text = start_error.read_text(encoding="utf-8").strip().splitlines() or [""]
-        return "\n".join([*lines, f"{text[0]}: {text[-1]} ({start_error})"])
-    if state.abandoned and not state.worker_failure_count:
-        lines.append(
-            "no worker reached the process that hands out the blocks; give the compute context, as its host, the name "
-            f"or address under which the machines of the workers reach this one (logs in {task.log_dir})"
-        )
-    elif state.abandoned:
-        last = (state.last_worker_error or "").strip().splitlines()[-1:]
-        lines.append(f"{state.worker_failure_count} workers died: {''.join(last)} (logs in {task.log_dir})")
-    return "\n".join([*lines, *_listed(task)])
+        return f"{missing}\n{': '.join(reported(start_error))} ({start_error})"
+    failures = task.failures()
+    if state.orphaned_count and len(failures) < total - done:
+        missing += f", {total - done - len(failures)} of them were not tried"
+    return "\n".join([missing, *(_why_abandoned(task) if state.abandoned else []), *_listed(task, failures)])
 
 
-def _listed(task: DaCapoBlockwiseTask) -> list[str]:
-    """Return a line for each of the first failed blocks; all are in a file if there are more."""
-    lines = [f"block {block.write_roi}: {task.reason(block)}" for block in task.all_failed()]
+def _why_abandoned(task: DaCapoBlockwiseTask) -> list[str]:
+    died = deaths(task.log_dir)
+    if died:
+        return [f"{len(died)} workers died, the last one: {died[-1]}"]
+    return [
+        "no worker reached the process that hands out the blocks; give the compute context, as its host, the name "
+        f"or address under which the machines of the workers reach this one (logs in {task.log_dir})"
+    ]
+
+
+def _listed(task: DaCapoBlockwiseTask, lines: list[str]) -> list[str]:
+    """Return the first lines about failed blocks; all are in a file if there are more."""
     if len(lines) <= _LISTED:
         return lines
     file = task.log_dir / "failed_blocks.txt"

@@ -2,8 +2,20 @@
 
 from .batch_system import BatchSystem
 from .bsub import Bsub
-from .compute_context import ComputeContext, create_compute_context
+from .compute_context import ComputeContext, create_compute_context, free_gpu_memory
 from .local_torch import LocalTorch
 from .slurm import Slurm
+from .worker_count import DEFAULT_WORKERS, Unasked, prediction_workers
 
-__all__ = ["BatchSystem", "Bsub", "ComputeContext", "LocalTorch", "Slurm", "create_compute_context"]
+__all__ = [
+    "DEFAULT_WORKERS",
+    "BatchSystem",
+    "Bsub",
+    "ComputeContext",
+    "LocalTorch",
+    "Slurm",
+    "Unasked",
+    "create_compute_context",
+    "free_gpu_memory",
+    "prediction_workers",
+]

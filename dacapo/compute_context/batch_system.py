@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dacapo.compute_context.compute_context import ComputeContext
+from dacapo.compute_context.compute_context import DISTRIBUTE_HELP, ComputeContext, free_gpu_memory
 from dacapo.errors import ConfigError
 from dacapo.utils.memory import parse_size
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
 _HELP = {
-    "distribute_workers": "Start a job for a worker even where one worker is all there is.",
+    "distribute_workers": DISTRIBUTE_HELP.format("job"),
     "num_gpus": "GPUs per worker; 0 asks for none.",
     "num_cpus": "Cores per worker, and threads that it uses.",
     "memory": "Memory per worker, such as '16GB' or '500MB' (1 GB is 1024 MB); the default of the cluster if left out.",
@@ -39,6 +39,10 @@ _HELP = {
     "host": (
         "Name or address under which jobs reach this machine, for machines with several networks or without a default "
         "route; found out if left out."
+    ),
+    "gpu_memory": (
+        "Memory of the GPU of a worker, such as '40GB'. It decides about the size of blocks; if left out, what is free "
+        "of the GPU of the machine that starts the jobs does, or without one the shape that the architecture is for."
     ),
 }
 
@@ -71,6 +75,7 @@ class BatchSystem(ComputeContext):
     extra_flags: list[str]
     environment_setup: list[str]
     host: str | None
+    gpu_memory: str | None
 
     def __attrs_post_init__(self) -> None:
         whole = all(isinstance(number, int) for number in (self.num_gpus, self.num_cpus))
@@ -86,8 +91,9 @@ class BatchSystem(ComputeContext):
                 raise ConfigError(f"{type(self).__name__}: {name} must be a list of strings, got {value!r}")
         if self.host is not None and not (isinstance(self.host, str) and self.host):
             raise ConfigError(f"{type(self).__name__}: host must be a name or an address, got {self.host!r}")
-        if self.memory is not None:
-            megabytes(self.memory)
+        for size in (self.memory, self.gpu_memory):
+            if size is not None:
+                megabytes(size)
         if self.time is not None:
             seconds(self.time)
 
@@ -107,6 +113,17 @@ class BatchSystem(ComputeContext):
     def worker_memory(self) -> int | None:
         """The ``memory`` of the config, in bytes."""
         return None if self.memory is None else parse_size(self.memory)
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether jobs get GPUs, which this machine need not have."""
+        return self.num_gpus > 0
+
+    def free_gpu_memory(self, num_workers: int) -> int | None:
+        """Return the ``gpu_memory`` of the config; else what is free of this machine's GPU, None if it has none."""
+        if self.gpu_memory is not None:
+            return parse_size(self.gpu_memory)
+        return free_gpu_memory(self.device, 1) if self.device.type == "cuda" else None
 
     def threads_per_worker(self, num_workers: int) -> int:
         """Return the number of cores of a job."""

@@ -31,6 +31,7 @@ class Bsub(BatchSystem):
     extra_flags: list[str] = job_field("extra_flags", factory=list)
     environment_setup: list[str] = job_field("environment_setup", factory=list)
     host: str | None = job_field("host", default=None)
+    gpu_memory: str | None = job_field("gpu_memory", default=None)
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the ``bsub`` command that runs ``command`` as a job and ends with its exit code.

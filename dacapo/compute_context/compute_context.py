@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+DISTRIBUTE_HELP = (
+    "Start a {} for each worker even where one worker is all there is, and for a prediction even where nobody said how "
+    "many workers there may be. Otherwise that takes place in the process that began, unless this machine has several "
+    "GPUs."
+)
 _TAIL = 30
 _GRACE = 5.0
 
@@ -37,7 +42,7 @@ class ComputeContext(ABC):
     _registry: ClassVar[dict[str, type[ComputeContext]]] = {}
 
     distribute_workers: bool | None = attrs.field(
-        default=False, metadata={"help_text": "Start a process for a worker even where one worker is all there is."}
+        default=False, metadata={"help_text": DISTRIBUTE_HELP.format("process")}
     )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -57,6 +62,11 @@ class ComputeContext(ABC):
         return None
 
     @property
+    def local_gpus(self) -> int:
+        """Number of GPUs of this machine that workers take in turn; below 2 there is no choice."""
+        return 0
+
+    @property
     def scheduler_host(self) -> str | None:
         """Name or address under which workers reach the process that hands out blocks, None to find one out."""
         return None
@@ -66,6 +76,18 @@ class ComputeContext(ABC):
         """Bytes of memory that a worker on another machine gets, None if that is not known."""
         return None
 
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the network runs on GPUs where the workers run."""
+        return self.device.type == "cuda"
+
+    def free_gpu_memory(self, num_workers: int) -> int | None:
+        """Return how many bytes of its GPU's memory there are for each of some workers, None if that is not known.
+
+        Only asked for where they have GPUs.
+        """
+        return free_gpu_memory(self.device, num_workers)
+
     def threads_per_worker(self, num_workers: int) -> int | None:
         """Return how many threads each of the workers may use, None to leave it to the libraries."""
         return None if self.local_cores is None else max(1, self.local_cores // num_workers)
@@ -74,7 +96,8 @@ class ComputeContext(ABC):
         """Return the variables to set for a worker.
 
         Args:
-            worker: Its number; the first is 0.
+            worker: Its number. On this machine it is the lowest, from 0 on, that no other living worker of the task
+                has; elsewhere each worker has one of its own.
         """
         return {}
 
@@ -88,7 +111,11 @@ class ComputeContext(ABC):
         return list(command)
 
     def execute(
-        self, command: Sequence[str], log: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        log: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        keep_open: Sequence[int] = (),
     ) -> None:
         """Run a command to its end.
 
@@ -98,6 +125,7 @@ class ComputeContext(ABC):
             command: A program and its arguments.
             log: File that gets the output too.
             environment: Variables to set for the command, besides those of this process.
+            keep_open: File descriptors that the command inherits.
 
         Raises:
             BlockwiseError: If the command cannot be started or fails; the message ends with its last output.
@@ -112,6 +140,7 @@ class ComputeContext(ABC):
                 text=True,
                 errors="replace",
                 env={**os.environ, **(environment or {})},
+                pass_fds=tuple(keep_open),
             )
         except OSError as error:
             raise BlockwiseError(f"cannot start {name!r}: {error}") from error
@@ -149,6 +178,22 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+def free_gpu_memory(device: torch.device, num_processes: int) -> int:
+    """Return how many bytes of GPU memory are free for each of some processes on this machine.
+
+    Args:
+        device: What they use: a certain GPU, which they share, or any, which they take in turn. A single process uses
+            the current one.
+        num_processes: How many there are.
+    """
+    import torch
+
+    num_gpus = 1 if num_processes == 1 or device.index is not None else max(1, torch.cuda.device_count())
+    gpus = [device] if num_gpus == 1 else [torch.device("cuda", gpu) for gpu in range(min(num_gpus, num_processes))]
+    sharing = -(-num_processes // num_gpus)
+    return min(int(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus) // sharing
 
 
 def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContext:

@@ -40,6 +40,16 @@ class LocalTorch(ComputeContext):
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @property
+    def local_gpus(self) -> int:
+        """Number of GPUs that workers take in turn, 0 if the config names a device."""
+        # Without two of these there is no need to wait for PyTorch, which knows how many GPUs can be used.
+        if self._device not in (None, "cuda") or len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2:
+            return 0
+        import torch
+
+        return torch.cuda.device_count()
+
+    @property
     def scheduler_host(self) -> str:
         """This machine; nobody else is let in."""
         return "127.0.0.1"
@@ -48,14 +58,9 @@ class LocalTorch(ComputeContext):
         """Return the variables that leave a worker one of several GPUs, unless the config names a device.
 
         Args:
-            worker: Its number; GPUs are handed out in turn.
+            worker: Its number among those that live; GPUs are handed out in turn.
         """
-        # Without two of these there is no need to wait for PyTorch, which knows how many GPUs can be used.
-        if self._device not in (None, "cuda") or len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2:
-            return {}
-        import torch
-
-        return one_gpu(worker, torch.cuda.device_count(), os.environ.get(_VISIBLE))
+        return one_gpu(worker, self.local_gpus, os.environ.get(_VISIBLE))
 
     @property
     def device(self) -> torch.device:

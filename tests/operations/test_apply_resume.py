@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from funlib.geometry import Coordinate
 
 from dacapo.apply import apply_run
-from dacapo.blockwise.record import record_folder
+from dacapo.blockwise.record import Record, record_folder
 from dacapo.errors import OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks import DistanceTaskConfig
-from dacapo.experiments.tasks.post_processors import ThresholdPostProcessorParameters
+from dacapo.experiments.tasks.post_processors import (
+    ThresholdPostProcessorParameters,
+    WatershedPostProcessor,
+    WatershedPostProcessorParameters,
+    watershed_post_processor,
+)
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
@@ -73,3 +81,62 @@ def test_what_is_done_again(run: Run, tmp_path: Path) -> None:
     prediction = ZarrArray.open_from_array_identifier(arrays[0])
     mask = ZarrArray.open_from_array_identifier(arrays[1])
     np.testing.assert_array_equal(mask[mask.roi], prediction[prediction.roi] > 100)
+
+
+def test_a_volume_that_is_segmented_as_a_whole(
+    options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = affinities_run_config(tmp_path, dims=2, architecture_config=unet_config(2))
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 1)
+    raw, _ = cells((41, 44), seed=7)
+    source = write_array(tmp_path / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
+    arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", name) for name in ("prediction", "labels")]
+    segmented: list[float] = []
+    segment = watershed_post_processor.mutex_watersheds
+
+    def noted(affinities: Any, offsets: Any, parameters: Any, *more: Any) -> Any:
+        segmented.extend(one.bias for one in parameters)
+        return segment(affinities, offsets, parameters, *more)
+
+    monkeypatch.setattr(watershed_post_processor, "mutex_watersheds", noted)
+
+    def apply(bias: float = 0.5, overwrite: bool = False, resume: bool = True) -> np.ndarray:
+        parameters = WatershedPostProcessorParameters(id=0, bias=bias)
+        apply_run(run, 1, parameters, source, *arrays, overwrite=overwrite, resume=resume)
+        output = ZarrArray.open_from_array_identifier(arrays[1], mode="r")
+        return output[output.roi]
+
+    def interrupted(at: str, **how: Any) -> None:
+        """Fail at a step, as if the process had been killed there."""
+        cls = WatershedPostProcessor if at == "create_output" else ZarrArray
+        original = getattr(cls, at)
+
+        def dies(self: Any, *arguments: Any) -> Any:
+            if at == "create_output":
+                original(self, *arguments)
+            elif self.dtype != np.uint64:
+                return original(self, *arguments)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cls, at, dies)
+            patch.setattr(Record, "forget", lambda record: None)
+            with pytest.raises(KeyboardInterrupt):
+                apply(**how)
+
+    for at in ("create_output", "__setitem__"):
+        interrupted(at)
+        with pytest.raises(OutputExistsError) if at == "__setitem__" else nullcontext():
+            apply(bias=0.2)
+        labels = apply(overwrite=at == "create_output", resume=at != "create_output")
+        assert segmented[-1] == 0.5
+        segmented.clear()
+        np.testing.assert_array_equal(apply(), labels)
+        assert not segmented, "it was finished"
+        with pytest.raises(OutputExistsError, match=r"bias was 0.5, is 0.2"):
+            apply(bias=0.2)
+        interrupted(at, overwrite=True, resume=False)
+        np.testing.assert_array_equal(apply(overwrite=True, resume=False), labels)
+        shutil.rmtree(tmp_path / "out.zarr")

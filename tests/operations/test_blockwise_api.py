@@ -143,6 +143,25 @@ class TestRunBlockwise:
         assert "Traceback" in report.read_text()
         assert blocks_done(done) == [0, 3, 9]
 
+    def test_an_error_of_several_lines(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        file = tmp_path / "lines.py"
+        file.write_text("def process_block(block):\n    raise ValueError('bad block\\nsecond line')\n")
+        with pytest.raises(BlockwiseError, match=r"\[0:3\] \(3\): ValueError: bad block \("):
+            run_blockwise(file, TOTAL, BLOCK, BLOCK, 1, 0, log_dir=tmp_path / "logs")
+        (report, *_) = (tmp_path / "logs").glob("*/block_0.txt")
+        assert "second line" in report.read_text()
+
+    def test_wrong_numbers_leave_no_trace(self, options: DaCapoConfig, mark: Path, done: Path, tmp_path: Path) -> None:
+        more = {"folder": done, "tracking_path": tmp_path / "tracking"}
+        for numbers in ((0, 1, None), (1, -1, None), (1, 1, 0.0)):
+            with pytest.raises(ConfigError, match="expected at least 1 worker"):
+                run_blockwise(mark, TOTAL, BLOCK, BLOCK, *numbers, **more)
+        with pytest.raises(RoiError):
+            run_blockwise(mark, TOTAL, Roi((0,), (2,)), BLOCK, 1, **more)
+        with pytest.raises(ConfigError, match="unexpected keyword argument 'fold'; it takes"):
+            run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, fold=done, **more)
+        assert not (tmp_path / "tracking").exists()
+
     def test_a_call_that_is_made_again_goes_on(
         self, options: DaCapoConfig, mark: Path, done: Path, tmp_path: Path
     ) -> None:
@@ -340,8 +359,10 @@ class TestSegmentBlockwise:
         folder = tmp_path / "out.zarr" / ".labels.blocks"
         fragments = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(folder / "fragments.zarr", "fragments"))
         assert len(np.unique(fragments[fragments.roi])) == 4
-        with pytest.raises(ConfigError, match="same chunk"):
+        with pytest.raises(OutputExistsError, match="other parameters"):
             segment_again(tmp_path, components, (2, 3))
+        with pytest.raises(ConfigError, match="same chunk"):
+            segment_again(tmp_path, components, (2, 3), into_existing=True)
         assert segment_again(tmp_path, components, (2, 3), overwrite=True)
 
     def test_foreign_output_is_kept(self, options: DaCapoConfig, components: Path, tmp_path: Path) -> None:
@@ -399,7 +420,7 @@ class TestSegmentBlockwise:
         assert not list(tmp_path.glob("out*"))
 
 
-def segment_again(folder: Path, file: Path, block: tuple[int, ...], **kwargs: bool) -> bool:
+def segment_again(folder: Path, file: Path, block: tuple[int, ...], **kwargs: object) -> bool:
     array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(folder / "in.zarr", "raw"))
     write_roi = Roi((0,) * array.dims, Coordinate(block) * array.voxel_size)
     return segment_blockwise(
@@ -413,7 +434,7 @@ def segment_again(folder: Path, file: Path, block: tuple[int, ...], **kwargs: bo
         input_dataset="raw",
         output_container=folder / "out.zarr",
         output_dataset="labels",
-        **kwargs,
+        **kwargs,  # type: ignore[arg-type]
     )
 
 
@@ -497,7 +518,7 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("name", "more", "message"),
         [
-            ("run-blockwise", ["--output-dtype", "colour"], "no type of values"),
+            ("run-blockwise", ["--output-dtype", "colour", "--threshold", 1], "no type of values"),
             ("run-blockwise", ["--write-roi-size", "[24,12]"], "expected 3 numbers"),
             ("run-blockwise", ["--write-roi-size", "[20,12,12]"], "multiples of the voxel size"),
             ("run-blockwise", ["--write-roi-size", "[32,12,12]"], "as much more on one side"),
@@ -545,6 +566,86 @@ class TestCommands:
         got = self.command("run-blockwise", tmp_path, worker, "--overwrite", *arguments, 100)
         assert got.exit_code == 0, got.output
         np.testing.assert_array_equal(self.result(tmp_path)[self.result(tmp_path).roi], raw > 100)
+
+    def test_a_finished_segmentation_of_other_parameters_is_kept(
+        self, options: DaCapoConfig, tmp_path: Path, raw: np.ndarray, components: Path, worker: Path
+    ) -> None:
+        source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "in.zarr", "raw"))
+        source[source.roi] = (raw > 170).astype(np.uint8)
+        more = ["--context", "[8,4,4]", "--num-workers", 1, "--connectivity"]
+        assert self.command("segment-blockwise", tmp_path, components, *more, 1).exit_code == 0
+        before = self.result(tmp_path)[self.result(tmp_path).roi]
+        for arguments in (
+            ["segment-blockwise", tmp_path, components, *more, 3],
+            ["run-blockwise", tmp_path, worker, "--num-workers", 1, "--threshold", 100],
+        ):
+            got = self.command(*arguments)
+            assert got.exit_code == 1
+            assert "begun with other parameters" in got.stderr
+            np.testing.assert_array_equal(self.result(tmp_path)[self.result(tmp_path).roi], before)
+        assert self.command("segment-blockwise", tmp_path, components, *more, 1).exit_code == 0, "nothing to do"
+        (tmp_path / "out.zarr" / ".result.blocks" / "parameters.json").unlink()
+        got = self.command("segment-blockwise", tmp_path, components, *more, 3)
+        assert got.exit_code == 1
+        assert "exists already" in got.stderr
+        got = self.command("segment-blockwise", tmp_path, components, "--overwrite", *more, 3)
+        assert got.exit_code == 0, got.output
+        assert self.result(tmp_path)[self.result(tmp_path).roi].max() != before.max()
+
+    def test_an_image_is_not_segmented_over(
+        self, options: DaCapoConfig, tmp_path: Path, raw: np.ndarray, components: Path, worker: Path
+    ) -> None:
+        image = ["--num-workers", 1, "--threshold", 100]
+        assert self.command("run-blockwise", tmp_path, worker, *image).exit_code == 0
+        got = self.command("segment-blockwise", tmp_path, components, "--context", "[8,4,4]", "--num-workers", 1)
+        assert got.exit_code == 1
+        assert "exists already" in got.stderr or "other parameters" in got.stderr
+        np.testing.assert_array_equal(self.result(tmp_path)[self.result(tmp_path).roi], raw > 100)
+        # In Python it has to be asked for, and then only a segmentation is written into.
+        for into in (None, True, False):
+            with pytest.raises(OutputExistsError, match="other parameters"):
+                segment_blockwise(
+                    components,
+                    8,
+                    self.result(tmp_path).roi,
+                    Roi((0, 0, 0), (24, 12, 12)),
+                    Roi((0, 0, 0), (24, 12, 12)),
+                    1,
+                    input_container=tmp_path / "in.zarr",
+                    input_dataset="raw",
+                    output_container=tmp_path / "out.zarr",
+                    output_dataset="result",
+                    into_existing=into,
+                )
+
+    @pytest.mark.parametrize(
+        ("name", "more", "message"),
+        [
+            ("run-blockwise", ["--threshold", 100, "--timeout", 0], "a timeout above 0 or none"),
+            ("run-blockwise", ["--threshold", 100, "--timeout", "nan"], "a timeout above 0 or none"),
+            ("run-blockwise", ["--threshold", 100, "--num-worker", 1], "argument 'num_worker'; it takes (input_cont"),
+            ("run-blockwise", [], "missing a required argument: 'threshold'"),
+            ("segment-blockwise", ["--context", "[8,4,4]", "--timeout", -1], "a timeout above 0 or none"),
+            ("segment-blockwise", ["--context", "[8,4,4]", "--conectivity", 1], "argument 'conectivity'"),
+        ],
+    )
+    def test_wrong_arguments_are_found_before_anything_is_written(
+        self,
+        options: DaCapoConfig,
+        tmp_path: Path,
+        raw: np.ndarray,
+        worker: Path,
+        components: Path,
+        name: str,
+        more: list[object],
+        message: str,
+    ) -> None:
+        file = worker if name == "run-blockwise" else components
+        got = self.command(name, tmp_path, file, "--num-workers", 2, *more)
+        assert got.exit_code == 1
+        (error,) = got.stderr.splitlines()
+        assert message in error
+        assert not (tmp_path / "out.zarr").exists()
 
     def test_code_that_was_changed(self, options: DaCapoConfig, tmp_path: Path, raw: np.ndarray, worker: Path) -> None:
         arguments = ["--num-workers", 1, "--threshold", 100]

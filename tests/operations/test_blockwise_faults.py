@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,7 +78,7 @@ def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before, or while it was looked at
         return False
 
 
@@ -102,6 +103,101 @@ class TestKilledWorkers:
         run_operation(operation, 2)
         assert tried(operation.folder) == [BEGINS[2]]
         np.testing.assert_array_equal(result(operation), 255 - values)
+
+
+WORKER = """
+import os
+import signal
+
+def start_worker(how, last=99):
+    if how == "import" and "DACAPO_WORKER_JOB" in os.environ:
+        raise ImportError("no GPU here")
+    def process(block):
+        if block.write_roi.begin[0] <= last:
+            if how == "raise":
+                raise ValueError("this block is bad")
+            if how == "exit":
+                raise SystemExit("bye")
+            if how == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if how == "wait":
+                import time
+                open(os.path.join(os.path.dirname(__file__), "waiting"), "w").close()
+                time.sleep(600)
+    return process
+"""
+CALLER = """
+import sys
+from funlib.geometry import Roi
+from dacapo import run_blockwise
+from dacapo.cli import _Group
+
+if __name__ == "__main__":
+    worker, how, last, logs = sys.argv[1:]
+    command = lambda: run_blockwise(
+        worker, Roi((0,), (20,)), Roi((0,), (1,)), Roi((0,), (1,)), 2, 2, how=how, last=int(last), log_dir=logs
+    )
+    _Group("main", callback=command, invoke_without_command=True)([])
+"""
+
+
+class TestWhatIsOnTheTerminal:
+    """An error, once; what is more about it is in files."""
+
+    def start(self, folder: Path, how: str, last: int) -> subprocess.Popen[str]:
+        (folder / "worker.py").write_text(WORKER)
+        (folder / "caller.py").write_text(CALLER)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
+        command = [sys.executable, folder / "caller.py", folder / "worker.py", how, str(last), folder / "logs"]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def lines(self, folder: Path, how: str, last: int = 99) -> tuple[list[str], list[str]]:
+        """Return what Daisy writes, and the error."""
+        caller = self.start(folder, how, last)
+        lines = caller.communicate()[1].splitlines()
+        assert caller.returncode == 1
+        (error,) = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
+        assert not any("Traceback" in line for line in lines)
+        return lines[:error], lines[error:]
+
+    @pytest.mark.parametrize(
+        ("how", "message"), [("raise", "ValueError: this block is bad"), ("exit", "SystemExit: bye")]
+    )
+    def test_blocks_that_fail(self, options: DaCapoConfig, tmp_path: Path, how: str, message: str) -> None:
+        noise, error = self.lines(tmp_path, how, 3)
+        assert not noise
+        assert len(error) == 5
+        assert error[0].endswith("4 of 20 blocks are not done")
+        assert all(re.search(rf"\): {message} \(.*/block_\d\.txt\)$", line) for line in error[1:])
+
+    def test_workers_that_cannot_start(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        noise, error = self.lines(tmp_path, "import")
+        assert len(noise) <= 1, "that Daisy gives up"
+        assert len(error) == 2
+        assert error[0].endswith("20 of 20 blocks are not done")
+        assert re.search(r"cannot start: ImportError: no GPU here \(.*/start_error\.txt\)$", error[1])
+
+    def test_workers_that_die(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        noise, error = self.lines(tmp_path, "kill")
+        deaths = 2 * 3 + 2  # restarts, and the first ones
+        assert len(noise) <= deaths + 1, "the loss of each block, and that Daisy gives up"
+        blocks = error[2:]
+        assert error[0].endswith(f"20 of 20 blocks are not done, {20 - len(blocks)} of them were not tried")
+        assert error[1].startswith(f"{deaths} workers died, the last one: ")
+        assert "ended with exit code -9" in error[1]
+        assert deaths // 3 <= len(blocks) <= deaths
+        for line in blocks:
+            (log,) = re.findall(r"its worker died or took too long \((.*/worker_\d\.log)\)$", line)
+            assert "ended with exit code -9" in Path(log).read_text()
+
+    def test_an_interrupt(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        caller = self.start(tmp_path, "wait", 99)
+        wait_until((tmp_path / "waiting").exists)
+        os.killpg(caller.pid, signal.SIGINT)
+        text = caller.communicate()[1]
+        assert text.splitlines()[-1] == "Error: interrupted; what was saved before is kept"
+        assert "Traceback" not in text
+        assert len(text.splitlines()) <= 4
 
 
 PARENT = """

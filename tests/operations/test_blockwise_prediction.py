@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.prediction import as_network_input, predict_array
+from dacapo.blockwise.prediction import BlockPredictor, as_network_input, predict_array
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, InputTooSmallError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.experiments.run import Run
@@ -237,8 +237,14 @@ def test_reading_beyond_the_volume_reflects_each_axis() -> None:
         read_reflected(raw, Roi((39, 40), (8, 2)))
 
 
-def test_worker_processes_predict_the_same(options: DaCapoConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("distribute", [True, False])
+def test_worker_processes_predict_the_same(
+    options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, distribute: bool
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(2)))
     config = affinities_run_config(tmp_path, dims=2, architecture_config=unet_config(2))
+    # Longer than an environment may be, and nothing that a prediction needs.
+    config.datasplit_config.train_configs *= 300
     create_config_store().store_run_config(config)
     run = Run(config)
     create_weights_store().store_weights(run, 1)
@@ -251,9 +257,10 @@ def test_worker_processes_predict_the_same(options: DaCapoConfig, tmp_path: Path
     )
     here = predict(config.name, 1, source.container, source.dataset, tmp_path / "here.zarr")
     file = Path(os.environ[ENVIRONMENT_VARIABLE])
-    context = {"type": "LocalTorch", "config": {"distribute_workers": True}}
+    context = {"type": "LocalTorch", "config": {"distribute_workers": distribute}}
     file.write_text(yaml.safe_dump({**options.serialize(), "compute_context": context}))
     Options.reset()
+    monkeypatch.setattr(BlockPredictor, "process", lambda *args: pytest.fail("this process predicts"))
     there = predict(config.name, 1, source.container, source.dataset, tmp_path / "there.zarr", num_workers=2)
     one, other = (ZarrArray.open_from_array_identifier(identifier) for identifier in (here, there))
     assert one[one.roi].std() > 0

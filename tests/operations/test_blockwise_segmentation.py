@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from dacapo import segment_blockwise
 from dacapo.apply import apply_run
+from dacapo.blockwise.record import Record
 from dacapo.blockwise.segmentation import SMALL, Relabeling, Segmentation, dense_numbers
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -63,7 +64,7 @@ def segment(
         write_array(folder / "in.zarr", "raw", values, voxel_size, offset)
     write_roi = Roi((0,) * values.ndim, Coordinate(block) * voxel_size)
     around = Coordinate((context,) * values.ndim if isinstance(context, int) else context) * voxel_size
-    total = Roi(offset, Coordinate(values.shape) * voxel_size)
+    total = kwargs.pop("total", Roi(offset, Coordinate(values.shape) * voxel_size))
     names: dict[str, Any] = {"input_container": folder / "in.zarr", "input_dataset": "raw"}
     names |= {"output_container": folder / "out.zarr", "output_dataset": "labels", "num_workers": 1, **kwargs}
     file = folder / "components.py"
@@ -230,6 +231,86 @@ class TestInterruptions:
         write_array(folder / "out.zarr", "labels", before, Coordinate(VOXEL_SIZE[:2]), Coordinate(OFFSET[:2]))
         labels = segment(folder, self.values, (12, 12))
         assert partition_equals(labels, ndimage.label(self.values)[0])
+
+
+def killed(monkeypatch: pytest.MonkeyPatch, folder: Path, values: np.ndarray, when: str, **kwargs: Any) -> None:
+    """Begin to segment, and end before or after the output is created, as if the process had been killed."""
+    create = Segmentation.create_output
+
+    def dies(segmentation: Segmentation, *arguments: Any) -> None:
+        if when == "after":
+            create(segmentation, *arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Segmentation, "create_output", dies)
+        patch.setattr(Record, "forget", lambda record: None)  # a process that is killed tidies nothing
+        with pytest.raises(KeyboardInterrupt):
+            segment(folder, values, (4, 4), **kwargs)
+
+
+class TestExistingOutputs:
+    values = (np.random.default_rng(5).random((12, 12)) < 0.5).astype(np.uint8)
+    part = Roi(OFFSET[:2], Coordinate(8, 8) * Coordinate(VOXEL_SIZE[:2]))
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize("owner", ["dacapo", "somebody else"])
+    def test_a_kill_while_the_output_is_created_deletes_nothing(
+        self, options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, when: str, owner: str
+    ) -> None:
+        if owner == "dacapo":
+            before = segment(folder, self.values, (4, 4))
+            arguments: dict[str, Any] = {"into_existing": True}
+        else:
+            before = np.full((12, 12), 99, dtype=np.uint64)
+            identifier = LocalArrayIdentifier(folder / "out.zarr", "labels")
+            voxel_size, offset = Coordinate(VOXEL_SIZE[:2]), Coordinate(OFFSET[:2])
+            array = ZarrArray.create_from_array_identifier(
+                identifier,
+                ["y", "x"],
+                Roi(offset, voxel_size * 12),
+                None,
+                voxel_size,
+                np.uint64,
+                write_size=voxel_size * 4,
+            )
+            array[array.roi] = before
+            arguments = {}
+        killed(monkeypatch, folder, self.values, when, total=self.part, **arguments)
+        labels = segment(folder, self.values, (4, 4), total=self.part, **arguments)
+        assert labels.shape == (12, 12)
+        np.testing.assert_array_equal(labels[8:], before[8:])
+        np.testing.assert_array_equal(labels[:8, 8:], before[:8, 8:])
+        assert partition_equals(labels[:8, :8], ndimage.label(self.values[:8, :8])[0])
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    def test_what_was_only_created_is_no_obstacle(
+        self, options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, when: str
+    ) -> None:
+        killed(monkeypatch, folder, self.values, when)
+        # With other blocks, which the chunks of what was created do not fit.
+        labels = segment(folder, self.values, (5, 6), into_existing=False)
+        assert partition_equals(labels, ndimage.label(self.values)[0])
+
+    def test_a_refused_call_forgets_nothing(self, options: DaCapoConfig, folder: Path) -> None:
+        before = segment(folder, self.values, (4, 4), log=str(folder))
+        for into, error in ((True, ConfigError), (None, OutputExistsError), (False, OutputExistsError)):
+            with pytest.raises(error, match=r"same chunk|other parameters"):
+                segment(folder, self.values, (5, 6), log=str(folder), into_existing=into)
+            labels = segment(folder, self.values, (4, 4), log=str(folder), into_existing=False)
+            np.testing.assert_array_equal(labels, before)
+        assert len((folder / "calls").read_text()) == 9, "there was nothing to do"
+
+    def test_other_work_is_only_written_into_if_asked_for(self, options: DaCapoConfig, folder: Path) -> None:
+        before = segment(folder, self.values, (4, 4))
+        for into in (None, False):
+            with pytest.raises(OutputExistsError, match="other parameters"):
+                segment(folder, self.values, (4, 4), total=self.part, into_existing=into)
+        labels = segment(folder, self.values, (4, 4), total=self.part, into_existing=True)
+        np.testing.assert_array_equal(labels[8:], before[8:])
+        (folder / "out.zarr" / ".labels.blocks" / "complete").unlink()  # as if it had been interrupted
+        with pytest.raises(OutputExistsError, match="other parameters"):
+            segment(folder, self.values, (4, 4), into_existing=True)
 
 
 def test_order_and_number_of_workers_do_not_matter(options: DaCapoConfig, folder: Path) -> None:

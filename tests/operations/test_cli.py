@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -14,7 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from funlib.geometry import Coordinate
 
+import dacapo
+from dacapo.apply import Applied
 from dacapo.cli import cli
+from dacapo.compute_context import Unasked
 from dacapo.errors import DacapoError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig
@@ -69,10 +74,32 @@ def test_train_goes_on_and_says_how_far(trained: Path) -> None:
     assert "trained 4 of 4 iterations" in result.output
 
 
-def test_validate_prints_the_scores(trained: Path) -> None:
-    result = run_cli(trained, "validate", "affinities", 4)
+@pytest.mark.parametrize("options", [[], ["--num-workers", 2, "--max-memory", "8GB"]])
+def test_validate_prints_the_scores(trained: Path, options: list[object]) -> None:
+    result = run_cli(trained, "validate", "affinities", 4, *options)
     assert result.exit_code == 0, result.output
     assert re.search(r"validate\s+WatershedPostProcessorParameters\(id=0.*\s+\d+\.\d{4}", result.output)
+
+
+@pytest.mark.parametrize("command", ["predict", "apply"])
+def test_workers_that_were_asked_for_differ_from_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    numbers: list[int] = []
+    names = inspect.signature(getattr(dacapo, command)).parameters
+
+    def take(*given: Any, **more: Any) -> LocalArrayIdentifier | Applied:
+        numbers.append({**dict(zip(names, given, strict=False)), **more}["num_workers"])
+        written = LocalArrayIdentifier(tmp_path, "x")
+        return written if command == "predict" else Applied(written, written, None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sys.modules[f"dacapo.{command}"], command, take)
+    place = ["run", *([1] if command == "predict" else []), tmp_path, "raw", tmp_path]
+    for option in ([], ["--num-workers", 30]):
+        result = run_cli(tmp_path, command, *place, *option)
+        assert result.exit_code == 0, result.output
+    assert numbers == [30, 30]
+    assert [isinstance(number, Unasked) for number in numbers] == [True, False]
 
 
 def test_predict_writes_where_it_says(trained: Path, tmp_path: Path) -> None:
@@ -175,6 +202,23 @@ def test_a_command_that_is_repeated_goes_on(trained: Path, tmp_path: Path) -> No
     assert made() == first
     assert run_cli(trained, *command, "--overwrite").exit_code == 0
     assert made() != first
+
+
+def test_an_apply_that_is_repeated_keeps_what_is_finished(trained: Path, tmp_path: Path) -> None:
+    command = ["apply", "affinities", trained / "data" / "new.zarr", "raw", tmp_path / "out.zarr"]
+
+    def made() -> list[str]:
+        records = sorted((tmp_path / "out.zarr").glob(".*.blocks/parameters.json"))
+        return [json.loads(record.read_text())["id"] for record in records]
+
+    assert run_cli(trained, *command).exit_code == 0
+    first = made()
+    assert len(first) == 2
+    result = run_cli(trained, *command)
+    assert result.exit_code == 0, result.output
+    assert made() == first
+    assert run_cli(trained, *command, "--overwrite").exit_code == 0
+    assert not set(made()) & set(first)
 
 
 def test_float_labels_are_refused(options: DaCapoConfig, tmp_path: Path) -> None:

@@ -7,20 +7,34 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from funlib.geometry import Coordinate, Roi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dacapo.blockwise.budget import block_bytes, plan_within
+from dacapo.apply import apply
+from dacapo.blockwise.block_plan import plan_blocks
+from dacapo.blockwise.budget import Budget, block_bytes, plan_within
 from dacapo.blockwise.prediction import predict_array
+from dacapo.cli import cli
+from dacapo.compute_context import Bsub, ComputeContext, LocalTorch, Slurm
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.experiments.tasks.post_processors import (
+    ThresholdPostProcessor,
+    ThresholdPostProcessorParameters,
+    WatershedPostProcessor,
+    WatershedPostProcessorParameters,
+)
+from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.memory import parse_size, process_memory
 from tests.operations.runs import affinities_run_config, unet_config
 
@@ -29,6 +43,8 @@ VOXEL = Coordinate(8, 4, 4)
 
 def large(folder: Path, shape: tuple[int, int, int] = (500, 700, 600)) -> ZarrArray:
     """Return an array of zeros, of which nothing is on disk."""
+    if (folder / "large.zarr").exists():
+        return ZarrArray.open_from_array_identifier(LocalArrayIdentifier(folder / "large.zarr", "raw"), mode="r")
     return ZarrArray.create_from_array_identifier(
         LocalArrayIdentifier(folder / "large.zarr", "raw"),
         ["z", "y", "x"],
@@ -37,6 +53,25 @@ def large(folder: Path, shape: tuple[int, int, int] = (500, 700, 600)) -> ZarrAr
         VOXEL,
         np.uint8,
     )
+
+
+OFFSETS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (3, 0, 0), (0, 3, 0), (0, 0, 3)]
+
+
+def affinities(folder: Path, edge: int) -> LocalArrayIdentifier:
+    """Write affinities of nothing."""
+    identifier = LocalArrayIdentifier(folder / "affinities.zarr", "affinities")
+    roi, axes = Roi((0, 0, 0), (edge,) * 3), ["c", "z", "y", "x"]
+    ZarrArray.create_from_array_identifier(
+        identifier, axes, roi, len(OFFSETS), Coordinate(1, 1, 1), np.uint8
+    ).add_metadata({"value_range": [0.0, 1.0]})
+    return identifier
+
+
+def hungry_run(folder: Path) -> Run:
+    """Return a run whose blocks gain from memory up to some 17 GB."""
+    shape, down = Coordinate(64, 64, 64), [Coordinate(2, 2, 2)] * 3
+    return make_run(folder, padding="same", num_fmaps=8, input_shape=shape, downsample_factors=down)
 
 
 def process_bytes() -> int:
@@ -98,6 +133,190 @@ def test_an_evaluation_shape_decides_unless_there_is_a_budget(tmp_path: Path) ->
     assert fixed / VOXEL == run.model.compute_output_shape(run.model.eval_input_shape)[1]
     budget = process_bytes() + parse_size("2GB")
     assert math.prod(plan_within(run.model, raw, max_memory=budget).plan.write_shape) > math.prod(fixed)
+
+
+class TestGpus:
+    """What is planned for GPUs, of which 12 GB are free each."""
+
+    @pytest.fixture(autouse=True)
+    def _gpus(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (parse_size("12GB"), parse_size("80GB")))
+        monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: parse_size("100GB"))
+
+    def plan(self, folder: Path, context: ComputeContext, num_workers: int, **how: Any) -> Budget:
+        return plan_within(hungry_run(folder).model, large(folder), num_workers=num_workers, context=context, **how)
+
+    def test_each_worker_has_a_gpu_for_itself(self, tmp_path: Path) -> None:
+        alone, together = (self.plan(tmp_path, LocalTorch(distribute_workers=True), workers) for workers in (1, 8))
+        assert together.num_workers == 8
+        assert alone.gpu_limit == together.gpu_limit == parse_size("6GB")
+        assert parse_size("3GB") < together.gpu_bytes <= parse_size("6GB")
+        assert together.plan.write_shape == alone.plan.write_shape
+        assert "of it are on a GPU for each process, where 6.0 GB may be used" in str(together)
+
+    @pytest.mark.parametrize(("workers", "shared"), [(9, 2), (16, 2), (17, 3)])
+    def test_workers_that_share_a_gpu_divide_its_memory(self, tmp_path: Path, workers: int, shared: int) -> None:
+        budget = self.plan(tmp_path, LocalTorch(), workers)
+        assert budget.num_workers == workers
+        assert budget.gpu_limit == parse_size("6GB") // shared
+        assert budget.gpu_bytes <= budget.gpu_limit
+
+    def test_a_certain_gpu_is_shared_by_all(self, tmp_path: Path) -> None:
+        assert self.plan(tmp_path, LocalTorch(device="cuda:1"), 3).gpu_limit == parse_size("2GB")
+
+    def test_no_more_workers_than_fit_on_their_gpu(self, tmp_path: Path) -> None:
+        one = self.plan(tmp_path, LocalTorch(device="cuda:1"), 500)
+        assert 1 < one.num_workers < 500
+        assert one.num_workers * one.gpu_bytes <= parse_size("6GB")
+
+    def test_a_budget_counts_what_gpus_hold(self, tmp_path: Path) -> None:
+        budget = self.plan(tmp_path, LocalTorch(), 8, max_memory="400GB")
+        assert (budget.limit, budget.num_workers) == (parse_size("400GB"), 8)
+        assert parse_size("3GB") < budget.gpu_bytes <= parse_size("6GB")
+        assert ", 400 GB may be used" in str(budget)
+        small = self.plan(tmp_path, LocalTorch(), 8, max_memory="16GB")
+        assert small.total <= parse_size("16GB")
+        assert 0 < small.gpu_bytes < budget.gpu_bytes
+
+    def test_this_process_takes_half_of_the_gpu(self, tmp_path: Path) -> None:
+        assert self.plan(tmp_path, LocalTorch(), 1).gpu_bytes > parse_size("3GB")
+
+    def test_memory_of_the_machine_counts_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: parse_size("10GB"))
+        budget = self.plan(tmp_path, LocalTorch(), 8)
+        on_host = budget.num_workers * (budget.total // budget.num_workers - budget.gpu_bytes)
+        assert on_host <= parse_size("5GB") + process_bytes()
+
+    @pytest.mark.parametrize("cls", [Slurm, Bsub])
+    @pytest.mark.parametrize("workers", [1, 5])
+    def test_jobs(self, tmp_path: Path, cls: type[Slurm] | type[Bsub], workers: int) -> None:
+        budget = self.plan(tmp_path, cls(memory="64GB"), workers)
+        assert budget.num_workers == workers
+        assert parse_size("3GB") < budget.gpu_bytes <= parse_size("6GB"), "like the GPU of this machine"
+        larger = self.plan(tmp_path, cls(memory="64GB", gpu_memory="20GB"), workers)
+        assert budget.gpu_bytes < larger.gpu_bytes <= parse_size("10GB")
+        assert larger.limit == workers * parse_size("74GB")
+        small = self.plan(tmp_path, cls(memory="2GB"), workers)
+        assert small.total // workers - small.gpu_bytes <= parse_size("2GB")
+
+    @pytest.mark.parametrize("workers", [1, 5])
+    def test_jobs_with_gpus_that_nobody_knows(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: pytest.fail("is of no matter"))
+        usual = self.plan(tmp_path, Slurm(memory="64GB"), workers)
+        run = hungry_run(tmp_path)
+        assert usual.plan == plan_blocks(run.model, large(tmp_path))
+        assert "where unknown what may be used" in str(usual)
+        told = self.plan(tmp_path, Slurm(gpu_memory="12GB"), workers)
+        assert parse_size("3GB") < told.gpu_bytes <= parse_size("6GB")
+        assert told.num_workers == workers
+        asked = self.plan(tmp_path, Slurm(), workers, max_memory=f"{8 * workers}GB")
+        assert parse_size("4GB") < asked.total // workers <= parse_size("8GB")
+
+    def test_jobs_on_cpus(self, tmp_path: Path) -> None:
+        budget = self.plan(tmp_path, Slurm(num_gpus=0, memory="5GB"), 3)
+        assert (budget.num_workers, budget.gpu_bytes, budget.limit) == (3, 0, parse_size("15GB"))
+        assert parse_size("2GB") < budget.total // 3 <= parse_size("5GB")
+
+    def test_jobs_too_small_for_the_least(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        assert self.plan(tmp_path, Slurm(memory="100MB"), 3).num_workers == 3
+        assert "that is the least that this network and volume take" in caplog.text
+
+
+def test_processes_on_cpus_take_2_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: parse_size("100GB"))
+    run = hungry_run(tmp_path)
+    for workers in (1, 4):
+        budget = plan_within(run.model, large(tmp_path), num_workers=workers, context=LocalTorch(device="cpu"))
+        assert budget.block_bytes is not None
+        assert parse_size("1GB") < budget.block_bytes <= parse_size("2GB")
+
+
+class TestPostProcessing:
+    """What becomes of a budget behind the network, for predictions of which nothing is on disk."""
+
+    def planned(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, edge: int, budget: str | None
+    ) -> tuple[Coordinate, int] | None:
+        """Return the blocks of a mutex watershed and its workers, None for a volume that is segmented as a whole."""
+        prediction, planned = affinities(folder, edge), []
+        post_processor = WatershedPostProcessor(OFFSETS)
+        post_processor.set_prediction(prediction)
+        post_processor.max_memory = None if budget is None else parse_size(budget)
+        monkeypatch.setattr(
+            "dacapo.blockwise.segmentation.run_segmentation",
+            lambda what, workers, **how: planned.append((what.block_shape, workers)),
+        )
+        monkeypatch.setattr(post_processor, "_segment_whole", lambda *how: planned.append(None))
+        # The output is not written, but it is opened.
+        post_processor.process(WatershedPostProcessorParameters(id=0), prediction, num_workers=8)
+        (found,) = planned
+        return found
+
+    @pytest.mark.parametrize(
+        ("edge", "budget", "expected"),
+        [
+            (320, None, None),
+            (320, "5GB", None),
+            (320, "3GB", ((128, 256, 256), 1)),
+            (320, "1GB", ((64, 64, 128), 1)),
+            (320, "100MB", ((32, 32, 32), 1)),
+            (1024, None, ((256, 256, 256), 8)),
+            (1024, "5GB", ((256, 256, 256), 1)),
+            (1024, "9GB", ((256, 256, 256), 2)),
+            (1024, "99GB", ((256, 256, 256), 8)),
+        ],
+    )
+    def test_the_mutex_watershed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edge: int, budget: str | None, expected: Any
+    ) -> None:
+        assert self.planned(tmp_path, monkeypatch, edge, budget) == expected
+
+    def test_others_get_fewer_workers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[int] = []
+        monkeypatch.setattr(
+            "dacapo.blockwise.running.run_operation", lambda what, workers, **how: asked.append(workers)
+        )
+        post_processor, prediction = ThresholdPostProcessor(), affinities(tmp_path, 1024)
+        post_processor.set_prediction(prediction)
+        for budget in (None, "1GB", "9GB"):
+            post_processor.max_memory = None if budget is None else parse_size(budget)
+            post_processor.process(ThresholdPostProcessorParameters(id=0), prediction, num_workers=16)
+        assert asked[:2] == [16, 1]
+        assert 1 < asked[2] < 16
+
+    def test_apply_and_validate_hand_the_budget_on(
+        self, options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run = make_run(tmp_path)
+        create_config_store().store_run_config(run.config)
+        create_weights_store().store_weights(run, 1)
+        seen: list[tuple[str, int | None]] = []
+
+        def plan(*how: Any, max_memory: str | int | None, **more: Any) -> Budget:
+            seen.append(("predict", None if max_memory is None else parse_size(max_memory)))
+            return plan_within(*how, max_memory=max_memory, **more)
+
+        def whole(post_processor: WatershedPostProcessor, *how: Any) -> Any:
+            seen.append(("segment", post_processor.max_memory))
+            return segment(post_processor, *how)
+
+        segment = WatershedPostProcessor._segment
+        monkeypatch.setattr("dacapo.blockwise.prediction.plan_within", plan)
+        monkeypatch.setattr(WatershedPostProcessor, "_segment", whole)
+        raw = tmp_path / "validate.zarr"
+        done = CliRunner().invoke(
+            cli, ["--runs-dir", str(options.runs_base_dir), "validate", run.name, "1", "--max-memory", "64GB"]
+        )
+        assert done.exit_code == 0, done.output
+        apply(run.name, raw, "raw", tmp_path / "out.zarr", iteration=1, num_workers=1, max_memory="64GB")
+        assert set(seen) == {("predict", parse_size("64GB")), ("segment", parse_size("64GB"))}
+        assert len(seen) == 4
 
 
 MEASURED = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,10 @@ from funlib.geometry import Coordinate, Roi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacapo.blockwise import DaCapoBlockwiseTask
-from dacapo.blockwise.blockwise_task import count_blocks, written_region
-from dacapo.blockwise.worker import JOB_VARIABLE, Job, check_worker, load_module, main, prepare
+from dacapo.blockwise import DaCapoBlockwiseTask, run_blockwise
+from dacapo.blockwise.blockwise_task import count_blocks, taken_place, written_region
+from dacapo.blockwise.worker import JOB_VARIABLE, Job, check_worker, load_module, main, prepare, write_job
+from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, RoiError
 from dacapo.options import DaCapoConfig, Options
 
@@ -31,6 +33,35 @@ def write(folder: Path, text: str, name: str = "my_worker.py") -> Path:
 
 def make_job(worker_file: Path | str, *args: object, **kwargs: object) -> Job:
     return Job.from_json(Job(str(worker_file), list(args), kwargs, "logs", {}).to_json())
+
+
+TWO_GPUS = """
+from dacapo.compute_context.local_torch import LocalTorch, one_gpu
+
+class TwoGpus(LocalTorch):
+    def worker_environment(self, worker):
+        return one_gpu(worker, 2, None)
+"""
+
+# The first worker on GPU 1 is killed while the one on GPU 0 lives on, and waits for another one.
+KILL_ONE = """
+import os, signal, time
+from pathlib import Path
+
+def process_block(block, folder):
+    gpu, folder = os.environ["CUDA_VISIBLE_DEVICES"], Path(folder)
+    killed = folder / "killed"
+    if gpu == "1" and not killed.exists():
+        killed.write_text(str(os.getpid()))
+        os.kill(os.getpid(), signal.SIGKILL)
+    (folder / f"living_{os.getpid()}").touch()
+    end = time.monotonic() + 60
+    while len(list(folder.glob("living_*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    with open(folder / "done", "a") as done:
+        done.write(f"{os.getpid()} {gpu}\\n")
+    time.sleep(0.05)
+"""
 
 
 class TestJob:
@@ -104,10 +135,66 @@ class TestModules:
 def test_worker_that_cannot_start_leaves_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "raise RuntimeError('no licence')")
     job = {"worker_file": str(file), "args": [], "kwargs": {}, "log_dir": str(tmp_path / "logs"), "options": {}}
-    monkeypatch.setenv(JOB_VARIABLE, json.dumps(job))
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    monkeypatch.setenv(JOB_VARIABLE, str(tmp_path / "job.json"))
     with pytest.raises(BlockwiseError, match="no licence"):
         main()
     assert "no licence" in (tmp_path / "logs" / "start_error.txt").read_text()
+
+
+class TestStart:
+    """How workers that really run get what they need."""
+
+    @pytest.fixture(autouse=True)
+    def _cores(self, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(2)))
+
+    def test_a_job_larger_than_an_environment_may_be(self, tmp_path: Path) -> None:
+        file = write(tmp_path, "def process_block(block, text): assert len(text) == 300_000\n")
+        logs = tmp_path / "logs"
+        assert run_blockwise(file, Roi((0,), (5,)), BLOCK, BLOCK, 2, 0, log_dir=logs, text="x" * 300_000)
+        assert not list(logs.rglob("job.json"))
+        assert not list(logs.rglob("place_*"))
+
+    def test_only_the_owner_reads_the_job(self, tmp_path: Path) -> None:
+        file = write_job("a password", tmp_path)
+        assert file.read_text() == "a password"
+        assert file.stat().st_mode & 0o077 == 0
+
+    def test_a_worker_takes_the_gpu_of_the_one_that_it_replaces(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ComputeContext, "_registry", dict(ComputeContext._registry))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        monkeypatch.syspath_prepend(tmp_path)
+        write(tmp_path, TWO_GPUS, "two_gpus.py")
+        import two_gpus  # type: ignore[import-not-found]  # written just now
+
+        Options.instance(compute_context={"type": two_gpus.TwoGpus.__name__, "config": {}})
+        file = write(tmp_path, KILL_ONE)
+        assert run_blockwise(file, Roi((0,), (24,)), BLOCK, BLOCK, 2, folder=str(tmp_path), log_dir=tmp_path / "logs")
+        lines = [line.split() for line in (tmp_path / "done").read_text().splitlines()]
+        pids = {gpu: {pid for pid, other in lines if other == gpu} for gpu in "01"}
+        assert len(pids["0"]) == 1, "the worker that lives keeps its GPU for itself"
+        assert len(pids["1"]) == 1
+        assert (tmp_path / "killed").read_text() not in pids["1"]
+
+    def test_the_place_of_a_worker_is_taken_until_it_ends(self, tmp_path: Path) -> None:
+        with taken_place(tmp_path, 5) as (first, lock), taken_place(tmp_path, 6) as (second, _):
+            assert (first, second) == (0, 1)
+            sleeper = subprocess.Popen(["sleep", "60"], pass_fds=lock)
+        try:
+            with taken_place(tmp_path, 7) as (third, _):
+                assert third == 1, "a process of the first worker lives"
+        finally:
+            sleeper.kill()
+            sleeper.wait()
+        with taken_place(tmp_path, 8) as (fourth, _):
+            assert fourth == 0
+
+    def test_a_file_system_without_locks(self, tmp_path: Path) -> None:
+        with taken_place(tmp_path / "missing", 5) as (number, lock):
+            assert (number, lock) == (5, ())
 
 
 class TestTask:

@@ -17,7 +17,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacapo.compute_context import BatchSystem, Bsub, LocalTorch, Slurm, create_compute_context
+from dacapo.compute_context import (
+    DEFAULT_WORKERS,
+    BatchSystem,
+    Bsub,
+    LocalTorch,
+    Slurm,
+    Unasked,
+    create_compute_context,
+    prediction_workers,
+)
 from dacapo.compute_context.batch_system import megabytes, seconds
 from dacapo.compute_context.local_torch import one_gpu
 from dacapo.errors import BlockwiseError, ConfigError
@@ -141,8 +150,9 @@ class TestWrongValues:
 
     @pytest.mark.parametrize("memory", ["16", 16, "GB", "-1GB", "0GB", "16XB", "1,5GB", "16GB --exclusive", ""])
     def test_memory(self, cls: type[BatchSystem], memory: Any) -> None:
-        with pytest.raises(ConfigError, match="memory must be a size"):
-            cls(memory=memory)
+        for name in ("memory", "gpu_memory"):
+            with pytest.raises(ConfigError, match="memory must be a size"):
+                cls(**{name: memory})
 
     @pytest.mark.parametrize("time", ["4:00", 14400, "0:00:00", "1:60:00", "1:00:60", "4h", "-1:00:00", "1-2", ""])
     def test_time(self, cls: type[BatchSystem], time: Any) -> None:
@@ -229,7 +239,30 @@ class TestLocalTorch:
     def test_variables_fit_this_machine(self) -> None:
         several = torch.cuda.device_count() > 1
         assert bool(LocalTorch().worker_environment(3)) == several
-        assert LocalTorch("cuda:1").worker_environment(3) == LocalTorch("cpu").worker_environment(3) == {}
+        assert LocalTorch(device="cuda:1").worker_environment(3) == LocalTorch(device="cpu").worker_environment(3) == {}
+
+    def test_predictions_get_workers_that_were_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
+        default, always = LocalTorch(device="cpu"), LocalTorch(distribute_workers=True, device="cpu")
+        asked = (1, 2, 12, 30, DEFAULT_WORKERS, Unasked(30))
+        assert [prediction_workers(number, default) for number in asked] == [0, 2, 12, 16, 0, 0]
+        assert [prediction_workers(number, always) for number in asked] == [1, 2, 12, 16, 12, 16]
+        assert [prediction_workers(number, Slurm()) for number in asked] == [1, 2, 12, 30, 12, 30]
+        here = Slurm(distribute_workers=False)
+        assert [prediction_workers(number, here) for number in asked] == [0, 2, 12, 30, 0, 0]
+
+    @pytest.mark.parametrize(
+        ("gpus", "expected"), [(0, [0, 0]), (1, [0, 0]), (2, [8, 8]), (5, [10, 20]), (8, [8, 24]), (20, [12, 20])]
+    )
+    def test_predictions_use_all_gpus(self, monkeypatch: pytest.MonkeyPatch, gpus: int, expected: list[int]) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+        monkeypatch.setattr(LocalTorch, "local_gpus", gpus)
+        assert [prediction_workers(number, LocalTorch()) for number in (DEFAULT_WORKERS, Unasked(30))] == expected
+        assert prediction_workers(3, LocalTorch()) == 3
+        assert prediction_workers(1, LocalTorch()) == 0
+
+    def test_a_number_that_nobody_asked_for_is_a_number(self) -> None:
+        assert (DEFAULT_WORKERS, repr(DEFAULT_WORKERS), json.dumps(DEFAULT_WORKERS)) == (12, "12", "12")
 
     def test_cores_are_shared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert LocalTorch().local_cores == len(os.sched_getaffinity(0))

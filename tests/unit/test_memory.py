@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures.network_memory import forward_bytes, training_bytes
 from dacapo.utils import memory
-from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
+from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory, workers_within
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,12 @@ from dacapo.utils.memory import available_memory, format_size, parse_size, proce
 )
 def test_parse(text: str | float, size: int) -> None:
     assert parse_size(text) == size
+
+
+def test_workers_that_fit_beside_this_process() -> None:
+    assert workers_within(None, 16, 1 << 40) == 16
+    budgets = ("600MB", "1.5GB", "2.6GB", "5GB", "99GB")
+    assert [workers_within(parse_size(budget), 16, 700 << 20) for budget in budgets] == [1, 1, 2, 4, 16]
 
 
 @pytest.mark.parametrize("wrong", ["8", "GB", "-1GB", "0GB", "8 GBs", "", 0, -4, True, None, [1]])

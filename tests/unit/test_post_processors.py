@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from dacapo.blockwise.record import Resume
+from dacapo.blockwise.voxelwise import largest_channel
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import (
@@ -254,6 +255,24 @@ def test_argmax_of_many_channels(predict, identifier, channels, dtype):
     output = post_processor.process(ArgmaxPostProcessorParameters(1), identifier("output"))
     assert output.dtype == dtype
     assert (output[output.roi] == channels - 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "uint64", ">i2", "float16", "float32", "float64"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("channels", [1, 2, 5, 256, 257])
+def test_largest_channel_is_that_of_numpy(channels, axis, dtype):
+    rng = np.random.default_rng(0)
+    shape = [7, 30]
+    shape.insert(axis, channels)
+    values = rng.integers(0, 4, shape).astype(dtype)  # so few that most voxels have ties
+    if values.dtype.kind in "fi":
+        values -= 2
+    if values.dtype.kind == "f":
+        for special in (-0.0, np.inf, -np.inf, np.nan):
+            values[rng.random(shape) < 0.3 / channels] = special
+    before = values.copy()
+    np.testing.assert_array_equal(largest_channel(values, axis), np.argmax(values, axis))
+    np.testing.assert_array_equal(values, before)
 
 
 def test_argmax_needs_channels(predict):

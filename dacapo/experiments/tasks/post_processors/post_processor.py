@@ -34,7 +34,14 @@ class PostProcessorParameters:
 
 
 class PostProcessor(ABC):
-    """Turn the prediction of a network into the segmentation that is asked for."""
+    """Turn the prediction of a network into the segmentation that is asked for.
+
+    Attributes:
+        max_memory: What all processes together may take, in bytes; None for what is usual. One that would take much
+            works in smaller blocks then, or with fewer workers.
+    """
+
+    max_memory: int | None = None
 
     @abstractmethod
     def enumerate_parameters(self) -> Iterable[PostProcessorParameters]:

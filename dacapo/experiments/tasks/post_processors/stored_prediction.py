@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
 from dacapo.utils.blocks import fit_block_shape
+from dacapo.utils.memory import workers_within
 
 if TYPE_CHECKING:
     from dacapo.blockwise.operation import BlockwiseOperation
@@ -76,6 +78,11 @@ class StoredPredictionPostProcessor(PostProcessor):
         """
         from dacapo.blockwise.running import run_operation
 
+        prediction = self.prediction_array
+        voxels = math.prod(operation.block_shape / prediction.voxel_size)
+        # Values as they are stored, as they are computed with, and the result.
+        taken = voxels * ((prediction.num_channels or 1) * (prediction.dtype.itemsize + 4) + 16)
+        num_workers = workers_within(self.max_memory, num_workers, taken)
         run_operation(operation, num_workers, overwrite=overwrite, resume=resume)
         return ZarrArray.open_from_array_identifier(operation.output)
 
@@ -93,6 +100,8 @@ class StoredPredictionPostProcessor(PostProcessor):
         Returns:
             The array, whose chunks are such that blocks never share one, and the adapted block shape.
         """
+        from dacapo.blockwise.outputs import ORIGIN
+
         prediction = self.prediction_array
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
         output = ZarrArray.create_from_array_identifier(
@@ -105,4 +114,6 @@ class StoredPredictionPostProcessor(PostProcessor):
             write_size=block_shape * prediction.voxel_size,
             overwrite=True,
         )
+        # At once, so that it can be replaced if what comes next is interrupted.
+        output.add_metadata({ORIGIN: {"operation": type(self).__name__}})
         return output, block_shape

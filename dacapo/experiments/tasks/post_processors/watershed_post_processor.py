@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +18,20 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
 from dacapo.utils.blocks import fit_block_shape
+from dacapo.utils.memory import PROCESS_BYTES, workers_within
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds, segments_and_evidence
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.record import Resume
+    from dacapo.blockwise.record import Record, Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_BIASES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+_MARGIN = 1.2
+_LEAST_EDGE = 32
 
 MIN_OVERLAP = 0.5
 """Segments of neighboring blocks are joined that share more than this part of the smaller one."""
@@ -75,7 +80,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
     Attributes:
         whole_voxels: The size of the largest volume that is segmented as a whole. It takes some 80 bytes of memory for
             each voxel with 6 offsets stored as ``uint8``, 3 GB for 2^25 voxels; and so does a block with its context,
-            in each worker.
+            in each worker. With a ``max_memory`` the largest volume is smaller, if need be, and blocks and the number
+            of workers are.
     """
 
     whole_voxels: int = 2**25
@@ -134,19 +140,19 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             block_size: Shape of a block in voxels, adapted to the volume; that of the chunks of the output if the
                 volume is segmented as a whole.
             overwrite: Whether to replace an output of other parameters.
-            resume: What becomes of earlier work in blocks with the same parameters; None always begins anew, and keeps
-                no record.
+            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
+                A volume that is segmented as a whole is so from its beginning, if that was not finished.
 
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
+            OutputExistsError: If the output exists and must be kept.
             BlockwiseError: If blocks failed.
         """
         if self._takes_blocks():
             return self._segment_in_blocks(
                 parameters, output_array_identifier, num_workers, block_size, overwrite, resume
             )
-        ((_, output),) = self._segment([parameters], [output_array_identifier], block_size)
-        return output
+        return self._segment_whole(parameters, output_array_identifier, block_size, overwrite, resume)
 
     def process_all(
         self,
@@ -167,24 +173,73 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             return super().process_all(parameters, output_array_identifiers, num_workers)
         return self._segment(parameters, output_array_identifiers, DEFAULT_BLOCK_SIZE)
 
+    def _segment_whole(
+        self,
+        parameters: WatershedPostProcessorParameters,
+        output: LocalArrayIdentifier,
+        block_size: Coordinate,
+        overwrite: bool,
+        resume: Resume | None,
+    ) -> Array:
+        if resume is None:
+            ((_, array),) = self._segment([parameters], [output], block_size)
+            return array
+
+        from dacapo.blockwise.identity import array_identity
+        from dacapo.blockwise.record import open_record
+
+        what = {
+            "operation": "mutex watershed",
+            "inputs": {"input": array_identity(self.prediction_array_identifier)},
+            "offsets": [[int(step) for step in offset] for offset in self.offsets],
+            "bias": parameters.bias,
+            "long_range_bias": parameters.long_range_bias,
+            "min_size": parameters.min_size,
+        }
+        with open_record(output, what, {}, overwrite=overwrite, resume=resume) as record:
+            if not record.is_complete:
+                list(self._segment([parameters], [output], block_size, record))
+                record.complete()
+        return ZarrArray.open_from_array_identifier(output)
+
     def _segment(
         self,
         parameters: Sequence[WatershedPostProcessorParameters],
         outputs: Sequence[LocalArrayIdentifier],
         block_size: Coordinate,
+        record: Record | None = None,
     ) -> Iterator[tuple[int, Array]]:
         affinities, value_range = read_affinities(self.prediction_array, len(self.offsets))
         chosen = [MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size) for one in parameters]
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
             for index, labels in mutex_watersheds(affinities, self.offsets, chosen, value_range):
-                output, _ = self.create_output(outputs[index], np.uint64, False, block_size)
+                create = functools.partial(self.create_output, outputs[index], np.uint64, False, block_size)
+                if record is None:
+                    create()
+                else:
+                    record.create(create)
+                output = ZarrArray.open_from_array_identifier(outputs[index])
                 output[output.roi] = labels
                 bar.update()
                 yield index, output
 
     def _takes_blocks(self) -> bool:
         prediction = self.prediction_array
-        return int(math.prod(prediction.roi.shape / prediction.voxel_size)) > self.whole_voxels
+        voxels: int = math.prod(prediction.roi.shape / prediction.voxel_size)
+        return voxels > min(self.whole_voxels, self._most_voxels())
+
+    def _voxel_bytes(self) -> float:
+        """Return what each voxel takes that is segmented, as measured with 3 to 9 offsets, and a little more."""
+        prediction, count = self.prediction_array, len(self.offsets)
+        size = prediction.dtype.itemsize
+        others = max(0, (prediction.num_channels or 1) - count)
+        return _MARGIN * (53 + count * (6 if size == 1 else 26 + 2 * size)) + others * size
+
+    def _most_voxels(self) -> float:
+        """Return how many voxels can be segmented at once in this process."""
+        if self.max_memory is None:
+            return math.inf
+        return max(0, self.max_memory - PROCESS_BYTES) / self._voxel_bytes()
 
     def _segment_in_blocks(
         self,
@@ -201,6 +256,10 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         check_offsets(len(self.offsets), prediction.dims, self.offsets)
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
         context = Coordinate(max(1, extent) for extent in _last_axes(parameters.context, prediction.dims))
+        # Blocks depend on the budget only: other blocks would give other segments.
+        block_shape = _within(block_shape, context, self._most_voxels())
+        seen = math.prod(block_shape + context * 2)
+        num_workers = workers_within(self.max_memory, num_workers, int(seen * self._voxel_bytes()))
         logger.info("segmenting %s in blocks of %s voxels with a context of %s", prediction.roi, block_shape, context)
         block = Roi((0,) * prediction.dims, block_shape * prediction.voxel_size)
         segmentation = Segmentation.plan(
@@ -248,6 +307,15 @@ def segment_function(
     """
     affinities, value_range = read_affinities(input_array, len(offsets), roi)
     return segments_and_evidence(affinities, offsets, bias, long_range_bias, value_range)
+
+
+def _within(block_shape: Coordinate, context: Coordinate, most_voxels: float) -> Coordinate:
+    """Halve a block until it has, with its context, no more than some voxels; but no edge below that of a chunk."""
+    shape = [int(extent) for extent in block_shape]
+    while math.prod(Coordinate(shape) + context * 2) > most_voxels and max(shape) > _LEAST_EDGE:
+        longest = shape.index(max(shape))
+        shape[longest] = max(_LEAST_EDGE, -(-shape[longest] // 2))
+    return Coordinate(shape)
 
 
 def _last_axes(extent: Sequence[int], dims: int) -> tuple[int, ...]:
