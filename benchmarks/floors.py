@@ -194,17 +194,16 @@ class PlainBatches:
         sides = self.context - self.reach[0], self.context + self.output_size + self.reach[1]
         begin, end = min(0, sides[0]), max(self.input_size, sides[1])
         around = self._deformation(end - begin) + (corner + begin).reshape(3, 1, 1, 1).astype(np.float32)
+        # Before there are targets, whose channels stand for directions.
+        flips = (slice(None), *(slice(None, None, int(step)) for step in self.rng.choice((-1, 1), 3)))
+        around = np.ascontiguousarray(around[flips].transpose(0, *(self.rng.permutation(3) + 1)))
         seen, inner = (
             around[(slice(None), *(slice(first - begin, last - begin),) * 3)]
             for first, last in ((0, self.input_size), sides)
         )
         raw = map_coordinates(self.raw, seen, order=1)
         labels, mask = (map_coordinates(values, inner, order=0) for values in (self.labels, self.mask))
-        target, weight = self.learn(labels, mask)
-        flips = (slice(None), *(slice(None, None, int(step)) for step in self.rng.choice((-1, 1), 3)))
-        axes = (0, *(self.rng.permutation(3) + 1))
-        raw, target, weight = (v[flips].transpose(axes) for v in (self._intensities(raw)[np.newaxis], target, weight))
-        return Batch(raw, target, weight)
+        return Batch(self._intensities(raw)[np.newaxis], *self.learn(labels, mask))
 
     def _deformation(self, size: int) -> Values:
         """Return where the voxels of a cube come from: randomly rotated, and displaced by a smooth field."""

@@ -133,11 +133,12 @@ def absorbing(edge: int, per_axis: int) -> Callable[[], Any]:
     return lambda: absorb_small(labels, (edge // per_axis) ** 3 // 2)
 
 
-def watershed(edge: int, _: Path) -> tuple[int, Callable[[], Any]]:
-    labels, offsets, rng = blocky(edge, edge // 16), DIRECT + LONG_RANGE, np.random.default_rng(0)
+def separating(edge: int, per_axis: int) -> Callable[[], Any]:
+    """Find labels again by a mutex watershed of their noisy affinities."""
+    labels, offsets, rng = blocky(edge, per_axis), DIRECT + LONG_RANGE, np.random.default_rng(0)
     same = np.stack([labels == np.roll(labels, [-o for o in offset], (0, 1, 2)) for offset in offsets])
     values = (0.2 + 0.6 * same + rng.normal(0, 0.05, same.shape)).clip(0, 1).astype(np.float32)
-    return labels.size, lambda: mutex_watershed(values, offsets, 0.5)
+    return lambda: mutex_watershed(values, offsets, 0.5)
 
 
 def post_process(processor: Any, parameters: Any, channels: int, edge: int, folder: Path) -> Any:
@@ -304,6 +305,7 @@ def one_hot(labels: Values) -> Any:
 
 SERIES: dict[str, Series] = {
     "affinities, target and weight": Series("voxels", EDGES, partial(in_volume, affinities), 3),
+    "affinities, 256^3": Series("labels", PER_AXIS, partial(by_labels, affinities)),
     "balance weights": Series(
         "voxels", EDGES, partial(in_volume, lambda v: balance_weights((v % 2).astype("u1"), 2)), 3
     ),
@@ -311,7 +313,10 @@ SERIES: dict[str, Series] = {
     "signed distance": Series("voxels", EDGES, partial(in_volume, lambda v: signed_distance(v, VOXEL_SIZE)), 3),
     "LSDs": Series("voxels", EDGES, partial(in_volume, descriptors), 3),
     "LSDs, 256^3": Series("labels", PER_AXIS, partial(by_labels, descriptors)),
-    "mutex watershed": Series("voxels", (32, 64, 128, 192, 256), watershed, 3),
+    "mutex watershed": Series(
+        "voxels", (32, 64, 128, 192, 256), lambda edge, _: (edge**3, separating(edge, edge // 16)), 3
+    ),
+    "mutex watershed, 128^3": Series("labels", PER_AXIS, lambda n, _: (n**3, separating(128, n))),
     "absorb small": Series("voxels", EDGES, lambda edge, _: (edge**3, absorbing(edge, edge // 16)), 3),
     "absorb small, 256^3": Series("labels", PER_AXIS[:-1], lambda n, _: (2 * n**3, absorbing(256, n))),
     "contingency": Series("voxels", EDGES, partial(in_volume, partial(with_itself_shifted, contingency)), 3),

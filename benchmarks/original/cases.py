@@ -79,7 +79,7 @@ from benchmarks.data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, image,
 from benchmarks.floors import CLIP, DISPLACEMENT, SAMPLES, SCALE, SPACING, TOLERANCE, PlainBatches
 from benchmarks.harness import Case, Setting, WrongResultError, measure
 
-LIMIT = 1200  # seconds for a case
+LIMIT = 3000  # seconds for a case
 OFFSETS = [Coordinate(offset) for offset in floors.OFFSETS]
 AFFINITIES = AffinitiesTaskConfig(name="affinities", neighborhood=OFFSETS)
 DESCRIPTORS = AffinitiesTaskConfig(name="descriptors", neighborhood=OFFSETS, lsds=True)

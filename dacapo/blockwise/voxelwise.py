@@ -17,6 +17,7 @@ from dacapo.blockwise.outputs import ORIGIN
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape
+from dacapo.utils.largest_channel import largest_channel
 
 if TYPE_CHECKING:
     import daisy.v2 as daisy
@@ -113,7 +114,7 @@ class Argmax(VoxelwiseOperation):
     axis: int = 0
 
     def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return np.asarray(np.argmax(values, axis=self.axis), dtype=self.dtype)
+        return np.asarray(largest_channel(values, self.axis), dtype=self.dtype)
 
 
 def over_all_of(array: Array, block_size: Sequence[int]) -> dict[str, Any]:

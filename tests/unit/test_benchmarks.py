@@ -17,6 +17,7 @@ import zarr
 
 from benchmarks import peer, scaling
 from benchmarks.cpu_time import tree_seconds
+from benchmarks.floors import PlainBatches
 from benchmarks.harness import Case, Setting, Timing, WrongResultError, measure, table
 from benchmarks.run import CASES
 from benchmarks.targets import equal
@@ -58,8 +59,8 @@ def changed(result: Any) -> Any:
     """Return a result that is a little off."""
     if isinstance(result, dict):
         return {name: value + 0.01 for name, value in result.items()}
-    if isinstance(result, tuple):
-        return (*result[:-1], changed(result[-1]))
+    if isinstance(result, tuple | list):
+        return [*result[:-1], changed(result[-1])]
     return result + 1
 
 
@@ -69,6 +70,9 @@ def changed(result: Any) -> Any:
         "affinities, target and weight, 88^3",
         "one-hot of 6 classes, 88^3",
         "signed distance, 88^3",
+        "10 training iterations, affinities, 2 x 52^3",
+        "10 torch training iterations, affinities, 2 x 52^3",
+        "10 torch training iterations, distances, 2 x 52^3",
         "VOI, dense ids, 160^3",
         "binary evaluator, 21 criteria, 128^3",
     ],
@@ -80,6 +84,43 @@ def test_cases_notice_a_wrong_result(name: str, tmp_path: Path) -> None:
         case.check(result, expected)
         with pytest.raises(AssertionError):
             case.check(result, changed(expected))
+
+
+def test_predictions_that_are_wrong_alike_are_noticed(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        case = CASES["prediction in default blocks, 120^3"](Setting(True, tmp_path, stack))
+        result, expected = case.ours(), case.floor()
+        case.check(result, expected)
+        with pytest.raises(AssertionError):
+            case.check(result + 2, expected + 2)
+
+
+def shuffled(values: Any) -> Any:
+    return np.random.default_rng(0).permuted(values.ravel()).reshape(values.shape)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda batch: batch._replace(raw=shuffled(batch.raw)),
+        lambda batch: batch._replace(raw=batch.raw[..., ::-1]),
+        lambda batch: batch._replace(raw=np.roll(batch.raw, 3, axis=-1)),
+        lambda batch: batch._replace(target=batch.target[::-1]),
+        lambda batch: batch._replace(target=batch.target[:, [0, 1, 2, 5, 4, 3]]),
+        lambda batch: batch._replace(weight=batch.weight[::-1]),
+    ],
+    ids=["shuffled", "mirrored raw", "moved raw", "target from elsewhere", "swapped axes", "weight from elsewhere"],
+)
+def test_augmented_batches_are_noticed_that_do_not_belong_together(
+    change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = PlainBatches.augmented
+    with ExitStack() as stack:
+        case = CASES["batches, affinities, all augments, 2 x 64^3"](Setting(True, tmp_path, stack))
+        case.check(case.ours(), case.floor())
+        monkeypatch.setattr(PlainBatches, "augmented", lambda self: change(plain(self)))
+        with pytest.raises(AssertionError, match="tolerance"):
+            case.check(case.ours(), case.floor())
 
 
 def test_ours_and_the_floor_take_turns() -> None:

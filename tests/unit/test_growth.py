@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -82,6 +83,12 @@ def test_exponent(power: float) -> None:
 
 def test_every_series_is_made_of_ascending_sizes() -> None:
     assert all(list(series.sizes) == sorted(set(series.sizes)) for series in growth.SERIES.values())
+
+
+def test_the_documentation_shows_every_series() -> None:
+    page = (Path(growth.__file__).parents[1] / "docs" / "performance.md").read_text(encoding="utf-8")
+    rows = {name: rf"^{re.escape(name)} +{re.escape(series.over)} " for name, series in growth.SERIES.items()}
+    assert [name for name, row in rows.items() if not re.search(row, page, re.MULTILINE)] == []
 
 
 def test_quick_run() -> None:

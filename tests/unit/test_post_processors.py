@@ -11,7 +11,6 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from dacapo.blockwise.record import Resume
-from dacapo.blockwise.voxelwise import largest_channel
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import (
@@ -27,6 +26,7 @@ from dacapo.experiments.tasks.post_processors import (
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape, iterate_blocks
+from dacapo.utils.largest_channel import largest_channel
 from dacapo.utils.quantize import quantize
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
 from dacapo.utils.voi import voi
