@@ -434,7 +434,7 @@ def run_blockwise(
     """
     from dacapo.blockwise.record import Resume
     from dacapo.blockwise.running import run_operation
-    from dacapo.blockwise.worker import check_worker
+    from dacapo.blockwise.user_modules import check_worker
     from dacapo.blockwise.worker_module import WorkerModule
     from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
     from dacapo.store.array_store import LocalArrayIdentifier

@@ -189,7 +189,7 @@ def class_at(path: str) -> type[BlockwiseOperation]:
     Raises:
         ConfigError: If there is none, or it is no operation.
     """
-    from dacapo.blockwise.worker import load_module
+    from dacapo.blockwise.user_modules import load_module
 
     source, _, name = path.rpartition(":")
     cls: Any = load_module(source) if source.endswith(".py") else importlib.import_module(source)

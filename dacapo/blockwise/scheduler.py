@@ -11,10 +11,11 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, check_numbers, written_region
 from dacapo.blockwise.identity import code_identity
+from dacapo.blockwise.jobs import plain_values
 from dacapo.blockwise.record import Resume, marks_of
 from dacapo.blockwise.segmentation import Segmentation, run_segmentation
 from dacapo.blockwise.task_running import run_task
-from dacapo.blockwise.worker import check_worker, plain_values
+from dacapo.blockwise.user_modules import check_worker
 from dacapo.store.array_store import LocalArrayIdentifier
 
 

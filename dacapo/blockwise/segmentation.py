@@ -37,7 +37,7 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.record import Record, Resume, open_record
 from dacapo.blockwise.running import run_stage
-from dacapo.blockwise.worker import check_arguments, function_of, load_module
+from dacapo.blockwise.user_modules import check_arguments, function_of, load_module
 from dacapo.errors import BlockwiseError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier

@@ -11,7 +11,8 @@ from daisy import logging as daisy_logging
 from tqdm import tqdm
 
 from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, works_here
-from dacapo.blockwise.worker import DISK_FULL, START_ERROR, Process, deaths, keep_room, reported
+from dacapo.blockwise.reports import DISK_FULL, START_ERROR, deaths, keep_room, reported
+from dacapo.blockwise.worker import Process
 from dacapo.errors import BlockwiseError
 from dacapo.utils.progress import progress
 

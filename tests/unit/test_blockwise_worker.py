@@ -16,8 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dacapo.blockwise import DaCapoBlockwiseTask, run_blockwise
-from dacapo.blockwise.blockwise_task import count_blocks, taken_place, written_region
-from dacapo.blockwise.worker import JOB_VARIABLE, Job, check_worker, load_module, main, prepare, write_job
+from dacapo.blockwise.blockwise_task import count_blocks, written_region
+from dacapo.blockwise.jobs import JOB_VARIABLE, Job, write_job
+from dacapo.blockwise.user_modules import check_worker, load_module
+from dacapo.blockwise.worker import main, prepare
+from dacapo.blockwise.worker_starter import taken_place
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, RoiError
 from dacapo.options import DaCapoConfig, Options

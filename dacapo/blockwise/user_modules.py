@@ -1,0 +1,101 @@
+"""Modules that users write, loaded from a file or by an import path."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from dacapo.errors import BlockwiseError, ConfigError, NotFoundError
+
+
+def load_module(source: str | Path) -> ModuleType:
+    """Load a user's module from a Python file or by its import path.
+
+    Raises:
+        NotFoundError: If there is no such file or module.
+        BlockwiseError: If the module raises while it is loaded.
+    """
+    path = Path(source)
+    is_file = path.suffix == ".py" or path.is_file()
+    if is_file and not path.is_file():
+        raise NotFoundError(f"there is no file {path}; give a Python file or the import path of a module")
+    try:
+        return _load_file(path) if is_file else importlib.import_module(str(source))
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{source}.".startswith(f"{error.name}."):
+            raise NotFoundError(f"there is neither a file nor a module {str(source)!r}") from error
+        raise BlockwiseError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"dacapo_user_{path.stem}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file; its name should end in .py")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and the like look for their module there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def function_of(module: ModuleType, source: str | Path, *names: str) -> Callable[..., Any]:
+    """Return the first of some functions that a module defines.
+
+    Raises:
+        ConfigError: If it defines none of them.
+    """
+    for name in names:
+        function = getattr(module, name, None)
+        function = getattr(function, "callback", function)  # of a click command, the function itself
+        if callable(function):
+            return function  # type: ignore[no-any-return]
+    raise ConfigError(f"{source} defines no function {' or '.join(names)}")
+
+
+def check_worker(
+    source: str | Path, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> None:
+    """Load a worker module and check that it defines what a worker needs.
+
+    Args:
+        source: The module.
+        args: What its function is to be given, if it is to be checked that it takes that.
+        kwargs: The same by name.
+
+    Raises:
+        NotFoundError: If there is no such file or module.
+        BlockwiseError: If the module raises while it is loaded.
+        ConfigError: If it defines neither of the two functions, or that takes other arguments.
+    """
+    module = load_module(source)
+    function = function_of(module, source, "process_block", "start_worker")
+    if args is not None or kwargs is not None:
+        block = (None,) if hasattr(module, "process_block") else ()
+        check_arguments(function, source, [*block, *(args or ())], kwargs or {})
+
+
+def check_arguments(
+    function: Callable[..., Any], source: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> None:
+    """Check that a user's function takes some arguments, since otherwise every block would fail.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # of compiled code, which need not have one
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        name = getattr(function, "__name__", "the function")
+        raise ConfigError(
+            f"{name} of {source} cannot be called with what was given: {error}; it takes {signature}"
+        ) from error
