@@ -12,6 +12,7 @@ from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNetCo
 from dacapo.experiments.datasplits import DummyDataSplitConfig, TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, ZarrArray, ZarrArrayConfig
+from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DummyTaskConfig, TaskConfig
 from dacapo.experiments.trainers import (
@@ -21,6 +22,7 @@ from dacapo.experiments.trainers import (
 )
 from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
 
 VOXEL_SIZE = Coordinate(8, 4, 4)
 OFFSET = Coordinate(80, 40, 40)
@@ -96,6 +98,21 @@ def unet_config(dims: int = 3, **changes: Any) -> CNNectomeUNetConfig:
         "downsample_factors": [Coordinate((2,) * dims)],
     }
     return CNNectomeUNetConfig(**{**settings, **changes})
+
+
+def stored_run(folder: Path, task_config: TaskConfig | None = None) -> Run:
+    """Return a run in two dimensions that is stored with its weights, as iteration 1."""
+    config = affinities_run_config(folder, dims=2, task_config=task_config, architecture_config=unet_config(2))
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 1)
+    return run
+
+
+def new_volume(folder: Path) -> LocalArrayIdentifier:
+    """Write raw data that no run in two dimensions was trained on."""
+    raw, _ = cells((41, 44), seed=7)
+    return write_array(folder / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
 
 
 def affinities_run_config(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from funlib.geometry import Coordinate
 
 from dacapo.apply import apply_run
 from dacapo.blockwise.record import Record, record_folder
@@ -26,8 +25,8 @@ from dacapo.experiments.tasks.post_processors import (
 )
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import create_config_store, create_weights_store
-from tests.operations.runs import affinities_run_config, cells, unet_config, write_array
+from dacapo.store.create_store import create_weights_store
+from tests.operations.runs import new_volume, stored_run
 
 PARAMETERS = ThresholdPostProcessorParameters(0, 100)
 
@@ -35,16 +34,11 @@ PARAMETERS = ThresholdPostProcessorParameters(0, 100)
 @pytest.fixture
 def run(options: DaCapoConfig, tmp_path: Path) -> Run:
     task = DistanceTaskConfig("distances", channels=["a"], clip_distance=50, tol_distance=50)
-    config = affinities_run_config(tmp_path, dims=2, task_config=task, architecture_config=unet_config(2))
-    create_config_store().store_run_config(config)
-    run = Run(config)
-    create_weights_store().store_weights(run, 1)
-    return run
+    return stored_run(tmp_path, task)
 
 
 def test_what_is_done_again(run: Run, tmp_path: Path) -> None:
-    raw, _ = cells((41, 44), seed=7)
-    source = write_array(tmp_path / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
+    source = new_volume(tmp_path)
     arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", name) for name in ("prediction", "mask")]
     arguments = (run, 1, PARAMETERS, source, *arrays)
 
@@ -86,12 +80,7 @@ def test_what_is_done_again(run: Run, tmp_path: Path) -> None:
 def test_a_volume_that_is_segmented_as_a_whole(
     options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = affinities_run_config(tmp_path, dims=2, architecture_config=unet_config(2))
-    create_config_store().store_run_config(config)
-    run = Run(config)
-    create_weights_store().store_weights(run, 1)
-    raw, _ = cells((41, 44), seed=7)
-    source = write_array(tmp_path / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
+    run, source = stored_run(tmp_path), new_volume(tmp_path)
     arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", name) for name in ("prediction", "labels")]
     segmented: list[float] = []
     segment = watershed_post_processor.mutex_watersheds

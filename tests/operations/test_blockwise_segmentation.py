@@ -21,13 +21,11 @@ from dacapo.blockwise.record import Record
 from dacapo.blockwise.segmentation import SMALL, Relabeling, Segmentation, dense_numbers
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.segmentation import absorb_small
-from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells, unet_config, write_array
+from tests.operations.runs import OFFSET, VOXEL_SIZE, new_volume, stored_run, write_array
 from tests.operations.test_blockwise_api import partition_equals
 
 COMPONENTS = """
@@ -369,12 +367,7 @@ def test_numbers_of_segments_never_overflow() -> None:
 def test_applying_a_run_to_a_large_volume_goes_on(
     options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = affinities_run_config(tmp_path, dims=2, architecture_config=unet_config(2))
-    create_config_store().store_run_config(config)
-    run = Run(config)
-    create_weights_store().store_weights(run, 1)
-    raw, _ = cells((41, 44), seed=7)
-    source = write_array(tmp_path / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
+    run, source = stored_run(tmp_path), new_volume(tmp_path)
 
     def apply(name: str, bias: float) -> np.ndarray:
         arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", dataset) for dataset in ("prediction", name)]
