@@ -18,6 +18,7 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape
 from dacapo.utils.largest_channel import largest_channel
+from dacapo.utils.quantize import comparable
 
 if TYPE_CHECKING:
     import daisy.v2 as daisy
@@ -98,7 +99,7 @@ class Threshold(VoxelwiseOperation):
         # Integers are compared with an integer, which says the same and is faster.
         exact = values.dtype.kind in "iu" and math.isfinite(self.threshold)
         limit = math.floor(self.threshold) if exact else self.threshold
-        return np.asarray(values > limit, dtype=self.dtype)
+        return np.asarray(comparable(values) > limit, dtype=self.dtype)
 
 
 @attrs.define(kw_only=True, eq=False)

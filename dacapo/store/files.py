@@ -22,10 +22,26 @@ _TEMPORARY_SUFFIX = ".partial"
 _CANNOT_FLUSH_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
 
 
+# What to do about a failed system call, by the names of its error numbers, not all of which every system has.
+_ADVICE = {
+    ("ENOSPC", "EDQUOT"): "free some space, or use another disk",
+    ("EFBIG",): "raise the limit of the size of files (ulimit -f), or use another file system",
+    ("EACCES", "EPERM"): "check the permissions of the file and its folders",
+    ("EROFS",): "the file system is mounted read-only; use another folder",
+    ("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "ELOOP", "ENAMETOOLONG"): "check the path",
+    ("EMFILE", "ENFILE"): "raise the limit of open files (ulimit -n)",
+    ("EIO",): "the disk may be failing; check the log of the system",
+    ("ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN"): "try again when the file server can be reached",
+}
+_ADVICE_BY_NUMBER = {
+    getattr(errno, name): advice for names, advice in _ADVICE.items() for name in names if hasattr(errno, name)
+}
+
+
 def storage_error(action: str, path: Path, error: OSError) -> StorageError:
-    """Return the error to raise for a failed system call on ``path``: what was tried, on what, and the cause."""
-    cause = error.strerror or str(error)
-    return StorageError(f"cannot {action} {path}: {cause}; check the path, its permissions and the free space")
+    """Return the error to raise for a failed system call: what was tried, on what, the cause, and what helps."""
+    advice = _ADVICE_BY_NUMBER.get(error.errno or 0)
+    return StorageError(f"cannot {action} {path}: {error.strerror or error}" + (f"; {advice}" if advice else ""))
 
 
 def make_folder(path: Path | str) -> Path:

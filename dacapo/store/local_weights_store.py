@@ -11,6 +11,7 @@ only. Checkpoints of the original dacapo hold one object of its class ``Weights`
 
 from __future__ import annotations
 
+import errno
 import glob
 import json
 import os
@@ -20,11 +21,11 @@ import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
-from dacapo.errors import ConfigError, NotFoundError, StorageError, UnsafeFileError
+from dacapo.errors import ConfigError, MemoryBudgetError, NotFoundError, StorageError, UnsafeFileError
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
 from dacapo.store.weights_store import Weights, WeightsStore
 from dacapo.utils.names import check_name
@@ -79,8 +80,10 @@ class LocalWeightsStore(WeightsStore):
             with atomic_write(path) as file:
                 torch.save(content, file)
         except RuntimeError as error:
-            # What torch's zip writer makes of a write that fails.
-            raise StorageError(f"cannot write {path}: {error}; check the free space") from error
+            # What torch's zip writer makes of a write that fails; it fails once more while it handles the first failure.
+            if isinstance(error.__context__, OSError):
+                raise storage_error("write", path, error.__context__) from error
+            raise StorageError(f"cannot write {path}: {error}") from error
 
     def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
         """Return the checkpoint of an iteration, its tensors on the CPU.
@@ -219,27 +222,40 @@ def read_tensors(path: Path) -> Any:
     Raises:
         StorageError: If the file cannot be read or is damaged.
         UnsafeFileError: If it would execute code.
+        MemoryBudgetError: If it does not fit into memory.
     """
     try:
         with open(path, "rb") as file:
             if not file.read(4).startswith(_MAGIC):
                 raise StorageError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
             file.seek(0)
-            with _reading, torch.serialization.safe_globals([Weights]):
-                return torch.load(file, map_location="cpu", weights_only=True)
+            return _load_tensors(file, path)
     except StorageError:
         raise
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+
+
+def _load_tensors(file: BinaryIO, path: Path) -> Any:
+    """Do as :func:`read_tensors` for an open file. A damaged one can make torch raise almost anything."""
+    try:
+        with _reading, torch.serialization.safe_globals([Weights]):
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # The rest of torch's message tells how to read the file nonetheless.
         named = re.search(r"GLOBAL (\S+)", str(error))
         raise UnsafeFileError(
             f"{path} was not read: it holds more than tensors and plain values and could execute code"
-            + (f", namely {named.group(1)}" if named else "")
+            + (f", namely {named.group(1)}" if named else "; or it is damaged")
         ) from error
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-    except (RuntimeError, EOFError) as error:
-        raise StorageError(f"{path} is damaged or cut off ({error}); remove it or restore a copy") from error
+    except Exception as error:
+        # An offset before the beginning, where the end of the file is missing, is the only argument that is invalid.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        if isinstance(error, MemoryError) or "allocate memory" in reason:
+            raise MemoryBudgetError(f"{path} was not read: it does not fit into memory ({reason})") from error
+        raise StorageError(f"{path} is damaged or cut off ({reason}); remove it or restore a copy") from error
 
 
 def _name(item: Any) -> str:

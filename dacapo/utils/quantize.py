@@ -131,6 +131,18 @@ def above_level(level: float, value_range: tuple[float, float], dtype: npt.DType
     return float(part * np.iinfo(target).max)
 
 
+def comparable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return values in a type that a number can be compared with as it is: half precision becomes single.
+
+    NumPy rounds the number to the type of the values, and half precision has only three digits.
+
+    >>> values = np.array([0.394], np.float16)  # stored as 0.39404
+    >>> values > 0.394, comparable(values) > 0.394
+    (array([False]), array([ True]))
+    """
+    return values.astype(np.float32) if values.dtype == np.float16 else values
+
+
 def _check(value_range: tuple[float, float], dtype: np.dtype[np.generic]) -> tuple[float, float]:
     low, high = value_range
     if dtype.kind != "u" or dtype.itemsize > 4:  # a double cannot hold the steps of 64 bits

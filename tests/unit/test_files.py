@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import stat
@@ -138,3 +139,30 @@ def test_no_space_left(tmp_path: Path) -> None:
         files.write_bytes(path, b"x" * 100_000)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EACCES, "permissions"),
+        (errno.EROFS, "mounted read-only"),
+        (errno.ENOENT, "check the path"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EIO, "the disk may be failing"),
+        (errno.ESTALE, "file server"),
+        (errno.EINVAL, ""),
+    ],
+)
+def test_advice_fits_the_cause(number: int, advice: str) -> None:
+    cause = os.strerror(number)
+    message = str(files.storage_error("read", Path("a/b"), OSError(number, cause)))
+    head, _, tail = message.partition(f"cannot read a/b: {cause}")
+    assert not head and advice in tail and bool(tail) == bool(advice)
+    assert ("space" in tail) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def test_an_error_without_a_number_is_told_as_it_is() -> None:
+    assert str(files.storage_error("write", Path("a"), OSError("interrupted"))) == "cannot write a: interrupted"

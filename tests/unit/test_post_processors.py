@@ -227,6 +227,29 @@ def test_thresholds_mean_the_same_whatever_the_prediction_is_stored_as(
         np.testing.assert_array_equal(found[distance > precision], expected[distance > precision])
 
 
+@pytest.mark.parametrize("value_range", [None, [-1.0, 1.0], [0.0, 1.0]])
+def test_half_precision_is_compared_in_single_precision(predict, identifier, value_range):
+    values = np.arange(0, 0x3C00, dtype=np.uint16).view(np.float16).reshape(1, -1, 16)  # all from 0 to 1
+    predict(values, **({} if value_range is None else {"value_range": value_range}))
+    levels = [0.1, 0.3, 0.394, 0.59] if value_range is None else [130, 150, 181, 203]
+    post_processor = ThresholdPostProcessor()
+    post_processor.set_prediction(identifier("prediction"))
+    differ = 0
+    for number, level in enumerate(levels):
+        low, high = value_range or (0, 1)
+        limit = np.float32(level if value_range is None else low + (level + 0.5) / 255 * (high - low))
+        parameters = ThresholdPostProcessorParameters(number, level)
+        found = post_processor.process(parameters, identifier(f"output{number}"), num_workers=1)
+        np.testing.assert_array_equal(found[found.roi], values.astype(np.float32) > limit)
+        differ += np.count_nonzero((values > float(limit)) != (values.astype(np.float32) > limit))
+    assert differ  # such levels are among them
+
+    dummy = DummyPostProcessor(detection_threshold=0.3001)  # next to no value of half precision
+    dummy.set_prediction(identifier("prediction"))
+    found = dummy.process(DummyPostProcessorParameters(0, 1), identifier("dummy"))
+    np.testing.assert_array_equal(found[found.roi] > 0, values.astype(np.float32) >= np.float32(0.3001))
+
+
 def test_a_threshold_that_looks_like_a_value_is_pointed_out(predict, identifier, caplog):
     post_processor = ThresholdPostProcessor()
     post_processor.set_prediction(predict(np.zeros((4, 4), np.float32), dims=2, value_range=[0, 1]))

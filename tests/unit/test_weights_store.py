@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import shutil
 from collections import OrderedDict
 from pathlib import Path
@@ -15,7 +16,7 @@ import attrs
 import pytest
 import torch
 
-from dacapo.errors import ConfigError, NotFoundError, StorageError, UnsafeFileError
+from dacapo.errors import ConfigError, MemoryBudgetError, NotFoundError, StorageError, UnsafeFileError
 from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNet
 from dacapo.experiments.model import Model
 from dacapo.store.converter import from_plain
@@ -106,7 +107,7 @@ class TestLocalWeightsStore(WeightsStoreContract):
         store.store_weights(run, 1)
         before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
         train(run)
-        with largest_file(4000), pytest.raises(StorageError, match="checkpoints/iterations/1"):
+        with largest_file(4000), pytest.raises(StorageError, match="checkpoints/iterations/1: File too large"):
             store.store_weights(run, 1)
         assert os.listdir(tmp_path / "runs/run/checkpoints/iterations") == ["1"]
         assert_same(dict(store.retrieve_weights("run", 1).model), before)
@@ -229,6 +230,40 @@ def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
     path = tmp_path / "100"
     path.write_bytes(ORIGINAL.read_bytes()[:kept])
     with pytest.raises(StorageError, match=rf"{path} is damaged"):
+        read_checkpoint(path)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("legacy", [False, True])
+def test_every_damage_is_named(tmp_path: Path, legacy: bool) -> None:
+    path = tmp_path / "100"
+    content = {"format": 1, "model": {"weight": torch.arange(500.0)}, "optimizer": {"lr": 0.1}}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    whole = path.read_bytes()
+    chance = random.Random(0)
+    cut = [whole[:kept] for kept in {*range(0, len(whole), 7), *range(len(whole) - 60, len(whole))}]
+    flipped = [bytes([*whole[:at], whole[at] ^ 1 << chance.randrange(8), *whole[at + 1 :]]) for at in range(600)]
+    refused = set()
+    for number, damaged in enumerate([*cut, *flipped]):
+        path.write_bytes(damaged)
+        try:
+            read_checkpoint(path)
+        except (StorageError, UnsafeFileError) as error:
+            refused.add(number)
+            assert str(path) in str(error) and "free" not in str(error) and "Invalid argument" not in str(error)
+    assert refused >= set(range(len(cut)))
+
+
+def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        torch.empty(2**60, dtype=torch.uint8)
+
+    path = tmp_path / "100"
+    torch.save({"format": 1, "model": {}, "optimizer": {}}, path)
+    monkeypatch.setattr(torch, "load", load)
+    with pytest.raises(MemoryBudgetError, match=rf"{path} was not read: it does not fit into memory"):
         read_checkpoint(path)
 
 

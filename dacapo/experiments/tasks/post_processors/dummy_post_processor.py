@@ -11,6 +11,7 @@ import numpy as np
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
+from dacapo.utils.quantize import comparable
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -52,7 +53,7 @@ class DummyPostProcessor(StoredPredictionPostProcessor):
         values = prediction[prediction.roi]
         if prediction.channel_axis is not None:
             values = np.take(values, 0, axis=prediction.channel_axis)
-        labels, _ = label(values >= self.detection_threshold)
+        labels, _ = label(comparable(values) >= self.detection_threshold)
         labels[np.bincount(labels.ravel())[labels] < parameters.min_size] = 0
         output, _ = self.create_output(output_array_identifier, np.uint64, False, DEFAULT_BLOCK_SIZE)
         output[output.roi] = labels.astype(np.uint64)
