@@ -80,7 +80,7 @@ class LocalWeightsStore(WeightsStore):
             with atomic_write(path) as file:
                 torch.save(content, file)
         except RuntimeError as error:
-            # What torch's zip writer makes of a write that fails; it fails once more while it handles the first failure.
+            # What torch's zip writer makes of a write that fails: it fails once more while it closes the file.
             if isinstance(error.__context__, OSError):
                 raise storage_error("write", path, error.__context__) from error
             raise StorageError(f"cannot write {path}: {error}") from error

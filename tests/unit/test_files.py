@@ -160,7 +160,9 @@ def test_advice_fits_the_cause(number: int, advice: str) -> None:
     cause = os.strerror(number)
     message = str(files.storage_error("read", Path("a/b"), OSError(number, cause)))
     head, _, tail = message.partition(f"cannot read a/b: {cause}")
-    assert not head and advice in tail and bool(tail) == bool(advice)
+    assert not head
+    assert advice in tail
+    assert bool(tail) == bool(advice)
     assert ("space" in tail) == (number in (errno.ENOSPC, errno.EDQUOT))
 
 
