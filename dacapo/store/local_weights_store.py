@@ -120,11 +120,33 @@ class LocalWeightsStore(WeightsStore):
         if not source.is_file():
             raise NotFoundError(self._not_there(run, iteration))
         best = self._best(run, dataset, criterion)
+        remove_file(_record(best), missing_ok=True)  # a crash before the last line must not leave that of another one
         with atomic_path(best) as temporary:
             _link_or_copy(source, temporary)
         write_text(_record(best), json.dumps({"iteration": iteration}))
 
-    def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
+    def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> int:
+        """Return the iteration of the best checkpoint for a dataset and criterion.
+
+        Raises:
+            NotFoundError: If none was stored.
+            StorageError: If a file is damaged, or nothing says which iteration the checkpoint is of.
+            UnsafeFileError: If it would execute code.
+        """
+        for path in self._best_paths(run, dataset, criterion):
+            iteration = _recorded_iteration(_record(path))
+            if iteration is not None:
+                return iteration
+        iteration = self.retrieve_best_weights(run, dataset, criterion).iteration
+        if iteration is None:
+            record = _record(self._best(run, dataset, criterion))
+            raise StorageError(
+                f"the best checkpoint beside {record} does not say its iteration; store it again, or write "
+                f'{{"iteration": <number>}} into that file'
+            )
+        return iteration
+
+    def retrieve_best_weights(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
         """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
 
         The original's stores are read too, where the best one is a link to an absolute path that may be gone, or lies
@@ -156,10 +178,13 @@ class LocalWeightsStore(WeightsStore):
         found |= {path.stem for path in (folder / named).glob("*.json")}
         return sorted(found)
 
-    def _best_candidates(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Iterator[Path]:
+    def _best_paths(self, run: Run | str, dataset: Dataset | str, criterion: str) -> tuple[Path, Path]:
+        """Return where the best checkpoint lies, and where the original may have put it."""
         straight = self._best(run, dataset, criterion)
-        swapped = straight.parent.parent / criterion / straight.parent.name
-        for path in (straight, swapped):
+        return straight, straight.parent.parent / criterion / straight.parent.name
+
+    def _best_candidates(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Iterator[Path]:
+        for path in self._best_paths(run, dataset, criterion):
             if not path.is_symlink():
                 yield path
             iteration = _recorded_iteration(_record(path))

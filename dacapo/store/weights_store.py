@@ -105,7 +105,7 @@ class WeightsStore(ABC):
             NotFoundError: If none was stored for this dataset and criterion.
             ConfigError: If it does not fit the run.
         """
-        self.retrieve_best(run, dataset, criterion).put_into(run)
+        self.retrieve_best_weights(run, dataset, criterion).put_into(run)
 
     @abstractmethod
     def latest_iteration(self, run: Run | str) -> int | None:
@@ -133,9 +133,19 @@ class WeightsStore(ABC):
         raise NotImplementedError
 
     @abstractmethod
-    def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
-        """Return the best checkpoint for a dataset and criterion, its tensors on the CPU."""
+    def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> int:
+        """Return the iteration of the best checkpoint for a dataset and criterion."""
         raise NotImplementedError
+
+    def retrieve_best_weights(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
+        """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
+
+        A store that keeps the best checkpoints apart from the others overrides this.
+
+        Raises:
+            NotFoundError: If none was stored.
+        """
+        return self.retrieve_weights(run, self.retrieve_best(run, dataset, criterion))
 
     def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
         """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted.

@@ -110,6 +110,8 @@ class WeightsStoreContract:
             store.retrieve_weights("run", 100)
         with pytest.raises(NotFoundError, match=r"'run'.*'val'.*'voi'"):
             store.retrieve_best("run", "val", "voi")
+        with pytest.raises(NotFoundError, match=r"'run'.*'val'.*'voi'"):
+            store.retrieve_best_weights("run", "val", "voi")
         with pytest.raises(NotFoundError):
             store.remove("run", 100)
         with pytest.raises(NotFoundError):
@@ -172,14 +174,16 @@ class WeightsStoreContract:
         store.store_weights(run, 2)
         store.store_best("run", 1, "val", "voi")
         store.store_best(run, 2, "val", "voi_split")
-        assert_same(dict(reopened.retrieve_best("run", "val", "voi").model), first)
-        assert store.retrieve_best("run", "val", "voi_split").iteration == 2
+        assert_same(dict(reopened.retrieve_best_weights("run", "val", "voi").model), first)
+        assert reopened.retrieve_best_weights("run", "val", "voi_split").iteration == 2
+        assert (reopened.retrieve_best("run", "val", "voi"), store.retrieve_best(run, "val", "voi_split")) == (1, 2)
         other = make_run()
         train(other, 3)
         reopened.load_best(other, "val", "voi")
         assert_same(dict(other.model.state_dict()), first)
-        with pytest.raises(NotFoundError):
-            store.retrieve_best("run", "voi", "other")
+        for retrieve in (store.retrieve_best, store.retrieve_best_weights):
+            with pytest.raises(NotFoundError):
+                retrieve("run", "voi", "other")
 
     def test_a_better_one_replaces_the_best(self, store: WeightsStore) -> None:
         run = make_run()
@@ -187,10 +191,10 @@ class WeightsStoreContract:
             train(run)
             store.store_weights(run, iteration)
             store.store_best("run", iteration, "val", "voi")
-            assert store.retrieve_best("run", "val", "voi").iteration == iteration
+            assert store.retrieve_best("run", "val", "voi") == iteration
         # And the same one again.
         store.store_best("run", 2, "val", "voi")
-        assert_same(dict(store.retrieve_best("run", "val", "voi").model), dict(run.model.state_dict()))
+        assert_same(dict(store.retrieve_best_weights("run", "val", "voi").model), dict(run.model.state_dict()))
 
     def test_the_best_outlives_its_checkpoint(self, store: WeightsStore) -> None:
         run = make_run()
@@ -198,11 +202,12 @@ class WeightsStoreContract:
         store.store_best("run", 1, "val", "voi")
         store.remove("run", 1)
         assert store.latest_iteration("run") is None
-        assert_same(dict(store.retrieve_best("run", "val", "voi").model), dict(run.model.state_dict()))
+        assert store.retrieve_best("run", "val", "voi") == 1
+        assert_same(dict(store.retrieve_best_weights("run", "val", "voi").model), dict(run.model.state_dict()))
         # Nor does writing the iteration anew change it.
         train(run)
         store.store_weights(run, 1)
-        best = store.retrieve_best("run", "val", "voi").model
+        best = store.retrieve_best_weights("run", "val", "voi").model
         assert not torch.equal(best["prediction_head.weight"], run.model.state_dict()["prediction_head.weight"])
 
     def test_weights_of_another_model_are_refused_and_change_nothing(self, store: WeightsStore) -> None:

@@ -60,7 +60,7 @@ def test_best_weights_and_output_are_kept_and_the_rest_is_deleted(run: Run) -> N
     best = arrays.best_validation_array(run.name, "voi", "validate")
     assert (best.container / best.dataset / ".zarray").exists()
     assert not (arrays.validation_container(run.name).container / "3").exists()
-    assert create_weights_store().retrieve_best(run.name, "validate", "voi").iteration == 3
+    assert create_weights_store().retrieve_best(run.name, "validate", "voi") == 3
 
 
 def test_best_outputs_do_not_change_with_each_other(run: Run) -> None:
@@ -91,7 +91,7 @@ def test_a_worse_iteration_does_not_become_the_best(run: Run, monkeypatch: pytes
 
     monkeypatch.setattr(InstanceEvaluator, "evaluate", worse)
     validate_run(run, 6)
-    assert create_weights_store().retrieve_best(run.name, "validate", "voi").iteration == 3
+    assert create_weights_store().retrieve_best(run.name, "validate", "voi") == 3
     assert [s.iteration for s in create_stats_store().retrieve_validation_iteration_scores(run.name)] == [3, 6]
 
 

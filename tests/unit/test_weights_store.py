@@ -70,7 +70,9 @@ class TestLocalWeightsStore(WeightsStoreContract):
         store.store_best("run", 1, "val", "voi")
         store.remove("run", 1)
         shutil.move(tmp_path / "runs", tmp_path / "elsewhere")
-        assert LocalWeightsStore(tmp_path / "elsewhere").retrieve_best("run", "val", "voi").iteration == 1
+        moved = LocalWeightsStore(tmp_path / "elsewhere")
+        assert moved.retrieve_best("run", "val", "voi") == 1
+        assert moved.retrieve_best_weights("run", "val", "voi").iteration == 1
         assert not any(path.is_symlink() for path in tmp_path.rglob("*"))
 
     def test_other_files_are_no_checkpoints(self, store: LocalWeightsStore, tmp_path: Path) -> None:
@@ -117,7 +119,20 @@ class TestLocalWeightsStore(WeightsStoreContract):
         folder = tmp_path / "runs/run/checkpoints/val"
         folder.mkdir(parents=True)
         (folder / "voi.json").write_text('{"iter')
-        with pytest.raises(StorageError, match=r"voi\.json is damaged"):
+        for retrieve in (store.retrieve_best, store.retrieve_best_weights):
+            with pytest.raises(StorageError, match=r"voi\.json is damaged"):
+                retrieve("run", "val", "voi")
+
+    def test_without_a_record_the_best_says_its_iteration_itself(
+        self, store: LocalWeightsStore, tmp_path: Path
+    ) -> None:
+        store.store_weights(make_run(), 7)
+        store.store_best("run", 7, "val", "voi")
+        best = tmp_path / "runs/run/checkpoints/val/voi"
+        best.with_name("voi.json").unlink()
+        assert store.retrieve_best("run", "val", "voi") == 7
+        shutil.copy(ORIGINAL, best)  # one that does not say it
+        with pytest.raises(StorageError, match="does not say its iteration"):
             store.retrieve_best("run", "val", "voi")
 
 
@@ -172,7 +187,8 @@ def test_training_goes_on_from_a_checkpoint_of_the_original() -> None:
 def test_best_of_the_original_in_either_order(tmp_path: Path, dataset: str, criterion: str) -> None:
     store = original_store(tmp_path, dataset, criterion)
     assert store.latest_iteration("distance_run") == 100
-    assert_recorded(store.retrieve_best("distance_run", "val_dataset", "voi"))
+    assert store.retrieve_best("distance_run", "val_dataset", "voi") == 100
+    assert_recorded(store.retrieve_best_weights("distance_run", "val_dataset", "voi"))
     assert "val_dataset" in store.best_datasets("distance_run", "voi")
 
 
@@ -180,11 +196,12 @@ def test_best_of_the_original_after_a_move(tmp_path: Path) -> None:
     original_store(tmp_path / "before", "val_dataset", "voi")
     shutil.move(tmp_path / "before", tmp_path / "after")
     store = LocalWeightsStore(tmp_path / "after")
-    assert_recorded(store.retrieve_best("distance_run", "val_dataset", "voi"))
+    assert store.retrieve_best("distance_run", "val_dataset", "voi") == 100
+    assert_recorded(store.retrieve_best_weights("distance_run", "val_dataset", "voi"))
     # The checkpoint itself is gone too: then there is nothing.
     store.remove("distance_run", 100)
     with pytest.raises(NotFoundError):
-        store.retrieve_best("distance_run", "val_dataset", "voi")
+        store.retrieve_best_weights("distance_run", "val_dataset", "voi")
 
 
 class _Runs:

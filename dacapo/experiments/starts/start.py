@@ -79,7 +79,7 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
                 f"there are no best weights of run {self.run!r} by criterion {criterion!r}; use a criterion that was "
                 "validated, the number of an iteration, or 'latest'"
             )
-        return store.retrieve_best(self.run, datasets[0], criterion)
+        return store.retrieve_best_weights(self.run, datasets[0], criterion)
 
     def _old_labels(self) -> list[str] | None:
         try:
