@@ -102,5 +102,9 @@ class MissingDependencyError(DacapoError, ImportError):
     """An optional package is needed for this and not installed."""
 
 
+class MissingModuleError(MissingDependencyError, RuntimeError):
+    """Something was used of a module that is not installed."""
+
+
 class MetadataWarning(UserWarning):
     """An array lacks metadata and a stated default was used."""

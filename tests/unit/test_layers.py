@@ -21,6 +21,7 @@ LAYERS = [
     ["errors"],
     [
         "options",
+        "ext",
         "utils",
         "experiments.config",
         "experiments.arraytypes",

@@ -15,7 +15,7 @@ from dacapo.experiments.config import Config, field, verify_by_building
 from dacapo.utils.padding import read_reflected, read_zero_padded
 
 from .axes import NON_SPATIAL_AXES
-from .viewing import neuroglancer_source
+from .viewing import neuroglancer_layer, neuroglancer_source
 
 
 class Array(ABC):
@@ -136,6 +136,22 @@ class Array(ABC):
             MissingDependencyError: If neuroglancer is not installed.
         """
         return neuroglancer_source(self)
+
+    def _can_neuroglance(self) -> bool:
+        """Return whether a viewer can show this array."""
+        return True
+
+    def _neuroglancer_source(self) -> Any:
+        """Return where a viewer gets the voxels from."""
+        return self.neuroglancer_source()
+
+    def _neuroglancer_layer(self) -> Any:
+        """Return a layer for a neuroglancer viewer; see :func:`.viewing.neuroglancer_layer`."""
+        return neuroglancer_layer(self, self._neuroglancer_source())
+
+    def _source_name(self) -> str:
+        """Return what to call the layer."""
+        return self.name
 
     def slices(self, roi: Roi) -> tuple[slice, ...]:
         """Return the index into the data that stands for a roi, one slice per axis.
