@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dacapo.errors import ConfigError, DtypeError
+from dacapo.errors import DimensionsError, DtypeError
 
 if TYPE_CHECKING:
     from funlib.geometry import Roi
@@ -41,7 +41,7 @@ Box: TypeAlias = tuple[slice, ...]
 def num_descriptors(dims: int) -> int:
     """Return the number of descriptor channels in 2D or 3D."""
     if dims not in (2, 3):
-        raise ConfigError(f"shape descriptors exist in 2 and 3 dimensions, not in {dims}")
+        raise DimensionsError(f"shape descriptors exist in 2 and 3 dimensions, not in {dims}")
     return 6 if dims == 2 else 10
 
 
@@ -79,7 +79,7 @@ def local_shape_descriptors(
 
     Raises:
         DtypeError: If the labels are neither integers nor bool.
-        ConfigError: If the labels are neither 2D nor 3D.
+        DimensionsError: If the labels are neither 2D nor 3D.
     """
     import fastremap
     from scipy.ndimage import find_objects

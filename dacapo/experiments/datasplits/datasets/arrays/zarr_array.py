@@ -18,6 +18,7 @@ from dacapo.errors import (
     ArrayNotFoundError,
     ConfigError,
     DacapoError,
+    DamagedFileError,
     DtypeError,
     MetadataError,
     MetadataWarning,
@@ -187,7 +188,7 @@ class ZarrArray(MetadataArray):
             except Exception as error:
                 separator = self._found.header.get("dimension_separator", ".")
                 file = self._found.path / separator.join(map(str, number))
-                raise StorageError(f"{self}: cannot read roi {roi}, chunk {file} is damaged: {error}") from error
+                raise DamagedFileError(f"{self}: cannot read roi {roi}, chunk {file} is damaged: {error}") from error
 
     def __setitem__(self, roi: Roi, value: Any) -> None:
         """Write values to a roi.
