@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import DimensionsError, DtypeError
+from dacapo.utils.byte_order import native
 
 if TYPE_CHECKING:
     from funlib.geometry import Roi
@@ -89,7 +90,7 @@ def local_shape_descriptors(
     channels = num_descriptors(labels.ndim)
     padded = np.pad(labels, [(0, -size % downsample) for size in labels.shape])
     # bool has no numbers to renumber, and find_objects cannot handle 64 bit ids.
-    compact, _ = fastremap.renumber(padded.view(np.uint8) if padded.dtype == bool else padded, in_place=True)
+    compact, _ = fastremap.renumber(padded.view(np.uint8) if padded.dtype == bool else native(padded), in_place=True)
     compact = compact.astype(np.int32, copy=False)
     picked = compact[(slice(None, None, downsample),) * labels.ndim]
     gaussians = [_Gaussian(s, v * downsample) for s, v in zip(sigma, voxel_size, strict=True)]

@@ -12,6 +12,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import RoiError
 from dacapo.experiments.config import Config, field, verify_by_building
+from dacapo.utils.byte_order import native
 from dacapo.utils.padding import read_reflected, read_zero_padded
 
 from .axes import NON_SPATIAL_AXES
@@ -63,7 +64,7 @@ class Array(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype[Any]:
-        """Data type of the values that reading returns."""
+        """Data type of the values that reading returns, in the byte order of this machine."""
         raise NotImplementedError
 
     @property
@@ -107,12 +108,12 @@ class Array(ABC):
             roi: In world units, on the voxel grid and inside :attr:`roi`.
 
         Returns:
-            The values, with all axes of :attr:`axes`.
+            The values, with all axes of :attr:`axes` and of data type :attr:`dtype`.
 
         Raises:
             RoiError: If the roi is not on the grid or reaches outside.
         """
-        return np.asarray(self.data[self.slices(roi)])
+        return native(np.asarray(self.data[self.slices(roi)]))
 
     def read_padded(self, roi: Roi, padding: Literal["reflect", "zero"] = "reflect") -> np.ndarray[Any, Any]:
         """Read the values in a roi that may reach beyond the array. Only the part inside that is needed is read.

@@ -9,9 +9,10 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError
+from dacapo.utils.byte_order import native_dtype
 
 from .array import Array
-from .axes import spatial_axes_of
+from .axes import axis_names, spatial_axes_of
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -64,7 +65,7 @@ class NumpyArray(Array):
         instance._data = array
         instance._roi = Roi(roi.offset, roi.shape)
         instance._voxel_size = Coordinate(voxel_size)
-        instance._axes = list(axes)
+        instance._axes = axis_names(axes)
         instance._check()
         return instance
 
@@ -125,8 +126,7 @@ class NumpyArray(Array):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self._data.dtype
-        return dtype
+        return native_dtype(self._data.dtype)
 
     @property
     def num_channels(self) -> int:
