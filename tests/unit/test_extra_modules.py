@@ -10,6 +10,39 @@ import pytest
 
 # By module and name; parameters in their order, with their defaults. A method is named with its class.
 SIGNATURES = {
+    "dacapo.experiments.datasplits.datasets.arrays.dvid_array": {
+        "DVIDArray.__init__": "self, array_config",
+        **dict.fromkeys(
+            (
+                "DVIDArray.__str__",
+                "DVIDArray.__repr__",
+                "DVIDArray.attrs",
+                "DVIDArray.axes",
+                "DVIDArray.dims",
+                "DVIDArray._daisy_array",
+                "DVIDArray.voxel_size",
+                "DVIDArray.roi",
+                "DVIDArray.writable",
+                "DVIDArray.dtype",
+                "DVIDArray.num_channels",
+                "DVIDArray.spatial_axes",
+                "DVIDArray.data",
+                "DVIDArray._can_neuroglance",
+                "DVIDArray._neuroglancer_source",
+                "DVIDArray._neuroglancer_layer",
+                "DVIDArray._transform_matrix",
+                "DVIDArray._output_dimensions",
+                "DVIDArray._source_name",
+            ),
+            "self",
+        ),
+        "DVIDArray.__getitem__": "self, roi",
+        "DVIDArray.add_metadata": "self, metadata",
+    },
+    "dacapo.experiments.datasplits.datasets.arrays.dvid_array_config": {
+        "DVIDArrayConfig.__init__": "self, name, source",
+        "DVIDArrayConfig.verify": "self",
+    },
     "dacapo.ext": {
         "NoSuchModule.__init__": "self, name",
         "NoSuchModule.__getattr__": "self, item",
