@@ -12,8 +12,11 @@ from click.testing import CliRunner
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.cli import cli
-from dacapo.demo import INPUT_SIZES, ITERATIONS_PER_MINUTE, Demo, demo
-from dacapo.demo_data import own_data
+from dacapo.demo import Demo, demo
+from dacapo.demo.data import own_data
+from dacapo.demo.description import INPUT_SIZES
+from dacapo.demo.script import ITERATIONS_PER_MINUTE
+from dacapo.demo.tissue import synthetic_tissue
 from dacapo.errors import ConfigError, DtypeError, InputTooSmallError, OutputExistsError, RoiError
 from dacapo.experiments.architectures import CNNectomeUNet, CNNectomeUNetConfig
 from dacapo.experiments.architectures.architecture import compute_shape
@@ -21,7 +24,6 @@ from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.utils.tissue import synthetic_tissue
 from tests.operations.runs import write_array
 
 SHAPES = {"train": (34, 40, 36), "validate": (32, 34, 34), "unseen": (32, 36, 40)}

@@ -40,7 +40,7 @@ LAYERS = [
     # What of blockwise knows of runs.
     ["blockwise.block_plan", "blockwise.budget", "blockwise.evaluation", "blockwise.inputs", "blockwise.prediction"],
     ["train", "validate", "predict", "apply", "plot", "report"],
-    ["demo", "demo_data"],
+    ["demo"],
     ["cli", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests
 ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dacapo.utils.tissue import MEMBRANE, SMALLEST_CELL, synthetic_tissue
+from dacapo.demo.tissue import MEMBRANE, SMALLEST_CELL, synthetic_tissue
 from dacapo.utils.voi import voi
 
 SHAPE = (32, 72, 64)

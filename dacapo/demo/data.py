@@ -25,7 +25,8 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ZarrArrayConfig,
 )
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.utils.tissue import synthetic_tissue
+
+from .tissue import synthetic_tissue
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ def write_tissue(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
                 LocalArrayIdentifier(partial, dataset), ["z", "y", "x"], roi, None, VOXEL_SIZE, values.dtype
             )
             array[roi] = values
-            array.add_metadata({"synthetic": True, "source": "dacapo.utils.tissue.synthetic_tissue", "seed": seed})
+            array.add_metadata({"synthetic": True, "source": "dacapo.demo.tissue.synthetic_tissue", "seed": seed})
         partial.rename(path)
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shlex
 import shutil
 import sys
@@ -16,47 +15,35 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
-import numpy as np
 import yaml
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Roi
 
 from dacapo.apply import Applied, apply
-from dacapo.demo_data import SHAPES, DemoData, own_data, synthetic_data, write_tissue
 from dacapo.errors import (
     ConfigError,
     DuplicateNameError,
-    InputTooSmallError,
     OutputExistsError,
     TrainingError,
 )
-from dacapo.experiments.architectures import CNNectomeUNetConfig
-from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
-from dacapo.experiments.tasks import AffinitiesTaskConfig
-from dacapo.experiments.trainers import TorchTrainerConfig
-from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 from dacapo.options import Options
-from dacapo.plot import Progress, Slices, require_matplotlib, save_overview
+from dacapo.plot import require_matplotlib
 from dacapo.report import text_table
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.files import make_folder, read_text, remove_file, write_text
 from dacapo.train import train
 from dacapo.validate import validate
 
+from .data import SHAPES, DemoData, own_data, synthetic_data, write_tissue
+from .description import RUN_NAME, describe_run
+from .picture import draw_picture
+
 logger = logging.getLogger(__name__)
 
-RUN_NAME = "demo"
 MARK = "# Made by 'dacapo demo'; commands started in this folder read it.\n"
 ITERATIONS_PER_MINUTE = 250  # on two idle cores, with the time for validations
-VALIDATIONS = 4
-SMALLEST = 50  # voxels; the mutex watershed leaves specks between cells
-
-# Sizes that the network of _architecture takes along an axis, by whether it is downsampled: the smallest, the largest
-# for two and for three axes, and the step between them.
-INPUT_SIZES = {True: (31, {2: 220, 3: 58}, 3), False: (17, {2: 112, 3: 28}, 1)}
 
 
 @attrs.frozen
@@ -135,7 +122,7 @@ def demo(
     folder = Path(output).resolve()
     data = synthetic_data(folder, shapes) if raw is None and labels is None else own_data(raw, labels)
     _check_folder(folder, data)
-    run_config = _run_config(data, iterations=max(2, round(minutes * ITERATIONS_PER_MINUTE)))
+    run_config = describe_run(data, iterations=max(2, round(minutes * ITERATIONS_PER_MINUTE)))
     if overwrite:
         _remove_earlier(folder)
     with _settings(folder):
@@ -148,7 +135,7 @@ def demo(
             "trained": _apply(data, folder, iteration=None),
         }
         untrained, trained = (_score(run_config, data, network, done) for network, done in applied.items())
-        picture = _draw(run_config, data, folder, applied["trained"])
+        picture = draw_picture(run_config, data, folder, applied["trained"])
     steps = _next_steps(Path(output), data, run_config, trained)
     return Demo(folder, picture, untrained, trained, steps)
 
@@ -187,59 +174,6 @@ def _settings(folder: Path) -> Iterator[None]:
 
 
 # The run
-
-
-def _run_config(data: DemoData, iterations: int) -> RunConfig:
-    coarse = [size >= 2 * min(data.voxel_size) for size in data.voxel_size]
-    steps = [(1, 2) if is_coarse else (1, 3, 9) for is_coarse in coarse]
-    neighborhood = [
-        Coordinate(step if a == axis else 0 for a in range(len(coarse)))
-        for _, axis, step in sorted((i, axis, step) for axis, own in enumerate(steps) for i, step in enumerate(own))
-    ]
-    return RunConfig(
-        name=RUN_NAME,
-        repetition=0,
-        num_iterations=iterations,
-        validation_interval=math.ceil(iterations / VALIDATIONS),
-        task_config=AffinitiesTaskConfig(name="affinities", neighborhood=neighborhood, min_size=SMALLEST),
-        architecture_config=_architecture(data, coarse),
-        trainer_config=TorchTrainerConfig(
-            name="trainer",
-            batch_size=1,
-            learning_rate=8e-3,
-            num_data_fetchers=1,
-            augments=[SimpleAugmentConfig(), IntensityAugmentConfig(scale=(0.8, 1.2), shift=(-0.2, 0.2), clip=False)],
-            warmup_iterations=min(20, iterations // 2),
-            decay_iterations=iterations,
-        ),
-        datasplit_config=TrainValidateDataSplitConfig(
-            name="parts", train_configs=[data.train], validate_configs=[data.validate]
-        ),
-    )
-
-
-def _architecture(data: DemoData, coarse: Sequence[bool]) -> CNNectomeUNetConfig:
-    """Return a small U-Net whose input fits into the training data; axes of coarse voxels are not downsampled."""
-    dims = len(coarse)
-    input_shape = []
-    for size, is_coarse in zip(data.smallest_shape, coarse, strict=True):
-        smallest, largest, step = INPUT_SIZES[not is_coarse]
-        if size < smallest:
-            raise InputTooSmallError(
-                f"{tuple(data.smallest_shape)} voxels are too few: the network needs {smallest} along each "
-                "axis; give a larger volume"
-            )
-        input_shape.append(smallest + (min(size, largest[dims]) - smallest) // step * step)
-    logger.info("the network sees %s voxels at a time", "x".join(map(str, input_shape)))
-    return CNNectomeUNetConfig(
-        name="small_unet",
-        input_shape=Coordinate(input_shape),
-        fmaps_in=data.channels,
-        fmaps_out=12,
-        num_fmaps=12,
-        fmap_inc_factor=4,
-        downsample_factors=[Coordinate(1 if is_coarse else 3 for is_coarse in coarse)],
-    )
 
 
 def _store(run_config: RunConfig, folder: Path) -> None:
@@ -292,54 +226,6 @@ def _score(run_config: RunConfig, data: DemoData, network: str, applied: Applied
     scores = evaluator.evaluate(applied.output, build(data.unseen_truth))
     values = {name: float(getattr(scores, name)) for name in ("voi_split", "voi_merge", "voi")}
     return Scores(network, applied.selection.iteration, str(applied.selection.parameters), **values)
-
-
-def _draw(run_config: RunConfig, data: DemoData, folder: Path, applied: Applied) -> Path:
-    segmentation = ZarrArray.open_from_array_identifier(applied.output)
-    prediction = ZarrArray.open_from_array_identifier(applied.prediction)
-    roi, voxel_size = segmentation.roi, data.voxel_size
-    if roi.dims == 3:  # the middle section
-        depth = roi.shape[0] // voxel_size[0] // 2 * voxel_size[0]
-        roi = Roi(roi.offset + Coordinate(depth, 0, 0), Coordinate(voxel_size[0], *roi.shape[1:]))
-    raw = ZarrArray.open_from_array_identifier(data.unseen_raw)
-    truth = build(data.unseen_truth)
-    affinities = prediction[roi][: roi.dims] / (255.0 if prediction.dtype == np.uint8 else 1.0)
-    slices = Slices(
-        raw=_plane(raw[roi], raw.channel_axis),
-        truth=_plane(truth[roi]),
-        prediction=_plane(affinities.mean(axis=0)),
-        segmentation=_plane(segmentation[roi]),
-        voxel_size=voxel_size[-1],
-        unit=data.unit,
-        origin=data.origin,
-    )
-    path = folder / "demo.png"
-    save_overview(path, slices, _progress(run_config, applied.selection.iteration))
-    return path
-
-
-def _plane(values: np.ndarray, channel_axis: int | None = None) -> np.ndarray:
-    """Return the first channel and the only section."""
-    if channel_axis is not None:
-        values = values.take(0, axis=channel_axis)
-    return values.reshape(values.shape[-2:])
-
-
-def _progress(run_config: RunConfig, best: int) -> Progress:
-    """Return losses, and for each validated iteration the scores of its best parameters."""
-    stats = create_stats_store()
-    scores = Run.get_validation_scores(run_config)
-    split, merge = scores.criteria.index("voi_split"), scores.criteria.index("voi_merge")
-    validated = stats.retrieve_validation_iteration_scores(run_config.name)
-    # Infinity for what could not be scored, because nothing compares with NaN.
-    rows = [min(s.scores[0], key=lambda row: np.nan_to_num(row[split] + row[merge], nan=np.inf)) for s in validated]
-    return Progress(
-        losses=[s.loss for s in stats.retrieve_training_stats(run_config.name).iteration_stats],
-        validated=[s.iteration for s in validated],
-        voi_split=[row[split] for row in rows],
-        voi_merge=[row[merge] for row in rows],
-        best=best,
-    )
 
 
 def _next_steps(output: Path, data: DemoData, run_config: RunConfig, trained: Scores) -> list[str]:

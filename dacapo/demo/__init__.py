@@ -1,0 +1,7 @@
+"""A whole run in a few minutes: data, training, validation, segmentation of an unseen volume, and a picture."""
+
+from .data import DemoData
+from .script import Demo, Scores, demo
+from .tissue import synthetic_tissue
+
+__all__ = ["Demo", "DemoData", "Scores", "demo", "synthetic_tissue"]
