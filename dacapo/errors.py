@@ -1,30 +1,19 @@
 """Exceptions that dacapo raises on purpose.
 
-Every class also derives from builtin exceptions: from the one that it specializes, and from those that the original
-raised in its place. So code that catches ``ValueError`` or ``FileNotFoundError`` keeps working, and so does code that
-was written for the original. Messages say what was given, what was expected, and what to do about it; the command line
-prints them on one line.
+Every class also derives from the builtin exception it specialises, so code that catches ``ValueError`` or
+``FileNotFoundError`` keeps working. Messages say what was given, what was expected, and what to do about it; the
+command line prints them on one line.
 """
 
 from __future__ import annotations
-
-import pickle
 
 
 class DacapoError(Exception):
     """Base of all errors that a user can do something about."""
 
-    # KeyError would print the message in quotes, OSError an error number beside it; the message is all there is.
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
-
-class ConfigError(DacapoError, ValueError, AssertionError):
+class ConfigError(DacapoError, ValueError):
     """A configuration holds a value that cannot work."""
-
-
-class DimensionsError(ConfigError, RuntimeError):
-    """An operation was asked for in a number of dimensions that it does not know."""
 
 
 class UnknownTypeError(ConfigError):
@@ -35,63 +24,61 @@ class DuplicateNameError(DacapoError, ValueError):
     """A name is taken already, by something with another content."""
 
 
-class NotFoundError(DacapoError, KeyError, IndexError, ValueError):
-    """Something was asked for by a name that is not known: a dataset, criterion, or set of parameters, for example."""
+class NotFoundError(DacapoError, LookupError):
+    """A run, config, checkpoint or score was asked for by a name that the store does not hold."""
 
 
-class PathNotFoundError(NotFoundError, FileNotFoundError):
-    """A file or folder does not exist."""
-
-
-class ConfigNotFoundError(NotFoundError, FileNotFoundError):
-    """A run or another config was asked for by a name that the store does not hold."""
-
-
-class CheckpointNotFoundError(PathNotFoundError):
-    """A run has no checkpoint of the iteration, or none that is the best."""
-
-
-class ArrayNotFoundError(PathNotFoundError):
+class ArrayNotFoundError(NotFoundError, FileNotFoundError):
     """A container or the dataset inside it does not exist."""
 
+    # OSError would print only its first argument's repr in some cases; the message is all there is.
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
-class MetadataError(DacapoError, ValueError, AssertionError):
+
+class MetadataError(DacapoError, ValueError):
     """The attributes of an array contradict each other or its shape."""
 
 
-class RoiError(DacapoError, ValueError, AssertionError, IndexError):
+class ReadOnlyError(DacapoError, ValueError):
+    """An array in memory that cannot be changed is written to."""
+
+
+class RoiError(DacapoError, ValueError):
     """A region lies outside the data, or is not aligned to its voxel grid."""
 
 
-class InputTooSmallError(RoiError, RuntimeError):
+class InputTooSmallError(RoiError):
     """A volume is smaller than the smallest input of the network."""
 
 
-class ChannelMismatchError(DacapoError, ValueError, AssertionError, RuntimeError):
+class ChannelMismatchError(DacapoError, ValueError):
     """An array has another number of channels than the network expects."""
 
 
-class DtypeError(DacapoError, TypeError, ValueError):
+class DtypeError(DacapoError, TypeError):
     """An array has a data type that cannot be used for its purpose."""
 
 
-class LabelError(DacapoError, ValueError, AssertionError):
+class LabelError(DacapoError, ValueError):
     """A label names none of the classes it should name."""
 
 
-class OutputExistsError(DacapoError, FileExistsError, ValueError, RuntimeError):
+class OutputExistsError(DacapoError, FileExistsError):
     """An output is there already and overwriting was not asked for."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
 
 class StorageError(DacapoError, OSError):
     """A file or folder cannot be written or read."""
 
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
 
-class DamagedFileError(StorageError, ValueError, RuntimeError, EOFError):
-    """A file was read and does not hold what it should hold."""
 
-
-class UnsafeFileError(DacapoError, ValueError, pickle.UnpicklingError):
+class UnsafeFileError(DacapoError, ValueError):
     """A file would execute code when read (pickle), so it was refused."""
 
 
@@ -111,16 +98,12 @@ class BlockwiseError(DacapoError, RuntimeError):
     """One or more blocks of a blockwise operation failed."""
 
 
-class MemoryBudgetError(DacapoError, MemoryError, RuntimeError):
+class MemoryBudgetError(DacapoError, MemoryError):
     """What is asked for takes more memory than may be used."""
 
 
-class MissingDependencyError(DacapoError, ModuleNotFoundError):
+class MissingDependencyError(DacapoError, ImportError):
     """An optional package is needed for this and not installed."""
-
-
-class MissingModuleError(MissingDependencyError, RuntimeError):
-    """Something was used of a module that is not installed."""
 
 
 class MetadataWarning(UserWarning):

@@ -9,7 +9,7 @@ from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.model import Model
 from dacapo.experiments.run_config import RunConfig
-from dacapo.experiments.starts import Start
+from dacapo.experiments.starts import Start, head_labels
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.trainers import Trainer
 from dacapo.experiments.training_stats import TrainingStats
@@ -65,7 +65,7 @@ class Run:
         Args:
             run_config: Describes the run.
             load_starter_model: Whether to load the weights that ``start_config`` names. A run that resumes from its own
-                checkpoint needs them not.
+                checkpoint does not need them.
 
         Raises:
             ConfigError: If the number of iterations or the validation interval is below 1.
@@ -101,7 +101,10 @@ class Run:
         if start_config is None:
             return None
         start: Start = start_config.start_type(start_config)
-        self.model = start.initialize_weights(self.model, new_head=self.task.predictor.channel_names)
+        labels = head_labels(self.config.task_config, self.task)
+        if labels is not None and len(labels) != self.model.num_out_channels:
+            labels = None  # channels of a config need not be those of the head
+        self.model = start.initialize_weights(self.model, new_head=labels)
         return start
 
     @property
@@ -142,9 +145,14 @@ class Run:
             empty_cuda_cache: Whether to give cached GPU memory back afterwards.
 
         Raises:
-            AssertionError: If the state of a parameter is no dictionary.
+            AssertionError: If the state, or the state of a parameter, is no dictionary.
         """
-        for parameter, state in self.optimizer.state.items():
+        states: object = self.optimizer.state
+        if not isinstance(states, dict):
+            raise AssertionError(
+                f"the state of the optimizer is a {type(states).__name__}, expected a dictionary by parameter"
+            )
+        for parameter, state in states.items():
             if not isinstance(state, dict):
                 raise AssertionError(
                     f"optimizer state of a parameter of shape {tuple(parameter.shape)} is a {type(state).__name__}, "

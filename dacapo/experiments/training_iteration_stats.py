@@ -12,9 +12,13 @@ class TrainingIterationStats:
     Attributes:
         iteration: The iteration, counted from 0.
         loss: The loss of its batch.
-        time: How long it took, in seconds.
+        time: How long it took, in seconds; None where nobody measured it.
     """
 
     iteration: int = attrs.field()
     loss: float = attrs.field()
-    time: float = attrs.field()
+    time: float | None = attrs.field(default=None)
+
+    def __repr__(self) -> str:
+        time = "" if self.time is None else f", time={self.time!r}"
+        return f"{type(self).__name__}(iteration={self.iteration!r}, loss={self.loss!r}{time})"

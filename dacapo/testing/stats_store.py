@@ -76,6 +76,12 @@ class StatsStoreContract:
         assert math.isnan(scores.scores[0][0][1])
         assert scores.scores[0][1] == [0.5, math.inf]
 
+    def test_a_time_that_nobody_measured_stays_unknown(self, store: StatsStore) -> None:
+        entries = [TrainingIterationStats(0, 0.5), TrainingIterationStats(1, 0.25, 2.0), TrainingIterationStats(2, 0.1)]
+        for count in (1, 3):
+            store.store_training_stats("run", TrainingStats(entries[:count]))
+            assert store.retrieve_training_stats("run").iteration_stats == entries[:count]
+
     def test_reasons_come_back(self, store: StatsStore) -> None:
         entry = ValidationIterationScores(100, [[[math.nan]]], {"first.zarr/P(id=0, $x=0.5)": "empty", "%2E": "$"})
         store.store_validation_iteration_scores("run", SimpleNamespace(scores=[entry]))  # type: ignore[arg-type]

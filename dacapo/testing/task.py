@@ -68,6 +68,12 @@ def array(data: np.ndarray, voxel_size: Coordinate, offset: Coordinate | None = 
     return NumpyArray.from_np_array(data, Roi(offset, Coordinate(data.shape[-dims:]) * voxel_size), voxel_size, axes)
 
 
+def middle(shape: tuple[int, ...], smaller: tuple[int, ...]) -> tuple[Any, ...]:
+    """Return the index of the middle of arrays of a spatial shape, for a head that predicts less than it sees."""
+    begins = [(have - keep) // 2 for have, keep in zip(shape, smaller, strict=True)]
+    return (..., *(slice(begin, begin + keep) for begin, keep in zip(begins, smaller, strict=True)))
+
+
 class TaskContract(ABC):
     """Laws of a task."""
 
@@ -120,7 +126,8 @@ class TaskContract(ABC):
         names = task.predictor.channel_names
         assert names is None or len(names) == len(set(names)) == model.num_out_channels
         head = model.state_dict()["prediction_head.weight"]
-        assert head.shape == (model.num_out_channels, 4, *(1,) * self.dims)
+        assert head.shape[:2] == (model.num_out_channels, 4)
+        assert head.ndim == 2 + self.dims
 
     def test_output_stays_in_its_range(self, task: Task) -> None:
         model = task.create_model(Body(self.dims)).eval()
@@ -176,7 +183,8 @@ class TaskContract(ABC):
         weight, _ = task.predictor.create_weight(gt, target, mask)
         model = task.create_model(Body(self.dims))
         prediction = model(torch.randn(1, 1, *gt.data.shape[-self.dims :]))
-        tensors = [torch.as_tensor(np.array(a.data, dtype=np.float32))[None] for a in (target, weight)]
+        inner = middle(gt.data.shape[-self.dims :], prediction.shape[2:])
+        tensors = [torch.as_tensor(np.array(a.data[inner], dtype=np.float32))[None] for a in (target, weight)]
         loss = task.loss.compute(prediction, *tensors)
         torch.autograd.backward(loss)
         assert loss.numel() == 1
@@ -195,6 +203,13 @@ class TaskContract(ABC):
         assert region.dtype is None
         assert region.roi.contains(roi)
         assert region.roi.snap_to_grid(self.voxel_size) == region.roi
+
+    def test_ground_truth_region_of_a_plain_roi_counts_voxels(self, task: Task) -> None:
+        roi = Roi((7,) * self.dims, (10,) * self.dims)
+        region = task.predictor.gt_region_for_roi(roi)
+        spec = gp.ArraySpec(roi=roi, voxel_size=Coordinate((1,) * self.dims))
+        assert region == task.predictor.gt_region_for_roi(spec).roi
+        assert region is not roi
 
     def test_padding_is_in_whole_voxels(self, task: Task) -> None:
         padding = task.predictor.padding(self.voxel_size)

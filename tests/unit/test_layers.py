@@ -21,7 +21,6 @@ LAYERS = [
     ["errors"],
     [
         "options",
-        "ext",
         "utils",
         "experiments.config",
         "experiments.arraytypes",

@@ -9,7 +9,7 @@ import torch
 from funlib.geometry import Coordinate, Roi
 from scipy.ndimage import binary_erosion
 
-from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError
+from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.arraytypes import DistanceArray, EmbeddingArray, ProbabilityArray
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.tasks import predictors
@@ -54,6 +54,20 @@ def distance_predictor(item):
 
 def calls(arrays):
     return [call for call in range(3) if f"weight{call}" in arrays]
+
+
+@pytest.mark.parametrize("predictor", [AffinitiesPredictor([Coordinate(1, 0, 0)]), DistancePredictor(["a"], 5.0, True)])
+def test_context_in_world_units_needs_a_voxel_size(predictor):
+    with pytest.raises(RoiError, match="no voxel size"):
+        predictor.gt_region_for_roi(gp.ArraySpec(roi=Roi((0, 0, 0), (1, 1, 1))))
+
+
+def test_a_plain_roi_counts_voxels():
+    roi = Roi((0, 0, 0), (8, 8, 8))
+    assert DistancePredictor(["a"], 2.5, True).gt_region_for_roi(roi) == Roi((-3, -3, -3), (14, 14, 14))
+    predictor = AffinitiesPredictor([Coordinate(2, 0, 0), Coordinate(0, -3, 0)], lsds=False)
+    assert predictor.gt_region_for_roi(roi) == Roi((0, -3, 0), (10, 11, 8))
+    assert DummyPredictor(1).gt_region_for_roi(roi) == roi
 
 
 class TestAffinities:

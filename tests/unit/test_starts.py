@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.starts import CosemStart, CosemStartConfig, Start, StartConfig
 from dacapo.experiments.starts.cosem_start import get_model_setup
 from dacapo.experiments.starts.start import match_heads
+from dacapo.experiments.tasks import DummyTaskConfig
 from dacapo.options import DaCapoConfig
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.create_store import create_config_store, create_weights_store
@@ -110,6 +112,76 @@ def test_a_criterion_of_several_datasets(old_run: Run) -> None:
     model = make_run("new").model
     start("test/voi").initialize_weights(model)
     assert_same(model_state(model), model_state(old_run.model))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"run": "old", "criterion": "2", "channels": ["a", "b", "c"]},
+        {"__type__": "StartConfig", "run": "old", "criterion": "2", "channels": ["a", "b", "c"]},
+        StartConfig("old", "2", channels=["a", "b", "c"]),
+        SimpleNamespace(run="old", criterion="2", channels=["a", "b", "c"]),
+    ],
+)
+def test_a_start_takes_run_criterion_and_channels(old_run: Run, config: Any) -> None:
+    begin = Start(config)
+    assert (begin.run, begin.criterion, begin.channels) == ("old", "2", ["a", "b", "c"])
+    assert_head_is_reversed(begin, old_run)
+
+
+@pytest.mark.parametrize("config", [{"run": "old"}, {"run": "old", "criterion": "2", "chanels": []}])
+def test_a_start_described_wrongly(config: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="needs 'run' and 'criterion'"):
+        Start(config)
+
+
+def test_channels_can_be_set(old_run: Run) -> None:
+    begin = Start(SimpleNamespace(run="old", criterion="2"))
+    assert begin.channels is None
+    begin.channels = ["a", "b", "c"]
+    assert_head_is_reversed(begin, old_run)
+
+
+def test_a_number_of_channels_names_none(old_run: Run) -> None:
+    begin, model = start("2"), make_run("new").model
+    begin.channels = 3
+    begin.initialize_weights(model, ["c", "b", "a"])
+    assert_same(model_state(model), model_state(old_run.model))
+
+
+def assert_head_is_reversed(begin: Start, old_run: Run) -> None:
+    model = make_run("new").model
+    begin.initialize_weights(model, ["c", "b", "a"])
+    assert begin.channels == ["a", "b", "c"]
+    assert torch.equal(model.prediction_head.weight, old_run.model.prediction_head.weight.flip(0))
+
+
+@attrs.define
+class LabelledTaskConfig(DummyTaskConfig):
+    """A task whose config names channels, as those of other packages do, although its predictor does not."""
+
+    channels: list[str] = attrs.field(factory=list)
+
+
+@pytest.mark.parametrize(("labels", "is_reversed"), [(["c", "b", "a"], True), (["b", "a"], False)])
+def test_channels_of_a_task_config_match_heads(old_run: Run, labels: list[str], is_reversed: bool) -> None:
+    old = LabelledTaskConfig("task", 3, 0.5, channels=["a", "b", "c"])
+    store = create_config_store()
+    store.delete_run_config("old")
+    store.store_run_config(attrs.evolve(old_run.config, task_config=old))
+    config = attrs.evolve(
+        old_run.config, name="new", task_config=attrs.evolve(old, channels=labels), start_config=StartConfig("old", "2")
+    )
+    weight, expected = Run(config).model.prediction_head.weight, old_run.model.prediction_head.weight
+    assert torch.equal(weight, expected.flip(0) if is_reversed else expected)
+
+
+def test_a_cosem_network_whose_channels_are_given(tmp_path: Path) -> None:
+    old, model = head_model(2), head_model(2)
+    folder = cosem_folder(tmp_path, old.state_dict())
+    config = CosemStartConfig(str(folder), "625000", channels=["er", "mito"])
+    CosemStart(config).initialize_weights(model, ["mito", "er"])
+    assert torch.equal(model.prediction_head.weight, old.prediction_head.weight.flip(0))
 
 
 def test_weights_without_a_config(old_run: Run, caplog: pytest.LogCaptureFixture) -> None:

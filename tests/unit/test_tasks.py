@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import attrs
@@ -12,6 +13,7 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, NotFoundError, StorageError, UnsafeFileError
+from dacapo.experiments.architectures import DummyArchitecture, DummyArchitectureConfig
 from dacapo.experiments.config import usable_configs
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.experiments.tasks import (
@@ -19,6 +21,7 @@ from dacapo.experiments.tasks import (
     AffinitiesTaskConfig,
     DistanceTask,
     DistanceTaskConfig,
+    DummyTask,
     DummyTaskConfig,
     HotDistanceTask,
     HotDistanceTaskConfig,
@@ -27,9 +30,11 @@ from dacapo.experiments.tasks import (
     OneHotTaskConfig,
     PretrainedTask,
     PretrainedTaskConfig,
+    Task,
     TaskConfig,
 )
 from dacapo.experiments.tasks.post_processors import ThresholdPostProcessorParameters
+from dacapo.experiments.tasks.predictors import DummyPredictor
 from dacapo.gp import DaCapoArraySource, DaCapoTargetFilter
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain
@@ -53,6 +58,29 @@ class TestDummyTask(TaskContract):
 
     def ground_truth(self, shape):
         return blocks(shape, 2)
+
+
+class TestDummyTask2D(TestDummyTask):
+    dims = 2
+
+
+def test_the_dummy_head_sees_the_neighbors_of_a_voxel() -> None:
+    model = DummyTask(DummyTaskConfig("dummy", 3, 0.5)).create_model(
+        DummyArchitecture(DummyArchitectureConfig("architecture", num_in_channels=1, num_out_channels=2))
+    )
+    assert model.state_dict()["prediction_head.weight"].shape == (3, 2, 3, 3, 3)
+    assert (model.input_shape, model.output_shape) == (Coordinate(40, 20, 20), Coordinate(36, 16, 16))
+
+
+class OwnTask(Task):
+    """A task whose parts are set without a config."""
+
+
+def test_a_task_needs_no_constructor() -> None:
+    task = OwnTask()
+    task.predictor = DummyPredictor(2)
+    assert task.predictor.embedding_dims == 2
+    assert not inspect.isabstract(Task)
 
 
 class TestAffinitiesTask(TaskContract):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 import yaml
@@ -17,6 +18,7 @@ from dacapo.experiments.architectures import DummyArchitecture, DummyArchitectur
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.model import Model
 from dacapo.experiments.tasks import DummyTask, DummyTaskConfig
+from dacapo.experiments.tasks.losses import Loss
 from dacapo.experiments.trainers import (
     DummyTrainer,
     DummyTrainerConfig,
@@ -25,15 +27,28 @@ from dacapo.experiments.trainers import (
     Trainer,
     TrainerConfig,
 )
+from dacapo.experiments.trainers.dummy_trainer import DummyBatchProvider
 from dacapo.experiments.trainers.optimizers import learning_rate_factor
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.testing.trainer import TrainerContract
 from tests.golden_data import GOLDEN
 
 
+class ScaledLoss(Loss):
+    """The sum of absolute differences times a factor."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def compute(
+        self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return self.factor * (prediction - target).abs().sum()
+
+
 class TestDummyTrainer(TrainerContract):
     def config(self) -> TrainerConfig:
-        return DummyTrainerConfig(name="dummy", batch_size=2, learning_rate=0.01, mirror_augment=True)
+        return DummyTrainerConfig(name="dummy", batch_size=2, learning_rate=1e-6, mirror_augment=True)
 
     def task(self) -> DummyTask:
         return DummyTask(DummyTaskConfig("task", 2, 0.5))
@@ -56,12 +71,27 @@ class TestDummyTrainer(TrainerContract):
         with pytest.raises(ValueError, match="no loss"):
             trainer.build_batch_provider([], model, task, None)
 
+    def test_the_loss_is_that_of_the_task(self) -> None:
+        trainer, model, optimizer = self.session()
+        task, device = self.task(), torch.device("cpu")
+        task.loss = ScaledLoss(3.0)
+        provider = trainer.build_batch_provider([], model, task, None)
+        prediction = model(provider.batch(0))
+        stats = next(iter(trainer.iterate(1, model, optimizer, device)))
+        assert stats.loss == pytest.approx(3 * float(prediction.detach().abs().sum()), rel=1e-5)
+
+    def test_without_a_task_the_loss_is_the_mean_square(self) -> None:
+        trainer, model = DummyTrainer(DummyTrainerConfig("dummy", 2, 1e-3, False)), self.model()
+        prediction = model(DummyBatchProvider(model, 2, False, seed=0).batch(0))
+        stats = next(iter(trainer.iterate(1, model, trainer.create_optimizer(model), torch.device("cpu"))))
+        assert stats.loss == pytest.approx(float(prediction.detach().square().mean()), rel=1e-5)
+
     def test_mirroring_changes_the_order_of_values_only(self) -> None:
         trainer, model, _ = self.session()
         assert isinstance(trainer, DummyTrainer)
-        mirrored = [trainer._input(i, model) for i in range(8)]
-        trainer.mirror_augment = False
-        plain = [trainer._input(i, model) for i in range(8)]
+        provider = trainer.build_batch_provider([], model.architecture, self.task())
+        mirrored = [provider.batch(i) for i in range(8)]
+        plain = [attrs.evolve(provider, mirror_augment=False).batch(i) for i in range(8)]
         assert any(not torch.equal(a, b) for a, b in zip(mirrored, plain, strict=True))
         for a, b in zip(mirrored, plain, strict=True):
             assert torch.equal(a.flatten().sort().values, b.flatten().sort().values)
@@ -70,6 +100,18 @@ class TestDummyTrainer(TrainerContract):
 def test_trainer_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Trainer(gunpowder_config())  # type: ignore[abstract]
+
+
+class OwnTrainer(DummyTrainer):
+    """A trainer that knows its settings without a config."""
+
+    def __init__(self) -> None:
+        Trainer.__init__(self)
+
+
+def test_a_trainer_needs_no_config() -> None:
+    assert "__init__" not in Trainer.__abstractmethods__
+    assert OwnTrainer().iteration == 0
 
 
 def test_old_module_names_are_the_same_modules() -> None:

@@ -61,6 +61,15 @@ def test_delete_after(stats, iteration, left):
     assert [entry.iteration for entry in stats.iteration_stats] == left
 
 
+def test_time_is_optional():
+    entry = TrainingIterationStats(0, 0.1)
+    assert entry.time is None
+    assert repr(entry) == "TrainingIterationStats(iteration=0, loss=0.1)"
+    assert repr(TrainingIterationStats(0, 0.1, 0.2)) == "TrainingIterationStats(iteration=0, loss=0.1, time=0.2)"
+    assert entry == TrainingIterationStats(iteration=0, loss=0.1)
+    assert entry != TrainingIterationStats(0, 0.1, 0.0)
+
+
 def test_a_hundred_thousand_iterations_take_less_than_a_second():
     record = TrainingStats()
     start = time.process_time()

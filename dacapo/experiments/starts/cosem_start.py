@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import attrs
 import torch
 
-from dacapo.errors import (
-    CheckpointNotFoundError,
-    ConfigError,
-    DacapoError,
-    DamagedFileError,
-    MissingDependencyError,
-    PathNotFoundError,
-)
+from dacapo.errors import ConfigError, DacapoError, MissingDependencyError, NotFoundError, StorageError
 from dacapo.experiments.model import Model
 from dacapo.experiments.starts.start import Start, StartConfig, load_common
 from dacapo.store.files import read_text
@@ -38,17 +31,17 @@ class CosemStart(Start):
     of `torch.save`, with the state of the model under ``model_state_dict`` or on its own.
     """
 
-    def __init__(self, start_config: StartConfig) -> None:
+    def __init__(self, start_config: StartConfig | Mapping[str, Any]) -> None:
         """Remember what to load; nothing is read yet."""
         super().__init__(start_config)
-        self.name = f"{start_config.run}/{start_config.criterion}"
+        self.name = f"{self.run}/{self.criterion}"
 
     def check(self) -> None:
         """Check that the folder and the checkpoint are there.
 
         Raises:
             MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
-            PathNotFoundError: If the setup or its checkpoint does not exist.
+            NotFoundError: If the setup or its checkpoint does not exist.
         """
         self._checkpoint()
 
@@ -57,8 +50,8 @@ class CosemStart(Start):
 
         Raises:
             MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
-            PathNotFoundError: If the setup or its checkpoint does not exist.
-            DamagedFileError: If the checkpoint is damaged or holds no state of a model.
+            NotFoundError: If the setup or its checkpoint does not exist.
+            StorageError: If the checkpoint is damaged or holds no state of a model.
             UnsafeFileError: If it would execute code.
             ConfigError: If not a single layer fits.
         """
@@ -66,9 +59,11 @@ class CosemStart(Start):
         content = read_tensors(path)
         state = content.get("model_state_dict", content) if isinstance(content, dict) else None
         if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-            raise DamagedFileError(f"{path} holds no state of a model; expected tensors by name")
-        self.channels = get_model_setup(self.run)
-        return load_common(model, _renamed(state, model), str(path), self.channels, new_head)
+            raise StorageError(f"{path} holds no state of a model; expected tensors by name")
+        return load_common(model, _renamed(state, model), str(path), self._known_labels(), new_head)
+
+    def _old_labels(self) -> list[str] | None:
+        return get_model_setup(self.run)
 
     def _checkpoint(self) -> Path:
         folder = _setup_folder(self.run)
@@ -76,9 +71,7 @@ class CosemStart(Start):
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if found is None:
             there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file())) or "no file"
-            raise CheckpointNotFoundError(
-                f"{folder} has no checkpoint {self.criterion!r} ({' or '.join(names)}); it has {there}"
-            )
+            raise NotFoundError(f"{folder} has no checkpoint {self.criterion!r} ({' or '.join(names)}); it has {there}")
         return found
 
 
@@ -107,7 +100,7 @@ def get_model_setup(run: str) -> list[str] | None:
 
     Raises:
         MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
-        PathNotFoundError: If the folder does not exist.
+        NotFoundError: If the folder does not exist.
         ConfigError: If the file holds something else.
     """
     import yaml
@@ -136,7 +129,7 @@ def _setup_folder(run: str) -> Path:
         )
     folder = Path(base).expanduser() / run
     if not folder.is_dir():
-        raise PathNotFoundError(f"there is no folder {folder} for setup {run!r}; is ${FOLDER_VARIABLE} right?")
+        raise NotFoundError(f"there is no folder {folder} for setup {run!r}; is ${FOLDER_VARIABLE} right?")
     return folder
 
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import logging
 from abc import ABC
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 import torch
 
-from dacapo.errors import CheckpointNotFoundError, ConfigError, NotFoundError
+from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.config import Config, field
 from dacapo.experiments.model import Model
+from dacapo.store.converter import TYPE_KEY
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.weights_store import Weights, same_tensors
+
+if TYPE_CHECKING:
+    from dacapo.experiments.tasks import Task, TaskConfig
 
 logger = logging.getLogger(__name__)
 
@@ -27,14 +31,23 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
     Attributes:
         run: Name of the run to take weights from.
         criterion: Which of its checkpoints to take; see `StartConfig`.
-        channels: Labels of the channels that the old head predicts, once known.
+        channels: Labels of the channels that the old head predicts. None, or a number, leaves it to the old run's
+            task to say them, and they are here once the weights are loaded.
     """
 
-    def __init__(self, start_config: StartConfig) -> None:
-        """Remember what to load; nothing is read yet."""
-        self.run = start_config.run
-        self.criterion = start_config.criterion
-        self.channels: list[str] | None = None
+    def __init__(self, start_config: StartConfig | Mapping[str, Any]) -> None:
+        """Remember what to load; nothing is read yet.
+
+        Args:
+            start_config: A config (or anything with the same attributes), or the values of its fields by name.
+
+        Raises:
+            ConfigError: If the run or the criterion is missing, or a name is none of a field.
+        """
+        config = _as_config(start_config)
+        self.run = config.run
+        self.criterion = config.criterion
+        self.channels: Sequence[str] | int | None = getattr(config, "channels", None)
 
     def initialize_weights(self, model: Model, new_head: Sequence[str] | None = None) -> Model:
         """Load the weights into a model, layer by layer where name and shape agree.
@@ -54,8 +67,13 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
             ConfigError: If not a single layer fits, or the criterion is ambiguous.
         """
         weights = self._retrieve_weights()
-        self.channels = self._old_labels()
-        return load_common(model, weights.model, self.run, self.channels, new_head)
+        return load_common(model, weights.model, self.run, self._known_labels(), new_head)
+
+    def _known_labels(self) -> Sequence[str] | None:
+        """Return the labels of the old head: those that were set, or else those that were found."""
+        if self.channels is None or isinstance(self.channels, int):
+            self.channels = self._old_labels()
+        return self.channels
 
     def _retrieve_weights(self) -> Weights:
         store = create_weights_store()
@@ -64,7 +82,7 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
         if self.criterion == "latest":
             latest = store.latest_iteration(self.run)
             if latest is None:
-                raise CheckpointNotFoundError(f"there are no weights of run {self.run!r} to start from; train it first")
+                raise NotFoundError(f"there are no weights of run {self.run!r} to start from; train it first")
             return store.retrieve_weights(self.run, latest)
         dataset, _, criterion = self.criterion.rpartition("/")
         datasets = [dataset] if dataset else store.best_datasets(self.run, criterion)
@@ -75,7 +93,7 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
                 f"set the criterion of the start to one of {choices}"
             )
         if not datasets:
-            raise CheckpointNotFoundError(
+            raise NotFoundError(
                 f"there are no best weights of run {self.run!r} by criterion {criterion!r}; use a criterion that was "
                 "validated, the number of an iteration, or 'latest'"
             )
@@ -87,8 +105,7 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
         except NotFoundError:
             logger.warning("run %s has weights but no config; channels of its head are taken in their order", self.run)
             return None
-        labels: list[str] | None = task_config.task_type(task_config).predictor.channel_names
-        return labels
+        return head_labels(task_config, task_config.task_type(task_config))
 
 
 @attrs.define
@@ -102,6 +119,34 @@ class StartConfig(Config):
         "Which weights to take: a validation criterion for the best by it, 'dataset/criterion' where several datasets "
         "have one, the number of an iteration, or 'latest'."
     )
+    channels: list[str] | None = field(
+        "Labels of the channels that the old head predicts. Left out, they are those of the old run's task.",
+        default=None,
+        kw_only=True,
+    )
+
+
+def head_labels(task_config: TaskConfig, task: Task) -> list[str] | None:
+    """Return the labels of the channels that a task predicts.
+
+    Those of its predictor, or else ``channels`` of its config; None where neither names them.
+    """
+    labels = task.predictor.channel_names
+    if labels is None:
+        labels = getattr(task_config, "channels", None)
+    return None if labels is None else list(labels)
+
+
+def _as_config(start_config: StartConfig | Mapping[str, Any]) -> StartConfig:
+    if not isinstance(start_config, Mapping):
+        return start_config
+    values = {name: value for name, value in start_config.items() if name != TYPE_KEY}
+    try:
+        return StartConfig(**values)
+    except TypeError as error:
+        raise ConfigError(
+            f"a start was described by {sorted(values)}; it needs 'run' and 'criterion', and may have 'channels'"
+        ) from error
 
 
 def load_common(

@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 import torch
 
-from dacapo.errors import ConfigError, DacapoError, TrainingError
+from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
@@ -322,7 +322,7 @@ class BatchTrainer(Trainer):
             self._batches = self._open_batches(sampling, position)
         try:
             batch = next(self._batches)
-        except DacapoError:
+        except TrainingError:
             raise
         except RuntimeError as error:
             what = f"no batch for iteration {self.iteration}: {type(error).__name__}: {str(error).rstrip('. ')}"

@@ -11,22 +11,67 @@ import attrs
 import torch
 
 from dacapo.experiments.config import field
+from dacapo.experiments.model import Model
+from dacapo.experiments.tasks.losses import Loss, MSELoss
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 
 from .trainer import Trainer, TrainerConfig, iteration_seeds
 
 if TYPE_CHECKING:
-    from dacapo.experiments.model import Model
+    from dacapo.experiments.architectures.architecture import Architecture
+
+__all__ = [
+    "DummyBatchProvider",
+    "DummyTrainer",
+    "DummyTrainerConfig",
+    "Model",
+    "Trainer",
+    "TrainingIterationStats",
+]
+
+
+@attrs.frozen
+class DummyBatchProvider:
+    """Make the input of a dummy training: random values, the same at each call for one iteration.
+
+    Attributes:
+        network: The model, or its architecture; says how many channels and voxels it takes.
+        batch_size: Number of samples in a batch.
+        mirror_augment: Whether to mirror batches along axes drawn at random.
+        seed: Where all randomness starts, together with the iteration.
+    """
+
+    network: Architecture | Model
+    batch_size: int
+    mirror_augment: bool
+    seed: int
+
+    def batch(self, iteration: int) -> torch.Tensor:
+        """Return the input of an iteration, float32 in [0, 1), axes batch, channel, space."""
+        generator = torch.Generator().manual_seed(iteration_seeds(self.seed, iteration)[0])
+        shape = (self.batch_size, self.network.num_in_channels, *self.network.input_shape)
+        raw = torch.rand(shape, generator=generator)
+        if self.mirror_augment:
+            spatial = range(2, raw.ndim)
+            mirrored = torch.rand(len(spatial), generator=generator) < 0.5
+            raw = raw.flip([axis for axis, flip in zip(spatial, mirrored, strict=True) if flip])
+        return raw
 
 
 class DummyTrainer(Trainer):
-    """Pull the output of a model towards zero on random inputs."""
+    """Pull the output of a model towards zero on random inputs, by the loss of the task.
+
+    The loss of a dummy task is a sum over all voxels, so steps are large; a learning rate of 1e-6 is enough. Before
+    ``build_batch_provider`` has named a task, the loss is the mean square of the output.
+    """
 
     def __init__(self, trainer_config: DummyTrainerConfig) -> None:
+        super().__init__(trainer_config)
         self.learning_rate = trainer_config.learning_rate
         self.batch_size = trainer_config.batch_size
         self.mirror_augment = trainer_config.mirror_augment
         self.seed = trainer_config.seed or 0
+        self._loss: Loss = MSELoss()
 
     def create_optimizer(self, model: Model) -> torch.optim.Optimizer:
         """Return a RAdam optimizer of the parameters of ``model``."""
@@ -35,7 +80,7 @@ class DummyTrainer(Trainer):
     def iterate(
         self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Iterator[TrainingIterationStats]:
-        """Train for some iterations; the loss is the mean square of the output.
+        """Train for some iterations; the loss is that of the task, between the output and zeros.
 
         Raises:
             ValueError: If ``num_iterations`` is not positive.
@@ -48,10 +93,12 @@ class DummyTrainer(Trainer):
     def _iterate(
         self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Iterator[TrainingIterationStats]:
+        batches = self._batches_for(model)
         for iteration in range(self.iteration, self.iteration + num_iterations):
             started = time.perf_counter()
             model.train()
-            loss = model.forward(self._input(iteration, model).to(device)).square().mean()
+            prediction = model.forward(batches.batch(iteration).to(device))
+            loss = self._loss.compute(prediction, torch.zeros_like(prediction), torch.ones_like(prediction))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -60,26 +107,31 @@ class DummyTrainer(Trainer):
                 iteration=iteration, loss=float(loss.detach()), time=time.perf_counter() - started
             )
 
-    def _input(self, iteration: int, model: Model) -> torch.Tensor:
-        """Return random values, the same at each call for one iteration, shape (b, c, *spatial)."""
-        generator = torch.Generator().manual_seed(iteration_seeds(self.seed, iteration)[0])
-        raw = torch.rand((self.batch_size, model.num_in_channels, *model.input_shape), generator=generator)
-        if self.mirror_augment:
-            spatial = range(2, raw.ndim)
-            mirrored = torch.rand(len(spatial), generator=generator) < 0.5
-            raw = raw.flip([axis for axis, flip in zip(spatial, mirrored, strict=True) if flip])
-        return raw
-
     def build_batch_provider(
         self, datasplit: Any, architecture: Any, task: Any, snapshot_container: Any = None
-    ) -> None:
-        """Check that the task has a loss; there is no data to prepare.
+    ) -> DummyBatchProvider:
+        """Take over the loss of a task; there is no data to prepare.
+
+        Args:
+            datasplit: Not looked at; a data split or a list of datasets.
+            architecture: What is trained, or its network body.
+            task: Has the loss to train with.
+            snapshot_container: Not written to.
+
+        Returns:
+            The inputs of all iterations, as training draws them.
 
         Raises:
             ValueError: If the task has no loss.
         """
-        if getattr(task, "loss", None) is None:
+        loss = getattr(task, "loss", None)
+        if loss is None:
             raise ValueError(f"the task {task!r} has no loss to train with; set its `loss`")
+        self._loss = loss
+        return self._batches_for(architecture)
+
+    def _batches_for(self, network: Architecture | Model) -> DummyBatchProvider:
+        return DummyBatchProvider(network, self.batch_size, self.mirror_augment, self.seed)
 
     def can_train(self, datasplit: Any) -> bool:
         """Return True: no dataset is looked at."""

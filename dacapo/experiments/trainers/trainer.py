@@ -51,10 +51,8 @@ class Trainer(ABC):
     batch_size: int
     learning_rate: float
 
-    @abstractmethod
-    def __init__(self, trainer_config: Any) -> None:
-        """Take over the settings of a config of this trainer."""
-        raise NotImplementedError
+    def __init__(self, trainer_config: Any = None) -> None:  # noqa: B027  (a subclass may take its settings elsewhere)
+        """Set nothing: a subclass takes over its settings, from a config or otherwise."""
 
     @abstractmethod
     def create_optimizer(self, model: Model) -> torch.optim.Optimizer:
@@ -89,8 +87,8 @@ class Trainer(ABC):
         model: Model,
         task: Task,
         snapshot_container: LocalContainerIdentifier | None = None,
-    ) -> None:
-        """Prepare whatever makes the batches.
+    ) -> Any:
+        """Prepare whatever makes the batches; a trainer may return it.
 
         Args:
             datasets: Where the data comes from.

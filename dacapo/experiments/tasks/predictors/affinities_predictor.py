@@ -19,9 +19,11 @@ from dacapo.utils.lsds import TRUNCATE, LsdExtractor, descriptor_names, local_sh
 from .predictor import (
     Predictor,
     conv_head,
+    grow_region,
     per_channel,
     read_labels,
     read_mask,
+    region_voxel_size,
     whole_voxels,
     wrap_channels,
 )
@@ -225,8 +227,7 @@ class AffinitiesPredictor(Predictor):
 
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Widen the region by what affinities reach on either side, or by what descriptors see if that is more."""
-        gt_spec = super().gt_region_for_roi(target_spec)
-        voxel_size = target_spec.voxel_size
+        voxel_size = region_voxel_size(target_spec)
         negative, positive = padding(self.neighborhood, voxel_size)
         grown = voxel_size * self.grow_boundary_iterations
         before, after = grown - negative, grown + positive
@@ -234,5 +235,4 @@ class AffinitiesPredictor(Predictor):
             context = self.lsd_pad(voxel_size)
             before = Coordinate(max(a, b) for a, b in zip(before, context, strict=True))
             after = Coordinate(max(a, b) for a, b in zip(after, context, strict=True))
-        gt_spec.roi = gt_spec.roi.grow(before, after)
-        return gt_spec
+        return grow_region(target_spec, before, after)

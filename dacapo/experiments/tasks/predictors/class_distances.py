@@ -13,7 +13,7 @@ import torch
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
 
-from .predictor import Predictor, read_labels, whole_voxels, wrap_channels
+from .predictor import Predictor, grow_region, read_labels, region_voxel_size, whole_voxels, wrap_channels
 from .torch_targets import SampleLabels, as_array
 
 if TYPE_CHECKING:
@@ -54,11 +54,10 @@ class ClassDistancePredictor(Predictor):
 
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Widen the region on all sides by :meth:`padding` if distances are masked."""
-        gt_spec = super().gt_region_for_roi(target_spec)
-        if self.mask_distances:
-            padding = self.padding(target_spec.voxel_size)
-            gt_spec.roi = gt_spec.roi.grow(padding, padding)
-        return gt_spec
+        if not self.mask_distances:
+            return super().gt_region_for_roi(target_spec)
+        padding = self.padding(region_voxel_size(target_spec))
+        return grow_region(target_spec, padding, padding)
 
     def create_target(self, gt: Array) -> Array:
         """Return what :meth:`process` makes of the labels, distances normalized by tanh(distance / scale).

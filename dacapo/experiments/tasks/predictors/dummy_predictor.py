@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from dacapo.experiments.arraytypes import EmbeddingArray
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.model import Model
 
 from .predictor import Predictor, channels_first, conv_head, wrap_channels
@@ -16,6 +17,11 @@ from .torch_targets import Classes, SampleLabels, TorchTarget
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
     from dacapo.experiments.datasplits.datasets.arrays import Array
+
+__all__ = ["DummyPredictor", "EmbeddingArray", "Model", "NumpyArray", "Predictor"]
+
+# Voxels of the head's kernel along each axis.
+KERNEL_SIZE = 3
 
 
 class DummyPredictor(Predictor):
@@ -26,17 +32,17 @@ class DummyPredictor(Predictor):
         self.embedding_dims = embedding_dims
 
     def create_model(self, architecture: Architecture) -> Model:
-        """Append a linear head with ``embedding_dims`` channels."""
-        return Model(architecture, conv_head(architecture, self.embedding_dims))
+        """Append a convolution with ``embedding_dims`` channels, three voxels wide and without padding."""
+        return Model(architecture, conv_head(architecture, self.embedding_dims, KERNEL_SIZE))
 
-    def create_target(self, gt: Array) -> Array:
+    def create_target(self, gt: Array) -> NumpyArray:
         """Return zeros of ``embedding_dims`` channels over the ground truth."""
         shape = channels_first(gt).shape[1:]
         return wrap_channels(np.zeros((self.embedding_dims, *shape), dtype=np.float32), gt)
 
     def create_weight(
         self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
-    ) -> tuple[Array, None]:
+    ) -> tuple[NumpyArray, None]:
         """Return ones where the mask is set, the same for every channel."""
         annotated = channels_first(mask, target.roi).all(axis=0)
         shape = (self.embedding_dims, *annotated.shape)

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ChannelMismatchError, DimensionsError, DtypeError
+from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 
 if TYPE_CHECKING:
-    from funlib.geometry import Roi
-
     from dacapo.experiments.architectures.architecture import Architecture
     from dacapo.experiments.arraytypes import ArrayType
     from dacapo.experiments.datasplits.datasets.arrays import Array
@@ -112,30 +110,69 @@ class Predictor(ABC):
         """Return the region of ground truth that a target region is made from.
 
         Args:
-            target_spec: An array spec with ``roi``, ``voxel_size`` (world units) and ``copy()``; left unchanged.
+            target_spec: A `Roi`, which counts voxels; or an array spec with ``roi``, ``voxel_size`` (world units) and
+                ``copy()``. Left unchanged.
 
         Returns:
-            A copy of the spec, of unset dtype, with a roi that is aligned where the target's roi is.
+            A roi in voxels for a roi; for a spec a copy of it, of unset dtype, with a roi that is aligned where the
+            target's roi is.
+
+        Raises:
+            RoiError: If a spec has no voxel size, and the predictor needs context in world units.
         """
-        gt_spec = target_spec.copy()
-        gt_spec.dtype = None
-        return gt_spec
+        return grow_region(target_spec)
 
     def padding(self, gt_voxel_size: Coordinate) -> Coordinate:
         """Return how far (world units, whole voxels) ground truth may be padded, for targets up to its border."""
         return Coordinate((0,) * len(gt_voxel_size))
 
 
-def conv_head(architecture: Architecture, num_channels: int) -> torch.nn.Module:
-    """Return a convolution of kernel size 1 from the features of a network body to a number of channels.
+def conv_head(architecture: Architecture, num_channels: int, kernel_size: int = 1) -> torch.nn.Module:
+    """Return a convolution without padding from the features of a network body to a number of channels.
+
+    Args:
+        architecture: The network body.
+        num_channels: Number of channels to predict.
+        kernel_size: Voxels of the kernel along each axis.
 
     Raises:
-        DimensionsError: If the architecture is neither 2D nor 3D.
+        ConfigError: If the architecture is neither 2D nor 3D.
     """
     convolutions: dict[int, type[torch.nn.Module]] = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
     if architecture.dims not in convolutions:
-        raise DimensionsError(f"the architecture has {architecture.dims} dimensions; models can be built in 2D and 3D")
-    return convolutions[architecture.dims](architecture.num_out_channels, num_channels, kernel_size=1)
+        raise ConfigError(f"the architecture has {architecture.dims} dimensions; models can be built in 2D and 3D")
+    return convolutions[architecture.dims](architecture.num_out_channels, num_channels, kernel_size)
+
+
+def region_voxel_size(target_spec: Any) -> Coordinate:
+    """Return the voxel size of a target region: that of a spec, or 1 along each axis for a roi, which counts voxels.
+
+    Raises:
+        RoiError: If a spec has none.
+    """
+    if isinstance(target_spec, Roi):
+        return Coordinate((1,) * target_spec.dims)
+    if target_spec.voxel_size is None:
+        raise RoiError(f"the spec {target_spec} has no voxel size, so it is not known how much context its roi needs")
+    return target_spec.voxel_size
+
+
+def grow_region(target_spec: Any, before: Coordinate | None = None, after: Coordinate | None = None) -> Any:
+    """Return a region of ground truth around a target region, of the same kind.
+
+    Args:
+        target_spec: A roi, or an array spec; left unchanged.
+        before: Context in front of it, in the units of its roi; none by default.
+        after: Context behind it.
+    """
+    roi = target_spec if isinstance(target_spec, Roi) else target_spec.roi
+    grown = roi.copy() if before is None or after is None else roi.grow(before, after)
+    if isinstance(target_spec, Roi):
+        return grown
+    gt_spec = target_spec.copy()
+    gt_spec.dtype = None
+    gt_spec.roi = grown
+    return gt_spec
 
 
 def spatial_axes(array: Array) -> list[str]:

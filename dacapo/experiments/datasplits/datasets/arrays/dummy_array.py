@@ -17,15 +17,12 @@ VOXEL_SIZE = Coordinate(1, 2, 2)
 class DummyArray(Array):
     """A 3D array in memory of 100 x 50 x 50 voxels of 1 x 2 x 2 world units.
 
-    The values are float32 in [0, 1] and the same each time: a smooth pattern with structures of about ten voxels, so
-    that a threshold gives separate objects.
+    The values are float32, and 0 until others are written.
     """
 
     def __init__(self, array_config: ArrayConfig) -> None:
         self.name = array_config.name
-        grid = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in SHAPE), indexing="ij", sparse=True)
-        waves = [0.5 + 0.5 * np.sin(0.6 * axis) for axis in grid]
-        self._data: np.ndarray[Any, Any] = (waves[0] * waves[1] * waves[2]).astype(np.float32)
+        self._data: np.ndarray[Any, Any] = np.zeros(SHAPE, dtype=np.float32)
 
     @property
     def attrs(self) -> dict[str, Any]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import MetadataError
-from dacapo.utils.byte_order import native_dtype
+from dacapo.errors import MetadataError, MetadataWarning, ReadOnlyError
 
 from .array import Array
-from .axes import axis_names, spatial_axes_of
+from .axes import NON_SPATIAL_AXES, spatial_axes_of
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -35,7 +35,16 @@ class NumpyArray(Array):
 
     @classmethod
     def from_gp_array(cls, array: gp.Array) -> NumpyArray:
-        """Wrap a gunpowder array; leading axes beyond the spatial ones are channels, or batch and channels."""
+        """Wrap a gunpowder array; leading axes beyond the spatial ones are channels, or batch and channels.
+
+        Raises:
+            MetadataError: If its values have no data type, or its spec does not say where they lie.
+        """
+        _require_values(array.data)
+        if array.spec is None or array.spec.roi is None or array.spec.voxel_size is None:
+            raise MetadataError(
+                f"the spec of a gunpowder array is {array.spec}; expected one with a roi and a voxel size"
+            )
         dims = array.spec.roi.dims
         extra = array.data.ndim - dims
         if not 0 <= extra <= 2 or dims > 3:
@@ -56,24 +65,50 @@ class NumpyArray(Array):
             array: The values.
             roi: Where they lie, in world units; its shape is the number of voxels times the voxel size.
             voxel_size: In world units, per spatial axis.
-            axes: Name of each axis of ``array``.
+            axes: Name of each axis of ``array``. Batch and channels in front may be named without being there; they
+                have length 1 then, and voxels behind the roi are left out, with a `MetadataWarning`.
 
         Raises:
-            MetadataError: If these do not fit together.
+            MetadataError: If these do not fit together, the values have no data type, or there are no axes.
         """
+        _require_values(array)
+        if axes is None:
+            raise MetadataError(
+                f"axes is None for an array of shape {array.shape}; name each of them, for example ['z', 'y', 'x']"
+            )
         instance = cls.__new__(cls)
         instance._data = array
         instance._roi = Roi(roi.offset, roi.shape)
         instance._voxel_size = Coordinate(voxel_size)
-        instance._axes = axis_names(axes)
+        instance._axes = list(axes)
+        instance._add_missing_axes()
         instance._check()
         return instance
+
+    def _add_missing_axes(self) -> None:
+        """Give the axes in front that have a name only a length of 1, and leave out what lies behind the roi."""
+        given, missing = self._data.shape, len(self._axes) - self._data.ndim
+        dims = len(spatial_axes_of(self._axes))
+        fits = self._roi.dims == self._voxel_size.dims == dims
+        if missing <= 0 or spatial_axes_of(self._axes[:missing]) or not fits:
+            return
+        voxels = iter(self._roi.shape / self._voxel_size)
+        inside = tuple(slice(None if axis in NON_SPATIAL_AXES else next(voxels)) for axis in self._axes)
+        self._data = self._data[(np.newaxis,) * missing][inside]
+        warnings.warn(
+            f"an array of shape {given} was given the axes {self._axes}; it is taken to have the shape "
+            f"{self._data.shape}, which covers the roi {self._roi}",
+            MetadataWarning,
+            stacklevel=3,
+        )
 
     def _check(self) -> None:
         if len(self._axes) != self._data.ndim:
             raise MetadataError(f"{len(self._axes)} axes {self._axes} given for an array of shape {self._data.shape}")
         spatial = [n for axis, n in zip(self._axes, self._data.shape, strict=True) if axis in spatial_axes_of([axis])]
         dims = len(spatial)
+        if not dims:
+            raise MetadataError(f"none of the axes {self._axes} is a spatial one; name those that the roi measures")
         if self._roi.dims != dims or self._voxel_size.dims != dims:
             raise MetadataError(
                 f"axes {self._axes} have {dims} spatial ones, but the roi is {self._roi} "
@@ -108,8 +143,8 @@ class NumpyArray(Array):
 
     @property
     def writable(self) -> bool:
-        """Always true: the values are in memory."""
-        return True
+        """Whether the wrapped numpy array can be changed; numpy can have it read-only."""
+        return bool(self._data.flags.writeable)
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
@@ -121,12 +156,17 @@ class NumpyArray(Array):
 
         Raises:
             RoiError: If the roi is not on the grid or reaches outside.
+            ReadOnlyError: If the wrapped array is read-only.
         """
-        self._data[self.slices(roi)] = value
+        index = self.slices(roi)
+        if not self.writable:
+            raise ReadOnlyError(f"{self} cannot be written: its numpy array is read-only; wrap a copy of it")
+        self._data[index] = value
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return native_dtype(self._data.dtype)
+        dtype: np.dtype[Any] = self._data.dtype
+        return dtype
 
     @property
     def num_channels(self) -> int:
@@ -137,5 +177,21 @@ class NumpyArray(Array):
         """
         axis = self.channel_axis
         if axis is None:
-            raise ValueError(f"array with axes {self._axes} does not have a channel dimension")
+            raise ValueError("Array does not have a channel dimension.")
         return int(self._data.shape[axis])
+
+
+def _require_values(values: Any) -> None:
+    """Check that values are an array with a data type.
+
+    Raises:
+        MetadataError: If they are something else, or Python objects.
+    """
+    dtype = getattr(values, "dtype", None)
+    if not isinstance(dtype, np.dtype):
+        raise MetadataError(
+            f"got a {type(values).__name__} as values, which has no data type; expected a numpy array, so use "
+            "np.asarray(values)"
+        )
+    if dtype.hasobject:
+        raise MetadataError(f"got values of type {dtype}, which are Python objects; give them a type of numbers")
