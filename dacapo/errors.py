@@ -94,6 +94,10 @@ class TrainingError(DacapoError, RuntimeError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class BatchError(TrainingError):
+    """A batch could not be made. The network is as the iteration before left it, and can be saved."""
+
+
 class BlockwiseError(DacapoError, RuntimeError):
     """One or more blocks of a blockwise operation failed."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dacapo.blockwise.inputs import check_validation
 from dacapo.compute_context import create_compute_context
-from dacapo.errors import ConfigError
+from dacapo.errors import BatchError, ConfigError
 from dacapo.experiments.checkpoints import resume, save
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
@@ -64,6 +64,8 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
 
     Raises:
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
+        BatchError: If a batch could not be made, for example because a process that makes them was killed; what was
+            trained before is saved first, unless several ranks train.
         ConfigError: If several processes cannot train, because of the trainer or for want of GPUs.
         MemoryBudgetError: If not even a batch of one sample fits into the memory; it says what would do.
     """
@@ -131,14 +133,29 @@ def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar:
     done = run.training_stats.trained_until()
     until = min(run.train_until, (done // run.validation_interval + 1) * run.validation_interval)
     saved, saved_at = done, time.monotonic()
-    for stats in run.trainer.iterate(until - done, run.model, run.optimizer, device):
-        run.training_stats.add_iteration_stats(stats)
-        bar.set_postfix_str(f"loss {stats.loss:.4f}", refresh=False)
-        bar.update()
-        stopped, due = distributed.agree(stop.requested, time.monotonic() - saved_at > CHECKPOINT_SECONDS)
-        if stopped:
-            break
-        if due:
-            saved, saved_at = save(run, saved), time.monotonic()
+    try:
+        for stats in run.trainer.iterate(until - done, run.model, run.optimizer, device):
+            run.training_stats.add_iteration_stats(stats)
+            bar.set_postfix_str(f"loss {stats.loss:.4f}", refresh=False)
+            bar.update()
+            stopped, due = distributed.agree(stop.requested, time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+            if stopped:
+                break
+            if due:
+                saved, saved_at = save(run, saved), time.monotonic()
+    except BatchError as error:
+        raise _saved_before(error, run, saved) from error.__cause__
     save(run, saved)
     return distributed.agree(stop.requested)[0]
+
+
+def _saved_before(error: BatchError, run: Run, saved: int) -> BatchError:
+    """Save what was trained before a batch could not be made, and return the error with a word about it."""
+    reached = run.training_stats.trained_until()
+    if distributed.world_size() > 1:  # saving takes all ranks, and the others are waiting for gradients of this one
+        return BatchError(f"{error}. Train again to go on from the latest checkpoint")
+    if reached == 0:
+        return error
+    if reached > saved:
+        save(run, saved)
+    return BatchError(f"{error}. The {reached} iterations before are saved; train again to go on")

@@ -13,7 +13,7 @@ import attrs
 import numpy as np
 import torch
 
-from dacapo.errors import ConfigError, TrainingError
+from dacapo.errors import BatchError, ConfigError, DacapoError, TrainingError
 from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from dacapo.store.array_store import LocalContainerIdentifier
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-
-# How torch begins to say that a process has died; "DataLoader worker process" is about what one has raised.
-DEAD_PROCESS = "DataLoader worker (pid"
 
 
 class BatchTrainer(Trainer):
@@ -322,17 +319,13 @@ class BatchTrainer(Trainer):
             self._batches = self._open_batches(sampling, position)
         try:
             batch = next(self._batches)
-        except TrainingError:
-            raise
-        except RuntimeError as error:
-            what = f"no batch for iteration {self.iteration}: {type(error).__name__}: {str(error).rstrip('. ')}"
-            if DEAD_PROCESS in str(error):  # anything else says itself what it is
-                what += (
-                    ". If the process was killed, memory may have run out; lower num_data_fetchers, which is "
-                    f"{self.num_data_fetchers}. If it could not start, call the training below "
-                    "`if __name__ == '__main__':`, or set num_data_fetchers to 1"
-                )
-            raise TrainingError(what) from error
+        except Exception as error:
+            self._batches = None  # it cannot go on, and another call starts anew
+            what = str(error)
+            if not isinstance(error, DacapoError) or isinstance(error, BatchError):
+                kind = "" if isinstance(error, BatchError) else f"{type(error).__name__}: "
+                what = f"no batch for iteration {self.iteration}: {kind}{what.rstrip('. ')}"
+            raise BatchError(what) from error
         self._next_position = position + 1
         return batch
 

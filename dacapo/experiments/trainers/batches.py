@@ -21,6 +21,7 @@ import torch.utils.data
 
 from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import is_lost_by_forking, share_cache
 
+from .fetchers import FetchedBatches
 from .trainer import sample_seed
 
 logger = getLogger(__name__)
@@ -184,7 +185,7 @@ def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
             # Otherwise the loader would draw from torch's global generator.
             generator=torch.Generator().manual_seed(stream.sampling.seed),
         )
-        return map(_unpacked, iter(loader))
+        return map(_unpacked, FetchedBatches(loader))
 
 
 _ARRAYS = ("raw", "target", "weight")

@@ -1,0 +1,138 @@
+"""A training that gets no more batches saves its work, and says what happened."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dacapo.errors import BatchError
+from dacapo.experiments.run import Run
+from dacapo.experiments.trainers import GunpowderTrainerConfig, TorchTrainerConfig
+from dacapo.experiments.trainers.fetchers import FetchedBatches
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.options import DaCapoConfig
+from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+from dacapo.train import train, train_run
+from tests.operations.runs import affinities_run_config, unet_config
+
+ITERATIONS = 20
+
+
+def stored(folder: Path, config_type: Any, fetchers: int) -> Run:
+    trainer = config_type("trainer", 1, 1e-3, num_data_fetchers=fetchers)
+    config = affinities_run_config(
+        folder,
+        dims=2,
+        num_iterations=ITERATIONS,
+        validation_interval=ITERATIONS,
+        trainer_config=trainer,
+        architecture_config=unet_config(2),
+    )
+    create_config_store().store_run_config(config)
+    return Run(config)
+
+
+def kill_a_fetcher(run: Run, number: int, wait: bool) -> list[int]:
+    """Let a process that makes batches be killed after the third iteration, and return where its number will be."""
+    iterate, killed = run.trainer.iterate, list[int]()
+
+    def killing(*args: Any) -> Iterator[TrainingIterationStats]:
+        for stats in iterate(*args):
+            if stats.iteration == 2:
+                process = multiprocessing.active_children()[-1]
+                assert process.pid is not None
+                killed.append(process.pid)
+                os.kill(process.pid, number)
+                if wait:
+                    process.join(10)
+            yield stats
+
+    run.trainer.iterate = killing  # type: ignore[method-assign]
+    return killed
+
+
+@pytest.mark.parametrize("config_type", [GunpowderTrainerConfig, TorchTrainerConfig])
+@pytest.mark.parametrize(
+    ("number", "wait", "why"),
+    [
+        (signal.SIGKILL, True, "memory usually ran out"),
+        (signal.SIGKILL, False, "memory usually ran out"),
+        (signal.SIGBUS, True, "shared memory"),
+    ],
+)
+def test_a_fetcher_that_is_killed_costs_no_work(
+    options: DaCapoConfig, tmp_path: Path, config_type: Any, number: signal.Signals, wait: bool, why: str
+) -> None:
+    run = stored(tmp_path, config_type, 2)
+    killed = kill_a_fetcher(run, number, wait)
+    with pytest.raises(BatchError) as caught:
+        train_run(run)
+    reached = create_weights_store().latest_iteration(run.name)
+    assert reached is not None
+    assert 3 <= reached < ITERATIONS
+    assert create_stats_store().retrieve_training_stats(run.name).trained_until() == reached
+    message = str(caught.value)
+    assert f"no batch for iteration {reached}: process {killed[0]}, which makes batches, was killed by" in message
+    assert f"{number.name} (signal {int(number)}): {why}" in message
+    assert f"The {reached} iterations before are saved; train again to go on" in message
+
+    again = train(run.name)
+    assert again.training_stats.trained_until() == ITERATIONS
+
+
+@pytest.mark.parametrize("config_type", [GunpowderTrainerConfig, TorchTrainerConfig])
+@pytest.mark.parametrize("fetchers", [1, 2])
+def test_data_that_cannot_be_read_any_more_costs_no_work(
+    options: DaCapoConfig, tmp_path: Path, config_type: Any, fetchers: int
+) -> None:
+    run = stored(tmp_path, config_type, fetchers)
+    labels = tmp_path / "train.zarr" / "labels"
+    intact = {chunk: chunk.read_bytes() for chunk in labels.iterdir() if not chunk.name.startswith(".")}
+
+    def damage() -> None:
+        while run.training_stats.trained_until() < 3:
+            time.sleep(0.001)
+        for chunk in intact:
+            chunk.write_bytes(b"damaged")
+
+    thread = threading.Thread(target=damage)
+    thread.start()
+    with pytest.raises(BatchError, match=r"(?s)batch of iteration \d+ could not be made.* iterations before are saved"):
+        train_run(run)
+    thread.join()
+    reached = create_weights_store().latest_iteration(run.name)
+    assert reached is not None
+    assert reached >= 3
+    for chunk, values in intact.items():
+        chunk.write_bytes(values)
+    assert train(run.name).training_stats.trained_until() == ITERATIONS
+
+
+class _Numbers(torch.utils.data.Dataset[int]):
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def test_a_death_is_raised_nowhere_but_where_a_batch_is_asked_for() -> None:
+    batches = FetchedBatches(torch.utils.data.DataLoader(_Numbers(), batch_size=None, num_workers=2))
+    assert next(batches) == 0
+    process = multiprocessing.active_children()[0]
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline and process.exitcode is None:
+        time.sleep(0.01)  # torch would raise here
+    with pytest.raises(BatchError, match=f"process {process.pid}.* SIGKILL"):
+        next(batches)
