@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
@@ -48,6 +49,31 @@ def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
         raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")
     if not overwrite:
         raise OutputExistsError(f"{path} exists already; name another output or allow overwriting")
+
+
+def channels_on_disk(count: int | None) -> int | None:
+    """Return the length of the channel axis that predictions of so many channels are written with; None for no axis.
+
+    A single channel has none. Readers take it with an axis, too, as versions before wrote it.
+    """
+    return None if count == 1 else count
+
+
+def in_form_of(target: Array, values: npt.NDArray[Any], channel_axis: int | None) -> npt.NDArray[Any]:
+    """Return values of a single channel with the channel axis of the array they are written to, or without one.
+
+    Work that goes on may have begun with an array of the other form.
+
+    Args:
+        target: The array to write to.
+        values: With or without a channel axis; those of several channels are returned as they are.
+        channel_axis: Which axis that is, None for no such axis.
+    """
+    if channel_axis is None and target.channel_axis is not None:
+        return np.expand_dims(values, target.channel_axis)
+    if channel_axis is not None and target.channel_axis is None:
+        return np.squeeze(values, channel_axis)
+    return values
 
 
 def create_output(

@@ -19,6 +19,7 @@ from dacapo.blockwise.blockwise_task import works_here
 from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
+from dacapo.blockwise.outputs import channels_on_disk, in_form_of
 from dacapo.blockwise.record import Resume
 from dacapo.blockwise.running import run_on_ranks, run_operation
 from dacapo.compute_context import create_compute_context, prediction_workers
@@ -85,7 +86,8 @@ class BlockPredictor:
         extent = write_roi.shape / voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
         value_range = self.run.task.predictor.output_range
-        self.output[write_roi] = quantize(predicted[(slice(None), *inner)], value_range, self.output.dtype)
+        values = quantize(predicted[(slice(None), *inner)], value_range, self.output.dtype)
+        self.output[write_roi] = in_form_of(self.output, values, channel_axis=0)
 
     def _predict(self, values: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return the output of the network, without the axis of the batch."""
@@ -172,7 +174,7 @@ class Prediction(BlockwiseOperation):
             self.output,
             ["c", *(axis for axis in raw.axes if axis != "c")],
             self.region,
-            run.model.num_out_channels,
+            channels_on_disk(run.model.num_out_channels),
             self.plan.output_voxel_size,
             self.dtype,
             write_size=self.block_shape,
@@ -236,7 +238,7 @@ def predict_array(
     Args:
         run: The run, with the weights to use loaded into its model.
         raw: The input, prepared as in training.
-        output: Where to write. The array has a channel axis first.
+        output: Where to write. The array has a channel axis first, or none where the network has one channel.
         output_roi: Region in world units, the whole of ``raw`` by default. Near the edges of ``raw`` the network sees
             reflected data, so predictions there are less sure.
         output_dtype: ``uint8`` scales the range of the prediction to 0..255 (see :mod:`dacapo.utils.quantize`), float

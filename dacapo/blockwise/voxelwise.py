@@ -13,7 +13,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.outputs import ORIGIN
+from dacapo.blockwise.outputs import ORIGIN, channels_on_disk, in_form_of
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape
@@ -39,7 +39,7 @@ class VoxelwiseOperation(BlockwiseOperation):
     """
 
     keep_channels: ClassVar[bool] = True
-    """Whether the result has the channel axis of the input, or none."""
+    """Whether the result has the channels of the input, or none. One of several channels has no axis."""
 
     input: LocalArrayIdentifier
     dtype: str = "uint8"
@@ -65,13 +65,18 @@ class VoxelwiseOperation(BlockwiseOperation):
             self.output,
             [axis for axis in source.axes if axis != "c" or self.keep_channels],
             self.region,
-            (self.num_channels or source.num_channels) if self.keep_channels else None,
+            self._channels_of(source) if self.keep_channels else None,
             source.voxel_size,
             np.dtype(self.dtype),
             write_size=self.block_shape,
             overwrite=True,
         )
         output.add_metadata({ORIGIN: {"operation": self.name}, **self.metadata})
+
+    def _channels_of(self, source: Array) -> int | None:
+        """Return the length of the channel axis of the result: that of the input, unless it is a part of it."""
+        is_part = self.num_channels not in (None, source.num_channels)
+        return channels_on_disk(self.num_channels) if is_part else source.num_channels
 
     def open(self) -> None:
         self.source = ZarrArray.open_from_array_identifier(self.input, mode="r")
@@ -82,7 +87,9 @@ class VoxelwiseOperation(BlockwiseOperation):
         values = self.source[roi]
         if self.num_channels is not None:
             values = np.take(values, range(self.num_channels), axis=self.source.channel_axis)
-        self.target[roi] = self.compute(values)
+        computed = self.compute(values)
+        has_channels = self.keep_channels and self.source.channel_axis is not None
+        self.target[roi] = in_form_of(self.target, computed, self.source.channel_axis if has_channels else None)
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -107,14 +114,16 @@ class Argmax(VoxelwiseOperation):
     """Writes the index of the largest channel, the first one of equals.
 
     Attributes:
-        axis: Which axis of the input is that of the channels.
+        axis: Which axis of the input is that of the channels; None for a single channel, which is the largest.
     """
 
     keep_channels: ClassVar[bool] = False
 
-    axis: int = 0
+    axis: int | None = 0
 
     def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.axis is None:
+            return np.zeros(values.shape, dtype=self.dtype)
         return np.asarray(largest_channel(values, self.axis), dtype=self.dtype)
 
 

@@ -298,9 +298,13 @@ def test_largest_channel_is_that_of_numpy(channels, axis, dtype):
     np.testing.assert_array_equal(values, before)
 
 
-def test_argmax_needs_channels(predict):
-    with pytest.raises(ChannelMismatchError, match="no channel axis"):
-        ArgmaxPostProcessor().set_prediction(predict(np.zeros((4, 4, 4), np.uint8)))
+def test_argmax_of_one_channel(predict, identifier):
+    post_processor = ArgmaxPostProcessor()
+    for number, shape in enumerate([(4, 5, 6), (1, 4, 5, 6)]):
+        post_processor.set_prediction(predict(np.ones(shape, np.uint8), overwrite=bool(number)))
+        output = post_processor.process(ArgmaxPostProcessorParameters(1), identifier(str(number)), num_workers=1)
+        assert (output.axes, output.dtype) == (["z", "y", "x"], np.uint8)
+        np.testing.assert_array_equal(output[output.roi], np.zeros((4, 5, 6)))
 
 
 @pytest.mark.parametrize(

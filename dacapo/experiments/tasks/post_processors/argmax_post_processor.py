@@ -9,7 +9,6 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate
 
-from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
@@ -28,25 +27,14 @@ class ArgmaxPostProcessorParameters(PostProcessorParameters):
 
 
 class ArgmaxPostProcessor(StoredPredictionPostProcessor):
-    """Give each voxel the index of its largest channel, the first one of equals."""
+    """Give each voxel the index of its largest channel, the first one of equals.
+
+    A prediction without channel axis has one channel, so that the index is 0 everywhere.
+    """
 
     def enumerate_parameters(self) -> Iterable[ArgmaxPostProcessorParameters]:
         """Return the only set of parameters."""
         return [ArgmaxPostProcessorParameters(id=1)]
-
-    def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        """Open the prediction that the next calls of :meth:`process` read.
-
-        Raises:
-            ArrayNotFoundError: If there is none.
-            ChannelMismatchError: If it has no channel axis.
-        """
-        super().set_prediction(prediction_array_identifier)
-        if self.prediction_array.channel_axis is None:
-            raise ChannelMismatchError(
-                f"the prediction has the axes {self.prediction_array.axes} and no channel axis 'c'; there is no "
-                "largest channel to find"
-            )
 
     def process(
         self,
@@ -77,7 +65,7 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         operation = Argmax(
             input=self.prediction_array_identifier,
             output=output_array_identifier,
-            axis=prediction.channel_axis or 0,
+            axis=prediction.channel_axis,
             dtype=np.min_scalar_type((prediction.num_channels or 1) - 1).name,
             **over_all_of(prediction, block_size),
         )

@@ -67,7 +67,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
     ) -> Array:
         """Write 1 where the prediction is above the threshold and 0 elsewhere, as uint8.
 
-        The result has the axes of the prediction.
+        The result has the axes of the prediction; one of several channels has no channel axis.
 
         Args:
             parameters: Hold the threshold.
