@@ -3,20 +3,21 @@
     python docs/draw_architecture.py           write docs/images/architecture.svg
     python docs/draw_architecture.py --check   only say whether it is up to date
 
-The rows are the layers in ``tests/unit/test_layers.py``, whose tests fail where an import points upwards. An arrow goes
+The rows are the layers in ``tests/layers.py``; tests fail where an import points upwards. An arrow goes
 from a box to each box that it imports, except where a way of other arrows leads there already.
 """
 
 from __future__ import annotations
 
-import ast
 import sys
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "dacapo"
-TABLE = ROOT / "tests" / "unit" / "test_layers.py"
+sys.path.insert(0, str(ROOT))
+
+from tests.layers import LAYERS, imports  # noqa: E402
+
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 
 WIDTH, ROW, BOX, GAP, MARGIN = 960, 84, 34, 14, 16
@@ -28,43 +29,8 @@ ROOT_MODULES = {"dacapo", "dacapo.__main__"}
 
 
 def layers() -> list[list[str]]:
-    """Return the layers, lowest first, as the test of layers lists them."""
-    for node in ast.parse(TABLE.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS":
-            rows: list[list[str]] = ast.literal_eval(node.value)
-            return [[name for name in row if f"dacapo.{name}" not in ROOT_MODULES] for row in rows]
-    raise SystemExit(f"{TABLE} has no list LAYERS")
-
-
-def module_files() -> dict[str, Path]:
-    """Return the file of every module."""
-    files = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = ("dacapo", *path.relative_to(PACKAGE).with_suffix("").parts)
-        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return files
-
-
-def imported(module: str, path: Path, files: dict[str, Path]) -> set[str]:
-    """Return the modules of the package that a module imports when it runs, in functions too."""
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found: set[str] = set()
-    stack: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            stack += node.orelse
-            continue
-        stack += ast.iter_child_nodes(node)
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, node.module] if node.module else above)
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                found.add(full if full in files else base)
-    return found & files.keys()
+    """Return the layers, lowest first."""
+    return [[name for name in row if f"dacapo.{name}" not in ROOT_MODULES] for row in LAYERS]
 
 
 def box_of(module: str, boxes: list[str]) -> str | None:
@@ -77,13 +43,12 @@ def arrows(rows: list[list[str]]) -> dict[str, set[str]]:
     """Return for each box the boxes that it imports."""
     boxes = [name for row in rows for name in row]
     level = {name: index for index, row in enumerate(rows) for name in row}
-    files = module_files()
     edges: dict[str, set[str]] = {name: set() for name in boxes}
-    for module, path in files.items():
+    for module, targets in imports().items():
         box = box_of(module, boxes)
         if box is None or module in ROOT_MODULES:
             continue
-        for target in imported(module, path, files):
+        for target in targets:
             other = box_of(target, boxes)
             if other is not None and other != box and level[other] <= level[box]:
                 edges[box].add(other)

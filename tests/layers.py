@@ -1,0 +1,56 @@
+"""The layers of the package, and its imports, for the tests that hold them and the drawing that shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grimp
+
+ROOT = Path(__file__).resolve().parent.parent / "dacapo"
+
+# From the bottom up; a module belongs to the longest prefix that fits. Modules import from their own layer and below.
+LAYERS = [
+    ["errors"],
+    [
+        "options",
+        "utils",
+        "experiments.config",
+        "experiments.arraytypes",
+        "experiments.training_iteration_stats",
+        "experiments.training_stats",
+        "experiments.validation_iteration_scores",
+    ],
+    ["store"],
+    ["experiments.datasplits.datasets.arrays"],  # what the nodes of gp read and make
+    ["gp", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
+    ["experiments.datasplits"],
+    ["experiments.architectures", "experiments.model"],
+    ["experiments.tasks"],
+    ["experiments.trainers", "experiments.starts"],
+    ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
+    # What of blockwise knows of runs.
+    ["blockwise.block_plan", "blockwise.budget", "blockwise.evaluation", "blockwise.inputs", "blockwise.prediction"],
+    ["train", "validate", "predict", "apply", "plot", "report"],
+    ["demo"],
+    ["cli", "config_commands", "__main__"],
+    ["testing"],  # for other packages, and our tests
+]
+
+
+def level_of(module: str) -> int:
+    """Return the number of the layer that a module belongs to, the lowest being 0."""
+    parts = module.split(".")
+    for length in range(len(parts), 1, -1):
+        for number, prefixes in enumerate(LAYERS):
+            if ".".join(parts[1:length]) in prefixes:
+                return number
+    raise AssertionError(f"{module} belongs to no layer; add it to the table in {Path(__file__).name}")
+
+
+def imports() -> dict[str, set[str]]:
+    """Return for each module those that it imports when it runs, in functions too.
+
+    The root package is left out: it offers names of all layers, loaded on demand.
+    """
+    graph = grimp.build_graph("dacapo", exclude_type_checking_imports=True, cache_dir=None)
+    return {module: graph.find_modules_directly_imported_by(module) for module in sorted(graph.modules - {"dacapo"})}
