@@ -21,6 +21,7 @@ from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.memory import parse_size
@@ -37,6 +38,7 @@ class Applied:
     selection: Selection
 
 
+@Options.kept()
 def apply(
     run_name: str,
     input_container: Path | str,
@@ -116,6 +118,7 @@ def apply(
     return Applied(output, prediction, selection)
 
 
+@Options.kept()
 def apply_run(
     run: Run,
     iteration: int,

@@ -1,14 +1,17 @@
 """Settings of an installation: where runs are kept and where workers run.
 
-They come from the first of these files that exists: the one that ``$DACAPO_OPTIONS_FILE`` names, ``dacapo.yaml`` in the
-working directory, ``~/.config/dacapo/dacapo.yaml``. Without a file the defaults hold. Files are read when
-:meth:`Options.instance` is called, never on import.
+They come from the first of these files that exists: the one that ``$DACAPO_OPTIONS_FILE`` names, or else
+``$OPTIONS_FILE``; without either, ``dacapo.yaml`` in the working directory, ``~/dacapo.yaml``,
+``~/.config/dacapo/dacapo.yaml``. Without a file the defaults hold. Files are read whenever :meth:`Options.instance` is
+called, never on import.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -17,6 +20,9 @@ import attrs
 from dacapo.errors import ConfigError
 
 ENVIRONMENT_VARIABLE = "DACAPO_OPTIONS_FILE"
+# In this order, since only the first one is surely meant for this package.
+ENVIRONMENT_VARIABLES = (ENVIRONMENT_VARIABLE, "OPTIONS_FILE")
+PLACES = ("dacapo.yaml", "~/dacapo.yaml", "~/.config/dacapo/dacapo.yaml")
 
 
 def _expand(path: Path | str) -> Path:
@@ -87,68 +93,130 @@ class DaCapoConfig:
         return {**attrs.asdict(self), "runs_base_dir": str(self.runs_base_dir)}
 
 
+@attrs.frozen
+class _Sources:
+    """All that settings are made of; as long as it is the same, so are they."""
+
+    file: Path | None
+    content: bytes
+    given: dict[str, Any]
+    home: str
+
+    def build(self) -> DaCapoConfig:
+        values = {} if self.file is None else _parse(self.content, self.file)
+        try:
+            return DaCapoConfig(**{**values, **self.given})
+        except ConfigError as error:
+            raise ConfigError(f"{self.file}: {error}" if self.file is not None else str(error)) from error
+
+
 class Options:
     """Access to the settings of this process; use :meth:`instance`."""
 
-    _instance: ClassVar[DaCapoConfig | None] = None
+    _given: ClassVar[dict[str, Any]] = {}
+    _built: ClassVar[tuple[_Sources, DaCapoConfig] | None] = None
+    _kept: ClassVar[DaCapoConfig | None] = None
+    _keepers: ClassVar[int] = 0
+    _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self) -> None:
         _refuse()
 
     @classmethod
     def instance(cls, **kwargs: Any) -> DaCapoConfig:
-        """Return the settings, read at the first call and kept from then on.
+        """Return the settings as they are now; the same object as long as nothing has changed.
+
+        The file is looked for and read at each call, so that another one takes effect, and so does another working
+        directory. While an operation such as a training is at work, its settings stay those that it began with.
 
         Args:
-            **kwargs: Settings that go before those of the file. When any are given, the settings are built anew.
+            **kwargs: Settings that go before those of the file. They stay in effect until others are given, which
+                replace all of them, or until :meth:`reset`.
 
         Raises:
             ConfigError: If the file cannot be read, or it or ``kwargs`` hold an unknown setting or a wrong value.
         """
-        if cls._instance is None or kwargs:
-            cls._instance = _build(cls.config_file(), kwargs)
-        return cls._instance
+        if cls._kept is not None and not kwargs:
+            return cls._kept
+        given = _checked(kwargs, "Options.instance") if kwargs else cls._given
+        file = cls.config_file()
+        content = b"" if file is None else _read(file)
+        sources = _Sources(file and file.absolute(), content, given, os.path.expanduser("~"))
+        if cls._built is None or cls._built[0] != sources:
+            cls._built = sources, sources.build()
+        cls._given = given
+        if cls._kept is not None:
+            cls._kept = cls._built[1]
+        return cls._built[1]
+
+    @classmethod
+    @contextmanager
+    def kept(cls) -> Iterator[DaCapoConfig]:
+        """Keep the settings as they are as long as this lasts, so that what belongs together has one place.
+
+        Only values given to :meth:`instance` still change them.
+        """
+        with cls._lock:
+            if cls._keepers == 0:
+                cls._kept = cls.instance()
+            cls._keepers += 1
+        try:
+            yield cls.instance()
+        finally:
+            with cls._lock:
+                cls._keepers -= 1
+                if cls._keepers == 0:
+                    cls._kept = None
+
+    @classmethod
+    @contextmanager
+    def temporarily(cls, **kwargs: Any) -> Iterator[DaCapoConfig]:
+        """Give settings that go before those of the file, as to :meth:`instance`, as long as this lasts."""
+        before = cls._given, cls._kept
+        try:
+            yield cls.instance(**kwargs)
+        finally:
+            cls._given, cls._kept = before
 
     @classmethod
     def config_file(cls) -> Path | None:
         """Return the file that settings are read from, or None if there is none.
 
         Raises:
-            ConfigError: If ``$DACAPO_OPTIONS_FILE`` names a file that does not exist.
+            ConfigError: If ``$DACAPO_OPTIONS_FILE`` or ``$OPTIONS_FILE`` names a file that does not exist.
         """
-        named = os.environ.get(ENVIRONMENT_VARIABLE)
-        if named:
-            path = Path(named).expanduser()
-            if not path.is_file():
-                raise ConfigError(f"${ENVIRONMENT_VARIABLE} names {path}, which is no file; create it or unset it")
-            return path
-        candidates = (Path("dacapo.yaml"), Path("~/.config/dacapo/dacapo.yaml").expanduser())
-        return next((path for path in candidates if path.is_file()), None)
+        for variable in ENVIRONMENT_VARIABLES:
+            named = os.environ.get(variable)
+            if named:
+                path = Path(named).expanduser()
+                if not path.is_file():
+                    raise ConfigError(f"${variable} names {path}, which is no file; create it or unset it")
+                return path
+        return next((path for path in (Path(place).expanduser() for place in PLACES) if path.is_file()), None)
 
     @classmethod
     def reset(cls) -> None:
-        """Forget the settings, so that the next call of :meth:`instance` reads them again."""
-        cls._instance = None
+        """Forget what was given to :meth:`instance`, so that the next call of it reads the file alone."""
+        cls._given, cls._built, cls._kept = {}, None, None
 
 
 def _refuse() -> NoReturn:
     raise RuntimeError("Options holds the settings of the whole process; use Options.instance()")
 
 
-def _build(path: Path | None, overrides: Mapping[str, Any]) -> DaCapoConfig:
-    values = {**(_read(path) if path is not None else {}), **_checked(overrides, "Options.instance")}
+def _read(path: Path) -> bytes:
     try:
-        return DaCapoConfig(**values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}" if path is not None else str(error)) from error
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"options file {path} cannot be read: {error}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _parse(content: bytes, path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = yaml.safe_load(content.decode("utf-8"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"options file {path} cannot be read: {error}") from error
     if values is None:
         return {}

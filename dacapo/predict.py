@@ -14,10 +14,12 @@ from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free
 from dacapo.compute_context import DEFAULT_WORKERS
 from dacapo.experiments.run import Run
+from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 
 
+@Options.kept()
 def predict(
     run_name: str,
     iteration: int,

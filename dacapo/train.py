@@ -12,6 +12,7 @@ from dacapo.errors import BatchError, ConfigError
 from dacapo.experiments.checkpoints import resume, save
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
+from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 CHECKPOINT_SECONDS = 600
 
 
+@Options.kept()
 def train(run_name: str, max_memory: str | int | None = None) -> Run:
     """Train a stored run until it is done, going on from its last checkpoint if there is one.
 
@@ -42,6 +44,7 @@ def train(run_name: str, max_memory: str | int | None = None) -> Run:
         return train_run(Run(run_config, load_starter_model=fresh), max_memory)
 
 
+@Options.kept()
 def train_run(run: Run, max_memory: str | int | None = None) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 

@@ -15,6 +15,7 @@ from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
+from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.memory import parse_size, workers_within
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _EVALUATED_BLOCK = 700 * 1024**2
 
 
+@Options.kept()
 def validate(
     run_name: str,
     iteration: int,
@@ -48,6 +50,7 @@ def validate(
     return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory)
 
 
+@Options.kept()
 def validate_run(
     run: Run,
     iteration: int,

@@ -13,6 +13,7 @@ LAYERS = [
     ["errors"],
     [
         "options",
+        "ext",
         "utils",
         "experiments.config",
         "experiments.arraytypes",

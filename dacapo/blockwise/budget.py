@@ -222,8 +222,8 @@ def plan_within(
     is_remote = context.local_cores is None and not (here or alone)
     on_gpu = context.has_gpus if is_remote else context.device.type == "cuda"
     costs = _Costs(model, raw, dtype, process, on_gpu)
+    plan = plan_blocks(model, raw, output_roi)
     try:
-        plan = plan_blocks(model, raw, output_roi)
         default = costs.of(plan, num_workers)
     except (NotImplementedError, RuntimeError) as error:
         if max_memory is not None:

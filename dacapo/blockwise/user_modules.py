@@ -11,25 +11,25 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from dacapo.errors import BlockwiseError, ConfigError, NotFoundError
+from dacapo.errors import BlockwiseError, ConfigError, PathNotFoundError
 
 
 def load_module(source: str | Path) -> ModuleType:
     """Load a user's module from a Python file or by its import path.
 
     Raises:
-        NotFoundError: If there is no such file or module.
+        PathNotFoundError: If there is no such file or module.
         BlockwiseError: If the module raises while it is loaded.
     """
     path = Path(source)
     is_file = path.suffix == ".py" or path.is_file()
     if is_file and not path.is_file():
-        raise NotFoundError(f"there is no file {path}; give a Python file or the import path of a module")
+        raise PathNotFoundError(f"there is no file {path}; give a Python file or the import path of a module")
     try:
         return _load_file(path) if is_file else importlib.import_module(str(source))
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{source}.".startswith(f"{error.name}."):
-            raise NotFoundError(f"there is neither a file nor a module {str(source)!r}") from error
+            raise PathNotFoundError(f"there is neither a file nor a module {str(source)!r}") from error
         raise BlockwiseError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
@@ -69,7 +69,7 @@ def check_worker(
         kwargs: The same by name.
 
     Raises:
-        NotFoundError: If there is no such file or module.
+        PathNotFoundError: If there is no such file or module.
         BlockwiseError: If the module raises while it is loaded.
         ConfigError: If it defines neither of the two functions, or that takes other arguments.
     """

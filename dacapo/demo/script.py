@@ -169,12 +169,8 @@ def _settings(folder: Path) -> Iterator[None]:
     make_folder(folder)
     settings = {"type": "files", "runs_base_dir": str(folder / "runs")}
     write_text(folder / "dacapo.yaml", MARK + yaml.safe_dump(settings))
-    before = attrs.asdict(Options.instance(), recurse=False)
-    Options.instance(**settings, compute_context={"type": "LocalTorch", "config": {}})
-    try:
+    with Options.temporarily(**settings, compute_context={"type": "LocalTorch", "config": {}}):
         yield
-    finally:
-        Options.instance(**before)
 
 
 # The run

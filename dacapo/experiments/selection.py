@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
-from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.experiments.validation_iteration_scores import MAX_LISTED, ValidationIterationScores
 from dacapo.store.create_store import create_stats_store
+from dacapo.utils.ranking import Choice, choose
 
 
 @attrs.frozen
@@ -33,6 +34,10 @@ def select(
 ) -> Selection:
     """Choose checkpoint and parameters by the validation scores, unless they are given.
 
+    All candidates are compared by the same scores, as :func:`dacapo.utils.ranking.choose` says: a class counts on those
+    datasets whose truth has it. A candidate that lacks a score that counts, as where nothing was predicted, comes after
+    all that lack fewer. Of equal ones, the earliest iteration is chosen, and then the first parameters.
+
     Args:
         run: The run; its stored scores are read unless both are given.
         criterion: The score that decides; where each channel has its own, one name stands for their mean.
@@ -46,24 +51,31 @@ def select(
     wanted = None if parameters is None else _find_parameters(run, parameters)
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
-    scores = create_stats_store().retrieve_validation_iteration_scores(run.name)
     meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
-    values = _mean_scores(run, scores, meant, validation_dataset)
+    names = _dataset_names(run)
+    counted = _counted(run, names, validation_dataset)
+    scores = sorted(create_stats_store().retrieve_validation_iteration_scores(run.name), key=lambda s: s.iteration)
+    table = _table(run, scores, names)
     candidates = [
-        (i, p, value)
-        for (i, p), value in values.items()
-        if not math.isnan(value) and iteration in (None, i) and wanted in (None, p)
+        (i, p)
+        for i, s in enumerate(scores)
+        for p, tried in enumerate(run.task.parameters)
+        if iteration in (None, s.iteration) and wanted in (None, tried)
     ]
-    if not candidates:
+    pairs = [(dataset, name) for dataset in counted for name in meant]
+    choice = _choose(run, table, candidates, pairs)
+    left_out = _left_out(choice, [f"{name} on {names[dataset]}" for dataset, name in pairs])
+    if choice.index is None:
         given = f" at iteration {iteration}" if iteration is not None else ""
         raise NotFoundError(
-            f"run {run.name!r} has no score of {criterion!r}{given} to choose by; "
-            "validate it first, or name both iteration and parameters"
+            f"run {run.name!r} has no score of {criterion!r}{given} to choose by{left_out}; "
+            "validate it first, or name another criterion, or both iteration and parameters"
         )
-    direction = -1 if run.task.evaluation_scores.higher_is_better(meant[0]) else 1
-    best, chosen, value = min(candidates, key=lambda c: direction * c[2])
+    i, p = candidates[choice.index]
+    best, chosen = scores[i].iteration, list(run.task.parameters)[p]
     where = validation_dataset or "the validation datasets"
-    return Selection(best, chosen, f"iteration {best} with {chosen}: {criterion} {value:.4g} on {where} is the best")
+    reason = f"iteration {best} with {chosen}: {criterion} {choice.value:.4g} on {where} is the best{left_out}"
+    return Selection(best, chosen, reason)
 
 
 def _find_parameters(run: Run, parameters: PostProcessorParameters | str) -> PostProcessorParameters:
@@ -93,27 +105,69 @@ def matching_criteria(criteria: Sequence[str], wanted: str) -> list[str]:
     return [wanted] if wanted in found else found
 
 
-def _mean_scores(
-    run: Run, scores: list[ValidationIterationScores], meant: Sequence[str], dataset: str | None
-) -> dict[tuple[int, PostProcessorParameters], float]:
-    """Return the score of each iteration and parameters, NaN where it is missing for a dataset that counts."""
-    criteria, tried = list(run.task.evaluation_scores.criteria), list(run.task.parameters)
-    names = _dataset_names(run)
+def _counted(run: Run, names: Sequence[str], dataset: str | None) -> list[int]:
+    """Return the positions of the validation datasets whose scores count."""
     if dataset is not None and dataset not in names:
         raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")
-    counted = [i for i, name in enumerate(names) if dataset in (None, name)]
-    if not counted:
+    if not names:
         raise ConfigError(f"run {run.name!r} has no validation datasets; name both iteration and parameters")
+    return [i for i, name in enumerate(names) if dataset in (None, name)]
+
+
+def _table(run: Run, scores: Sequence[ValidationIterationScores], names: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return all scores by iteration, dataset, parameters, criterion.
+
+    Raises:
+        RecordError: If they are of datasets of other names.
+        ConfigError: If they are of another number of datasets, parameters or criteria.
+    """
+    shape = (len(names), len(run.task.parameters), len(run.task.evaluation_scores.criteria))
     for s in scores:
         s.check_datasets(names)
-        if np.shape(s.scores) != (len(names), len(tried), len(criteria)):
+        if np.shape(s.scores) != shape:
             raise ConfigError(
                 f"the scores of iteration {s.iteration} of run {run.name!r} are of other validation datasets or "
                 "another task than its config names now; name both iteration and parameters, or restore the config"
             )
-    columns = [criteria.index(name) for name in meant]
-    return {
-        (s.iteration, parameters): float(np.mean([s.scores[d][p][c] for d in counted for c in columns]))
-        for s in scores
-        for p, parameters in enumerate(tried)
-    }
+    return np.array([s.scores for s in scores], dtype=np.float64).reshape(len(scores), *shape)
+
+
+def _choose(
+    run: Run,
+    table: npt.NDArray[np.float64],
+    candidates: Sequence[tuple[int, int]],
+    pairs: Sequence[tuple[int, str]],
+) -> Choice:
+    """Choose among positions of iterations and parameters, by the scores of pairs of a dataset and a criterion."""
+    about = run.task.evaluation_scores
+    criteria = list(about.criteria)
+
+    def has_truth(dataset: int, name: str) -> bool:
+        rows = table[:, dataset].reshape(-1, len(criteria))
+        return any(about.has_truth(name, dict(zip(criteria, row, strict=True))) for row in rows)
+
+    values = [[table[i, dataset, p, criteria.index(name)] for dataset, name in pairs] for i, p in candidates]
+    return choose(
+        np.array(values, dtype=np.float64).reshape(len(candidates), len(pairs)),
+        np.array([has_truth(*pair) for pair in pairs]),
+        about.higher_is_better(pairs[0][1]),
+    )
+
+
+def _left_out(choice: Choice, labels: Sequence[str]) -> str:
+    """Return which scores did not count, and which the best candidate lacks, and why; nothing if there are none."""
+    if not len(choice.missing):
+        return ""
+    lacked = np.zeros(len(labels), dtype=bool) if choice.index is None else choice.missing[choice.index]
+    notes = (
+        ("left out, because the truth has nothing of it", choice.untrue),
+        ("left out, because no candidate has it", choice.unknown),
+        ("as every candidate lacks some score, the worst of the others stands for", lacked),
+    )
+    named = ((why, [label for label, left in zip(labels, which, strict=True) if left]) for why, which in notes)
+    return "".join(f"; {why}: {_some(some)}" for why, some in named if some)
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MAX_LISTED} more" if len(labels) > MAX_LISTED else ""
+    return ", ".join(labels[:MAX_LISTED]) + more

@@ -11,6 +11,7 @@ import numpy as np
 
 from dacapo.errors import RecordError
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.utils.ranking import first_best
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -149,12 +150,13 @@ class ValidationScores:
         """
         self._check_best_arguments(data, dim)
         names = np.atleast_1d(data.coords["criteria"].values)
-        signs = np.array([1.0 if self.evaluation_scores.higher_is_better(str(name)) else -1.0 for name in names])
+        higher = np.array([self.evaluation_scores.higher_is_better(str(name)) for name in names])
         criteria_last = data.transpose(*[d for d in data.dims if d not in (dim, "criteria")], ..., dim)
         if "criteria" in data.dims:
             criteria_last = criteria_last.transpose(..., "criteria", dim)
-            signs = signs[:, np.newaxis]
-        index, found = _best_index(criteria_last.values * signs)
+        else:
+            higher = higher[0]
+        index, found = first_best(criteria_last.values, higher)
         best = criteria_last.isel({dim: 0}, drop=True) if data.sizes[dim] else criteria_last.sum(dim)
         labels = _pick_labels(data.coords[dim].values, index, found)
         scores = np.full(index.shape, np.nan)
@@ -188,16 +190,6 @@ class ValidationScores:
             )
         if dim not in data.dims or dim == "criteria":
             raise ValueError(f"cannot search along {dim!r}; the scores have the dimensions {data.dims}")
-
-
-def _best_index(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the position of the largest value along the last axis, and whether there is any that is not NaN."""
-    missing = np.isnan(values)
-    if values.shape[-1] == 0:
-        return np.zeros(values.shape[:-1], dtype=np.intp), np.zeros(values.shape[:-1], dtype=bool)
-    # An infinite score still beats no score at all.
-    finite = np.clip(values, np.finfo(np.float64).min, np.finfo(np.float64).max)
-    return np.where(missing, -np.inf, finite).argmax(axis=-1), ~missing.all(axis=-1)
 
 
 def _pick_labels(labels: np.ndarray, index: np.ndarray, found: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ class ConfigStore(ABC):
 
     A ``store_*`` method accepts the same config twice; another content under a taken name is a
     :class:`DuplicateNameError`, unless only fields listed in ``ignore`` differ, and then the stored one stays.
-    ``retrieve_*`` and ``delete_*`` raise :class:`~dacapo.errors.NotFoundError` for a name that is not there, and
+    ``retrieve_*`` and ``delete_*`` raise :class:`~dacapo.errors.ConfigNotFoundError` for a name that is not there, and
     ``retrieve_*_names`` are sorted. :class:`~dacapo.store.plain_config_store.PlainConfigStore` does all of this for a
     store that can keep plain values. A run is stored complete with its parts; the parts do not become entries of
     their own.

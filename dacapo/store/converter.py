@@ -28,7 +28,8 @@ TYPE_KEY = "__type__"
 C = TypeVar("C", bound=Config)
 
 
-def _is_config(cls: Any) -> bool:
+def is_config(cls: Any) -> bool:
+    """Return whether a type is a config class."""
     return isinstance(cls, type) and issubclass(cls, Config)
 
 
@@ -218,8 +219,8 @@ def _make_converter() -> cattrs.Converter:
 
         return unstructure
 
-    converter.register_structure_hook_factory(_is_config, structure_factory)
-    converter.register_unstructure_hook_factory(_is_config, unstructure_factory)
+    converter.register_structure_hook_factory(is_config, structure_factory)
+    converter.register_unstructure_hook_factory(is_config, unstructure_factory)
     return converter
 
 

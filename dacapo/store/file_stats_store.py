@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dacapo.errors import StorageError, UnsafeFileError
+from dacapo.errors import DamagedFileError, UnsafeFileError
 from dacapo.store.files import read_bytes, remove_file, write_bytes
 from dacapo.store.json_lines import Record, encode, read_columns, read_records, update_records
 from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_columns, from_records, to_record
@@ -76,7 +76,7 @@ def _read_pickle(path: Path) -> list[Record]:
     except UnsafeFileError as error:
         raise UnsafeFileError(f"{path} is refused: {error}") from None
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"{path} is a damaged pickle: {error}") from error
+        raise DamagedFileError(f"{path} is a damaged pickle: {error}") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise StorageError(f"{path} does not hold a list of entries")
+        raise DamagedFileError(f"{path} does not hold a list of entries")
     return records

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dacapo.errors import StorageError
+from dacapo.errors import DamagedFileError, StorageError
 
 _TEMPORARY_SUFFIX = ".partial"
 
@@ -147,7 +147,7 @@ def read_text(path: Path | str) -> str:
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise StorageError(f"cannot read {path}: it is no UTF-8 text ({error}); it may be damaged") from error
+        raise DamagedFileError(f"cannot read {path}: it is no UTF-8 text ({error}); it may be damaged") from error
 
 
 def remove_file(path: Path | str, missing_ok: bool = False) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from dacapo.errors import StorageError
+from dacapo.errors import DamagedFileError, StorageError
 from dacapo.store.files import make_folder, read_bytes, storage_error
 
 ITERATION = "iteration"
@@ -184,7 +184,7 @@ def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Record, bytes, int
         if record is None:
             broken = broken or number
         elif broken:
-            raise StorageError(f"{path} is damaged in line {broken}; remove that line, or restore a copy")
+            raise DamagedFileError(f"{path} is damaged in line {broken}; remove that line, or restore a copy")
         else:
             yield record, line, end
 

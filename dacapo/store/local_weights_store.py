@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
-from dacapo.errors import ConfigError, MemoryBudgetError, NotFoundError, StorageError, UnsafeFileError
+from dacapo.errors import (
+    CheckpointNotFoundError,
+    ConfigError,
+    DamagedFileError,
+    MemoryBudgetError,
+    StorageError,
+    UnsafeFileError,
+)
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
 from dacapo.store.weights_store import Weights, WeightsStore
 from dacapo.utils.names import check_name
@@ -89,36 +96,36 @@ class LocalWeightsStore(WeightsStore):
         """Return the checkpoint of an iteration, its tensors on the CPU.
 
         Raises:
-            NotFoundError: If there is none.
+            CheckpointNotFoundError: If there is none.
             StorageError: If the file is damaged.
             UnsafeFileError: If it would execute code.
         """
         path = self._iteration(run, iteration)
         if not path.is_file():
-            raise NotFoundError(self._not_there(run, iteration))
+            raise CheckpointNotFoundError(self._not_there(run, iteration))
         return read_checkpoint(path)
 
     def remove(self, run: Run | str, iteration: int) -> None:
         """Delete the checkpoint of an iteration; a best one that was made from it stays.
 
         Raises:
-            NotFoundError: If there is none.
+            CheckpointNotFoundError: If there is none.
         """
         path = self._iteration(run, iteration)
         if not path.is_file():
-            raise NotFoundError(self._not_there(run, iteration))
+            raise CheckpointNotFoundError(self._not_there(run, iteration))
         remove_file(path)
 
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
         """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the former one.
 
         Raises:
-            NotFoundError: If there is no checkpoint of this iteration.
+            CheckpointNotFoundError: If there is no checkpoint of this iteration.
             StorageError: If the file cannot be written.
         """
         source = self._iteration(run, iteration)
         if not source.is_file():
-            raise NotFoundError(self._not_there(run, iteration))
+            raise CheckpointNotFoundError(self._not_there(run, iteration))
         best = self._best(run, dataset, criterion)
         remove_file(_record(best), missing_ok=True)  # a crash before the last line must not leave that of another one
         with atomic_path(best) as temporary:
@@ -129,7 +136,7 @@ class LocalWeightsStore(WeightsStore):
         """Return the iteration of the best checkpoint for a dataset and criterion.
 
         Raises:
-            NotFoundError: If none was stored.
+            CheckpointNotFoundError: If none was stored.
             StorageError: If a file is damaged, or nothing says which iteration the checkpoint is of.
             UnsafeFileError: If it would execute code.
         """
@@ -140,7 +147,7 @@ class LocalWeightsStore(WeightsStore):
         iteration = self.retrieve_best_weights(run, dataset, criterion).iteration
         if iteration is None:
             record = _record(self._best(run, dataset, criterion))
-            raise StorageError(
+            raise DamagedFileError(
                 f"the best checkpoint beside {record} does not say its iteration; store it again, or write "
                 f'{{"iteration": <number>}} into that file'
             )
@@ -153,14 +160,14 @@ class LocalWeightsStore(WeightsStore):
         in a folder of the criterion's name.
 
         Raises:
-            NotFoundError: If none was stored.
+            CheckpointNotFoundError: If none was stored.
             StorageError: If a file is damaged.
             UnsafeFileError: If it would execute code.
         """
         for path in self._best_candidates(run, dataset, criterion):
             if path.is_file():
                 return read_checkpoint(path)
-        raise NotFoundError(
+        raise CheckpointNotFoundError(
             f"run {_name(run)!r} has no best checkpoint for dataset {_name(dataset)!r} and criterion {criterion!r} "
             f"in {self._checkpoints(run)}; it is kept when a validation improves the score"
         )
@@ -228,7 +235,7 @@ def read_checkpoint(path: Path) -> Weights:
         content = vars(content)
     states = [content.get(part) for part in ("model", "optimizer")] if isinstance(content, dict) else [None]
     if not all(isinstance(state, dict) for state in states):
-        raise StorageError(f"{path} is no checkpoint: it holds no states of a model and an optimizer")
+        raise DamagedFileError(f"{path} is no checkpoint: it holds no states of a model and an optimizer")
     if content.get("format", FORMAT) != FORMAT:
         raise StorageError(
             f"{path} has checkpoint format {content['format']}, this version reads format {FORMAT}; update dacapo"
@@ -252,7 +259,7 @@ def read_tensors(path: Path) -> Any:
     try:
         with open(path, "rb") as file:
             if not file.read(4).startswith(_MAGIC):
-                raise StorageError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
+                raise DamagedFileError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
             file.seek(0)
             return _load_tensors(file, path)
     except StorageError:
@@ -280,7 +287,7 @@ def _load_tensors(file: BinaryIO, path: Path) -> Any:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         if isinstance(error, MemoryError) or "allocate memory" in reason:
             raise MemoryBudgetError(f"{path} was not read: it does not fit into memory ({reason})") from error
-        raise StorageError(f"{path} is damaged or cut off ({reason}); remove it or restore a copy") from error
+        raise DamagedFileError(f"{path} is damaged or cut off ({reason}); remove it or restore a copy") from error
 
 
 def _name(item: Any) -> str:
@@ -304,10 +311,11 @@ def _entries(folder: Path) -> list[Path]:
 def _recorded_iteration(record: Path) -> int | None:
     if not record.is_file():
         return None
+    text = read_text(record)
     try:
-        return int(json.loads(read_text(record))["iteration"])
+        return int(json.loads(text)["iteration"])
     except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f'{record} is damaged: expected {{"iteration": <number>}} ({error})') from error
+        raise DamagedFileError(f'{record} is damaged: expected {{"iteration": <number>}} ({error})') from error
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

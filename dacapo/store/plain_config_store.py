@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dacapo.errors import ConfigError, DuplicateNameError, NotFoundError
+from dacapo.errors import ConfigError, ConfigNotFoundError, DuplicateNameError
 from dacapo.experiments.config import config_class
 from dacapo.store.config_store import ConfigStore
 from dacapo.store.converter import from_plain, to_plain
@@ -202,7 +202,7 @@ class PlainConfigStore(ConfigStore):
         """Delete a config from one of the collections, for example ``store.runs``.
 
         Raises:
-            NotFoundError: If there is none of that name.
+            ConfigNotFoundError: If there is none of that name.
         """
         if not self._remove(database, _checked(database, config_name)):
             raise self._not_found(database, config_name)
@@ -240,14 +240,14 @@ class PlainConfigStore(ConfigStore):
         except KeyError:
             raise self._not_found(database, name) from None
 
-    def _not_found(self, database: Any, name: str) -> NotFoundError:
+    def _not_found(self, database: Any, name: str) -> ConfigNotFoundError:
         names = sorted(self._names(database))
         close = difflib.get_close_matches(name, names, n=3)
         if close:
             hint = f"did you mean {' or '.join(map(repr, close))}?"
         else:
             hint = f"stored are: {_listed(names, ', ')}" if names else "none is stored there"
-        return NotFoundError(f"there is no {_singular(database)} {name!r} in {self._place(database)}; {hint}")
+        return ConfigNotFoundError(f"there is no {_singular(database)} {name!r} in {self._place(database)}; {hint}")
 
 
 def _several(part: str, names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from dacapo.errors import ConfigError, StorageError
+from dacapo.errors import ConfigError, DamagedFileError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
@@ -162,13 +162,13 @@ def from_records(records: Iterable[Record], cls: type[T], place: object) -> list
         place: Where the records come from, for the error message.
 
     Raises:
-        StorageError: If a field is missing.
+        DamagedFileError: If a field is missing.
     """
     names = [field.name for field in attrs.fields(cls)]
     try:
         return [cls(**{name: record[name] for name in names if name in record}) for record in records]
     except (TypeError, KeyError) as error:
-        raise StorageError(f"{place} does not hold entries of a {cls.__name__}: {error}") from error
+        raise DamagedFileError(f"{place} does not hold entries of a {cls.__name__}: {error}") from error
 
 
 def from_columns(columns: Mapping[str, Sequence[Any]], cls: type[T], choice: Choice) -> list[T] | None:

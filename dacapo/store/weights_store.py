@@ -86,14 +86,14 @@ class WeightsStore(ABC):
     """Keeps checkpoints of runs by iteration, and those with the best score by dataset and criterion.
 
     Runs are given by name or as the object itself, and so are datasets. What is not there is a
-    :class:`~dacapo.errors.NotFoundError`.
+    :class:`~dacapo.errors.CheckpointNotFoundError`.
     """
 
     def load_weights(self, run: Run, iteration: int) -> None:
         """Restore model, optimizer and trainer of a run from a checkpoint.
 
         Raises:
-            NotFoundError: If there is no such checkpoint.
+            CheckpointNotFoundError: If there is no such checkpoint.
             ConfigError: If it does not fit the run.
         """
         self.retrieve_weights(run, iteration).put_into(run)
@@ -102,7 +102,7 @@ class WeightsStore(ABC):
         """Restore model, optimizer and trainer of a run from its best checkpoint.
 
         Raises:
-            NotFoundError: If none was stored for this dataset and criterion.
+            CheckpointNotFoundError: If none was stored for this dataset and criterion.
             ConfigError: If it does not fit the run.
         """
         self.retrieve_best_weights(run, dataset, criterion).put_into(run)
@@ -143,7 +143,7 @@ class WeightsStore(ABC):
         A store that keeps the best checkpoints apart from the others overrides this.
 
         Raises:
-            NotFoundError: If none was stored.
+            CheckpointNotFoundError: If none was stored.
         """
         return self.retrieve_weights(run, self.retrieve_best(run, dataset, criterion))
 

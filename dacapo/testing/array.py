@@ -88,6 +88,7 @@ class ArrayContract:
         assert type(values) is np.ndarray
         assert list(values.shape) == shape
         assert values.dtype == array.dtype
+        assert values.dtype.isnative
 
     def test_channels(self, array: Array) -> None:
         if "c" in array.axes:

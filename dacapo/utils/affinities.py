@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate
 
-from dacapo.errors import ConfigError, DtypeError
+from dacapo.errors import DimensionsError, DtypeError
 
 
 def seg_to_affgraph(
@@ -30,7 +30,7 @@ def seg_to_affgraph(
 
     Raises:
         DtypeError: If the labels are neither integers nor bool.
-        ConfigError: If an offset has another number of dimensions than the labels, or these are not 2 or 3.
+        DimensionsError: If an offset has another number of dimensions than the labels, or these are not 2 or 3.
 
     >>> seg_to_affgraph(np.array([[1, 1, 2]]), [(0, 1), (0, -1)]).tolist()
     [[[1, 0, 0]], [[0, 1, 0]]]
@@ -55,7 +55,7 @@ def _check(seg: npt.NDArray[Any], offsets: list[tuple[int, ...]]) -> None:
         )
     dims = {len(offset) for offset in offsets} | {seg.ndim}
     if dims != {seg.ndim} or seg.ndim not in (2, 3):
-        raise ConfigError(
+        raise DimensionsError(
             f"affinities need labels and offsets that are all 2D or all 3D; "
             f"the labels have {seg.ndim} dimensions, the offsets are {offsets}"
         )

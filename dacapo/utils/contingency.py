@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import DtypeError, EvaluationError
+from dacapo.utils.byte_order import native
 from dacapo.utils.tally import Tally
 
 Ids = npt.NDArray[np.uint64]
@@ -206,7 +207,7 @@ def _count(first: npt.NDArray[Any], second: npt.NDArray[Any], lengths: Counts) -
 
 def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ids]:
     """Return labels numbered from 0 on without a gap, and the label of each number."""
-    plain = labels.view(np.uint8) if labels.dtype == bool else labels
+    plain = labels.view(np.uint8) if labels.dtype == bool else native(labels)
     numbers, mapping = fastremap.renumber(plain, preserve_zero=False)
     ids = np.empty(len(mapping), dtype=np.uint64)
     # Through the type of the labels, in which negative ones have a meaning.

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from dacapo.errors import ConfigError, DtypeError
+from dacapo.errors import DimensionsError, DtypeError
+from dacapo.utils.byte_order import native
 
 if TYPE_CHECKING:
     from funlib.geometry import Roi
@@ -41,7 +42,7 @@ Box: TypeAlias = tuple[slice, ...]
 def num_descriptors(dims: int) -> int:
     """Return the number of descriptor channels in 2D or 3D."""
     if dims not in (2, 3):
-        raise ConfigError(f"shape descriptors exist in 2 and 3 dimensions, not in {dims}")
+        raise DimensionsError(f"shape descriptors exist in 2 and 3 dimensions, not in {dims}")
     return 6 if dims == 2 else 10
 
 
@@ -79,7 +80,7 @@ def local_shape_descriptors(
 
     Raises:
         DtypeError: If the labels are neither integers nor bool.
-        ConfigError: If the labels are neither 2D nor 3D.
+        DimensionsError: If the labels are neither 2D nor 3D.
     """
     import fastremap
     from scipy.ndimage import find_objects
@@ -89,7 +90,7 @@ def local_shape_descriptors(
     channels = num_descriptors(labels.ndim)
     padded = np.pad(labels, [(0, -size % downsample) for size in labels.shape])
     # bool has no numbers to renumber, and find_objects cannot handle 64 bit ids.
-    compact, _ = fastremap.renumber(padded.view(np.uint8) if padded.dtype == bool else padded, in_place=True)
+    compact, _ = fastremap.renumber(padded.view(np.uint8) if padded.dtype == bool else native(padded), in_place=True)
     compact = compact.astype(np.int32, copy=False)
     picked = compact[(slice(None, None, downsample),) * labels.ndim]
     gaussians = [_Gaussian(s, v * downsample) for s, v in zip(sigma, voxel_size, strict=True)]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -16,9 +19,10 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import StartConfig
 from dacapo.experiments.tasks import TaskConfig
-from dacapo.options import DaCapoConfig
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
-from dacapo.train import train
+from dacapo.train import train, train_run
 from tests.operations.runs import dummy_run_config, write_array
 
 
@@ -145,3 +149,18 @@ def test_config_survives_the_store(options: DaCapoConfig) -> None:
     store.store_run_config(dummy_run_config())
     assert store.retrieve_run_config("dummy") == dummy_run_config()
     assert isinstance(store.retrieve_run_config("dummy"), RunConfig)
+
+
+def test_an_operation_keeps_the_settings_that_it_began_with(options: DaCapoConfig, tmp_path: Path) -> None:
+    run = Run(dummy_run_config(num_iterations=4, validation_interval=2))
+    iterate = run.trainer.iterate
+
+    def change_settings(*args: Any) -> Iterator[TrainingIterationStats]:
+        Path(os.environ[ENVIRONMENT_VARIABLE]).write_text(f"runs_base_dir: {tmp_path / 'other'}\n")
+        yield from iterate(*args)
+
+    run.trainer.iterate = change_settings  # type: ignore[method-assign, assignment]
+    train_run(run)
+    assert create_weights_store(options).latest_iteration(run.name) == 4
+    assert not (tmp_path / "other").exists()
+    assert Options.instance().runs_base_dir == tmp_path / "other"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
@@ -70,3 +71,74 @@ def test_a_criterion_of_every_channel_is_their_mean(options: DaCapoConfig, tmp_p
     assert select(run, "a__dice").iteration == 3
     with pytest.raises(NotFoundError, match="unknown criterion 'voi_split'"):
         select(run, "voi_split")
+
+
+def class_run(folder: Path, validate: int = 2) -> Run:
+    """Return a run on two classes with several validation datasets, whose scores are still to be stored."""
+    task = DistanceTaskConfig("d", channels=["a", "b"], clip_distance=40.0, tol_distance=8.0, scale_factor=40.0)
+    config = affinities_run_config(folder, task_config=task)
+    (dataset,) = config.datasplit_config.validate_configs
+    config.datasplit_config.validate_configs = [attrs.evolve(dataset, name=f"v{i}") for i in range(validate)]
+    return Run(config)
+
+
+def row_of(run: Run, **channels: tuple[str, float]) -> list[float]:
+    """Return all scores of a segmentation: by channel, whether it is in truth and output, and the VOI."""
+    values = dict.fromkeys(run.task.evaluation_scores.criteria, math.nan)
+    for channel, (where, voi) in channels.items():
+        known = {
+            "both": {"voi": voi, "recall": 0.5, "false_discovery_rate": 0.5, "dice": 0.5},
+            "truth": {"dice": 0.0, "jaccard": 0.0, "false_discovery_rate": 0.0},
+            "output": {"dice": 0.0, "jaccard": 0.0, "false_discovery_rate": 1.0},
+            "none": {"hausdorff": 0.0},
+        }[where]
+        values.update({f"{channel}__{name}": value for name, value in known.items()})
+    return list(values.values())
+
+
+def store_rows(run: Run, rows: dict[int, list[list[list[float]]]]) -> None:
+    """Store scores by iteration, dataset, parameters."""
+    scores = [ValidationIterationScores(iteration, values) for iteration, values in rows.items()]
+    create_stats_store().store_validation_iteration_scores(run.name, attrs.evolve(run.validation_scores, scores=scores))
+
+
+def test_a_class_counts_where_the_truth_has_it(options: DaCapoConfig, tmp_path: Path) -> None:
+    run = class_run(tmp_path)
+    rows = {}
+    for iteration, vois in ((3, (0.4, 0.6, 0.8)), (6, (0.5, 0.3, 0.1))):
+        first = row_of(run, a=("both", vois[0]), b=("both", vois[1]))
+        second = row_of(run, a=("both", vois[2]), b=("output", math.nan))
+        third = row_of(run, a=("both", 2.0), b=("none", math.nan))
+        rows[iteration] = [[first] * 3, [second, third, third]]
+    store_rows(run, rows)
+    selection = select(run)
+    assert (selection.iteration, selection.parameters.id) == (6, 0)
+    assert "voi 0.3 on the validation datasets is the best" in selection.reason
+    assert selection.reason.endswith("; left out, because the truth has nothing of it: b__voi on v1")
+    # Scores that have a value without truth, such as dice for wrong output, count no more than those without.
+    assert "b__dice on v1" in select(run, "dice").reason
+    with pytest.raises(NotFoundError, match="truth has nothing of it: b__voi on v1"):
+        select(run, "b__voi", validation_dataset="v1")
+
+
+def test_an_empty_prediction_of_a_class_cannot_win(options: DaCapoConfig, tmp_path: Path) -> None:
+    run = class_run(tmp_path, validate=1)
+    good, bad = row_of(run, a=("both", 1.0), b=("both", 1.0)), row_of(run, a=("both", 1.5), b=("both", 2.0))
+    nothing = row_of(run, a=("both", 0.1), b=("truth", math.nan))
+    store_rows(run, {3: [[nothing, bad, nothing]], 6: [[nothing, nothing, nothing]]})
+    assert (select(run).iteration, select(run).parameters.id) == (3, 1)
+    # Where none has the class, the others decide, and the reason says so.
+    selection = select(run, iteration=6)
+    assert selection.parameters.id == 0
+    assert selection.reason.endswith("left out, because no candidate has it: b__voi on v0")
+    store_rows(run, {3: [[nothing, bad, good]]})
+    assert select(run).parameters.id == 2
+
+
+def test_of_equal_scores_the_earliest_iteration_and_the_first_parameters_stay(
+    options: DaCapoConfig, tmp_path: Path
+) -> None:
+    run = class_run(tmp_path, validate=1)
+    worse, same = (row_of(run, a=("both", voi), b=("both", voi)) for voi in (2.0, 1.0))
+    store_rows(run, {6: [[same, same, same]], 3: [[worse, same, same]]})
+    assert (select(run).iteration, select(run).parameters.id) == (3, 1)

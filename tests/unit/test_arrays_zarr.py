@@ -488,6 +488,57 @@ def test_missing_attributes_get_a_default_and_a_warning(
     assert "data.zarr/raw" in messages
 
 
+@pytest.mark.parametrize("axes", [["zyx"], "zyx", ["z", "y", "x"], "z, y, x", "z y x", ["ZYX"]])
+@pytest.mark.parametrize("key", ["axes", "axis_names", "transform"])
+def test_axes_may_be_one_word(path: Path, axes: Any, key: str) -> None:
+    values = store(path, {**PLACED, "axes": ["z", "y", "x"], key: {"axes": axes} if key == "transform" else axes})
+    array = open_(path)
+    assert (array.axes, array.channel_axis) == (["z", "y", "x"], None)
+    np.testing.assert_array_equal(array[array.roi], values)
+
+
+@pytest.mark.parametrize(
+    ("axes", "names"),
+    [
+        (["czyx"], ["c", "z", "y", "x"]),
+        ("c^zyx", ["c", "z", "y", "x"]),
+        ("zyxc", ["z", "y", "x", "c"]),
+        (["s^", "z", "y", "x"], ["c", "z", "y", "x"]),
+    ],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_channels_in_a_word_of_axes(path: Path, axes: Any, names: list[str], full: bool) -> None:
+    place = {
+        key: [1] * full + PLACED[key] if names[0] == "c" else PLACED[key] + [1] * full
+        for key in ("resolution", "offset")
+    }
+    store(path, {**PLACED, **place, "axes": axes}, (2, 4, 5, 6) if names[0] == "c" else (4, 5, 6, 2))
+    array = open_(path)
+    assert (array.axes, array.num_channels) == (names, 2)
+    assert array.roi == Roi((8, 16, 24), (32, 40, 48))
+
+
+def test_axes_of_one_word_in_configs_and_in_python(path: Path) -> None:
+    store(path, {"resolution": [4, 8], "offset": [0, 8]}, (2, 4, 5))
+    assert open_(path, axes=["cyx"]).axes == ["c", "y", "x"]
+    created = create(path, "made", axes="c^zyx", num_channels=2)
+    assert created.axes == created.attrs["axes"] == ["c", "z", "y", "x"]
+
+
+@pytest.mark.parametrize("axes", [["zy"], "zyxx", ["time"], 3])
+def test_words_that_are_no_axes_of_the_data(path: Path, axes: Any) -> None:
+    store(path, {**PLACED, "axes": axes})
+    with pytest.raises(MetadataError, match=r"data\.zarr/raw: axes"):
+        open_(path)
+
+
+def test_units_tell_the_number_of_spatial_axes(path: Path) -> None:
+    store(path, {"units": ["nm", "nm"]}, (2, 4, 5))
+    with pytest.warns(MetadataWarning):
+        array = open_(path)
+    assert (array.axes, array.units) == (["c", "y", "x"], ["nm", "nm"])
+
+
 def test_axes_of_the_config_win(path: Path) -> None:
     values = store(path, {**PLACED, "axes": ["x", "y", "z"]})
     array = open_(path, axes=["z", "y", "x"])
@@ -744,6 +795,65 @@ def test_n5_runs_backwards(tmp_path: Path, attributes: dict[str, Any]) -> None:
     assert array.units == ["nm"] * 3
     np.testing.assert_array_equal(array[array.roi], values)
     np.testing.assert_array_equal(array[Roi((24, 4, 8), (8, 8, 4))], values[1:2, :2, 1:3])
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"axes": ["x", "y", "z", "c^"], "resolution": [2, 4, 8], "units": ["nm"] * 3, "offset": [6, 4, 16]},
+        {"axes": "xyzc", "resolution": [2, 4, 8], "units": ["nm"] * 3, "offset": [6, 4, 16]},
+        {"axes": ["xyzc"], "resolution": [2, 4, 8, 1], "units": ["nm"] * 3, "offset": [6, 4, 16, 0]},
+        {"axes": ["x", "y", "z", "c"], "resolution": [2, 4, 8], "units": ["nm", "nm", "nm", ""], "offset": [6, 4, 16]},
+        {
+            "axes": ["x", "y", "z", "c"],
+            "pixelResolution": {"dimensions": [1, 2, 2], "unit": "nm"},
+            "downsamplingFactors": [2, 2, 4, 1],
+            "offset": [6, 4, 16],
+        },
+        {
+            "axes": ["x", "y", "z", "c"],
+            "pixelResolution": {"dimensions": [1, 2, 2, 1], "unit": "nm"},
+            "downsamplingFactors": [2, 2, 4],
+            "offset": [6, 4, 16],
+        },
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_n5_with_channels_and_metadata_of_space_only(tmp_path: Path, attributes: dict[str, Any], first: bool) -> None:
+    values = np.arange(240, dtype=np.uint16).reshape(2, 4, 5, 6)
+    if not first:  # in the order of N5 the channels then come first
+        values = np.moveaxis(values, 0, -1)
+        attributes = {key: _channel_first(value) for key, value in attributes.items()}
+    n5(tmp_path / "data.n5" / "em" / "s0", attributes, values)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        array = open_(tmp_path / "data.n5", "em/s0")
+    assert array.axes == (["c", "z", "y", "x"] if first else ["z", "y", "x", "c"])
+    assert array.voxel_size == Coordinate(8, 4, 2)
+    assert array.roi == Roi((16, 4, 6), (32, 20, 12))
+    assert (array.units, array.num_channels) == (["nm"] * 3, 2)
+    np.testing.assert_array_equal(array[array.roi], values)
+
+
+def _channel_first(value: Any) -> Any:
+    """Move the entry of the channels, of four, to the front."""
+    if isinstance(value, dict):
+        return {key: _channel_first(entry) for key, entry in value.items()}
+    if value == ["xyzc"]:
+        return ["cxyz"]
+    return (
+        [value[3], *value[:3]] if isinstance(value, list) and len(value) == 4 else "cxyz" if value == "xyzc" else value
+    )
+
+
+def test_n5_with_channels_and_no_names_of_axes(tmp_path: Path) -> None:
+    values = np.arange(240, dtype=np.uint16).reshape(2, 4, 5, 6)
+    attributes = {"pixelResolution": [1, 2, 2], "downsamplingFactors": [2, 2, 4, 1], "units": ["nm"] * 3}
+    n5(tmp_path / "data.n5" / "s0", {**attributes, "offset": [6, 4, 16]}, values)
+    with pytest.warns(MetadataWarning, match="assumed c, z, y, x"):
+        array = open_(tmp_path / "data.n5", "s0")
+    assert array.roi == Roi((16, 4, 6), (32, 20, 12))
+    np.testing.assert_array_equal(array[array.roi], values)
 
 
 @pytest.mark.parametrize("key", ["pixelResolution", "resolution"])

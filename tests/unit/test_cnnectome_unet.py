@@ -81,6 +81,70 @@ def test_recorded_outputs(item: str) -> None:
     assert compared
 
 
+TWICE = [(2, 2, 2), (1, 2, 2)]
+UPSAMPLED = {
+    "2d": {"upsample_factors": [(2, 2)]},
+    "2d twice": {"upsample_factors": [(2, 2), (1, 3)]},
+    "2d learned": {"upsample_factors": [(2, 2)], "constant_upsample": False},
+    "2d one small kernel": {"upsample_factors": [(2, 2)], "kernel_size_up": [[(1, 1)]]},
+    "2d other kernels": {"upsample_factors": [(3, 2)], "kernel_size_up": [[(5, 3), (3, 5), (1, 3)]]},
+    "2d other kernels, learned, padded": {
+        "upsample_factors": [(2, 2), (2, 2)],
+        "kernel_size_up": [[(1, 3)]],
+        "constant_upsample": False,
+        "padding": "same",
+    },
+    "3d": {"upsample_factors": TWICE[:1]},
+    "3d twice": {"upsample_factors": TWICE},
+    "3d learned": {"upsample_factors": TWICE, "constant_upsample": False},
+    "3d flat kernels": {
+        "upsample_factors": TWICE,
+        "kernel_size_down": [[(1, 3, 3)], [(3, 3, 3)]],
+        "kernel_size_up": [[(1, 3, 3)]],
+    },
+    "3d attention": {"upsample_factors": TWICE, "use_attention": True, "padding": "same"},
+}
+
+
+@pytest.mark.parametrize("case", UPSAMPLED)
+def test_names_and_shapes_after_upsample_factors(case: str) -> None:
+    """Each enlargement is a mix of single voxels and two convolutions of size 3, whatever the U-Net is made of."""
+    dims = int(case[0])
+    common = {"input_shape": (32,) * dims, "downsample_factors": [(2,) * dims]}
+    changes = UPSAMPLED[case]
+    plain = {name: value for name, value in changes.items() if name != "upsample_factors"}
+    unet = CNNectomeUNet(make_config(**common, **plain)).state_dict()
+    expected = {name.replace("unet.", "unet.0.", 1): tuple(tensor.shape) for name, tensor in unet.items()}
+    for index in range(len(changes["upsample_factors"])):
+        first = 1 + 2 * index
+        sizes = {f"{first}.up.1": 1, f"{first + 1}.conv_pass.0": 3, f"{first + 1}.conv_pass.2": 3}
+        for name, size in sizes.items():
+            expected[f"unet.{name}.weight"] = (3, 3) + (size,) * dims
+            expected[f"unet.{name}.bias"] = (3,)
+
+    upsampled = CNNectomeUNet(make_config(**common, **changes))
+
+    assert {name: tuple(tensor.shape) for name, tensor in upsampled.state_dict().items()} == expected
+    stored = {name: torch.rand(shape) for name, shape in expected.items()}
+    upsampled.load_state_dict(stored)
+    x = torch.rand(1, 1, *upsampled.input_shape)
+    with torch.no_grad():
+        out = upsampled(x)
+        low = CNNectomeUNet(make_config(**common, **plain))
+        low.load_state_dict({n.replace(".0", "", 1): t for n, t in stored.items() if n.startswith("unet.0.")})
+        followed = low(x)
+        convolve = (torch.nn.functional.conv2d, torch.nn.functional.conv3d)[dims - 2]
+        for index, factors in enumerate(changes["upsample_factors"]):
+            first = 1 + 2 * index
+            for axis, factor in enumerate(factors, start=2):
+                followed = followed.repeat_interleave(factor, axis)
+            for name in (f"{first}.up.1", f"{first + 1}.conv_pass.0", f"{first + 1}.conv_pass.2"):
+                padding = "same" if "padding" in changes else "valid"
+                weight, bias = stored[f"unet.{name}.weight"], stored[f"unet.{name}.bias"]
+                followed = torch.relu(convolve(followed, weight, bias, padding=padding))
+    torch.testing.assert_close(out, followed, rtol=1e-4, atol=1e-4)
+
+
 class TestValid(SeamlessArchitectureContract):
     @pytest.fixture
     def architecture(self) -> Architecture:

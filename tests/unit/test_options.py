@@ -11,7 +11,7 @@ import yaml
 
 from dacapo.compute_context import ComputeContext, LocalTorch, create_compute_context
 from dacapo.errors import BlockwiseError, ConfigError
-from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
+from dacapo.options import ENVIRONMENT_VARIABLE, ENVIRONMENT_VARIABLES, DaCapoConfig, Options
 from dacapo.store.array_store import LocalContainerIdentifier
 from dacapo.store.create_store import (
     create_array_store,
@@ -32,7 +32,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home.mkdir()
     work.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+    for variable in ENVIRONMENT_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(work)
     Options.reset()
     yield home
@@ -58,25 +59,74 @@ def test_options_cannot_be_built_directly() -> None:
         Options()
 
 
-def test_the_first_file_of_three_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    user = _write(home / ".config/dacapo/dacapo.yaml", runs_base_dir="user")
-    assert Options.config_file() == user
-    assert Options.instance().runs_base_dir == Path("user")
-    here = _write(Path("dacapo.yaml"), runs_base_dir="here")
-    assert Options.config_file() == here
-    named = _write(home / "named.yaml", runs_base_dir="named")
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "~/named.yaml")
-    assert Options.config_file() == named
-    assert Options.instance().runs_base_dir == Path("user")  # kept since the first call
-    Options.reset()
-    assert Options.instance().runs_base_dir == Path("named")
+def test_the_first_file_of_five_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (home / ".config/dacapo/dacapo.yaml", home / "dacapo.yaml", Path("dacapo.yaml")):
+        file = _write(place, runs_base_dir=str(place.parent / "runs"))
+        assert Options.config_file() == file
+        assert Options.instance().runs_base_dir == place.parent / "runs"
+    for variable in reversed(ENVIRONMENT_VARIABLES):
+        named = _write(home / f"{variable}.yaml", runs_base_dir=variable)
+        monkeypatch.setenv(variable, f"~/{variable}.yaml")
+        assert Options.config_file() == named
+        assert Options.instance().runs_base_dir == Path(variable)
+    # Both are set now, to different files: the name that only this package has goes first.
+    assert Options.instance().runs_base_dir == Path(ENVIRONMENT_VARIABLE)
 
 
-def test_the_instance_is_kept(home: Path) -> None:
+def test_the_original_names_its_file_in_a_variable(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTIONS_FILE", str(_write(home / "mine.yaml", runs_base_dir="mine")))
+    assert Options.instance().runs_base_dir == Path("mine")
+    assert create_weights_store().basedir == Path("mine")  # type: ignore[attr-defined]
+
+
+def test_the_instance_is_the_same_until_something_changes(home: Path) -> None:
     first = Options.instance(runs_base_dir="here")
     assert Options.instance() is first
     assert Options.instance(runs_base_dir="there").runs_base_dir == Path("there")
     assert Options.instance().runs_base_dir == Path("there")
+
+
+def test_another_file_content_or_folder_takes_effect(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _write(Path("dacapo.yaml"), runs_base_dir="one", chunk_cache_bytes=1)
+    assert Options.instance().runs_base_dir == Path("one")
+    _write(file, runs_base_dir="two", chunk_cache_bytes=1)  # as long as before, and right after it
+    assert create_config_store().path == Path("two/configs")  # type: ignore[attr-defined]
+    _write(home / "elsewhere/dacapo.yaml", runs_base_dir="three")
+    monkeypatch.chdir(home / "elsewhere")
+    assert Options.instance().runs_base_dir == Path("three")
+    Path("dacapo.yaml").unlink()
+    assert Options.instance().runs_base_dir == home / "dacapo"
+    monkeypatch.setenv("HOME", str(home / "elsewhere"))
+    assert Options.instance().runs_base_dir == home / "elsewhere/dacapo"
+
+
+def test_what_was_given_stays_when_the_file_changes(home: Path) -> None:
+    file = _write(Path("dacapo.yaml"), runs_base_dir="file", chunk_cache_bytes=1)
+    Options.instance(runs_base_dir="given")
+    _write(file, runs_base_dir="file", chunk_cache_bytes=2)
+    assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("given"), 2)
+    with Options.temporarily(chunk_cache_bytes=3):
+        assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("file"), 3)
+    assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("given"), 2)
+    Options.reset()
+    assert Options.instance().runs_base_dir == Path("file")
+
+
+def test_options_are_kept_while_an_operation_lasts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = _write(Path("dacapo.yaml"), runs_base_dir="before")
+    with Options.kept():
+        _write(file, runs_base_dir="after")
+        with Options.kept():
+            monkeypatch.chdir(home)
+            assert Options.instance().runs_base_dir == Path("before")
+        assert Options.instance().runs_base_dir == Path("before")
+        with Options.temporarily(runs_base_dir="for now"):
+            assert Options.instance().runs_base_dir == Path("for now")
+        assert Options.instance().runs_base_dir == Path("before")
+        given = Options.instance(runs_base_dir="given")
+        assert Options.instance() is given
+    Options.reset()
+    assert Options.instance().runs_base_dir == home / "dacapo"
 
 
 def test_arguments_go_before_the_file(home: Path) -> None:
@@ -116,9 +166,10 @@ def test_a_wrong_argument_is_an_error(home: Path) -> None:
 
 
 def test_a_named_file_must_exist(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "missing.yaml")
-    with pytest.raises(ConfigError, match=r"missing\.yaml"):
-        Options.instance()
+    for variable in reversed(ENVIRONMENT_VARIABLES):
+        monkeypatch.setenv(variable, "missing.yaml")
+        with pytest.raises(ConfigError, match=rf"\${variable} names missing\.yaml"):
+            Options.instance()
 
 
 def test_import_reads_nothing_and_prints_nothing(home: Path) -> None:

@@ -259,6 +259,15 @@ def test_parameters_without_a_score_do_not_make_the_search_start_over():
     assert evaluator.get_overall_best_parameters(DATASETS[1], "frizz_level") is None
 
 
+def test_of_equal_scores_that_of_the_earliest_iteration_is_the_best():
+    evaluator, record = DummyEvaluator(), dummy_record([0.5, 0.9, 0.9])
+    record.add_iteration_scores(ValidationIterationScores(8, [[[score, 0.0] for score in (0.9, 0.1, 0.9)]]))
+    evaluator.set_best(record)
+    best = evaluator.get_overall_best_parameters(DATASETS[0], "frizz_level")
+    assert best is record.parameters[1], "the first parameters reach it later, the third are listed later"
+    assert evaluator.best_scores[(DATASETS[0], best, "frizz_level")] == (5, 0.9)
+
+
 def test_is_best():
     evaluator, record = DummyEvaluator(), dummy_record([0.5, math.nan])
     first, second = record.parameters

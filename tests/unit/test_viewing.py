@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MissingDependencyError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.datasplits.datasets.arrays.viewing import neuroglancer_layer
+from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
 
 neuroglancer = pytest.importorskip("neuroglancer")
 
@@ -59,6 +62,52 @@ def test_only_what_is_asked_for_is_read() -> None:
     assert not array.__dict__.get("read")
     volume.get_encoded_subvolume("npz", np.array([1, 0, 2]), np.array([2, 3, 4]), "1,1,1")
     assert array.__dict__["read"] == [Roi((24 + 8, 12, 12 + 8), (8, 12, 8))]
+
+
+INDICES = [
+    np.s_[...],
+    np.s_[:],
+    np.s_[1],
+    np.s_[-1, ..., 2],
+    np.s_[::-1, 1:4:2],
+    np.s_[..., 4:0:-2],
+    np.s_[2:2],
+    np.s_[0, 1, 2],
+]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+@pytest.mark.parametrize("axes", [["z", "y", "x"], ["c", "y", "x"], ["y", "x", "c"]], ids="".join)
+def test_voxels_are_indexed_like_those_of_numpy(index: Any, axes: list[str]) -> None:
+    values = np.arange(60, dtype=np.uint8).reshape(3, 4, 5)
+    reader = VoxelReader(make(values, axes, (8, 4, 4)[: 3 if "z" in axes else 2]))
+    np.testing.assert_array_equal(reader[index], values[index], strict=True)
+    np.testing.assert_array_equal(np.asarray(reader), values, strict=True)
+    np.testing.assert_array_equal(reader.transpose(), values.T, strict=True)
+
+
+@pytest.mark.parametrize("index", [np.s_[3], np.s_[0, 0, 0, 0], np.s_[..., ...]], ids=str)
+def test_an_index_that_does_not_fit_is_an_error(index: Any) -> None:
+    with pytest.raises(IndexError):
+        VoxelReader(make(np.zeros((3, 4, 5), np.uint8), ["z", "y", "x"], (8, 4, 4)))[index]
+
+
+@pytest.mark.parametrize(("dtype", "shown"), [(bool, "uint8"), (np.float16, "float32"), (np.float64, "float32")])
+def test_types_that_the_viewer_does_not_know_are_converted(dtype: Any, shown: str) -> None:
+    values = np.random.default_rng(0).integers(0, 2, (3, 4, 5)).astype(dtype)
+    volume = make(values, ["z", "y", "x"], (8, 4, 4)).neuroglancer_source()
+    assert volume.info()["dataType"] == shown
+    encoded, _ = volume.get_encoded_subvolume("npz", np.zeros(3, int), np.array(values.shape), "1,1,1")
+    np.testing.assert_array_equal(np.load(io.BytesIO(zlib.decompress(encoded))), values.astype(shown), strict=True)
+
+
+def test_layers() -> None:
+    image = make(np.zeros((3, 4, 5), np.uint8), ["z", "y", "x"], (8, 4, 4))
+    labels = make(np.zeros((3, 4, 5), np.uint64), ["z", "y", "x"], (8, 4, 4))
+    assert image._neuroglancer_layer().type == "image"
+    assert labels._neuroglancer_layer().type == "segmentation"
+    assert labels._neuroglancer_layer().to_json()["source"][0]["enableDefaultSubsources"] is False
+    assert "enableDefaultSubsources" not in str(neuroglancer_layer(labels, meshes=True).to_json())
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,7 +94,8 @@ class CNNectomeUNet(Architecture):
             padding = "same" if geometry.padded else "valid"
             layers: list[torch.nn.Module] = [unet]
             for factors in geometry.upsample_factors:
-                layers.append(Upsample(factors, self.fmaps_out, self.fmaps_out, self.constant_upsample))
+                # Always by repeating voxels: the names and shapes of checkpoints depend on it.
+                layers.append(Upsample(factors, self.fmaps_out, self.fmaps_out, constant=True))
                 layers.append(ConvPass(self.fmaps_out, self.fmaps_out, geometry.kernels_after, padding))
             network = torch.nn.Sequential(*layers)
         initialize(network)
@@ -178,12 +179,14 @@ class CNNectomeUNetConfig(ArchitectureConfig):
         converter=_coordinate,
     )
     upsample_factors: list[Coordinate] | None = field(
-        "Factors per axis of each enlargement after the U-Net, for an output of higher resolution than the input.",
+        "Factors per axis of each enlargement after the U-Net, for an output of higher resolution than the input; each "
+        "repeats voxels and is followed by two convolutions of size 3.",
         default=None,
         converter=_coordinates,
     )
     constant_upsample: bool = field(
-        "Whether to repeat voxels on the way up instead of learning how to enlarge; avoids checkerboard patterns.",
+        "Whether to repeat voxels on the way up instead of learning how to enlarge; avoids checkerboard patterns. "
+        "What comes after the U-Net (upsample_factors) repeats voxels in any case.",
         default=True,
     )
     padding: str = field(

@@ -51,8 +51,8 @@ class UNetGeometry:
 
     @property
     def kernels_after(self) -> Kernels:
-        """Kernel sizes of each pass that follows an enlargement: those of the lowest level on the way up."""
-        return self.kernels_up[-1]
+        """Kernel sizes of each pass that follows an enlargement: two of size 3, whatever those of the U-Net are."""
+        return ((3,) * self.dims,) * 2
 
     def stride(self, axis: int, level: int = 0) -> int:
         """Return the product of the downsample factors from a level on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections import Counter
 from typing import Any, ClassVar
 
 import attrs
@@ -10,6 +11,7 @@ import attrs
 from dacapo.experiments.config import Config, field, verify_by_building
 
 from .datasets import Dataset
+from .datasets.arrays.viewing import embed, open_viewer
 
 
 class DataSplit(ABC):
@@ -19,6 +21,31 @@ class DataSplit(ABC):
     """Datasets that training draws from."""
     validate: list[Dataset] | None
     """Datasets that the network is scored on."""
+
+    def _neuroglancer(self, embedded: bool = False) -> Any:
+        """Show raw data, ground truth and masks of all datasets in neuroglancer; voxels are read as they are looked at.
+
+        Layers are called ``train/<dataset>/raw`` and so on. Training may draw from datasets of the same name; all but
+        the first of them have a number behind it.
+
+        Args:
+            embedded: Whether to return what shows the viewer inside of a notebook.
+
+        Returns:
+            The viewer, which prints as its address, or a frame with it. It is there as long as this is kept.
+
+        Raises:
+            MissingDependencyError: If neuroglancer is not installed, or IPython with ``embedded``.
+        """
+        layers: dict[str, Any] = {}
+        for kind, datasets in (("train", self.train), ("validate", self.validate or [])):
+            seen: Counter[str] = Counter()
+            for dataset in datasets:
+                seen[dataset.name] += 1
+                number = f" ({seen[dataset.name]})" if seen[dataset.name] > 1 else ""
+                layers.update(dataset._neuroglancer_layers(f"{kind}/{dataset.name}{number}"))
+        viewer = open_viewer(layers)
+        return embed(viewer) if embedded else viewer
 
 
 @attrs.define

@@ -49,7 +49,7 @@ from typing import Any, TypeVar
 import attrs
 from funlib.geometry import Coordinate
 
-from dacapo.errors import ConfigError, DacapoError, NotFoundError
+from dacapo.errors import ConfigError, DacapoError, PathNotFoundError
 
 from .datasets import RawGTDataset, RawGTDatasetConfig
 from .datasets.arrays import (
@@ -144,12 +144,12 @@ def generate_dataspec_from_csv(csv_path: str | Path) -> list[DatasetSpec]:
     """Read the rows of a table; see the module for its format.
 
     Raises:
-        NotFoundError: If there is no such file.
+        PathNotFoundError: If there is no such file.
         ConfigError: If the header is wrong, or a row has too few or too many fields, or a wrong one.
     """
     path = Path(csv_path)
     if not path.is_file():
-        raise NotFoundError(f"there is no table {path}; expected a CSV file with {', '.join(COLUMNS)}")
+        raise PathNotFoundError(f"there is no table {path}; expected a CSV file with {', '.join(COLUMNS)}")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, skipinitialspace=True)
         rows = [(reader.line_num, [field.strip() for field in row]) for row in reader]
@@ -455,7 +455,7 @@ class DataSplitGenerator:
             kwargs: Other arguments of :class:`DataSplitGenerator`.
 
         Raises:
-            NotFoundError: If there is no such file.
+            PathNotFoundError: If there is no such file.
             ConfigError: If it cannot be understood.
         """
         datasets = generate_dataspec_from_csv(csv_path)

@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 import attrs
 import torch
 
-from dacapo.errors import ConfigError, DacapoError, MissingDependencyError, NotFoundError, StorageError
+from dacapo.errors import (
+    CheckpointNotFoundError,
+    ConfigError,
+    DacapoError,
+    DamagedFileError,
+    MissingDependencyError,
+    PathNotFoundError,
+)
 from dacapo.experiments.model import Model
 from dacapo.experiments.starts.start import Start, StartConfig, load_common
 from dacapo.store.files import read_text
@@ -41,7 +48,7 @@ class CosemStart(Start):
 
         Raises:
             MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
-            NotFoundError: If the setup or its checkpoint does not exist.
+            PathNotFoundError: If the setup or its checkpoint does not exist.
         """
         self._checkpoint()
 
@@ -50,8 +57,8 @@ class CosemStart(Start):
 
         Raises:
             MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
-            NotFoundError: If the setup or its checkpoint does not exist.
-            StorageError: If the checkpoint is damaged or holds no state of a model.
+            PathNotFoundError: If the setup or its checkpoint does not exist.
+            DamagedFileError: If the checkpoint is damaged or holds no state of a model.
             UnsafeFileError: If it would execute code.
             ConfigError: If not a single layer fits.
         """
@@ -59,7 +66,7 @@ class CosemStart(Start):
         content = read_tensors(path)
         state = content.get("model_state_dict", content) if isinstance(content, dict) else None
         if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-            raise StorageError(f"{path} holds no state of a model; expected tensors by name")
+            raise DamagedFileError(f"{path} holds no state of a model; expected tensors by name")
         return load_common(model, _renamed(state, model), str(path), self._known_labels(), new_head)
 
     def _old_labels(self) -> list[str] | None:
@@ -71,7 +78,9 @@ class CosemStart(Start):
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if found is None:
             there = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_file())) or "no file"
-            raise NotFoundError(f"{folder} has no checkpoint {self.criterion!r} ({' or '.join(names)}); it has {there}")
+            raise CheckpointNotFoundError(
+                f"{folder} has no checkpoint {self.criterion!r} ({' or '.join(names)}); it has {there}"
+            )
         return found
 
 
@@ -100,7 +109,7 @@ def get_model_setup(run: str) -> list[str] | None:
 
     Raises:
         MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
-        NotFoundError: If the folder does not exist.
+        PathNotFoundError: If the folder does not exist.
         ConfigError: If the file holds something else.
     """
     import yaml
@@ -129,7 +138,7 @@ def _setup_folder(run: str) -> Path:
         )
     folder = Path(base).expanduser() / run
     if not folder.is_dir():
-        raise NotFoundError(f"there is no folder {folder} for setup {run!r}; is ${FOLDER_VARIABLE} right?")
+        raise PathNotFoundError(f"there is no folder {folder} for setup {run!r}; is ${FOLDER_VARIABLE} right?")
     return folder
 
 

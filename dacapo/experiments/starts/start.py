@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 import torch
 
-from dacapo.errors import ConfigError, NotFoundError
+from dacapo.errors import CheckpointNotFoundError, ConfigError, NotFoundError
 from dacapo.experiments.config import Config, field
 from dacapo.experiments.model import Model
 from dacapo.store.converter import TYPE_KEY
@@ -82,7 +82,7 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
         if self.criterion == "latest":
             latest = store.latest_iteration(self.run)
             if latest is None:
-                raise NotFoundError(f"there are no weights of run {self.run!r} to start from; train it first")
+                raise CheckpointNotFoundError(f"there are no weights of run {self.run!r} to start from; train it first")
             return store.retrieve_weights(self.run, latest)
         dataset, _, criterion = self.criterion.rpartition("/")
         datasets = [dataset] if dataset else store.best_datasets(self.run, criterion)
@@ -93,7 +93,7 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace wher
                 f"set the criterion of the start to one of {choices}"
             )
         if not datasets:
-            raise NotFoundError(
+            raise CheckpointNotFoundError(
                 f"there are no best weights of run {self.run!r} by criterion {criterion!r}; use a criterion that was "
                 "validated, the number of an iteration, or 'latest'"
             )

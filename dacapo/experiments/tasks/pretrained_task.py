@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 import torch
 
-from dacapo.errors import ConfigError, NotFoundError, StorageError
+from dacapo.errors import ConfigError, DamagedFileError, PathNotFoundError
 from dacapo.experiments.config import field
 from dacapo.store.local_weights_store import read_tensors
 from dacapo.store.weights_store import Weights, same_tensors
@@ -40,9 +40,9 @@ class PretrainedTask(Task):
         """Build the other task's model and load what fits by name and shape; the rest keeps its own weights.
 
         Raises:
-            NotFoundError: If the file is not there.
+            PathNotFoundError: If the file is not there.
             UnsafeFileError: If it would execute code.
-            StorageError: If it is damaged, or holds no state of a model.
+            DamagedFileError: If it is damaged, or holds no state of a model.
             ConfigError: If not a single layer fits.
         """
         model = self.sub_task.create_model(architecture)
@@ -53,13 +53,13 @@ class PretrainedTask(Task):
 def _read_state(path: Path) -> Mapping[str, Any]:
     """Read the state of a model, which may be the whole content of a file or stand under 'model'."""
     if not path.is_file():
-        raise NotFoundError(f"there is no file of weights {path}; correct the field 'weights' of the task")
+        raise PathNotFoundError(f"there is no file of weights {path}; correct the field 'weights' of the task")
     content = read_tensors(path)
     if isinstance(content, Weights):
         content = vars(content)
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-        raise StorageError(f"{path} holds no state of a model; expected tensors by name, or such under 'model'")
+        raise DamagedFileError(f"{path} holds no state of a model; expected tensors by name, or such under 'model'")
     return state
 
 

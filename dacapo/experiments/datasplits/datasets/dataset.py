@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 import attrs
@@ -43,6 +44,23 @@ class Dataset(ABC):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def _neuroglancer_layers(self, prefix: str = "", exclude_layers: Collection[str] | None = None) -> dict[str, Any]:
+        """Return the layers that show this dataset in a neuroglancer viewer, by name.
+
+        Args:
+            prefix: What names begin with, before a slash.
+            exclude_layers: Names of layers that are not wanted.
+
+        Raises:
+            MissingDependencyError: If neuroglancer is not installed.
+        """
+        layers = {}
+        for role, array in (("raw", self.raw), ("gt", self.gt), ("mask", self.mask)):
+            name = f"{prefix}/{role}" if prefix else role
+            if array is not None and name not in (exclude_layers or ()) and array._can_neuroglance():
+                layers[name] = array._neuroglancer_layer()
+        return layers
 
     def __str__(self) -> str:
         return f"Dataset({self.name})"

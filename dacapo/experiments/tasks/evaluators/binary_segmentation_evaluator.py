@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -113,6 +113,11 @@ class BinarySegmentationEvaluationScores(EvaluationScores):
         """Return the lowest and the highest possible value; infinity or NaN where there is none."""
         return lookup(CRITERIA, criterion).bounds
 
+    @staticmethod
+    def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
+        """Return whether the scores show that the truth has foreground."""
+        return _has_foreground(values["recall"], values["false_discovery_rate"])
+
 
 @attrs.define
 class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
@@ -151,6 +156,21 @@ class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
     def bounds(criterion: str) -> tuple[float, float]:
         """Return the lowest and the highest possible value; infinity or NaN where there is none."""
         return BinarySegmentationEvaluationScores.bounds(_without_channel(criterion))
+
+    @staticmethod
+    def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
+        """Return whether the scores show that the truth of the criterion's channel has foreground."""
+        channel = criterion.removesuffix(_without_channel(criterion))
+        return _has_foreground(values[f"{channel}recall"], values[f"{channel}false_discovery_rate"])
+
+
+def _has_foreground(recall: float, false_discovery_rate: float) -> bool:
+    """Return whether two scores show that the truth has foreground.
+
+    Without it, the recall is NaN, and the false discovery rate is NaN or 1. Where only the output has none, the recall
+    is NaN and the false discovery rate is 0.
+    """
+    return not math.isnan(recall) or false_discovery_rate == 0
 
 
 def _without_channel(criterion: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -12,6 +12,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.utils.ranking import first_best
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
@@ -76,6 +77,19 @@ class EvaluationScores(ABC):
     def store_best(criterion: str) -> bool:
         """Return whether the weights with the best value are worth keeping."""
         raise NotImplementedError
+
+    @staticmethod
+    def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
+        """Return whether the scores of a segmentation show that there is truth for a criterion to compare with.
+
+        Where no segmentation shows it, the criterion does not count when one is chosen by a mean over several criteria
+        and datasets. By default a score that is a number shows it.
+
+        Args:
+            criterion: Name of the criterion.
+            values: All scores of one segmentation, by criterion.
+        """
+        return not math.isnan(values[criterion])
 
 
 class Evaluator(ABC):
@@ -158,17 +172,16 @@ class Evaluator(ABC):
         return None if best is None else best[1]
 
     def get_overall_best_parameters(self, dataset: Dataset, criterion: str) -> PostProcessorParameters | None:
-        """Return the parameters that reached the best score of a dataset, or None if there is no score."""
+        """Return the parameters that reached the best score of a dataset, or None if there is no score.
+
+        Of equal scores that of the earliest iteration counts, and in one iteration that of the first parameters.
+        """
         best = self._overall_best(dataset, criterion)
         return None if best is None else best[0]
 
     def compare(self, score_1: float, score_2: float, criterion: str) -> bool:
         """Return whether ``score_1`` is better than ``score_2``; NaN is worse than every number."""
-        if math.isnan(score_1):
-            return False
-        if math.isnan(score_2):
-            return True
-        return score_1 > score_2 if self.higher_is_better(criterion) else score_1 < score_2
+        return bool(first_best([score_2, score_1], self.higher_is_better(criterion))[0] == 1)
 
     def set_best(self, validation_scores: ValidationScores) -> None:
         """Take the best scores from a record of validations; of equal scores the earliest iteration counts.
@@ -180,7 +193,7 @@ class Evaluator(ABC):
             for p, parameters in enumerate(validation_scores.parameters):
                 for c, criterion in enumerate(validation_scores.criteria):
                     if self.store_best(criterion):
-                        candidates = ((s.iteration, s.scores[d][p][c]) for s in validation_scores.scores)
+                        candidates = [(s.iteration, s.scores[d][p][c]) for s in validation_scores.scores]
                         best_scores[(dataset, parameters, criterion)] = self._best_of(candidates, criterion)
         self._best_scores = best_scores
 
@@ -196,18 +209,16 @@ class Evaluator(ABC):
         """Return whether the weights with the best value are worth keeping."""
         return self.score.store_best(criterion)
 
-    def _best_of(self, candidates: Iterator[tuple[int, float]], criterion: str) -> BestScore:
-        best: BestScore = None
-        for iteration, score in candidates:
-            if not math.isnan(score) and (best is None or self.compare(score, best[1], criterion)):
-                best = (iteration, score)
-        return best
+    def _best_of(self, candidates: Sequence[tuple[int, float]], criterion: str) -> BestScore:
+        index, found = first_best([score for _, score in candidates], self.higher_is_better(criterion))
+        return candidates[int(index)] if found else None
 
     def _overall_best(self, dataset: Dataset, criterion: str) -> tuple[PostProcessorParameters, float] | None:
-        overall: tuple[PostProcessorParameters, float] | None = None
-        for (key_dataset, parameters, key_criterion), best in self.best_scores.items():
-            if best is None or key_criterion != criterion or key_dataset != dataset:
-                continue
-            if overall is None or self.compare(best[1], overall[1], criterion):
-                overall = (parameters, best[1])
-        return overall
+        candidates = [
+            (best[0], parameters, best[1])
+            for (key_dataset, parameters, key_criterion), best in self.best_scores.items()
+            if best is not None and key_criterion == criterion and key_dataset == dataset
+        ]
+        candidates.sort(key=lambda candidate: candidate[0])  # keeps the order of parameters within an iteration
+        index, found = first_best([score for *_, score in candidates], self.higher_is_better(criterion))
+        return candidates[int(index)][1:] if found else None

@@ -16,6 +16,7 @@ from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, read_labels
+from dacapo.utils.byte_order import native
 from dacapo.utils.contingency import ContingencyTable, variation_of_information
 
 if TYPE_CHECKING:
@@ -179,11 +180,12 @@ def relabel(
         The new labels, of the same type; how many there are without 0; and, if asked for, the old id by new id
         (0 at position 0).
     """
-    old_ids = fastremap.unique(array)
-    old_ids = np.concatenate([np.zeros(1, dtype=array.dtype), old_ids[old_ids != 0]])
+    labels = native(array)
+    old_ids = fastremap.unique(labels)
+    old_ids = np.concatenate([np.zeros(1, dtype=labels.dtype), old_ids[old_ids != 0]])
     # Negative ids sort before 0, which stays in front all the same.
     new_ids = {int(old): new for new, old in enumerate(old_ids)}
-    relabelled = fastremap.remap(np.ascontiguousarray(array), new_ids, preserve_missing_labels=False, in_place=False)
+    relabelled = fastremap.remap(np.ascontiguousarray(labels), new_ids, preserve_missing_labels=False, in_place=False)
     if inplace:
         array[...] = relabelled
         relabelled = array

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError, RoiError
+from dacapo.errors import ChannelMismatchError, DimensionsError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 
 if TYPE_CHECKING:
@@ -136,11 +136,11 @@ def conv_head(architecture: Architecture, num_channels: int, kernel_size: int = 
         kernel_size: Voxels of the kernel along each axis.
 
     Raises:
-        ConfigError: If the architecture is neither 2D nor 3D.
+        DimensionsError: If the architecture is neither 2D nor 3D.
     """
     convolutions: dict[int, type[torch.nn.Module]] = {2: torch.nn.Conv2d, 3: torch.nn.Conv3d}
     if architecture.dims not in convolutions:
-        raise ConfigError(f"the architecture has {architecture.dims} dimensions; models can be built in 2D and 3D")
+        raise DimensionsError(f"the architecture has {architecture.dims} dimensions; models can be built in 2D and 3D")
     return convolutions[architecture.dims](architecture.num_out_channels, num_channels, kernel_size)
 
 

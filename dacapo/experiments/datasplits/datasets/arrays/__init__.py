@@ -7,6 +7,7 @@ from .binarize_array import BinarizeArray, BinarizeArrayConfig
 from .concat_array import ConcatArray, ConcatArrayConfig
 from .crop_array import CropArray, CropArrayConfig
 from .dummy_array import DummyArray, DummyArrayConfig
+from .dvid_array import DVIDArray, DVIDArrayConfig
 from .intensity_array import IntensitiesArray, IntensitiesArrayConfig
 from .logical_or_array import LogicalOrArray, LogicalOrArrayConfig
 from .merge_instances_array import MergeInstancesArray, MergeInstancesArrayConfig
@@ -31,6 +32,8 @@ __all__ = [
     "ConcatArrayConfig",
     "CropArray",
     "CropArrayConfig",
+    "DVIDArray",
+    "DVIDArrayConfig",
     "DummyArray",
     "DummyArrayConfig",
     "IntensitiesArray",
@@ -65,6 +68,7 @@ alias_modules(
         "concat_array_config": "concat_array",
         "crop_array_config": "crop_array",
         "dummy_array_config": "dummy_array",
+        "dvid_array_config": "dvid_array",
         "intensity_array_config": "intensity_array",
         "logical_or_array_config": "logical_or_array",
         "merge_instances_array_config": "merge_instances_array",

@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 NON_SPATIAL_AXES = ("b", "c")
 """Names of the axes that have no extent in the world: batch and channel."""
+
+# All axes in one word, such as zyx, czyx or c^zyx.
+_WORD = re.compile(r"(?:[bctzyx]\^?)+", re.IGNORECASE)
+
+
+def axis_names(given: str | Sequence[str]) -> list[str]:
+    """Return the name of each axis, whichever way they are written.
+
+    That may be a list of names, one word with a letter for each axis, or a list that holds such a word. A ``^`` marks
+    an axis that is not spatial: ``b^`` is the batch, any other the channels.
+
+    >>> axis_names(["c^", "z", "y", "x"]), axis_names(["zyx"]), axis_names("c, y, x")
+    (['c', 'z', 'y', 'x'], ['z', 'y', 'x'], ['c', 'y', 'x'])
+    """
+    names = re.split(r"[\s,]+", given.strip()) if isinstance(given, str) else [str(name) for name in given]
+    if len(names) == 1 and _WORD.fullmatch(names[0]):
+        names = re.findall(r".\^?", names[0].lower()) if len(names[0].rstrip("^")) > 1 else names
+    return [name if not name.endswith("^") else "b" if name == "b^" else "c" for name in names]
 
 
 def spatial_axes_of(axes: list[str]) -> list[str]:

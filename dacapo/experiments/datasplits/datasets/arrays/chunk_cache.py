@@ -145,5 +145,4 @@ class CachedReader:
             opened = open_tensorstore(tensorstore_spec(self._found), context)
         except ValueError:
             return None
-        # Zarr returns values in the order of bytes that the file has.
         return opened if np.dtype(opened.dtype.numpy_dtype) == self._dtype else None

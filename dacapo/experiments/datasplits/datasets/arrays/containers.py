@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError, UnsafeFileError
+from dacapo.utils.byte_order import native_dtype
 
 from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates, read_metadata
 
@@ -28,6 +29,7 @@ _ZARR2_HEADER = (
     "filters",
     "dimension_separator",
 )
+_N5_HEADER = ("dimensions", "blockSize", "dataType", "compression")
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,9 @@ def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
             # A checksum is written or not, and checked if it is there.
             header["compressor"] = {key: value for key, value in compressor.items() if key != "checksum"}
         spec["metadata"] = header
+    elif found.format == "n5":
+        # Given here, because TensorStore refuses resolution and units that leave out the axis of channels.
+        spec["metadata"] = {key: value for key, value in found.header.items() if key in _N5_HEADER}
     return spec
 
 
@@ -247,9 +252,8 @@ def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:
-    """Return the data type of what :func:`open_array` returned."""
-    dtype: np.dtype[Any] = np.dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
-    return dtype
+    """Return the data type of what :func:`open_array` returned, in the byte order of this machine."""
+    return native_dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
 
 
 def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | None) -> ArrayMetadata:

@@ -3,7 +3,7 @@
 Several conventions are in use, and a file may follow more than one:
 
 - *plain*: ``axes`` or ``axis_names``, ``types``, ``units``, ``offset``, ``resolution`` or ``voxel_size`` beside the
-  data, in world units; a name that ends in ``^`` is a channel axis;
+  data, in world units; axes may be one word, such as ``zyx``, and a name that ends in ``^`` is a channel axis;
 - *transform*: one mapping ``transform`` with ``axes``, ``units``, ``scale`` and ``translate``;
 - *N5*: the same as plain and ``pixelResolution`` with ``downsamplingFactors``, with the axes in x, y, z order;
 - *OME-NGFF* multiscales on a group above the data. Some writers shift each level by half of what its voxels grew, the
@@ -24,7 +24,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError, MetadataWarning
 
-from .axes import NON_SPATIAL_AXES, spatial_axes_of
+from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
 
 NANOMETERS = {
     "angstrom": 0.1,
@@ -120,11 +120,11 @@ def _warn(message: str) -> None:
 
 
 def _axes(where: str, shape: Sequence[int], found: Candidates, override: Sequence[str] | None) -> list[str]:
-    candidates = found.axes if override is None else [("_axes of the config", list(override))]
+    candidates = found.axes if override is None else [("_axes of the config", axis_names(override))]
     for key, value in candidates:
         if len(value) != len(shape):
             raise MetadataError(f"{where}: {key} is {value}, {len(value)} names for an array of shape {tuple(shape)}")
-    given = _agreed(where, "axes", [(key, _plain_names(value)) for key, value in candidates])
+    given = _agreed(where, "axes", candidates)
     if given is None:
         given = _default_axes(where, len(shape), found)
         _warn(f"{where}: no axes in its attributes; assumed {', '.join(given)}")
@@ -133,19 +133,9 @@ def _axes(where: str, shape: Sequence[int], found: Candidates, override: Sequenc
     return given
 
 
-def _plain_names(names: Sequence[str]) -> list[str]:
-    """Strip the mark of a non-spatial axis; a marked axis that is no batch axis is the channels."""
-
-    def plain(name: str) -> str:
-        if not name.endswith("^"):
-            return name
-        return "b" if name == "b^" else "c"
-
-    return [plain(str(name)) for name in names]
-
-
 def _default_axes(where: str, ndim: int, found: Candidates) -> list[str]:
-    lengths = {len(value) for _, value in (*found.voxel_size, *found.offset)}
+    given: list[tuple[str, Sequence[Any]]] = [*found.voxel_size, *found.offset, *found.units]
+    lengths = {len(value) for _, value in given}
     dims = min(lengths | {ndim, 3})
     if ndim - dims > 2:
         raise MetadataError(f"{where}: no axes in its attributes, and none can be guessed for {ndim} dimensions")
@@ -191,13 +181,16 @@ def _list(where: str, key: str, value: Any) -> list[Any]:
     raise MetadataError(f"{where}: {key} is {value!r}; expected a list with one entry per axis")
 
 
+def _names(where: str, key: str, value: Any) -> list[str]:
+    return axis_names(value if isinstance(value, str) else _list(where, key, value))
+
+
 def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
     """Collect what is said beside the data, in the order of the data."""
     types = attributes.get("types")
     for key in ("axes", "axis_names"):
         if key in attributes:
-            names = [str(name) for name in _list(where, key, attributes[key])]
-            found.axes.append((key, _typed_names(names, types)))
+            found.axes.append((key, _typed_names(_names(where, key, attributes[key]), types)))
     for key in ("voxel_size", "resolution"):
         if key in attributes:
             found.voxel_size.append((key, _list(where, key, attributes[key])))
@@ -223,8 +216,9 @@ def transform_candidates(where: str, attributes: Mapping[str, Any], found: Candi
     transform = attributes.get("transform")
     if not isinstance(transform, Mapping):
         return
+    if "axes" in transform:
+        found.axes.append(("transform/axes", _names(where, "transform/axes", transform["axes"])))
     for key, collected in (
-        ("axes", found.axes),
         ("scale", found.voxel_size),
         ("translate", found.offset),
         ("units", found.units),
@@ -247,9 +241,12 @@ def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candid
     """
     own, *above = levels
     reverse = {
-        key: _list(where, key, own[key])[::-1]
-        for key in ("axes", "axis_names", "types", "units", "offset", "resolution", "voxel_size")
-        if key in own
+        **{key: _names(where, key, own[key])[::-1] for key in ("axes", "axis_names") if key in own},
+        **{
+            key: _list(where, key, own[key])[::-1]
+            for key in ("types", "units", "offset", "resolution", "voxel_size")
+            if key in own
+        },
     }
     transform = {"transform": own["transform"]} if "transform" in own else {}
     plain_candidates(where, {**reverse, **transform}, found)
@@ -267,12 +264,23 @@ def _pixel_resolution(where: str, value: Any, factors: Any, found: Candidates, k
     if factors is not None:
         scale = _list(where, "downsamplingFactors", factors)[::-1]
         if len(scale) != len(size):
+            dims = min(len(scale), len(size))
+            scale, size = (_spatial_entries(part, dims, found) for part in (scale, size))
+        if len(scale) != len(size):
             raise MetadataError(f"{where}: {key} is {value}, but downsamplingFactors {factors} has another length")
         size = [a * b for a, b in zip(size, scale, strict=True)]
         key = f"{key} times downsamplingFactors"
     found.voxel_size.append((key, size))
     if unit is not None:
         found.units.append((key, [str(unit)] * len(size)))
+
+
+def _spatial_entries(values: list[Any], dims: int, found: Candidates) -> list[Any]:
+    """Leave out what is said of channels, which are the first of four axes where axes have no names."""
+    names = found.axes[0][1] if found.axes else ["c", "z", "y", "x"]
+    if len(values) == dims or len(names) != len(values):
+        return values
+    return [value for name, value in zip(names, values, strict=True) if name not in NON_SPATIAL_AXES]
 
 
 def ome_candidates(where: str, multiscales: Any, path: str, found: Candidates) -> bool:

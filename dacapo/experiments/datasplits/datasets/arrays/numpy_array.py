@@ -10,9 +10,10 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError, MetadataWarning, ReadOnlyError
+from dacapo.utils.byte_order import native_dtype
 
 from .array import Array
-from .axes import NON_SPATIAL_AXES, spatial_axes_of
+from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -80,7 +81,7 @@ class NumpyArray(Array):
         instance._data = array
         instance._roi = Roi(roi.offset, roi.shape)
         instance._voxel_size = Coordinate(voxel_size)
-        instance._axes = list(axes)
+        instance._axes = axis_names(axes)
         instance._add_missing_axes()
         instance._check()
         return instance
@@ -165,8 +166,7 @@ class NumpyArray(Array):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        dtype: np.dtype[Any] = self._data.dtype
-        return dtype
+        return native_dtype(self._data.dtype)
 
     @property
     def num_channels(self) -> int:

@@ -12,9 +12,10 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
 from dacapo.experiments.config import field
+from dacapo.utils.byte_order import native_dtype
 
 from .array import ArrayConfig
-from .axes import NON_SPATIAL_AXES, spatial_axes_of
+from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray
 
@@ -39,7 +40,7 @@ class TiffArray(MetadataArray):
         if not self._file.is_file():
             raise ArrayNotFoundError(f"array {self.name!r}: file {self._file} does not exist")
         self._shape, self._dtype, self._mappable = self._header()
-        axes = list(array_config.axes)
+        axes = axis_names(array_config.axes)
         dims = len(spatial_axes_of(axes))
         offset, voxel_size = array_config.offset, array_config.voxel_size
         if len(axes) != len(self._shape) or len(set(axes)) != len(axes):
@@ -59,7 +60,7 @@ class TiffArray(MetadataArray):
         try:
             with tifffile.TiffFile(self._file) as file:
                 series = file.series[0]
-                return tuple(series.shape), np.dtype(series.dtype), series.dataoffset is not None
+                return tuple(series.shape), native_dtype(series.dtype), series.dataoffset is not None
         except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
             raise StorageError(f"cannot read {self._file} as TIFF: {error}") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, RoiError
+from dacapo.utils.byte_order import native
 
 from .array import Array, ArrayConfig
 from .axes import NON_SPATIAL_AXES
@@ -87,7 +88,7 @@ class ArrayView(Array):
             RoiError: If the roi is not on the grid or reaches outside.
         """
         self.check_roi(roi)
-        return self._read(roi)
+        return native(self._read(roi))
 
     @property
     def attrs(self) -> Mapping[str, Any]:

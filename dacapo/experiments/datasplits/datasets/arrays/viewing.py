@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import MissingDependencyError
+from dacapo.ext import optional_module
 
 from .axes import NON_SPATIAL_AXES
+from .voxel_reader import VoxelReader
 
 if TYPE_CHECKING:
     from .array import Array
@@ -18,34 +20,26 @@ if TYPE_CHECKING:
 # Integers this wide are labels, everything else is shown as an image.
 LABEL_BYTES = 4
 
+# What the viewer has no type for, and what it is shown as.
+SHOWN_AS: dict[np.dtype[Any], np.dtype[Any]] = {
+    np.dtype(bool): np.dtype(np.uint8),
+    np.dtype(np.float16): np.dtype(np.float32),
+}
 
-class VoxelReader:
-    """An array that is indexed by slices of voxels and reads only those.
 
-    Args:
-        array: What to read.
+def require_neuroglancer() -> ModuleType:
+    """Return neuroglancer.
+
+    Raises:
+        MissingDependencyError: If it is not installed.
     """
+    return optional_module("neuroglancer", "showing arrays needs neuroglancer")
 
-    def __init__(self, array: Array) -> None:
-        self.array = array
-        spatial = iter(array.roi.shape / array.voxel_size)
-        channels = 0 if array.channel_axis is None else int(array.num_channels or 0)
-        self.shape = tuple(channels if axis == "c" else 1 if axis == "b" else int(next(spatial)) for axis in array.axes)
-        self.ndim = len(self.shape)
-        self.dtype = np.dtype(array.dtype)
 
-    def __getitem__(self, index: tuple[slice, ...]) -> npt.NDArray[Any]:
-        """Read voxels; each slice has a step of one."""
-        limits = [part.indices(size) for part, size in zip(index, self.shape, strict=True)]
-        inside = [limit for limit, axis in zip(limits, self.array.axes, strict=True) if axis not in NON_SPATIAL_AXES]
-        begin, end = (Coordinate(limit[side] for limit in inside) for side in (0, 1))
-        voxel_size = self.array.voxel_size
-        values = self.array[Roi(self.array.roi.offset + begin * voxel_size, (end - begin) * voxel_size)]
-        others = tuple(
-            slice(*limit) if axis in NON_SPATIAL_AXES else slice(None)
-            for limit, axis in zip(limits, self.array.axes, strict=True)
-        )
-        return np.asarray(values[others])
+def is_shown_as_labels(dtype: npt.DTypeLike) -> bool:
+    """Return whether values of a type are shown as a segmentation: unsigned integers of 32 and 64 bits are."""
+    kind = np.dtype(dtype)
+    return kind.kind == "u" and kind.itemsize >= LABEL_BYTES
 
 
 def neuroglancer_source(array: Array, unit: str = "nm") -> Any:
@@ -61,12 +55,7 @@ def neuroglancer_source(array: Array, unit: str = "nm") -> Any:
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
     """
-    try:
-        import neuroglancer
-    except ImportError as error:
-        raise MissingDependencyError(
-            "showing arrays needs neuroglancer; install it with: pip install 'dacapo[neuroglancer]'"
-        ) from error
+    neuroglancer = require_neuroglancer()
     voxel_size, offset = iter(array.voxel_size), iter(array.roi.offset / array.voxel_size)
     dimensions, voxel_offset = {}, []
     for axis in array.axes:
@@ -76,15 +65,66 @@ def neuroglancer_source(array: Array, unit: str = "nm") -> Any:
         else:
             dimensions[axis] = (int(next(voxel_size)), unit)
             voxel_offset.append(int(next(offset)))
-    kind = np.dtype(array.dtype)
-    labels = kind.kind == "u" and kind.itemsize >= LABEL_BYTES
     return neuroglancer.LocalVolume(
-        VoxelReader(array),
+        VoxelReader(array, SHOWN_AS.get(np.dtype(array.dtype))),
         dimensions=neuroglancer.CoordinateSpace(
             names=list(dimensions),
             units=[unit_ for _, unit_ in dimensions.values()],
             scales=[scale for scale, _ in dimensions.values()],
         ),
         voxel_offset=voxel_offset,
-        volume_type="segmentation" if labels else "image",
+        volume_type="segmentation" if is_shown_as_labels(array.dtype) else "image",
     )
+
+
+def neuroglancer_layer(array: Array, source: Any = None, meshes: bool = False) -> Any:
+    """Return a layer that shows an array: a ``SegmentationLayer`` of labels, else an ``ImageLayer``.
+
+    Args:
+        array: What to show.
+        source: Where the viewer gets its voxels; by default from this process.
+        meshes: Whether to show surfaces of selected labels too, for which the whole array is read.
+
+    Raises:
+        MissingDependencyError: If neuroglancer is not installed.
+    """
+    neuroglancer = require_neuroglancer()
+    source = array.neuroglancer_source() if source is None else source
+    if not is_shown_as_labels(array.dtype):
+        return neuroglancer.ImageLayer(source=source)
+    if not meshes and isinstance(source, neuroglancer.LocalVolume):
+        source = neuroglancer.LayerDataSource(url=source, enable_default_subsources=False, subsources={"default": True})
+    return neuroglancer.SegmentationLayer(source=source)
+
+
+def open_viewer(layers: Mapping[str, Any]) -> Any:
+    """Return a new neuroglancer viewer with some layers. It is there as long as something refers to it.
+
+    Args:
+        layers: By name, in the order in which they are listed. The printed viewer is its address.
+
+    Raises:
+        MissingDependencyError: If neuroglancer is not installed.
+    """
+    viewer = require_neuroglancer().Viewer()
+    with viewer.txn() as state:
+        for name, layer in layers.items():
+            state.layers.append(name=name, layer=layer)
+    return viewer
+
+
+def embed(viewer: Any, width: int = 1500, height: int = 600) -> Any:
+    """Return what shows a viewer inside of a notebook.
+
+    Args:
+        viewer: Is kept as the attribute ``viewer`` of the result.
+        width: In pixels.
+        height: In pixels.
+
+    Raises:
+        MissingDependencyError: If IPython is not installed, so that this is no notebook.
+    """
+    display = optional_module("IPython.display", "showing a viewer in a notebook needs IPython")
+    frame = display.IFrame(viewer.get_viewer_url(), width=width, height=height)
+    frame.viewer = viewer
+    return frame

@@ -18,6 +18,7 @@ from dacapo.errors import (
     ArrayNotFoundError,
     ConfigError,
     DacapoError,
+    DamagedFileError,
     DtypeError,
     MetadataError,
     MetadataWarning,
@@ -26,9 +27,10 @@ from dacapo.errors import (
     StorageError,
 )
 from dacapo.experiments.config import field
+from dacapo.utils.byte_order import native
 
 from .array import ArrayConfig
-from .axes import NON_SPATIAL_AXES, spatial_axes_of
+from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
 from .chunk_cache import CachedReader
 from .containers import (
     dataset_name,
@@ -146,7 +148,7 @@ class ZarrArray(MetadataArray):
 
     @property
     def data(self) -> Any:
-        """The opened array on disk, which reads what it is sliced by.
+        """The opened array on disk, which reads what it is sliced by, in the byte order of the file.
 
         It covers all of the dataset, also where ``snap_to_grid`` made :attr:`roi` end earlier.
         """
@@ -170,7 +172,8 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self}: cannot read roi {roi}, a chunk may be damaged: {error}") from error
 
     def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        return read_checked(self._opened, index) if self._found.format == "zarr2" else np.asarray(self._opened[index])
+        is_checked = self._found.format == "zarr2"
+        return native(read_checked(self._opened, index) if is_checked else np.asarray(self._opened[index]))
 
     def _check_chunks(self, roi: Roi, index: tuple[slice, ...]) -> None:
         """Raise an error that names the first chunk at an index that cannot be read; TensorStore does so by itself."""
@@ -187,7 +190,7 @@ class ZarrArray(MetadataArray):
             except Exception as error:
                 separator = self._found.header.get("dimension_separator", ".")
                 file = self._found.path / separator.join(map(str, number))
-                raise StorageError(f"{self}: cannot read roi {roi}, chunk {file} is damaged: {error}") from error
+                raise DamagedFileError(f"{self}: cannot read roi {roi}, chunk {file} is damaged: {error}") from error
 
     def __setitem__(self, roi: Roi, value: Any) -> None:
         """Write values to a roi.
@@ -283,7 +286,7 @@ class ZarrArray(MetadataArray):
             ConfigError: If axes, channels and roi do not fit together.
             StorageError: If the folder cannot be written.
         """
-        kept = _check_axes(axes, roi, num_channels, voxel_size)
+        kept = _check_axes(axis_names(axes), roi, num_channels, voxel_size)
         if mode not in MODES[1:]:
             raise ConfigError(f"cannot create an array with mode {mode!r}; expected one of {', '.join(MODES[1:])}")
         container, dataset = Path(array_identifier.container), dataset_name(array_identifier.dataset)

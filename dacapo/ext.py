@@ -1,0 +1,84 @@
+"""Packages that are optional: what needs them imports them when it is used, and says what to install without them."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import Any
+
+from dacapo.errors import MissingDependencyError, MissingModuleError
+
+EXTRAS = {
+    "einops": "monai",
+    "matplotlib": "plot",
+    "monai": "monai",
+    "neuroglancer": "neuroglancer",
+    "pymongo": "mongo",
+}
+"""The extra of this package that brings each optional one."""
+
+
+def install_line(name: str) -> str:
+    """Return the command that installs an optional package.
+
+    >>> install_line("matplotlib")
+    "pip install 'dacapo[plot]'"
+    >>> install_line("empanada")
+    'pip install empanada'
+    """
+    package = name.partition(".")[0]
+    return f"pip install 'dacapo[{EXTRAS[package]}]'" if package in EXTRAS else f"pip install {package}"
+
+
+def optional_module(name: str, need: str) -> ModuleType:
+    """Import an optional package.
+
+    Args:
+        name: Name of the module.
+        need: Who needs it, as a sentence for the message: ``pictures need matplotlib``.
+
+    Raises:
+        MissingDependencyError: If it is not installed; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise MissingDependencyError(f"{need}; install it with: {install_line(name)}") from error
+
+
+class NoSuchModule:
+    """Stands for an optional module that is not installed, until something of it is used.
+
+    ::
+
+        try:
+            import neuroglancer
+        except ImportError:
+            neuroglancer = NoSuchModule("neuroglancer")
+    """
+
+    def __init__(self, name: str) -> None:
+        """Set the name of the module.
+
+        Args:
+            name: As it would be imported.
+        """
+        self.__name = name
+
+    def __getattr__(self, item: str) -> Any:
+        """Raise; nothing can be had from a module that is not there.
+
+        Raises:
+            MissingModuleError: For every name but those that begin with an underscore.
+            AttributeError: For those. Python, debuggers and notebooks ask every object for some of them, and need this
+                answer.
+        """
+        if item.startswith("_"):
+            raise AttributeError(f"a module that is not installed has no {item}")
+        raise MissingModuleError(
+            f"{item} is in the module {self.__name}, which is not installed; "
+            f"install it with: {install_line(self.__name)}"
+        )
+
+    def __repr__(self) -> str:
+        return f"NoSuchModule({self.__name!r})"

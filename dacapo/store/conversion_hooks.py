@@ -1,0 +1,80 @@
+"""Configs in converters of your own: any cattrs converter learns what :mod:`dacapo.store.converter` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, overload
+
+import cattrs
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.config import Config, config_class
+
+from .converter import converter as own
+from .converter import is_config
+
+PLAIN_KINDS = (Coordinate, Roi, Path)
+"""Types that stand in fields of configs and are written as numbers, lists or strings."""
+
+
+def register_hierarchy_hooks(converter: cattrs.Converter) -> None:
+    """Teach a converter to write all configs with their ``__type__``, and to read each as the class that it names.
+
+    Everything inside a config then follows the rules of :mod:`dacapo.store.converter`, whatever else the converter
+    was taught.
+
+    Args:
+        converter: What to teach. It may know other types, and keeps what it knows of them.
+    """
+    converter.register_structure_hook_func(is_config, own.structure)
+    converter.register_unstructure_hook_func(is_config, own.unstructure)
+
+
+def register_hooks(converter: cattrs.Converter) -> None:
+    """Teach a converter configs, and coordinates, rois and paths by themselves.
+
+    ::
+
+        converter = cattrs.Converter()
+        register_hooks(converter)
+        converter.structure(converter.unstructure(run_config), RunConfig)
+
+    Args:
+        converter: What to teach.
+    """
+    register_hierarchy_hooks(converter)
+    for kind in PLAIN_KINDS:
+        converter.register_structure_hook(kind, own.structure)
+        converter.register_unstructure_hook(kind, own.unstructure)
+
+
+@overload
+def cls_fun(typ: str) -> type[Config]: ...
+@overload
+def cls_fun(typ: type[Config]) -> Callable[[Any, Any], Any]: ...
+def cls_fun(typ: str | type[Config]) -> type[Config] | Callable[[Any, Any], Any]:
+    """Return what builds a config of a kind.
+
+    Args:
+        typ: The name of a config class, as it stands under ``__type__``; or a class at the base of a hierarchy, such
+            as ``ArrayConfig``.
+
+    Returns:
+        The class of that name; or for a base a structure hook for cattrs, a function of plain values and a type that
+        returns a config of the class that the values name, which has to derive from the base.
+
+    Raises:
+        UnknownTypeError: If no config has this name.
+        ConfigError: If ``typ`` is neither.
+    """
+    if isinstance(typ, str):
+        return config_class(typ)
+    if not is_config(typ):
+        raise ConfigError(f"expected the name of a config class or a class of configs, got {typ!r}")
+
+    def structure(value: Any, _: Any) -> Any:
+        return own.structure(value, typ)
+
+    return structure

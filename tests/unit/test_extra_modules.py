@@ -1,0 +1,74 @@
+"""Names and signatures of the modules that only tools around training use."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import pytest
+
+# By module and name; parameters in their order, with their defaults. A method is named with its class.
+SIGNATURES = {
+    "dacapo.experiments.datasplits.datasets.arrays.dvid_array": {
+        "DVIDArray.__init__": "self, array_config",
+        **dict.fromkeys(
+            (
+                "DVIDArray.__str__",
+                "DVIDArray.__repr__",
+                "DVIDArray.attrs",
+                "DVIDArray.axes",
+                "DVIDArray.dims",
+                "DVIDArray._daisy_array",
+                "DVIDArray.voxel_size",
+                "DVIDArray.roi",
+                "DVIDArray.writable",
+                "DVIDArray.dtype",
+                "DVIDArray.num_channels",
+                "DVIDArray.spatial_axes",
+                "DVIDArray.data",
+                "DVIDArray._can_neuroglance",
+                "DVIDArray._neuroglancer_source",
+                "DVIDArray._neuroglancer_layer",
+                "DVIDArray._transform_matrix",
+                "DVIDArray._output_dimensions",
+                "DVIDArray._source_name",
+            ),
+            "self",
+        ),
+        "DVIDArray.__getitem__": "self, roi",
+        "DVIDArray.add_metadata": "self, metadata",
+    },
+    "dacapo.experiments.datasplits.datasets.arrays.dvid_array_config": {
+        "DVIDArrayConfig.__init__": "self, name, source",
+        "DVIDArrayConfig.verify": "self",
+    },
+    "dacapo.ext": {
+        "NoSuchModule.__init__": "self, name",
+        "NoSuchModule.__getattr__": "self, item",
+    },
+    "dacapo.store.conversion_hooks": {
+        "register_hierarchy_hooks": "converter",
+        "register_hooks": "converter",
+        "cls_fun": "typ",
+    },
+}
+CASES = [(module, name, wanted) for module, names in SIGNATURES.items() for name, wanted in names.items()]
+
+
+def signature(module: str, name: str) -> str:
+    """Return parameters and defaults, without their types."""
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = inspect.getattr_static(found, part)
+    if isinstance(found, property):
+        found = found.fget
+    elif not callable(found):  # a cached property
+        found = found.func
+    parameters = inspect.signature(found).parameters.values()
+    return ", ".join(str(p.replace(annotation=p.empty)) for p in parameters)
+
+
+@pytest.mark.parametrize(("module", "name", "wanted"), CASES)
+def test_signature(module: str, name: str, wanted: str) -> None:
+    assert signature(module, name) == wanted
