@@ -434,7 +434,7 @@ def run_blockwise(
     """
     from dacapo.blockwise.record import Resume
     from dacapo.blockwise.running import run_operation
-    from dacapo.blockwise.user_modules import check_worker
+    from dacapo.blockwise.worker_call import WorkerCall
     from dacapo.blockwise.worker_module import WorkerModule
     from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -450,7 +450,7 @@ def run_blockwise(
         "output_dataset": output_dataset,
         **kwargs,
     }
-    check_worker(worker_file, args, names)
+    WorkerCall.of(worker_file, args, names)  # whether it takes these
     operation = WorkerModule(
         input=identifier,
         output=LocalArrayIdentifier(output_container, output_dataset),

@@ -30,7 +30,14 @@ LAYERS = [
     ["experiments.trainers", "experiments.starts"],
     ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
     # What of blockwise knows of runs.
-    ["blockwise.block_plan", "blockwise.budget", "blockwise.evaluation", "blockwise.inputs", "blockwise.prediction"],
+    [
+        "blockwise.block_plan",
+        "blockwise.budget",
+        "blockwise.evaluation",
+        "blockwise.inputs",
+        "blockwise.predict_worker",
+        "blockwise.prediction",
+    ],
     ["train", "validate", "predict", "apply", "plot", "report"],
     ["demo"],
     ["cli", "config_commands", "__main__"],

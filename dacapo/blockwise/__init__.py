@@ -4,21 +4,32 @@
 segments; both are on the command line too. Daisy hands out the blocks, and the compute context of the options says
 where the workers run.
 
-A worker module is a Python file, or the import path of a module. It defines one of two functions::
+A worker module is a Python file, or the import path of a module. It defines one of these functions::
 
     def process_block(block, *args, **kwargs):
         ...                       # called for each block
 
-    def start_worker(*args, **kwargs):
+    def open_worker(*args, **kwargs):
         array = ...               # called once per worker: open arrays, load a network
         def process(block):
             ...
         return process            # called for each block
 
+``start_worker`` is another name for ``open_worker``, for files that have only one of them.
+
 ``block.read_roi`` and ``block.write_roi`` are in world units. What is read may reach beyond the data where blocks have
 context; what is written never reaches beyond the region to write, since the last blocks are smaller. ``args`` and
 ``kwargs`` are those of :func:`run_blockwise`, as JSON has them: numbers, strings, lists and dicts; paths arrive as
-strings. A ``start_worker`` that returns nothing is taken to have asked ``daisy.v2.Client()`` for blocks by itself.
+strings.
+
+Worker files that were written for the original work too. Their ``start_worker`` asks ``daisy.Client()`` for blocks by
+itself, and returns nothing; their ``spawn_worker`` returns a function without arguments that starts a worker, and is
+called where the arguments of :func:`run_blockwise` are for it. Such workers are always processes of their own.
+
+The worker modules of this package are :mod:`.threshold_worker`, :mod:`.argmax_worker` and :mod:`.predict_worker`. Each
+has an ``open_worker``; a ``start_worker`` for processes that a Daisy task of yours has started, also as a command such
+as ``python -m dacapo.blockwise.threshold_worker start-worker``; and a ``spawn_worker`` whose result is a
+``process_function`` for such a task.
 
 A block whose function raises is tried again, by any worker, up to ``max_retries`` times, and so is a block whose worker
 dies; dead workers are replaced a bounded number of times. All other blocks are still done before the call fails, unless

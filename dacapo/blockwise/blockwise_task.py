@@ -8,7 +8,6 @@ import os
 import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,9 +28,9 @@ from dacapo.blockwise.reports import (
     reported,
     unfinished,
 )
-from dacapo.blockwise.user_modules import check_worker
 from dacapo.blockwise.worker import Process, prepare
-from dacapo.blockwise.worker_starter import PLACE, WorkerStarter
+from dacapo.blockwise.worker_call import WorkerCall
+from dacapo.blockwise.worker_starter import PLACE, WorkerStarter, log_base
 from dacapo.compute_context import ComputeContext, create_compute_context
 from dacapo.errors import BlockwiseError, ConfigError, RoiError, StorageError
 from dacapo.options import Options
@@ -40,7 +39,6 @@ logger = logging.getLogger(__name__)
 
 # Daisy takes no endless time limit; ten years are as good.
 _NO_LIMIT = 10 * 365 * 86400.0
-_LOGS = "dacapo_logs"
 
 
 class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no types
@@ -52,6 +50,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         log_dir: Folder for everything about this run of the task, made when it is needed.
         keeps_logs: Whether the logs stay when all went well.
         keeps_marks: Whether the marks of blocks that are done stay.
+        needs_process: Whether its workers ask for blocks by themselves, so that none can work in this process.
         stopped_by: The error after which no more blocks were begun in this process.
         failed_here: Blocks that failed in this process, where there are no marks of them.
         upstream_tasks: Tasks that come before this one.
@@ -59,6 +58,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         num_workers: The number of workers: no more than blocks, and on this machine no more than cores.
     """
 
+    needs_process: bool
     stopped_by: Exception | None
     failed_here: dict[Any, daisy.Block] | None
 
@@ -79,7 +79,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         task_name: str | None = None,
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
-        check_worker(worker_file)
+        call = WorkerCall.of(worker_file, args, kwargs)
         check_numbers(num_workers, max_retries, timeout)
         num_blocks = count_blocks(total_roi, read_roi, write_roi)
         compute_context = create_compute_context()
@@ -88,14 +88,17 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         name = task_name or str(worker_file).removesuffix(".py").replace(os.sep, ".").rsplit(".", 1)[-1]
         task_id = f"dacapo_{name}_{secrets.token_hex(4)}"
         keeps_logs = log_dir is not None
-        log_dir = _log_base(compute_context, log_dir) / task_id
-        job = Job(str(worker_file), list(args), kwargs, str(log_dir), Options.instance().serialize())
+        log_dir = log_base(compute_context, log_dir) / task_id
+        # What spawn_worker is given may be anything that its function can be sent with.
+        arguments = ([], {}) if call.spawns else (call.args, call.kwargs)
+        job = Job(call.worker_file, *arguments, str(log_dir), Options.instance().serialize())
         starter = WorkerStarter(
             compute_context,
             job.to_json(),
             log_dir,
             os.pathsep.join(path for path in sys.path if path),
             compute_context.threads_per_worker(num_workers),
+            spawn=call if call.spawns else None,
         )
         task: DaCapoBlockwiseTask = super().__new__(
             cls,
@@ -119,6 +122,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, keeps_logs
         task.upstream_tasks = list(upstream_tasks or ())
         task.keeps_marks = bool(tracking_path)
+        task.needs_process = call.needs_process
         task.stopped_by = None
         task.failed_here = None if tracking_path is not False else {}
         return task
@@ -310,13 +314,6 @@ def check_numbers(num_workers: int, max_retries: int, timeout: float | None) -> 
             f"got num_workers {num_workers}, max_retries {max_retries}, timeout {timeout}; "
             "expected at least 1 worker, no less than 0 retries, and a timeout above 0 or none"
         )
-
-
-def _log_base(compute_context: ComputeContext, log_dir: Path | str | None) -> Path:
-    if log_dir is not None:
-        return Path(log_dir).resolve()
-    # Other machines do not see this one's folder for temporary files.
-    return Path.cwd() / _LOGS if compute_context.local_cores is None else Path(tempfile.gettempdir())
 
 
 def written_region(total_roi: Roi, read_roi: Roi, write_roi: Roi) -> Roi:

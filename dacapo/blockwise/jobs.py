@@ -26,14 +26,14 @@ class Job:
         worker_file: The worker module, a Python file or an import path.
         args: For the worker's function.
         kwargs: For the worker's function.
-        log_dir: Folder for reports of what failed.
+        log_dir: Folder for reports of what failed; None in a task of the user, to whom Daisy reports.
         options: The settings of the process that started the workers.
     """
 
     worker_file: str
     args: list[Any]
     kwargs: dict[str, Any]
-    log_dir: str
+    log_dir: str | None
     options: dict[str, Any]
 
     def to_json(self) -> str:

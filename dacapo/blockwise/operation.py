@@ -102,6 +102,11 @@ class BlockwiseOperation(ABC):
         return type(self).__name__.lower()
 
     @property
+    def needs_process(self) -> bool:
+        """Whether its workers are processes even where there is a single one."""
+        return False
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """Number of blocks along each axis."""
         return tuple(int(-(-extent // step)) for extent, step in zip(self.region.shape, self.block_shape, strict=True))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ConfigError, OutputExistsError
+from dacapo.errors import ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 
@@ -68,10 +68,18 @@ def in_form_of(target: Array, values: npt.NDArray[Any], channel_axis: int | None
         target: The array to write to.
         values: With or without a channel axis; those of several channels are returned as they are.
         channel_axis: Which axis that is, None for no such axis.
+
+    Raises:
+        ChannelMismatchError: If there are several channels and the array has no axis for them.
     """
     if channel_axis is None and target.channel_axis is not None:
         return np.expand_dims(values, target.channel_axis)
     if channel_axis is not None and target.channel_axis is None:
+        if values.shape[channel_axis] != 1:
+            raise ChannelMismatchError(
+                f"a result of {values.shape[channel_axis]} channels cannot be written to {target}, whose axes are "
+                f"{target.axes}; it needs an axis 'c'"
+            )
         return np.squeeze(values, channel_axis)
     return values
 

@@ -140,9 +140,11 @@ def run_stage(
     read_roi = write_roi.grow(operation.before, operation.after)
     total = operation.region.grow(operation.before, operation.after)
     most = operation.most_workers() or num_workers
-    worker_file, args, kwargs = (WORKER, [], {}) if in_process else operation.worker()
+    # In this process the operation works itself, and its worker module is but named.
+    worker_file, args, kwargs = (WORKER, [{}], {}) if in_process else operation.worker()
     num_workers = 1 if in_process else min(num_workers, most)
-    here_only = in_process or works_here(num_workers, upstream_tasks, create_compute_context())
+    alone = not operation.needs_process and works_here(num_workers, upstream_tasks, create_compute_context())
+    here_only = in_process or alone
     # What this process does, and nobody goes on with, needs no marks on disk.
     marks: Literal[False] | None = False if here_only else None
     task = DaCapoBlockwiseTask(

@@ -15,8 +15,9 @@ from dacapo.blockwise.jobs import plain_values
 from dacapo.blockwise.record import Resume, marks_of
 from dacapo.blockwise.segmentation import Segmentation, run_segmentation
 from dacapo.blockwise.task_running import run_task
-from dacapo.blockwise.user_modules import check_worker
+from dacapo.blockwise.worker_call import WorkerCall
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.converter import converter
 
 
 def run_blockwise(
@@ -55,12 +56,13 @@ def run_blockwise(
         RoiError: If the regions do not fit together.
         OutputExistsError: If ``tracking_path`` is about other parameters.
     """
-    check_worker(worker_file, args, kwargs)
+    call = WorkerCall.of(worker_file, args, kwargs)
     check_numbers(num_workers, max_retries, timeout)
     written_region(total_roi, read_roi, write_roi)
     if tracking_path is not None:
         rois = [[list(map(int, roi.offset)), list(map(int, roi.shape))] for roi in (total_roi, read_roi, write_roi)]
-        what = {"worker": str(worker_file), "code": code_identity(worker_file), "args": args, "kwargs": kwargs}
+        given = converter.unstructure({"args": call.args, "kwargs": call.kwargs})
+        what = {"worker": call.worker_file, "code": code_identity(call.worker_file), **given}
         tracking_path = marks_of(tracking_path, plain_values({**what, "rois": rois}))
     run_task(
         DaCapoBlockwiseTask(

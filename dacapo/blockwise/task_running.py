@@ -32,7 +32,7 @@ def run_task(task: DaCapoBlockwiseTask, here: Callable[[], Process] | None = Non
         StorageError: If the marks of done blocks cannot be written.
     """
     tasks = _with_upstream(task)
-    alone = works_here(task.num_workers, task.upstream_tasks, task.compute_context)
+    alone = not task.needs_process and works_here(task.num_workers, task.upstream_tasks, task.compute_context)
     with _worker_logs(task):
         for one in tasks:
             if isinstance(one, DaCapoBlockwiseTask):

@@ -58,28 +58,6 @@ def function_of(module: ModuleType, source: str | Path, *names: str) -> Callable
     raise ConfigError(f"{source} defines no function {' or '.join(names)}")
 
 
-def check_worker(
-    source: str | Path, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
-) -> None:
-    """Load a worker module and check that it defines what a worker needs.
-
-    Args:
-        source: The module.
-        args: What its function is to be given, if it is to be checked that it takes that.
-        kwargs: The same by name.
-
-    Raises:
-        PathNotFoundError: If there is no such file or module.
-        BlockwiseError: If the module raises while it is loaded.
-        ConfigError: If it defines neither of the two functions, or that takes other arguments.
-    """
-    module = load_module(source)
-    function = function_of(module, source, "process_block", "start_worker")
-    if args is not None or kwargs is not None:
-        block = (None,) if hasattr(module, "process_block") else ()
-        check_arguments(function, source, [*block, *(args or ())], kwargs or {})
-
-
 def check_arguments(
     function: Callable[..., Any], source: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:

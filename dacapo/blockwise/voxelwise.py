@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -83,7 +83,9 @@ class VoxelwiseOperation(BlockwiseOperation):
         self.target = ZarrArray.open_from_array_identifier(self.output)
 
     def process(self, block: daisy.Block) -> None:
-        roi = Roi(block.write_roi.offset, block.write_roi.shape)
+        roi = Roi(block.write_roi.offset, block.write_roi.shape).intersect(self.target.roi)
+        if roi.empty:
+            return  # the task of a user may reach beyond the output
         values = self.source[roi]
         if self.num_channels is not None:
             values = np.take(values, range(self.num_channels), axis=self.source.channel_axis)
@@ -125,6 +127,28 @@ class Argmax(VoxelwiseOperation):
         if self.axis is None:
             return np.zeros(values.shape, dtype=self.dtype)
         return np.asarray(largest_channel(values, self.axis), dtype=self.dtype)
+
+
+def into(
+    operation: type[VoxelwiseOperation], source: LocalArrayIdentifier, target: LocalArrayIdentifier, **fields: Any
+) -> Callable[[daisy.Block], None]:
+    """Return the function of an operation for a block, which writes into an array that exists.
+
+    Args:
+        operation: What to do.
+        source: The array to read.
+        target: The array to write, whose type the result gets.
+        **fields: Further fields of the operation.
+
+    Raises:
+        ArrayNotFoundError: If one of the arrays does not exist.
+    """
+    array = ZarrArray.open_from_array_identifier(target)
+    opened = operation(
+        input=source, output=target, region=array.roi, block_shape=array.roi.shape, dtype=array.dtype.name, **fields
+    )
+    opened.open()
+    return opened.process
 
 
 def over_all_of(array: Array, block_size: Sequence[int]) -> dict[str, Any]:

@@ -39,11 +39,10 @@ def prepare_module(worker_file: str, args: list[Any], kwargs: dict[str, Any]) ->
     if hasattr(module, "process_block"):
         process_block = function_of(module, worker_file, "process_block")
         return lambda block: process_block(block, *args, **kwargs)
-    process = function_of(module, worker_file, "start_worker")(*args, **kwargs)
+    name = "open_worker" if hasattr(module, "open_worker") else "start_worker"
+    process = function_of(module, worker_file, name)(*args, **kwargs)
     if process is not None and not callable(process):
-        raise ConfigError(
-            f"start_worker of {worker_file} returned {process!r}; expected a function of one block, or None"
-        )
+        raise ConfigError(f"{name} of {worker_file} returned {process!r}; expected a function of one block, or None")
     return process  # type: ignore[no-any-return]
 
 
@@ -72,6 +71,36 @@ def process_blocks(process: Process, log_dir: str | Path) -> None:
                         return
 
 
+def take_blocks(process: Process) -> None:
+    """Process blocks of any Daisy task until there are none left, in a worker process.
+
+    A block that fails is given back, and ends the worker with its error, which Daisy shows and counts.
+
+    Raises:
+        ConfigError: If this process is no worker of a Daisy task.
+    """
+    check_is_worker()
+    client = daisy.Client()
+    while True:
+        with client.acquire_block() as block:
+            if block is None:
+                return
+            process(block)
+
+
+def check_is_worker() -> None:
+    """Check that Daisy says in the environment who hands out blocks.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    if daisy.Context.ENV_VARIABLE not in os.environ:
+        raise ConfigError(
+            f"{daisy.Context.ENV_VARIABLE} is not set, so nobody hands out blocks; this is for the worker processes of "
+            "a Daisy task: give the task spawn_worker(...) as its process_function, or call run_blockwise"
+        )
+
+
 def give_one_back() -> None:
     """Take a block and give it back as failed, in place of a worker that did not get to it, when all is to end.
 
@@ -91,7 +120,10 @@ def main() -> None:
         Options.instance(**job.options)
         process = prepare(job)
     except Exception as error:
-        report(Path(job.log_dir) / START_ERROR, f"the worker {job.worker_file} cannot start", error)
+        if job.log_dir is not None:
+            report(Path(job.log_dir) / START_ERROR, f"the worker {job.worker_file} cannot start", error)
         raise
-    if process is not None:
+    if process is not None and job.log_dir is not None:
         process_blocks(process, job.log_dir)
+    elif process is not None:
+        take_blocks(process)

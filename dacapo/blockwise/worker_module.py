@@ -11,6 +11,7 @@ from dacapo.blockwise.identity import code_identity
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
 from dacapo.blockwise.worker import prepare_module
+from dacapo.blockwise.worker_call import WorkerCall
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -44,6 +45,10 @@ class WorkerModule(BlockwiseOperation):
     @property
     def name(self) -> str:
         return Path(self.worker_file).stem if self.worker_file.endswith(".py") else self.worker_file.rpartition(".")[2]
+
+    @property
+    def needs_process(self) -> bool:
+        return WorkerCall.of(self.worker_file, self.args, self.kwargs).needs_process
 
     def parameters(self) -> dict[str, Any]:
         return {**super().parameters(), "code": code_identity(self.worker_file)}

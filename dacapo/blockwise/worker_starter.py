@@ -5,20 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 import daisy.v2 as daisy
 
-from dacapo.blockwise.jobs import JOB_VARIABLE, write_job
+from dacapo.blockwise.jobs import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.reports import START_ERROR, log_file, report_death, report_stop
 from dacapo.blockwise.worker import give_one_back
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError
+from dacapo.options import Options
 
+if TYPE_CHECKING:
+    from dacapo.blockwise.worker_call import WorkerCall
+
+_LOGS = "dacapo_logs"
 PLACE = "place_"
 """How the names of the files begin that living workers lock."""
 # Of prctl: the signal that a process gets when its parent ends.
@@ -35,6 +41,7 @@ class WorkerStarter:
         log_dir: Folder for the log of the worker.
         python_path: Where modules are looked for.
         num_threads: How many threads it may use, None if it may choose.
+        spawn: Starts the worker instead, if its module has a function of its own for that.
         parent: The process that hands out the blocks; the worker ends when that does.
     """
 
@@ -43,6 +50,7 @@ class WorkerStarter:
     log_dir: Path
     python_path: str
     num_threads: int | None
+    spawn: WorkerCall | None = None
     parent: int = attrs.field(factory=os.getpid)
 
     def __call__(self, *, context: daisy.Context) -> None:
@@ -69,11 +77,17 @@ class WorkerStarter:
             fewer = int(asked) if asked.isdigit() and int(asked) > 0 else self.num_threads
             environment["OMP_NUM_THREADS"] = str(min(fewer, self.num_threads))
         place = taken_place(self.log_dir, worker) if self.compute_context.local_cores else nullcontext((worker, ()))
-        with _ends_with(self.parent), place as (number, lock):
+        with ends_with(self.parent), place as (number, lock):
+            environment |= self.compute_context.worker_environment(number)
+            if self.spawn is not None:
+                os.environ.update(environment)
+                Options.instance(**Job.from_json(self.job).options)
+                self.spawn.start()
+                return
             self.compute_context.execute(
                 [sys.executable, "-m", "dacapo.blockwise"],
                 log_file(self.log_dir, worker),
-                environment | self.compute_context.worker_environment(number),
+                environment,
                 **({"keep_open": lock} if lock else {}),
             )
 
@@ -83,6 +97,14 @@ class WorkerStarter:
         except OSError as error:
             report_stop(self.log_dir, f"what workers do cannot be written to {self.log_dir}", error)
             raise
+
+
+def log_base(compute_context: ComputeContext, log_dir: Path | str | None) -> Path:
+    """Return the folder for the logs of tasks: one that was asked for, or one that the workers see."""
+    if log_dir is not None:
+        return Path(log_dir).resolve()
+    # Other machines do not see this one's folder for temporary files.
+    return Path.cwd() / _LOGS if compute_context.local_cores is None else Path(tempfile.gettempdir())
 
 
 @contextmanager
@@ -125,7 +147,7 @@ def _lock_place(log_dir: Path) -> tuple[int, BinaryIO]:
 
 
 @contextmanager
-def _ends_with(parent: int) -> Iterator[None]:
+def ends_with(parent: int) -> Iterator[None]:
     """Leave the context, with an exception, when the parent of this process ends, even if it is killed.
 
     What it waits for is ended then, so that no worker writes blocks that somebody else does again.

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from dacapo.blockwise import DaCapoBlockwiseTask, run_blockwise
 from dacapo.blockwise.blockwise_task import count_blocks, written_region
 from dacapo.blockwise.jobs import JOB_VARIABLE, Job, write_job
-from dacapo.blockwise.user_modules import check_worker, load_module
+from dacapo.blockwise.user_modules import load_module
 from dacapo.blockwise.worker import main, prepare
+from dacapo.blockwise.worker_call import WorkerCall
 from dacapo.blockwise.worker_starter import taken_place
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, RoiError
@@ -132,7 +133,7 @@ class TestModules:
         if text is not None:
             source = write(tmp_path, text, name)
         with pytest.raises(error, match=message):
-            check_worker(source)
+            WorkerCall.of(source, [], {})
 
 
 def test_worker_that_cannot_start_leaves_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

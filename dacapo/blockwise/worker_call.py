@@ -1,0 +1,78 @@
+"""Which function of a worker module does the work, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dacapo.blockwise.spawned_worker import SpawnedWorker
+from dacapo.blockwise.user_modules import check_arguments, function_of, load_module
+from dacapo.errors import ConfigError
+
+SPAWN = "spawn_worker"
+
+
+@attrs.frozen
+class WorkerCall:
+    """A worker module and its arguments.
+
+    Attributes:
+        worker_file: A Python file, or the import path of a module.
+        args: For its function.
+        kwargs: For its function.
+        spawns: Whether that is ``spawn_worker``, whose result starts a worker.
+        needs_process: Whether its workers ask for blocks by themselves, so that none can work in the process that runs
+            the task.
+    """
+
+    worker_file: str
+    args: list[Any]
+    kwargs: dict[str, Any]
+    spawns: bool
+    needs_process: bool
+
+    @classmethod
+    def of(cls, worker_file: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]) -> WorkerCall:
+        """Find the function of a worker module that takes some arguments.
+
+        Raises:
+            PathNotFoundError: If there is no such file or module.
+            BlockwiseError: If the module raises while it is loaded.
+            ConfigError: If it defines none of the functions, or they take other arguments.
+        """
+        module = load_module(worker_file)
+        names = ("process_block", "open_worker", "start_worker", SPAWN)
+        defined = [name for name in names if hasattr(module, name)]
+        function = function_of(module, worker_file, *(defined or ["process_block", "start_worker"]))
+        spawn = getattr(module, SPAWN, None)
+        needs_process = callable(spawn) and not (hasattr(module, "process_block") or hasattr(module, "open_worker"))
+        block = [None] if hasattr(module, "process_block") else []
+        try:
+            check_arguments(function, worker_file, [*block, *args], kwargs)
+        except ConfigError:
+            if not callable(spawn) or not _takes(spawn, worker_file, args, kwargs):
+                raise
+            function = spawn
+        if function is not spawn:
+            return cls(str(worker_file), list(args), dict(kwargs), False, needs_process)
+        start = spawn(*args, **kwargs)
+        if isinstance(start, SpawnedWorker):  # of this package, whose function takes the same in another form
+            return cls.of(start.job.worker_file, start.job.args, start.job.kwargs)
+        if not callable(start):
+            raise ConfigError(f"{SPAWN} of {worker_file} returned {start!r}; expected a function without arguments")
+        return cls(str(worker_file), list(args), dict(kwargs), True, True)
+
+    def start(self) -> None:
+        """Start a worker by ``spawn_worker``, and wait for its end."""
+        function_of(load_module(self.worker_file), self.worker_file, SPAWN)(*self.args, **self.kwargs)()
+
+
+def _takes(function: Any, source: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    try:
+        check_arguments(function, source, args, kwargs)
+    except ConfigError:
+        return False
+    return True
