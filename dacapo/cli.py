@@ -38,7 +38,8 @@ class _Group(click.Group):
             lines = str(error).splitlines() if isinstance(error, BlockwiseError) else [str(error)]
             raise click.ClickException("\n".join(" ".join(line.split()) for line in lines)) from error
         except KeyboardInterrupt:
-            raise click.ClickException("interrupted; what was saved before is kept") from None
+            click.echo("Error: interrupted; what was saved before is kept", err=True)
+            raise SystemExit(INTERRUPTED) from None
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -152,7 +153,7 @@ def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> Non
     Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on. Instead of --devices, a
     launcher may start the processes: torchrun --nproc-per-node=2 -m dacapo train RUN_NAME.
     """
-    from dacapo.train import train as train_run
+    from dacapo.train import load_run, progress_of, train_or_stop
     from dacapo.utils import distributed
 
     if devices > 1:
@@ -166,11 +167,11 @@ def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> Non
         main = distributed.is_main()
         if not main:
             logging.getLogger("dacapo").setLevel(logging.ERROR)
-        run = train_run(run_name, max_memory)
-    done = run.training_stats.trained_until()
+        run = load_run(run_name)
+        stopped = train_or_stop(run, max_memory)
     if main:
-        click.echo(f"{run_name}: trained {done} of {run.train_until} iterations")
-    if main and done < run.train_until:
+        click.echo(progress_of(run))
+    if main and stopped:
         # Not 0, so that what follows in a script does not take the run for done.
         raise SystemExit(INTERRUPTED)
 

@@ -36,22 +36,33 @@ def train(run_name: str, max_memory: str | int | None = None) -> Run:
     See :func:`train_run`.
 
     Raises:
-        NotFoundError: If there is no such run.
+        ConfigNotFoundError: If there is no such run.
+        KeyboardInterrupt: If it was asked to stop; everything is saved then.
     """
     with distributed.process_group():
-        run_config = create_config_store().retrieve_run_config(run_name)
-        fresh = create_weights_store().latest_iteration(run_name) is None
-        return train_run(Run(run_config, load_starter_model=fresh), max_memory)
+        run = load_run(run_name)
+        stopped = train_or_stop(run, max_memory)
+    return _or_interrupt(stopped, run)
 
 
-@Options.kept()
+def load_run(run_name: str) -> Run:
+    """Return a stored run to train; it loads the weights that it starts from only before its first checkpoint.
+
+    Raises:
+        ConfigNotFoundError: If there is no such run.
+    """
+    run_config = create_config_store().retrieve_run_config(run_name)
+    return Run(run_config, load_starter_model=create_weights_store().latest_iteration(run_name) is None)
+
+
 def train_run(run: Run, max_memory: str | int | None = None) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
     A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
-    they were. The first Ctrl-C finishes the iteration at hand, saves everything and returns; so does SIGTERM. A
-    checkpoint is also saved every ten minutes, and removed when the next one is there unless it was validated. That
-    the run can be validated is checked before anything is trained.
+    they were. The first Ctrl-C finishes the iteration at hand, saves everything and then raises, so that a script does
+    not go on with a network that is half trained; so does SIGTERM. A checkpoint is also saved every ten minutes, and
+    removed when the next one is there unless it was validated. That the run can be validated is checked before anything
+    is trained.
 
     Where a launcher such as torchrun has started several processes, they train together, each with batches of its own
     and on its own GPU. They stop all at the same iteration, and only rank 0 writes. The number of processes may change
@@ -63,15 +74,22 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
             are divided into smaller batches where there is need.
 
     Returns:
-        The run; ``run.training_stats.trained_until()`` tells how far it got.
+        The run, trained to its end.
 
     Raises:
+        KeyboardInterrupt: If any of the processes was asked to stop, in all of them; everything is saved then.
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
         BatchError: If a batch could not be made, for example because a process that makes them was killed; what was
             trained before is saved first, unless several ranks train.
         ConfigError: If several processes cannot train, because of the trainer or for want of GPUs.
         MemoryBudgetError: If not even a batch of one sample fits into the memory; it says what would do.
     """
+    return _or_interrupt(train_or_stop(run, max_memory), run)
+
+
+@Options.kept()
+def train_or_stop(run: Run, max_memory: str | int | None = None) -> bool:
+    """Do as :func:`train_run`, but return whether training was stopped before its end by Ctrl-C or SIGTERM."""
     with distributed.process_group():
         if max_memory is not None:
             train_within(run.trainer, run.model, max_memory)
@@ -80,15 +98,27 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
         device = _device(run)
         run.model.to(device).train()
         run.move_optimizer(device)
-        _train(run, device)
+        return _train(run, device)
+
+
+def progress_of(run: Run) -> str:
+    """Return how far a run is trained, in words."""
+    return f"{run.name}: trained {run.training_stats.trained_until()} of {run.train_until} iterations"
+
+
+def _or_interrupt(stopped: bool, run: Run) -> Run:
+    if stopped:
+        # No class of our own: only for this one Python ends as if by the signal, with status 130.
+        raise KeyboardInterrupt(f"{progress_of(run)}; all is saved, train it again to go on")
     return run
 
 
-def _train(run: Run, device: torch.device) -> None:
+def _train(run: Run, device: torch.device) -> bool:
+    """Train, and return whether it was stopped, the same on all ranks."""
     if _validation_is_due(run):  # an earlier process trained this far but could not finish validating
         _validate(run)
     if run.training_stats.trained_until() >= run.train_until:
-        return
+        return False
     run.trainer.build_batch_provider(
         run.datasplit.train, run.model, run.task, create_array_store().snapshot_container(run.name)
     )
@@ -100,8 +130,10 @@ def _train(run: Run, device: torch.device) -> None:
             if not stopped and _validation_is_due(run):
                 with stop.during("the validation"):
                     _validate(run)
+    (stopped,) = distributed.agree(stop.requested)  # during the last validation, for example
     if stopped:
         logger.info("run %s stopped at iteration %d; train it again to go on", run.name, run.trainer.iteration)
+    return stopped
 
 
 def _device(run: Run) -> torch.device:

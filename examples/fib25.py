@@ -190,11 +190,6 @@ def main() -> None:
 
     run = prepare(arguments.path.resolve(), arguments.iterations)
     train_run(run)
-    trained = run.training_stats
-    if trained.trained_until() < run.train_until:
-        print(f"stopped at iteration {trained.trained_until()}; run the same command to go on")
-        return
-
     validation = run.datasplit.validate[0]
     labels = validation.gt[VALIDATE]
     raw = validation.raw[VALIDATE]
@@ -207,8 +202,8 @@ def main() -> None:
     rows = [[name, f"{s:.3f}", f"{m:.3f}", f"{s + m:.3f}"] for name, (s, m) in scores.items()]
     print(text_table(["VOI in bits, 140 <= z < 180", "split", "merge", "sum"], rows))
     selection = select(run, "voi", "validate")
-    seconds = sum(s.time for s in trained.iteration_stats)
-    print(f"{selection.reason}; {trained.trained_until()} iterations took {seconds / 60:.1f} minutes")
+    seconds = sum(s.time for s in run.training_stats.iteration_stats)
+    print(f"{selection.reason}; {run.training_stats.trained_until()} iterations took {seconds / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

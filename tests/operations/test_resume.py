@@ -26,6 +26,7 @@ from dacapo.experiments.trainers import (
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
+from dacapo.validate import validate_run
 from tests.operations.runs import affinities_run_config
 
 ITERATIONS, INTERVAL = 9, 3
@@ -121,6 +122,50 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     assert model.keys() == resumed_model.keys()
     assert all(torch.equal(model[k], resumed_model[k]) for k in model)
     assert_same_optimizer(optimizer, resumed_optimizer)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from dacapo import Options, train
+Options.instance(runs_base_dir=sys.argv[1])
+run = train("affinities")
+Path(sys.argv[1], "applied").touch()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_script_goes_no_further(
+    uninterrupted: tuple[Path, Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    prepare(tmp_path, uninterrupted[0])
+    script = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    process = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    wait_for_checkpoint(process, tmp_path)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGINT, errors.decode()  # which a shell calls 130
+    stopped_at = create_weights_store().latest_iteration("affinities")
+    assert stopped_at is not None
+    assert f"KeyboardInterrupt: affinities: trained {stopped_at} of 9 iterations; all is saved" in errors.decode()
+    assert not (tmp_path / "applied").exists()
+
+
+@pytest.mark.parametrize("when", [3, 4])
+def test_a_request_to_stop_is_remembered_until_the_end(
+    options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
+) -> None:
+    def validate_and_ask(run: Run, iteration: int) -> None:
+        validate_run(run, iteration)
+        if iteration == when:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sys.modules["dacapo.train"], "validate_run", validate_and_ask)
+    config = affinities_run_config(tmp_path, dims=2, num_iterations=4, validation_interval=1)
+    create_config_store().store_run_config(config)
+    with pytest.raises(KeyboardInterrupt, match="affinities: trained 4 of 4 iterations"):
+        train(config.name)
+    assert [scores.iteration for scores in train(config.name).validation_scores.scores] == [1, 2, 3, 4]
 
 
 def test_resume_restores_everything(uninterrupted: tuple[Path, Path]) -> None:
