@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from click.testing import CliRunner, Result
 from funlib.geometry import Coordinate
 
 import dacapo
+import dacapo.predict
+import dacapo.validate
 from dacapo.apply import Applied
 from dacapo.cli import cli
 from dacapo.compute_context import Unasked
@@ -123,6 +126,20 @@ def test_apply_picks_the_best_and_says_why(trained: Path, tmp_path: Path, caplog
     array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "out.zarr", segmentation))
     assert array.dtype == np.uint64
     assert array.roi.shape == ZarrArray.open_from_array_identifier(LocalArrayIdentifier(data, "raw")).roi.shape
+
+
+@pytest.mark.parametrize("command", ["validate", "predict", "apply"])
+def test_ctrl_c_ends_with_its_own_status(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    place = [] if command == "validate" else [trained / "data" / "new.zarr", "raw", tmp_path]
+    iteration = [] if command == "apply" else [4]
+    monkeypatch.setattr(
+        sys.modules[f"dacapo.{command}"], "predict_array", lambda *_, **__: signal.raise_signal(signal.SIGINT)
+    )
+    result = run_cli(trained, command, "affinities", *iteration, *place)
+    assert result.exit_code == 130
+    assert result.stderr.endswith("Error: interrupted; what was saved before is kept\n")
 
 
 def mistakes(trained: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:
