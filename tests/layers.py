@@ -23,7 +23,7 @@ LAYERS = [
     ],
     ["store"],
     ["experiments.datasplits.datasets.arrays"],  # what the nodes of gp read and make
-    ["gp", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
+    ["gp", "utils.pipeline", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
     ["experiments.datasplits"],
     ["experiments.architectures", "experiments.model"],
     ["experiments.tasks"],

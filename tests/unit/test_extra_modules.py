@@ -52,6 +52,26 @@ SIGNATURES = {
         "register_hooks": "converter",
         "cls_fun": "typ",
     },
+    "dacapo.utils.pipeline": {
+        "CreatePoints.__init__": "self, labels, num_points=(20, 150)",
+        "DilatePoints.__init__": "self, labels, dilations=(2, 8)",
+        "RandomDilateLabels.__init__": "self, labels, dilations=(2, 8)",
+        "Relabel.__init__": "self, labels, connectivity=1",
+        "ExpandLabels.__init__": "self, labels, background=0",
+        "ZerosSource.__init__": "self, key, spec",
+        "ZerosSource.setup": "self",
+        "ZerosSource.provide": "self, request",
+        "MakeRaw.setup": "self",
+        **{
+            f"{node}.process": "self, batch, request"
+            for node in ("CreatePoints", "MakeRaw", "DilatePoints", "RandomDilateLabels", "Relabel", "ExpandLabels")
+        },
+        "random_source_pipeline": (
+            "voxel_size=(8, 8, 8), input_shape=(148, 148, 148), dtype=<class 'numpy.uint8'>, expand_labels=False, "
+            "relabel_connectivity=1, random_dilate=True, num_points=(20, 150), gaussian_noise_args=(0, 0.1), "
+            "gaussian_blur_args=(0.5, 1.5), membrane_like=True, membrane_size=3, inside_value=0.5"
+        ),
+    },
 }
 CASES = [(module, name, wanted) for module, names in SIGNATURES.items() for name, wanted in names.items()]
 
