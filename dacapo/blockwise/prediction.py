@@ -192,7 +192,8 @@ class Prediction(BlockwiseOperation):
             if self.iteration is None or self.raw_config is None:
                 raise ConfigError("weights or data are only in the process that began; predict there")
             run = Run(self.run_config, load_starter_model=False)
-            create_weights_store().load_weights(run, self.iteration)
+            # The process that began has checked the config; this one has it without the data that the run learns from.
+            create_weights_store().retrieve_weights(run, self.iteration).put_into(run)
             if weights_digest(run) != self.weights:
                 raise ConfigError(f"the checkpoint {self.iteration} of run {run.name!r} has changed; start anew")
             self._here = run, self.raw_config.array_type(self.raw_config)

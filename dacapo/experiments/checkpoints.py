@@ -17,9 +17,12 @@ def resume(run: Run) -> None:
 
     Raises:
         TrainingError: If the statistics end before the checkpoint.
+        ConfigError: If the config of the run is another one than that of its checkpoints.
     """
     stats_store, weights_store = create_stats_store(), create_weights_store()
     iteration = weights_store.latest_iteration(run.name) or 0
+    if iteration:
+        weights_store.check_config(run)
     run.training_stats = stats_store.retrieve_training_stats(run.name)
     if run.training_stats.trained_until() < iteration:
         raise TrainingError(
@@ -47,6 +50,7 @@ def save(run: Run, previous: int) -> int:
     if distributed.is_main():
         create_stats_store().store_training_stats(run.name, run.training_stats)
         weights_store = create_weights_store()
+        weights_store.record_config(run)
         weights_store.store_weights(run, iteration)
         if 0 < previous < iteration and previous % run.validation_interval:
             weights_store.remove(run.name, previous)

@@ -232,7 +232,31 @@ def help_texts(cls: type[Config]) -> dict[str, str]:
     return {field.name: str(field.metadata.get("help_text", "")) for field in attrs.fields(cls)}
 
 
-def field(help_text: str, **kwargs: Any) -> Any:
-    """Return an attrs field with its help text, the one place where a config field is explained."""
-    metadata = {**kwargs.pop("metadata", {}), "help_text": help_text}
+def field(help_text: str, *, alters_training: bool = True, **kwargs: Any) -> Any:
+    """Return an attrs field with its help text, the one place where a config field is explained.
+
+    Args:
+        help_text: What the field means.
+        alters_training: Whether another value means another result of training; a run with checkpoints can go on after
+            those others are changed.
+        **kwargs: What `attrs.field` takes.
+    """
+    metadata = {**kwargs.pop("metadata", {}), "help_text": help_text, "alters_training": alters_training}
     return attrs.field(metadata=metadata, **kwargs)
+
+
+def changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the places where a config differs from another one in what alters training, and both values there.
+
+    Paths of files are among them; where a value is one, it is a `pathlib.Path`.
+    """
+    if isinstance(old, Config) and type(old) is type(new):
+        for attribute in attrs.fields(type(old)):
+            if attribute.metadata.get("alters_training", True):
+                name = attribute.name
+                yield from changes(getattr(old, name), getattr(new, name), f"{path}.{name}" if path else name)
+    elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
+        for index, (one, other) in enumerate(zip(old, new, strict=True)):
+            yield from changes(one, other, f"{path}[{index}]")
+    elif old != new and not (old != old and new != new):  # NaN equals NaN here
+        yield path, old, new

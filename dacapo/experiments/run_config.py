@@ -20,10 +20,12 @@ class RunConfig(Config):
     architecture_config: ArchitectureConfig = field("The network.")
     trainer_config: TrainerConfig = field("How batches are made and the network is trained.")
     datasplit_config: DataSplitConfig = field("The data to train and validate on.")
-    name: str = field("Name of the run; its files are kept under it.")
+    name: str = field("Name of the run; its files are kept under it.", alters_training=False)
     repetition: int = field("Which repetition of the same experiment this is, counted from 0.")
-    num_iterations: int = field("Number of iterations to train for.")
-    validation_interval: int = field("Validate, and keep a checkpoint, every so many iterations.", default=1000)
+    num_iterations: int = field("Number of iterations to train for.", alters_training=False)
+    validation_interval: int = field(
+        "Validate, and keep a checkpoint, every so many iterations.", default=1000, alters_training=False
+    )
     start_config: StartConfig | None = field("Weights of an earlier run to start from.", default=None)
 
     def verify(self) -> tuple[bool, str]:

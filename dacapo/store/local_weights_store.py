@@ -3,6 +3,7 @@
     <basedir>/<run>/checkpoints/iterations/<iteration>        a checkpoint
     <basedir>/<run>/checkpoints/<dataset>/<criterion>         the best one, complete in itself
     <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
+    <basedir>/<run>/checkpoints/config.yaml                   the config that all of them were trained with
 
 A checkpoint is what `torch.save` makes of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``
 and ``trainer``. Reading never executes anything: torch's restricted unpickler builds tensors and plain containers
@@ -34,6 +35,7 @@ from dacapo.errors import (
     UnsafeFileError,
 )
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
+from dacapo.store.trained_config import check_trained_config, write_trained_config
 from dacapo.store.weights_store import Weights, WeightsStore
 from dacapo.utils.names import check_name
 
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _ITERATIONS = "iterations"
+_CONFIG = "config.yaml"
 
 # First bytes of a zip archive, which torch writes today, and of a bare pickle, which it wrote before 1.6.
 _MAGIC = (b"PK\x03\x04", b"\x80")
@@ -91,6 +94,32 @@ class LocalWeightsStore(WeightsStore):
             if isinstance(error.__context__, OSError):
                 raise storage_error("write", path, error.__context__) from error
             raise StorageError(f"cannot write {path}: {error}") from error
+
+    def check_config(self, run: Run) -> None:
+        """Refuse a run whose config is another one than its checkpoints were trained with.
+
+        Where that is not written down, as by the original, the run's config is taken for it from now on, unless the
+        folder can only be read.
+
+        Raises:
+            ConfigError: If it differs in what alters training; the message lists where.
+        """
+        path = self._config(run)
+        if path.is_file():
+            check_trained_config(path, run.config)
+        elif os.access(path.parent, os.W_OK):
+            write_trained_config(path, run.config)
+
+    def record_config(self, run: Run) -> None:
+        """Write down the config of a run as the one that its checkpoints are trained with.
+
+        Raises:
+            ConfigError: If there are checkpoints that were trained with another one, as :meth:`check_config` says.
+            StorageError: If the file cannot be written.
+        """
+        if self._stored_iterations(run):
+            self.check_config(run)
+        write_trained_config(self._config(run), run.config)
 
     def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
         """Return the checkpoint of an iteration, its tensors on the CPU.
@@ -215,10 +244,13 @@ class LocalWeightsStore(WeightsStore):
     def _iteration(self, run: Run | str, iteration: int) -> Path:
         return self._checkpoints(run) / _ITERATIONS / str(int(iteration))
 
+    def _config(self, run: Run | str) -> Path:
+        return self._checkpoints(run) / _CONFIG
+
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
-        if folder == _ITERATIONS:
-            raise ConfigError(f"a dataset cannot be named {_ITERATIONS!r}, which is where all checkpoints are kept")
+        if folder in (_ITERATIONS, _CONFIG):
+            raise ConfigError(f"a dataset cannot be named {folder!r}, as what lies beside the best checkpoints is")
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 
 

@@ -94,18 +94,38 @@ class WeightsStore(ABC):
 
         Raises:
             CheckpointNotFoundError: If there is no such checkpoint.
-            ConfigError: If it does not fit the run.
+            ConfigError: If it does not fit the run, or the run's config was changed since it was stored.
         """
-        self.retrieve_weights(run, iteration).put_into(run)
+        weights = self.retrieve_weights(run, iteration)
+        self.check_config(run)
+        weights.put_into(run)
 
     def load_best(self, run: Run, dataset: Dataset | str, criterion: str) -> None:
         """Restore model, optimizer and trainer of a run from its best checkpoint.
 
         Raises:
             CheckpointNotFoundError: If none was stored for this dataset and criterion.
-            ConfigError: If it does not fit the run.
+            ConfigError: If it does not fit the run, or the run's config was changed since it was stored.
         """
-        self.retrieve_best_weights(run, dataset, criterion).put_into(run)
+        weights = self.retrieve_best_weights(run, dataset, criterion)
+        self.check_config(run)
+        weights.put_into(run)
+
+    def check_config(self, run: Run) -> None:  # noqa: B027 - a store need not know configs
+        """Refuse a run whose config is another one than its checkpoints were trained with.
+
+        By default nothing is known of that config, and every run is taken.
+
+        Raises:
+            ConfigError: If it differs in what alters training.
+        """
+
+    def record_config(self, run: Run) -> None:  # noqa: B027
+        """Remember the config of a run for :meth:`check_config`, before the first of its checkpoints is stored.
+
+        Raises:
+            ConfigError: If there are checkpoints that were trained with another one.
+        """
 
     @abstractmethod
     def latest_iteration(self, run: Run | str) -> int | None:

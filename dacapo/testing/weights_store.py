@@ -214,8 +214,10 @@ class WeightsStoreContract:
         store.store_weights(make_run(channels=4), 1)
         other = make_run(channels=5)
         before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
-        with pytest.raises(ConfigError, match=r"'run', iteration 1.*of another shape: architecture.conv.weight"):
+        with pytest.raises(ConfigError, match="run 'run'"):
             store.load_weights(other, 1)
+        with pytest.raises(ConfigError, match=r"'run', iteration 1.*of another shape: architecture.conv.weight"):
+            store.retrieve_weights("run", 1).put_into(other)
         assert_same(dict(other.model.state_dict()), before)
 
     def test_numpy_numbers_in_a_state_become_plain(self, store: WeightsStore) -> None:

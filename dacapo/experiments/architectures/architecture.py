@@ -82,7 +82,10 @@ class ArchitectureConfig(Config):
 
     architecture_type: ClassVar[type[Architecture]]
 
-    name: str = field("A name for this architecture, unique among all stored ones; short names are easier to read.")
+    name: str = field(
+        "A name for this architecture, unique among all stored ones; short names are easier to read.",
+        alters_training=False,
+    )
 
 
 def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate) -> tuple[int, Coordinate]:

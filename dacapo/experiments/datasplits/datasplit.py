@@ -54,7 +54,7 @@ class DataSplitConfig(Config):
 
     datasplit_type: ClassVar[type[Any]]
 
-    name: str = field("Name of the datasplit, by which a store finds its config.")
+    name: str = field("Name of the datasplit, by which a store finds its config.", alters_training=False)
 
     def verify(self) -> tuple[bool, str]:
         """Check that all datasets can be built. Opens files and reads their metadata, but no voxels."""

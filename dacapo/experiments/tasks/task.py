@@ -62,4 +62,4 @@ class TaskConfig(Config):
 
     task_type: ClassVar[type[Task]]
 
-    name: str = field("A unique name of this task; it is stored under this name.")
+    name: str = field("A unique name of this task; it is stored under this name.", alters_training=False)

@@ -431,10 +431,14 @@ class BatchTrainerConfig(TrainerConfig):
     trainer_type: ClassVar[type[Trainer]]
 
     num_data_fetchers: int = field(
-        "Number of processes that make batches ahead of time; with 1 none are started.", default=5
+        "Number of processes that make batches ahead of time; with 1 none are started.",
+        default=5,
+        alters_training=False,
     )
     augments: list[AugmentConfig] = field("Random changes of the samples, in the order they are done.", factory=list)
-    snapshot_interval: int | None = field("Iterations between snapshots of a batch; none without.", default=None)
+    snapshot_interval: int | None = field(
+        "Iterations between snapshots of a batch; none without.", default=None, alters_training=False
+    )
     min_masked: float | None = field(
         "Smallest part of a sample that must be annotated (masked in); others are not trained on.", default=0.15
     )
@@ -472,11 +476,13 @@ class BatchTrainerConfig(TrainerConfig):
         "Keep the channels of a voxel next to each other in memory, which makes convolutions faster on some hardware. "
         "Mixed precision always does.",
         default=False,
+        alters_training=False,
         kw_only=True,
     )
     compile: bool = field(
         "Compile the network with torch.compile, which takes minutes at the beginning and makes iterations faster.",
         default=False,
+        alters_training=False,
         kw_only=True,
     )
 

@@ -173,7 +173,9 @@ class TrainerConfig(Config):
 
     trainer_type: ClassVar[type[Trainer]]
 
-    name: str = field("A unique name for this trainer. It is used as its name in the store, so keep it short.")
+    name: str = field(
+        "A unique name for this trainer. It is used as its name in the store, so keep it short.", alters_training=False
+    )
     batch_size: int = field("Number of samples in one batch.")
     learning_rate: float = field("Learning rate of the optimizer.")
     seed: int | None = field(

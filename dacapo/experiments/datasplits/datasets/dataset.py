@@ -75,7 +75,7 @@ class DatasetConfig(Config):
 
     dataset_type: ClassVar[type[Any]]
 
-    name: str = field("Name of the dataset; names its validation scores and arrays.")
+    name: str = field("Name of the dataset; names its validation scores and arrays.", alters_training=False)
     weight: int = field("How often to sample from this dataset, relative to the other datasets.", default=1)
 
     def verify(self) -> tuple[bool, str]:

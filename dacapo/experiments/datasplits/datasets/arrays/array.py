@@ -193,7 +193,7 @@ class ArrayConfig(Config):
 
     array_type: ClassVar[type[Any]]
 
-    name: str = field("Name of the array, for messages and for finding the config in a store.")
+    name: str = field("Name of the array, for messages and for finding the config in a store.", alters_training=False)
 
     def verify(self) -> tuple[bool, str]:
         """Check that the array can be built. Opens files and reads their metadata, but no voxels."""

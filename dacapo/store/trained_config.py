@@ -1,0 +1,79 @@
+"""The config that the checkpoints of a run belong to, which is kept beside them.
+
+A run can only go on from its checkpoints with the config that made them: weights may well fit the network of another
+one and mean something else. So that config is written down with the first checkpoint, and compared whenever one is
+loaded into a run. Three kinds of fields may differ: those that say of themselves that they do not alter training (names
+of parts, the number of iterations, how many processes make batches), paths of files, which is said in a log line since
+data may move, and fields that a newer version has added, at their defaults.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.config import Config, changes
+from dacapo.store.converter import from_plain, to_plain
+from dacapo.store.files import write_text
+from dacapo.store.yaml_files import dump_yaml, read_yaml
+
+logger = logging.getLogger(__name__)
+
+_SHOWN = 8
+_LONGEST = 60
+
+
+def write_trained_config(path: Path, config: Config) -> None:
+    """Write down the config that checkpoints belong to, whole or not at all.
+
+    Raises:
+        ConfigError: If it holds something that a file cannot.
+        StorageError: If the file cannot be written.
+    """
+    write_text(path, dump_yaml(to_plain(config)))
+
+
+def check_trained_config(path: Path, config: Config) -> None:
+    """Check that a run may use the checkpoints that a written config belongs to.
+
+    Args:
+        path: The file with the config that the checkpoints were trained with.
+        config: The config of the run.
+
+    Raises:
+        ConfigError: If they differ in what alters training; the message lists where, and what to do. Also if the file
+            holds no such config.
+        StorageError: If the file cannot be read.
+    """
+    trained = from_plain(read_yaml(path), type(config), source=str(path))
+    refused: list[str] = []
+    moved: list[str] = []
+    for place, old, new in changes(trained, config):
+        line = f"{place} was {_short(old)} and is {_short(new)}"
+        (moved if isinstance(old, Path) and isinstance(new, Path) else refused).append(line)
+    if refused:
+        more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
+        raise ConfigError(
+            f"the config of run {getattr(config, 'name', '')!r} was changed since its checkpoints were trained: "
+            f"{'; '.join(refused[:_SHOWN])}{more}. Restore the config, or store the changed one under another name. To "
+            f"use these checkpoints with the changed config all the same, delete {path}; to train anew under the same "
+            f"name, delete the folder {path.parent}"
+        )
+    if moved:
+        logger.info(
+            "files of run %s have moved since it was trained: %s", getattr(config, "name", ""), "; ".join(moved)
+        )
+
+
+def _short(value: Any) -> str:
+    """Return a value in a few words."""
+    if isinstance(value, Config):
+        return f"{type(value).__name__} {getattr(value, 'name', '')}".rstrip()
+    if isinstance(value, (list, tuple)) and any(isinstance(item, Config) for item in value):
+        return f"[{', '.join(map(_short, value))}]"
+    if isinstance(value, Path):
+        return str(value)
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
