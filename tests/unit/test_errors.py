@@ -14,7 +14,7 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 import dacapo
-from dacapo import errors
+from dacapo import errors, ext
 from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.outputs import check_output
 from dacapo.blockwise.user_modules import load_module
@@ -167,6 +167,13 @@ def a_region_outside(folder: Path) -> None:
     array[array.roi.shift(array.roi.shape)]
 
 
+@mistake(errors.ReadOnlyError, ValueError)
+def writing_to_values_that_are_read_only(folder: Path) -> None:
+    values = np.broadcast_to(np.zeros(1), (4,))
+    array = NumpyArray.from_np_array(values, Roi((0,), (4,)), Coordinate((1,)), ["x"])
+    array[array.roi] = 1
+
+
 @mistake(errors.InputTooSmallError, RuntimeError)
 def a_volume_smaller_than_the_input(folder: Path) -> None:
     small = NumpyArray.from_np_array(np.zeros((8, 8), np.uint8), Roi((0, 0), (32, 32)), Coordinate(4, 4), ["y", "x"])
@@ -247,6 +254,16 @@ def a_trainer_without_batches(folder: Path) -> None:
     next(iter(run.trainer.iterate(1, run.model, run.optimizer, torch.device("cpu"))))
 
 
+@mistake(errors.BatchError, RuntimeError)
+def data_that_is_damaged(folder: Path) -> None:
+    run = Run(affinities_run_config(folder))
+    run.trainer.build_batch_provider(run.datasplit.train, run.model, run.task)
+    for chunk in (folder / "train.zarr" / "raw").glob("[0-9]*"):
+        chunk.write_bytes(b"damaged")
+    with run.trainer:
+        next(iter(run.trainer.iterate(1, run.model, run.optimizer, torch.device("cpu"))))
+
+
 @mistake(errors.BlockwiseError, RuntimeError)
 def a_command_that_fails(folder: Path) -> None:
     LocalTorch().execute([sys.executable, "-c", "raise SystemExit(3)"])
@@ -264,6 +281,11 @@ def a_package_that_is_not_installed(folder: Path) -> None:
         patch.setitem(sys.modules, "pymongo", None)
         patch.setitem(sys.modules, "pymongo.errors", None)
         create_config_store(DaCapoConfig(type="mongo", mongo_db_host="localhost", mongo_db_name="dacapo"))
+
+
+@mistake(errors.MissingModuleError, ImportError, RuntimeError)
+def use_of_a_package_that_is_not_installed(folder: Path) -> None:
+    ext.NoSuchModule("neuroglancer").Viewer()
 
 
 @pytest.mark.parametrize("name", MISTAKES)
