@@ -30,7 +30,7 @@ from dacapo.experiments.trainers.gp_augments import (
 )
 
 from .arrays import on_disk
-from .data import VOXEL_SIZE, cells, image
+from .data import cells, image
 from .floors import (
     DISPLACEMENT,
     OFFSETS,
@@ -56,8 +56,8 @@ DISTANCES = DistanceTaskConfig(
 AUGMENTS = [
     SimpleAugmentConfig(),
     ElasticAugmentConfig(
-        control_point_spacing=[SPACING * v for v in VOXEL_SIZE],
-        control_point_displacement_sigma=[DISPLACEMENT * v for v in VOXEL_SIZE],
+        control_point_spacing=[SPACING] * 3,
+        control_point_displacement_sigma=[DISPLACEMENT] * 3,
         rotation_interval=(0.0, np.pi / 2),
         uniform_3d_rotation=True,
     ),

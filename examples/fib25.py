@@ -123,8 +123,8 @@ def run_config(path: Path, iterations: int) -> RunConfig:
             num_data_fetchers=2,
             augments=[
                 ElasticAugmentConfig(
-                    control_point_spacing=[32 * VOXEL] * 3,
-                    control_point_displacement_sigma=[2.0 * VOXEL] * 3,
+                    control_point_spacing=[32] * 3,
+                    control_point_displacement_sigma=[2.0] * 3,
                     rotation_interval=(0.0, 0.0),
                     subsample=4,
                 ),

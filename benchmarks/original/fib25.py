@@ -102,8 +102,8 @@ def make_run(path: UPath, learning_rate: float) -> Run:
                 num_data_fetchers=2,
                 augments=[
                     ElasticAugmentConfig(
-                        control_point_spacing=[320, 320, 320],
-                        control_point_displacement_sigma=[20.0, 20.0, 20.0],
+                        control_point_spacing=[32, 32, 32],
+                        control_point_displacement_sigma=[2.0, 2.0, 2.0],
                         rotation_interval=(0.0, 0.0),
                         subsample=4,
                     ),

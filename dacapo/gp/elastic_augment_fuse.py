@@ -16,6 +16,8 @@ from funlib.geometry import Coordinate, Roi
 from scipy.spatial.transform import Rotation
 
 from dacapo.errors import ConfigError
+from dacapo.utils.deformation import GRID_MARGIN, grid_weights
+from dacapo.utils.deformation import keys_kernel as keys_kernel
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -40,6 +42,8 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
         subsample: int = 1,
         augmentation_probability: float = 1.0,
         uniform_3d_rotation: bool = False,
+        *,
+        in_voxels: bool = False,
     ) -> None:
         """Set the strength.
 
@@ -51,6 +55,8 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
             subsample: Evaluate the deformation at every so many voxels only, and linearly in between.
             augmentation_probability: How likely a sample is changed at all.
             uniform_3d_rotation: Rotate three-dimensional samples into any direction instead.
+            in_voxels: Spacing and displacement are numbers of voxels and not in world units. Where arrays have
+                different voxel sizes, a voxel is as large as their least common multiple.
 
         Raises:
             ConfigError: If these cannot be.
@@ -65,8 +71,9 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
                 f"control_point_spacing {control_point_spacing} must be above 0, subsample {subsample} at least 1, "
                 f"and rotation_interval {rotation_interval} two angles"
             )
-        self.spacing = np.array(control_point_spacing, dtype=float)
-        self.sigma = np.array(control_point_displacement_sigma, dtype=float)
+        self.given = np.array([control_point_spacing, control_point_displacement_sigma], dtype=float)
+        self.in_voxels = in_voxels
+        self.spacing, self.sigma = self.given  # world units once the voxel size is known
         self.rotation_interval = (rotation_interval[0], rotation_interval[1])
         self.subsample = subsample
         self.augmentation_probability = augmentation_probability
@@ -74,7 +81,7 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
         self._samplings: dict[gp.ArrayKey, _Sampling] = {}
 
     def setup(self) -> None:
-        """Check the number of dimensions.
+        """Check the number of dimensions, and find out how large voxels are.
 
         Raises:
             ConfigError: If it is not that of the parameters.
@@ -85,6 +92,8 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
                 f"elastic augmentation has {len(self.spacing)} control point spacings, "
                 f"but the arrays have {sorted(dims)} spatial axes; give one per axis"
             )
+        if self.in_voxels:
+            self.spacing, self.sigma = self.given * np.array(self.spec.get_lcm_voxel_size())
 
     def skip_node(self, request: gp.BatchRequest) -> bool:
         """Return whether chance leaves this sample alone."""
@@ -149,9 +158,9 @@ class ElasticAugment(gp.BatchFilter):  # type: ignore[misc]
         num_points = np.ceil(extent / self.spacing).astype(int) + 4
         displacements = np.random.normal(size=(dims, *num_points)) * self.sigma.reshape(-1, *(1,) * dims)
         centre = np.array(roi.offset) + np.array(roi.shape) / 2
-        return Deformation(
-            self._draw_rotation(dims), centre, displacements, np.array(roi.offset) - 1.5 * self.spacing, self.spacing
-        )
+        origin = np.array(roi.offset) - GRID_MARGIN * self.spacing
+        rotation, finest = self._draw_rotation(dims), np.min(sizes, axis=0).astype(float)
+        return Deformation(rotation, centre, displacements, origin, self.spacing, finest)
 
     def _draw_rotation(self, dims: int) -> Floats:
         """Return a random rotation matrix."""
@@ -173,6 +182,7 @@ class Deformation(NamedTuple):
         displacements: Vectors at the grid points, added after rotation, shape (dims, *number of grid points).
         origin: Where the first grid point lies.
         spacing: Distance of grid points.
+        finest: The smallest voxel size of the arrays that are deformed alike; the given one by default.
     """
 
     rotation: Floats
@@ -180,6 +190,7 @@ class Deformation(NamedTuple):
     displacements: Floats
     origin: Floats
     spacing: Floats
+    finest: Floats | None = None
 
     def source_voxels(self, roi: Roi, voxel_size: Coordinate, subsample: int = 1) -> Floats:
         """Return where every voxel of a region reads from.
@@ -187,7 +198,7 @@ class Deformation(NamedTuple):
         Args:
             roi: The region in world units.
             voxel_size: In world units.
-            subsample: Evaluate displacements at every so many voxels only, and linearly in between.
+            subsample: Evaluate displacements at every so many of the finest voxels only, and linearly in between.
 
         Returns:
             Positions in voxels, 0 being the centre of the first voxel of ``roi``, shape (dims, *shape of the region).
@@ -219,22 +230,17 @@ class Deformation(NamedTuple):
 
     def _weights(self, axis: int, roi: Roi, size: float, count: int, subsample: int) -> npt.NDArray[np.float32]:
         """Return the matrix that interpolates along an axis from grid points to voxels, shape (voxels, points)."""
-        steps = -(-max(count - 1, 1) // subsample) + 1
-        knots = (roi.offset[axis] + (np.arange(steps) * subsample + 0.5) * size - self.origin[axis]) / self.spacing[
-            axis
-        ]
-        cubic = keys_kernel(knots[:, None] - np.arange(self.displacements.shape[axis + 1])[None, :])
-        voxels = np.arange(count)[:, None] / subsample
-        linear = np.clip(1 - np.abs(voxels - np.arange(steps)[None, :]), 0, None)
-        return np.asarray(linear @ cubic, dtype=np.float32)
-
-
-def keys_kernel(distance: Floats) -> Floats:
-    """Return the weights of cubic convolution with a = -1/2 (Keys 1981, eq. 15) at distances in grid steps."""
-    x = np.abs(distance)
-    near = (1.5 * x - 2.5) * x**2 + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+        places = roi.offset[axis] + (np.arange(count) + 0.5) * size
+        finest = size if self.finest is None else self.finest[axis]
+        begin = self.origin[axis] + GRID_MARGIN * self.spacing[axis] + 0.5 * finest
+        return grid_weights(
+            places,
+            self.origin[axis],
+            self.spacing[axis],
+            self.displacements.shape[axis + 1],
+            begin,
+            subsample * finest if subsample > 1 else None,
+        ).astype(np.float32)
 
 
 @attrs.define

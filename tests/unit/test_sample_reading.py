@@ -152,7 +152,7 @@ class TestRegions:
 
     def test_samples_of_elastic_training(self) -> None:
         data = dataset()
-        augment = ElasticAugmentConfig([40, 40], [4.0, 4.0], (0.0, 1.5))
+        augment = ElasticAugmentConfig([10, 10], [1.0, 1.0], (0.0, 1.5))
         for seed in range(5):
             sample(pipeline(data, augment), seed)
         assert len(data.raw.reads) == len(data.gt.reads) == len(data.mask.reads) == 5

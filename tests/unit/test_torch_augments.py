@@ -244,7 +244,9 @@ def test_axes_and_probabilities_of_flips_are_kept_to() -> None:
 def plain_positions(change: Deformation, labels: bool) -> np.ndarray:
     """Return the positions that the node reads raw data or labels from, given the same numbers."""
     wanted = change.wanted
-    deformation = PlainDeformation(change.rotation, change.centre, change.displacements, change.origin, change.spacing)
+    finest = np.minimum(wanted.raw_voxel_size, wanted.label_voxel_size).astype(float)
+    numbers = change.rotation, change.centre, change.displacements, change.origin, change.spacing
+    deformation = PlainDeformation(*numbers, finest)
     roi, size = (wanted.labels, wanted.label_voxel_size) if labels else (wanted.raw, wanted.raw_voxel_size)
     # The node evaluates all arrays of a voxel size at once.
     grid = wanted.total if wanted.raw_voxel_size == wanted.label_voxel_size else roi
@@ -254,13 +256,14 @@ def plain_positions(change: Deformation, labels: bool) -> np.ndarray:
 
 
 DEFORMED = [
-    (rois(), ElasticAugmentConfig([20, 30, 25], [3.0, 5.0, 4.0], (0.0, 3.0))),
-    (rois(), ElasticAugmentConfig([20, 30, 25], [3.0, 5.0, 4.0], (0.0, 3.0), 4, True)),
-    (rois((12, 20, 20), voxel_size=(10, 4, 4)), ElasticAugmentConfig([40, 30, 30], [5.0] * 3, (0.0, 3.0))),
-    (rois(label_voxel_size=(2, 2, 2)), ElasticAugmentConfig([20] * 3, [4.0] * 3, (0.0, 3.0))),
-    (rois(labels=(24, 26, 25), at=(-4, -3, -3)), ElasticAugmentConfig([20] * 3, [4.0] * 3, (1.0, 1.0), 2)),
-    (flat(2), ElasticAugmentConfig([20, 10], [4.0, 2.0], (-1.0, 1.0))),
-    (flat(2), ElasticAugmentConfig([20, 10], [0.0, 0.0], (0.0, 0.0), 3)),
+    (rois(), ElasticAugmentConfig([5, 8, 6], [0.75, 1.25, 1.0], (0.0, 3.0))),
+    (rois(), ElasticAugmentConfig([5, 8, 6], [0.75, 1.25, 1.0], (0.0, 3.0), 4, True)),
+    (rois((12, 20, 20), voxel_size=(10, 4, 4)), ElasticAugmentConfig([4, 8, 8], [0.5, 1.25, 1.25], (0.0, 3.0))),
+    (rois(label_voxel_size=(2, 2, 2)), ElasticAugmentConfig([5] * 3, [1.0] * 3, (0.0, 3.0))),
+    (rois(label_voxel_size=(2, 2, 2)), ElasticAugmentConfig([5] * 3, [1.0] * 3, (0.0, 3.0), 3)),
+    (rois(labels=(24, 26, 25), at=(-4, -3, -3)), ElasticAugmentConfig([5] * 3, [1.0] * 3, (1.0, 1.0), 2)),
+    (flat(2), ElasticAugmentConfig([5, 3], [1.0, 0.5], (-1.0, 1.0))),
+    (flat(2), ElasticAugmentConfig([5, 3], [0.0, 0.0], (0.0, 0.0), 3)),
 ]
 
 
@@ -347,7 +350,7 @@ def test_a_deformation_is_sent_without_its_positions() -> None:
 @pytest.mark.parametrize("dims", [2, 3])
 def test_rotations_and_displacements_are_distributed_like_those_of_the_node(dims: int) -> None:
     wanted = rois() if dims == 3 else flat(2)
-    config = ElasticAugmentConfig([20] * dims, [3.0, 5.0, 4.0][:dims], (0.3, 2.5))
+    config = ElasticAugmentConfig([5] * dims, [0.75, 1.25, 1.0][:dims], (0.3, 2.5))
     node = ElasticAugment([20] * dims, [3.0, 5.0, 4.0][:dims], (0.3, 2.5))
     changes = [config.torch_augment(wanted, rng(seed)) for seed in range(60)]
     angles, scaled = [], []

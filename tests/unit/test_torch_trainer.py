@@ -179,7 +179,7 @@ def test_a_run_is_not_trained_on_with_the_other_trainer(
 
 ALL_AUGMENTS = [
     SimpleAugmentConfig(),
-    ElasticAugmentConfig([20, 20], [2.0, 2.0], (0.0, 1.5)),
+    ElasticAugmentConfig([5, 5], [0.5, 0.5], (0.0, 1.5)),
     IntensityAugmentConfig((0.7, 1.3), (-0.2, 0.2)),
     GammaAugmentConfig((0.5, 2.0)),
     NoiseAugmentConfig(0.01),
@@ -370,7 +370,7 @@ def test_no_voxel_is_read_that_is_not_needed() -> None:
     dataset.raw, dataset.gt = Watched(dataset.raw, "raw"), Watched(dataset.gt, "gt")
     dataset.mask = Watched(array(np.ones((60, 60), np.uint8)), "mask")
     regions = check_datasets([dataset], dummy_task().create_model(TinyNet()), 0.5)
-    augments = [ElasticAugmentConfig([20, 20], [2.0, 2.0], (0.0, 1.5)), SimpleAugmentConfig()]
+    augments = [ElasticAugmentConfig([5, 5], [0.5, 0.5], (0.0, 1.5)), SimpleAugmentConfig()]
     source = SampleMaker([dataset], regions, dummy_task().predictor, augments, 0.5, False)
     for seed in range(10):
         reads.clear()
@@ -545,10 +545,10 @@ def intensities(raw: np.ndarray) -> dict[str, float]:
     }
 
 
-GEOMETRY = [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 5.0], (0.2, 1.4))]
+GEOMETRY = [SimpleAugmentConfig(), ElasticAugmentConfig([6, 8], [0.75, 1.25], (0.2, 1.4))]
 
 # Where samples are mirrored and transposed as well, no axis nor direction of rotation differs from another.
-ELASTIC = [ElasticAugmentConfig([24, 48], [3.0, 5.0], (0.2, 1.0))]
+ELASTIC = [ElasticAugmentConfig([6, 12], [0.75, 1.25], (0.2, 1.0))]
 
 
 _measured: dict[Any, list[dict[str, float]]] = {}
@@ -577,7 +577,7 @@ def test_both_trainers_draw_the_same_places_rotations_and_displacements(augments
 
 
 def test_both_trainers_draw_the_same_rotations_in_three_dimensions() -> None:
-    augments = [ElasticAugmentConfig([16, 24, 20], [2.0, 3.0, 4.0], (0.0, 0.0), 2, True), SimpleAugmentConfig()]
+    augments = [ElasticAugmentConfig([4, 6, 5], [0.5, 0.75, 1.0], (0.0, 0.0), 2, True), SimpleAugmentConfig()]
     ours, theirs = (
         [geometry(raw) for raw in samples(trainer, ramps(3), augments, 120, 3)]
         for trainer in (TorchTrainer, GunpowderTrainer)
@@ -611,12 +611,12 @@ def test_both_trainers_draw_the_same_intensities() -> None:
 @pytest.mark.parametrize(
     ("statistics", "alike", "changed"),
     [
-        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 5.0], (0.2, 1.1))]),
-        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([24, 32], [3.0, 6.5], (0.2, 1.4))]),
+        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([6, 8], [0.75, 1.25], (0.2, 1.1))]),
+        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([6, 8], [0.75, 1.625], (0.2, 1.4))]),
         (geometry, GEOMETRY, [SimpleAugmentConfig(mirror_only=[]), *GEOMETRY[1:]]),
-        (geometry, ELASTIC, [ElasticAugmentConfig([24, 48], [3.0, 5.0], (-1.0, -0.2))]),
-        (geometry, ELASTIC, [ElasticAugmentConfig([24, 48], [5.0, 3.0], (0.2, 1.0))]),
-        (geometry, ELASTIC, [ElasticAugmentConfig([48, 24], [3.0, 5.0], (0.2, 1.0))]),
+        (geometry, ELASTIC, [ElasticAugmentConfig([6, 12], [0.75, 1.25], (-1.0, -0.2))]),
+        (geometry, ELASTIC, [ElasticAugmentConfig([6, 12], [1.25, 0.75], (0.2, 1.0))]),
+        (geometry, ELASTIC, [ElasticAugmentConfig([12, 6], [0.75, 1.25], (0.2, 1.0))]),
         (intensities, INTENSITIES, [IntensityAugmentConfig((0.7, 1.4), (-0.05, 0.2)), *INTENSITIES[1:]]),
         (intensities, INTENSITIES, [INTENSITIES[0], GammaAugmentConfig((0.8, 2.0)), INTENSITIES[2]]),
         (intensities, INTENSITIES, [*INTENSITIES[:2], NoiseAugmentConfig(4e-3)]),

@@ -21,6 +21,7 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, TrainingError
+from dacapo.utils.deformation import GRID_MARGIN, grid_weights
 
 # Voxels that are interpolated at a time on a CPU, so that what lies between fits into its cache.
 CHUNK = 1 << 17
@@ -317,9 +318,9 @@ class Deformation(Change):
             wanted: Where the deformed sample lies.
             rotation: Matrix.
             displacements: Vectors at the points of the grid, world units, shape (dims, *number of points). The grid
-                begins one and a half spacings before the sample.
+                begins ``GRID_MARGIN`` spacings before the sample.
             spacing: Distance of the points of the grid along each axis, world units.
-            subsample: Evaluate displacements at every so many voxels only, and linearly in between.
+            subsample: Evaluate displacements at every so many of the finest voxels only, and linearly in between.
         """
         total = wanted.total
         self.wanted = wanted
@@ -328,7 +329,7 @@ class Deformation(Change):
         self.spacing = spacing
         self.subsample = subsample
         self.centre = np.array(total.offset) + np.array(total.shape) / 2
-        self.origin = np.array(total.offset) - 1.5 * spacing
+        self.origin = np.array(total.offset) - GRID_MARGIN * spacing
         self._sources: tuple[torch.device, torch.Tensor, torch.Tensor] | None = None
         raw, labels = self._source_voxels(torch.device("cpu"))
         super().__init__(
@@ -432,14 +433,16 @@ class Deformation(Change):
 
     def _weights(self, axis: int, roi: Roi, size: float, count: int) -> npt.NDArray[np.float64]:
         """Return the matrix that interpolates along an axis from grid points to voxels, shape (voxels, points)."""
-        steps = -(-max(count - 1, 1) // self.subsample) + 1
-        places = roi.offset[axis] + (np.arange(steps) * self.subsample + 0.5) * size
-        knots = (places - self.origin[axis]) / self.spacing[axis]
-        cubic = keys_kernel(knots[:, None] - np.arange(self.displacements.shape[axis + 1])[None, :])
-        if self.subsample == 1:
-            return np.asarray(cubic[:count])
-        voxels = np.arange(count)[:, None] / self.subsample
-        return np.asarray(np.clip(1 - np.abs(voxels - np.arange(steps)[None, :]), 0, None) @ cubic)
+        wanted = self.wanted
+        finest = min(wanted.raw_voxel_size[axis], wanted.label_voxel_size[axis])
+        return grid_weights(
+            roi.offset[axis] + (np.arange(count) + 0.5) * size,
+            self.origin[axis],
+            self.spacing[axis],
+            self.displacements.shape[axis + 1],
+            wanted.total.offset[axis] + 0.5 * finest,
+            self.subsample * finest if self.subsample > 1 else None,
+        )
 
 
 def draw_deformation(
@@ -491,14 +494,6 @@ def _draw_rotation(
     rotation = np.eye(dims)
     rotation[-2:, -2:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     return rotation
-
-
-def keys_kernel(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the weights of cubic convolution with a = -1/2 (Keys 1981, eq. 15) at distances in grid steps."""
-    x = np.abs(distance)
-    near = (1.5 * x - 2.5) * x**2 + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 def _along(values: npt.NDArray[Any], axis: int, dims: int) -> npt.NDArray[Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
 
 from ..torch_augments import Change, SampleRois, draw_deformation
@@ -18,13 +19,14 @@ if TYPE_CHECKING:
 
 @attrs.define
 class ElasticAugmentConfig(AugmentConfig):
-    """Rotate samples and deform them smoothly."""
+    """Rotate samples and deform them smoothly. Lengths are in voxels, as in the original; angles in radians."""
 
     control_point_spacing: list[int] = field(
-        "Distance between the control points of the deformation in world units, one value per spatial axis."
+        "Distance between the control points of the deformation in voxels, one value per spatial axis. (Where raw data "
+        "and labels have different voxel sizes, in multiples of the least common multiple of both.)"
     )
     control_point_displacement_sigma: list[float] = field(
-        "Standard deviation of the displacement of control points in world units, one value per spatial axis."
+        "Standard deviation of the displacement of control points in voxels, one value per spatial axis."
     )
     rotation_interval: tuple[float, float] = field(
         "Smallest and largest angle of rotation in radians, in the plane of the last two axes.", converter=tuple
@@ -45,6 +47,16 @@ class ElasticAugmentConfig(AugmentConfig):
             return f"subsample is {self.subsample}, but must be at least 1"
         return range_problem("rotation_interval", self.rotation_interval)
 
+    def misfit(self, dims: int) -> str | None:
+        """Return why samples of this many spatial axes cannot be changed with these values, or None."""
+        axes = len(self.control_point_spacing)
+        if axes == dims:
+            return None
+        return (
+            f"elastic augmentation has {axes} control point spacings, but the samples have {dims} spatial axes; "
+            "give one per axis"
+        )
+
     def node(
         self,
         _raw_key: gp.ArrayKey | None = None,
@@ -60,15 +72,19 @@ class ElasticAugmentConfig(AugmentConfig):
             rotation_interval=self.rotation_interval,
             subsample=self.subsample,
             uniform_3d_rotation=self.uniform_3d_rotation,
+            in_voxels=True,
         )
 
     def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
         """Draw the change of one sample, which acts on all arrays."""
+        problem = self.misfit(wanted.dims)
+        if problem is not None:
+            raise ConfigError(problem)
         return draw_deformation(
             wanted,
             rng,
-            self.control_point_spacing,
-            self.control_point_displacement_sigma,
+            [number * size for number, size in zip(self.control_point_spacing, wanted.step, strict=True)],
+            [number * size for number, size in zip(self.control_point_displacement_sigma, wanted.step, strict=True)],
             self.rotation_interval,
             self.subsample,
             self.uniform_3d_rotation,
