@@ -40,7 +40,7 @@ def test_the_bare_loop_does_what_the_trainer_does(tmp_path: Path, variant: Varia
     run, bare = make_run(ONE, variant), make_run(ONE, variant)
     run.trainer.build_batch_provider([dataset], run.model, run.task)
     with run.trainer:
-        batch = run.trainer.next()
+        batch = run.trainer.next_batch()
         tensors = [torch.as_tensor(values) for values in (batch.raw, batch.target, batch.weight)]
         list(run.trainer.iterate(1, run.model, run.optimizer, CPU))
     before = {name: values.clone() for name, values in bare.model.state_dict().items()}

@@ -56,7 +56,7 @@ def test_a_few_iterations_lower_the_loss_of_one_batch(run: Run) -> None:
     run.trainer.warmup_iterations = 0
     run.trainer.build_batch_provider(run.datasplit.train, run.model, run.task)
     with run.trainer:
-        batch = run.trainer.next()
+        batch = run.trainer.next_batch()
         raw, target, weight = (torch.from_numpy(a) for a in (batch.raw, batch.target, batch.weight))
         assert set(np.unique(batch.target)) <= {0.0, 1.0}
         losses = []

@@ -470,15 +470,53 @@ def test_signals_to_the_group_of_the_training_do_not_reach_processes_that_make_b
         assert all(os.getpgid(pid) != os.getpgid(0) for pid in makers)
 
 
-def test_next_gives_the_same_batch_until_the_iteration_advances() -> None:
+def test_next_batch_is_the_same_until_the_iteration_advances() -> None:
     task = dummy_task()
     trainer = GunpowderTrainer(config())
     trainer.build_batch_provider([coded_dataset()], task.create_model(TinyNet()), task)
     with trainer:
-        first, again = trainer.next(), trainer.next()
+        first, again = trainer.next_batch(), trainer.next_batch()
         np.testing.assert_array_equal(first.raw, again.raw)
         trainer.iteration = 5
-        assert trainer.next().iteration == 5
+        assert trainer.next_batch().iteration == 5
+
+
+@pytest.mark.parametrize("fetchers", [1, 2])
+def test_next_gives_the_arrays_of_one_batch_after_another(fetchers: int) -> None:
+    task = affinities()
+    labels = np.random.default_rng(0).integers(0, 4, (40, 40)).astype(np.uint8)
+    raw = np.random.default_rng(1).random((3, 40, 40)).astype(np.float32)
+    mask = (labels > 1).astype(np.uint8)
+    model = task.create_model(TinyNet(channels=3))
+    given = []
+    for masked in (mask, None):
+        dataset = ArrayDataset(array(raw), array(labels), None if masked is None else array(masked))
+        trainer = GunpowderTrainer(config(batch_size=2, accumulate=2, num_data_fetchers=fetchers))
+        trainer.build_batch_provider([dataset], model, task)
+        with trainer:
+            expected = [batch for batch, _ in zip(trainer, range(4), strict=False)]
+            trainer.iteration = 0
+            trainer.load_state_dict({"moving_class_counts": [None] * len(trainer._slots)})
+            given = [trainer.next() for _ in range(4)]
+            assert trainer.iteration == 2
+            optimizer = trainer.create_optimizer(model)
+            assert [stats.iteration for stats in trainer.iterate(2, model, optimizer, CPU)] == [2, 3]
+        for arrays, batch in zip(given, expected, strict=True):
+            assert len(arrays) == 5
+            for got, name in zip(arrays[:4:2], ("raw", "target"), strict=True):
+                np.testing.assert_array_equal(got[got.roi], getattr(batch, name))
+            raw_array, gt, target, weight, given_mask = arrays
+            np.testing.assert_array_equal(weight[weight.roi], batch.weight)
+            assert raw_array.axes == target.axes == weight.axes == ["b", "c", "y", "x"]
+            assert gt.axes == ["b", "y", "x"]
+            assert raw_array.voxel_size == gt.voxel_size == VOXEL
+            assert raw_array.roi.contains(gt.roi)
+            assert gt.roi == target.roi == weight.roi
+            if masked is None:
+                assert given_mask is None
+            else:
+                assert given_mask is not None
+                np.testing.assert_array_equal(given_mask[gt.roi], gt[gt.roi] > 1)
 
 
 def test_affinities_at_the_border_see_the_neighbours_outside() -> None:
@@ -559,7 +597,7 @@ def test_building_again_and_entering_again_works() -> None:
         trainer.build_batch_provider([ArrayDataset(array(data.astype(np.float32)), array(data))], model, task)
         for _ in range(2):
             with trainer:
-                assert trainer.next().raw.max() == value
+                assert trainer.next_batch().raw.max() == value
                 assert len(list(trainer.iterate(2, model, optimizer, CPU))) == 2
                 with pytest.raises(TrainingError, match="leave"):
                     trainer.build_batch_provider([coded_dataset()], model, task)

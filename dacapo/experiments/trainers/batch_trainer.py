@@ -18,6 +18,7 @@ from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
 
+from .batch_arrays import BatchArrays, batch_arrays
 from .batches import Sampling, TrainingBatch
 from .gp_augments import AugmentConfig
 from .optimizers import learning_rate_factor
@@ -91,6 +92,9 @@ class BatchTrainer(Trainer):
         self._entered = False
         self._batches: Iterator[TrainingBatch] | None = None
         self._next_position = 0
+        # Part of the iteration that `next` gives next; None where batches are taken in other ways.
+        self._given: int | None = None
+        self._has_mask = False
         # Moving class counts, one entry per process that makes batches; see BatchStream.
         self._slots: list[Any] = [None] * self.num_data_fetchers
         # Those of all ranks, as of when they were last brought together.
@@ -190,7 +194,8 @@ class BatchTrainer(Trainer):
         self._regions = regions
         self._loss = task.loss
         self._snapshot_container = snapshot_container
-        self._batches = None
+        self._batches = self._given = None
+        self._has_mask = any(dataset.mask is not None for dataset in datasets)
 
     def iterate(
         self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
@@ -211,6 +216,8 @@ class BatchTrainer(Trainer):
         self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Iterator[TrainingIterationStats]:
         model.train()
+        if self._given is not None:
+            self._given = self._batches = None
         for _ in range(num_iterations):
             started = time.perf_counter()
             iteration, loss = self.iteration, self._step(model, optimizer, device)
@@ -288,20 +295,48 @@ class BatchTrainer(Trainer):
 
     @property
     def _shown_interval(self) -> int | None:
-        """The snapshot interval, if there is where to write snapshots, and this rank is the one to write them."""
+        """The snapshot interval, if there is where to write snapshots, and this rank is the one to write them.
+
+        0 where ``next`` shows every batch.
+        """
+        if self._given is not None:
+            return 0
         return self.snapshot_interval if self._snapshot_container is not None and distributed.is_main() else None
 
     def __iter__(self) -> Iterator[TrainingBatch]:
         """Return the batches from ``self.iteration`` on, without training; the iteration advances after its last."""
         while True:
             for part in range(self.accumulate):
-                batch = self._batch(part)
-                self._slots[self._slot(batch)] = batch.moving_class_counts
-                if part == self.accumulate - 1:
-                    self.iteration = batch.iteration + 1
-                yield batch
+                yield self._passed(part)
 
-    def next(self) -> TrainingBatch:
+    def _passed(self, part: int) -> TrainingBatch:
+        """Return a batch of ``self.iteration`` that is not trained on; after its last part, the iteration is over."""
+        batch = self._batch(part)
+        self._slots[self._slot(batch)] = batch.moving_class_counts
+        if part == self.accumulate - 1:
+            self.iteration = batch.iteration + 1
+        return batch
+
+    def next(self) -> BatchArrays:
+        """Return the arrays of the next batch, without training; the iteration advances after its last.
+
+        Each array has the axes batch, channel (where there are any), space. Places are relative to the input of the
+        network, in world units: raw data covers all of it, the others the region that is predicted.
+
+        Returns:
+            Raw data, ground truth, target, weight and mask; the mask is None if no dataset has one.
+
+        Raises:
+            TrainingError: If the trainer is not entered, or the batch cannot be made.
+        """
+        if self._given is None:
+            self._given, self._batches = 0, None  # batches made ahead lack ground truth
+        batch = self._passed(self._given)
+        self._given = (self._given + 1) % self.accumulate
+        assert self._regions is not None
+        return batch_arrays(batch, self._regions, self._has_mask)
+
+    def next_batch(self) -> TrainingBatch:
         """Return the first batch of ``self.iteration``; the same again as long as the iteration does not advance.
 
         Raises:
@@ -391,7 +426,7 @@ class BatchTrainer(Trainer):
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
         """End all processes that make batches, and let go of what connects this process with other ranks."""
-        self._batches = None
+        self._batches = self._given = None
         if self._network is not None:
             self._scaler_state, self._network = self._scaling(), None
         self._entered = False

@@ -116,7 +116,7 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
             start: Position of the first batch.
             slots: Moving class counts to start from, one per process.
             snapshot_interval: Add ground truth and mask to the first batch of every iteration that is a multiple of
-                this.
+                this, and with 0 to all batches.
         """
         super().__init__()
         self.sampling = sampling
@@ -139,8 +139,10 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
             position += step
 
     def shows(self, position: int) -> bool:
-        """Return whether a snapshot of a batch is to be taken."""
+        """Return whether ground truth and mask of a batch are to be shown."""
         interval, sampling = self.snapshot_interval, self.sampling
+        if interval == 0:
+            return True
         first = sampling.part(position) == 0
         return interval is not None and first and sampling.iteration(position) % interval == 0
 
