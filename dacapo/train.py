@@ -6,10 +6,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from dacapo.blockwise.inputs import check_validation
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import BatchError, ConfigError
 from dacapo.experiments.checkpoints import resume, save
+from dacapo.experiments.fit import check_training, check_validation
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
 from dacapo.options import Options
@@ -61,8 +61,8 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
     A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
     they were. The first Ctrl-C finishes the iteration at hand, saves everything and then raises, so that a script does
     not go on with a network that is half trained; so does SIGTERM. A checkpoint is also saved every ten minutes, and
-    removed when the next one is there unless it was validated. That the run can be validated is checked before anything
-    is trained.
+    removed when the next one is there unless it was validated. That the run can be trained and validated is checked
+    first; see :mod:`dacapo.experiments.fit`.
 
     Where a launcher such as torchrun has started several processes, they train together, each with batches of its own
     and on its own GPU. They stop all at the same iteration, and only rank 0 writes. The number of processes may change
@@ -82,6 +82,7 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
         BatchError: If a batch could not be made, for example because a process that makes them was killed; what was
             trained before is saved first, unless several ranks train.
         ConfigError: If several processes cannot train, because of the trainer or for want of GPUs.
+        DacapoError: If parts of the run do not fit together; the message begins with the field of its config.
         MemoryBudgetError: If not even a batch of one sample fits into the memory; it says what would do.
     """
     return _or_interrupt(train_or_stop(run, max_memory), run)
@@ -95,6 +96,8 @@ def train_or_stop(run: Run, max_memory: str | int | None = None) -> bool:
             train_within(run.trainer, run.model, max_memory)
         resume(run)
         check_validation(run)  # rather now than after the first iterations
+        if run.training_stats.trained_until() < run.train_until:
+            check_training(run, create_array_store().snapshot_container(run.name))
         device = _device(run)
         run.model.to(device).train()
         run.move_optimizer(device)
@@ -119,9 +122,6 @@ def _train(run: Run, device: torch.device) -> bool:
         _validate(run)
     if run.training_stats.trained_until() >= run.train_until:
         return False
-    run.trainer.build_batch_provider(
-        run.datasplit.train, run.model, run.task, create_array_store().snapshot_container(run.name)
-    )
     stopped = False
     with SafeStop() as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
         bar.update(run.training_stats.trained_until())

@@ -7,11 +7,12 @@ import logging
 import numpy.typing as npt
 
 from dacapo.blockwise.evaluation import evaluate_array
-from dacapo.blockwise.inputs import ORIGIN, check_validation, ground_truth
+from dacapo.blockwise.inputs import ORIGIN
 from dacapo.blockwise.prediction import predict_array
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.experiments.fit import check_validation, ground_truth
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined

@@ -25,13 +25,12 @@ LAYERS = [
     ["experiments.datasplits.datasets.arrays"],  # what the nodes of gp read and make
     ["gp", "utils.pipeline", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
     ["experiments.datasplits"],
-    ["experiments.architectures", "experiments.model"],
+    ["experiments.architectures", "experiments.model", "blockwise.block_plan"],
     ["experiments.tasks"],
     ["experiments.trainers", "experiments.starts"],
     ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
     # What of blockwise knows of runs.
     [
-        "blockwise.block_plan",
         "blockwise.budget",
         "blockwise.evaluation",
         "blockwise.inputs",

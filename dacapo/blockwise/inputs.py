@@ -1,4 +1,4 @@
-"""Opening new volumes so that a network sees them as it saw its training data, and checking those to validate on."""
+"""Opening new volumes so that a network sees them as it saw its training data."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import logging
 
 import attrs
 
-from dacapo.blockwise.block_plan import plan_blocks
 from dacapo.blockwise.outputs import ORIGIN as ORIGIN
 from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
-from dacapo.errors import ArrayNotFoundError, ConfigError, DacapoError
-from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.errors import ArrayNotFoundError
 from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
     ArrayConfig,
     CropArrayConfig,
     ZarrArrayConfig,
 )
-from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
-from dacapo.experiments.tasks.evaluators.volumes import scored_roi
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import create_array_store
 
 logger = logging.getLogger(__name__)
 
@@ -75,40 +70,6 @@ def _warn_of_other_voxels(run_config: RunConfig, array: Array) -> None:
             tuple(array.voxel_size),
             tuple(trained_on),
         )
-
-
-def check_validation(run: Run) -> None:
-    """Check that a run can be validated, as far as that can be told without reading voxels or scoring anything.
-
-    Raises:
-        ConfigError: If a dataset has no ground truth or a name that cannot be a folder's, or the network takes another
-            number of dimensions.
-        ChannelMismatchError: If raw data has another number of channels than the network takes.
-        DtypeError: If ground truth is of a type that the run's evaluator cannot score.
-        EvaluationError: If ground truth or mask have other voxels than the prediction, or do not overlap.
-        RoiError: If ground truth reaches outside the raw data, or that is smaller than the network's input.
-    """
-    arrays = create_array_store()
-    for dataset in run.datasplit.validate or []:
-        truth = ground_truth(dataset)
-        try:
-            arrays.validation_prediction_array(run.name, 0, dataset.name)
-            run.task.evaluator.check_truth(truth)
-            scored_roi(truth.roi, run.model.scale(dataset.raw.voxel_size), truth, dataset.mask)
-            plan_blocks(run.model, dataset.raw, truth.roi)
-        except DacapoError as error:
-            raise type(error)(f"validation dataset {dataset.name!r}: {error}") from error
-
-
-def ground_truth(dataset: Dataset) -> Array:
-    """Return the ground truth of a dataset.
-
-    Raises:
-        ConfigError: If it has none.
-    """
-    if dataset.gt is None:
-        raise ConfigError(f"validation dataset {dataset.name!r} has no ground truth; give it a gt_config")
-    return dataset.gt
 
 
 def _first_raw_config(run_config: RunConfig) -> ArrayConfig | None:

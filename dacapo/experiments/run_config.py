@@ -7,6 +7,7 @@ import attrs
 from dacapo.experiments.architectures import ArchitectureConfig
 from dacapo.experiments.config import Config, field
 from dacapo.experiments.datasplits import DataSplitConfig
+from dacapo.experiments.fit import find_misfit
 from dacapo.experiments.starts import StartConfig
 from dacapo.experiments.tasks import TaskConfig
 from dacapo.experiments.trainers import TrainerConfig
@@ -29,7 +30,7 @@ class RunConfig(Config):
     start_config: StartConfig | None = field("Weights of an earlier run to start from.", default=None)
 
     def verify(self) -> tuple[bool, str]:
-        """Check the run's own values, then each part.
+        """Check the run's own values, then each part, then whether the parts fit together.
 
         Returns:
             Whether the run can work, and a sentence about the first thing that cannot.
@@ -37,4 +38,6 @@ class RunConfig(Config):
         for name in ("num_iterations", "validation_interval"):
             if getattr(self, name) <= 0:
                 return False, f"{name} must be at least 1, got {getattr(self, name)}"
-        return super().verify()
+        works, why = super().verify()
+        misfit = find_misfit(self) if works else None
+        return (works, why) if misfit is None else (False, misfit)

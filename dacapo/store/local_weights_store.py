@@ -201,6 +201,14 @@ class LocalWeightsStore(WeightsStore):
             f"in {self._checkpoints(run)}; it is kept when a validation improves the score"
         )
 
+    def check_best_name(self, run: Run | str, dataset: Dataset | str, criterion: str) -> None:
+        """Refuse names that cannot be those of a folder and a file, or are taken.
+
+        Raises:
+            ConfigError: If they cannot.
+        """
+        self._best(run, dataset, criterion)
+
     def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
         """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted."""
         folder = self._checkpoints(run)

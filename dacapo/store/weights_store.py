@@ -167,6 +167,13 @@ class WeightsStore(ABC):
         """
         return self.retrieve_weights(run, self.retrieve_best(run, dataset, criterion))
 
+    def check_best_name(self, run: Run | str, dataset: Dataset | str, criterion: str) -> None:  # noqa: B027
+        """Refuse names under which :meth:`store_best` could not keep a checkpoint; by default none.
+
+        Raises:
+            ConfigError: If it could not.
+        """
+
     def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
         """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted.
 

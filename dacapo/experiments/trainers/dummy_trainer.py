@@ -65,6 +65,8 @@ class DummyTrainer(Trainer):
     ``build_batch_provider`` has named a task, the loss is the mean square of the output.
     """
 
+    trains_on_data = False
+
     def __init__(self, trainer_config: DummyTrainerConfig) -> None:
         super().__init__(trainer_config)
         self.learning_rate = trainer_config.learning_rate

@@ -42,9 +42,11 @@ class Trainer(ABC):
         batch_size: Number of samples in one batch.
         learning_rate: Learning rate of the optimizer.
         trains_on_ranks: Whether several processes can train one network together with trainers of this class.
+        trains_on_data: Whether trainers of this class look at datasets at all.
     """
 
     trains_on_ranks: ClassVar[bool] = False
+    trains_on_data: ClassVar[bool] = True
 
     iteration: int = 0
     seed: int = 0

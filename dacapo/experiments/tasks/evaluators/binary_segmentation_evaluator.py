@@ -229,6 +229,22 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
                 self._check_channels(array, what)
         return volumes
 
+    def check_truth(self, truth: Array) -> None:
+        """Refuse ground truth with a channel axis of another length than there are channels.
+
+        Raises:
+            ChannelMismatchError: If it has one.
+        """
+        self._check_channels(truth, "truth")
+
+    def check_mask(self, mask: Array) -> None:
+        """Refuse a mask whose channel axis has neither one channel nor all.
+
+        Raises:
+            ChannelMismatchError: If it has another number.
+        """
+        self._check_channels(mask, "mask")
+
     def tally(self, volumes: Volumes, block: Roi) -> BinaryTally:
         """Count in a block, which is read with a margin."""
         return self._blocks_of(volumes).tally(block)
@@ -280,4 +296,5 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         expected = len(self.channels) if self.channels else 1
         if "c" in array.axes and array.num_channels not in ({expected, 1} if what == "mask" else {expected}):
             named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
-            raise ChannelMismatchError(f"the {what} has {array.num_channels} channels, expected {named}")
+            remedy = "; store indices of channels without a channel axis" if array.num_channels == 1 else ""
+            raise ChannelMismatchError(f"the {what} has {array.num_channels} channels, expected {named}{remedy}")

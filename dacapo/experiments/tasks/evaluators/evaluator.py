@@ -119,6 +119,14 @@ class Evaluator(ABC):
 
         Raises:
             DtypeError: If it is of a type that this evaluator cannot use.
+            ChannelMismatchError: If it has another number of channels.
+        """
+
+    def check_mask(self, mask: Array) -> None:  # noqa: B027
+        """Refuse a mask that can never be used, by its metadata alone; by default none.
+
+        Raises:
+            ChannelMismatchError: If it has another number of channels than this evaluator can use.
         """
 
     @contextmanager

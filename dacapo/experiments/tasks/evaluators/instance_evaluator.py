@@ -15,7 +15,7 @@ from dacapo.errors import DtypeError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
 from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
-from dacapo.experiments.tasks.evaluators.volumes import Volumes, read_labels
+from dacapo.experiments.tasks.evaluators.volumes import Volumes, check_single_channel, read_labels
 from dacapo.utils.byte_order import native
 from dacapo.utils.contingency import ContingencyTable, variation_of_information
 
@@ -94,13 +94,23 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
         self.mask = mask
 
     def check_truth(self, truth: Array) -> None:
-        """Refuse ground truth whose labels are no whole numbers.
+        """Refuse ground truth whose labels are no whole numbers, or stand in several channels.
 
         Raises:
-            DtypeError: If they are not.
+            DtypeError: If they are no whole numbers.
+            ChannelMismatchError: If there are several channels.
         """
         if truth.dtype.kind not in "uib":
             raise DtypeError(f"labels have to be whole numbers, but the truth is {truth.dtype}: {truth}")
+        check_single_channel(truth, "truth")
+
+    def check_mask(self, mask: Array) -> None:
+        """Refuse a mask of several channels.
+
+        Raises:
+            ChannelMismatchError: If there are several.
+        """
+        check_single_channel(mask, "mask")
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
         """Open what is compared, and check that it can be.

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import EvaluationError
+from dacapo.errors import ChannelMismatchError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.utils.blocks import count_blocks, iterate_blocks
 
@@ -134,15 +134,27 @@ def read_channels_first(array: Array, roi: Roi) -> npt.NDArray[Any]:
     return np.moveaxis(values, array.axes.index("c"), 0) if "c" in array.axes else values
 
 
+def check_single_channel(array: Array, what: str) -> None:
+    """Refuse an array of several channels where labels are expected, by its metadata.
+
+    Raises:
+        ChannelMismatchError: If there are several.
+    """
+    if "c" in array.axes and array.num_channels != 1:
+        raise ChannelMismatchError(
+            f"the {what} has {array.num_channels} channels where a single volume of labels is expected"
+        )
+
+
 def read_labels(array: Array, roi: Roi, what: str) -> npt.NDArray[Any]:
     """Return the values of an array without channels, or with a single one, as an array of spatial axes only.
 
     Raises:
         EvaluationError: If there are several channels.
     """
+    try:
+        check_single_channel(array, what)
+    except ChannelMismatchError as error:
+        raise EvaluationError(str(error)) from error
     values = read_channels_first(array, roi)
-    if "c" not in array.axes:
-        return values
-    if values.shape[0] != 1:
-        raise EvaluationError(f"the {what} has {values.shape[0]} channels where a single volume of labels is expected")
-    return np.asarray(values[0])
+    return np.asarray(values[0]) if "c" in array.axes else values

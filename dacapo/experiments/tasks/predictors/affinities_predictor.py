@@ -120,6 +120,16 @@ class AffinitiesPredictor(Predictor):
         """Return how far descriptors see, in world units, rounded up to whole voxels."""
         return whole_voxels(self.sigma(voxel_size) * TRUNCATE, voxel_size)
 
+    @property
+    def label_channels(self) -> int:
+        """Labels have one channel, the objects."""
+        return 1
+
+    @property
+    def mask_channels(self) -> int:
+        """One for each affinity, where there are no descriptors."""
+        return 1 if self.lsds else len(self.neighborhood)
+
     def create_model(self, architecture: Architecture) -> Model:
         """Append a head whose output is a sigmoid in eval mode.
 

@@ -48,6 +48,16 @@ class ClassDistancePredictor(Predictor):
         self.scale_factor = scale_factor
         self.mask_distances = mask_distances
 
+    @property
+    def label_channels(self) -> int:
+        """One for each class."""
+        return len(self.channels)
+
+    @property
+    def mask_channels(self) -> int:
+        """One for each class."""
+        return len(self.channels)
+
     def padding(self, gt_voxel_size: Coordinate) -> Coordinate:
         """Return the scale, rounded up to whole voxels; distances beyond it hardly differ."""
         return whole_voxels(self.scale_factor, gt_voxel_size)

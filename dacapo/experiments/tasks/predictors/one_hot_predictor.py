@@ -52,6 +52,16 @@ class OneHotPredictor(Predictor):
         """Probabilities of the classes."""
         return ProbabilityArray(list(self.classes))
 
+    @property
+    def label_channels(self) -> int:
+        """Labels have one channel, whose values are the numbers of the classes."""
+        return 1
+
+    @property
+    def mask_channels(self) -> int:
+        """As many as there are classes."""
+        return self.embedding_dims
+
     def create_model(self, architecture: Architecture) -> Model:
         """Append a head whose output is a softmax over the channels in eval mode."""
         head = conv_head(architecture, self.embedding_dims)

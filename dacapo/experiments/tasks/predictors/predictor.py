@@ -106,6 +106,35 @@ class Predictor(ABC):
         """Label of every output channel, or None where channels have none; heads are matched by these labels."""
         return None
 
+    @property
+    def label_channels(self) -> int | None:
+        """Number of channels that ground truth must have, where no channel axis means one; None if any will do."""
+        return None
+
+    @property
+    def mask_channels(self) -> int | None:
+        """Number of channels that a mask may have beside a single one; None if any will do."""
+        return None
+
+    def check_labels(self, gt: Array) -> None:
+        """Refuse ground truth that no target can be made from, by its metadata alone.
+
+        Raises:
+            DtypeError: If the values are neither integers nor bool.
+            ChannelMismatchError: If there is another number of channels.
+        """
+        if self.label_channels is not None:
+            check_label_array(gt, self.label_channels)
+
+    def check_mask(self, mask: Array) -> None:
+        """Refuse a mask that does not fit the targets, by its metadata alone.
+
+        Raises:
+            ChannelMismatchError: If it has another number of channels.
+        """
+        if self.mask_channels is not None:
+            check_mask_array(mask, self.mask_channels)
+
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Return the region of ground truth that a target region is made from.
 
@@ -193,6 +222,37 @@ def channels_first(array: Array, roi: Roi | None = None) -> npt.NDArray[Any]:
     return np.moveaxis(data, array.axes.index("c"), 0)
 
 
+def check_label_array(gt: Array, num_channels: int) -> None:
+    """Check the type and the channels of ground truth.
+
+    Raises:
+        DtypeError: If the values are neither integers nor bool.
+        ChannelMismatchError: If there is another number of channels.
+    """
+    if gt.dtype.kind not in "biu":
+        raise DtypeError(f"ground truth has data type {gt.dtype}; labels must be integers or bool, convert them")
+    if _channels(gt) != num_channels:
+        raise ChannelMismatchError(
+            f"ground truth has {_channels(gt)} channels, but the task is about {num_channels}; "
+            "make them the same, for example with a BinarizeArrayConfig that has one grouping per channel"
+        )
+
+
+def check_mask_array(mask: Array, num_channels: int) -> None:
+    """Check the channels of a mask.
+
+    Raises:
+        ChannelMismatchError: If there are several, but not as many as given.
+    """
+    if _channels(mask) not in (1, num_channels):
+        expected = "one" if num_channels == 1 else f"one, or {num_channels} as in the target"
+        raise ChannelMismatchError(f"the mask has {_channels(mask)} channels; expected {expected}")
+
+
+def _channels(array: Array) -> int | None:
+    return array.num_channels if "c" in array.axes else 1
+
+
 def read_labels(gt: Array, num_channels: int, roi: Roi | None = None) -> npt.NDArray[Any]:
     """Read ground truth with its channel axis in front.
 
@@ -205,15 +265,8 @@ def read_labels(gt: Array, num_channels: int, roi: Roi | None = None) -> npt.NDA
         DtypeError: If the values are neither integers nor bool.
         ChannelMismatchError: If there is another number of channels.
     """
-    labels = channels_first(gt, roi)
-    if labels.dtype.kind not in "biu":
-        raise DtypeError(f"ground truth has data type {labels.dtype}; labels must be integers or bool, convert them")
-    if len(labels) != num_channels:
-        raise ChannelMismatchError(
-            f"ground truth has {len(labels)} channels, but the task is about {num_channels}; "
-            "make them the same, for example with a BinarizeArrayConfig that has one grouping per channel"
-        )
-    return labels
+    check_label_array(gt, num_channels)
+    return channels_first(gt, roi)
 
 
 def read_mask(mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -222,10 +275,8 @@ def read_mask(mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]
     Raises:
         ChannelMismatchError: If the mask has several channels, but not as many as the array.
     """
-    values = channels_first(mask, roi)
-    if len(values) not in (1, shape[0]):
-        raise ChannelMismatchError(f"the mask has {len(values)} channels; expected one, or {shape[0]} as in the target")
-    return np.broadcast_to(values, shape)
+    check_mask_array(mask, shape[0])
+    return np.broadcast_to(channels_first(mask, roi), shape)
 
 
 def per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
