@@ -18,13 +18,14 @@ from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free, is_complete
 from dacapo.compute_context import DEFAULT_WORKERS
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-from dacapo.experiments.run import Run
+from dacapo.experiments.run import Run, run_of
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.store.create_store import create_weights_store
 from dacapo.utils.memory import parse_size
+from dacapo.utils.world_text import parse_roi
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class Applied:
 
 @Options.kept()
 def apply(
-    run_name: str,
+    run_name: str | Run,
     input_container: Path | str,
     input_dataset: str,
     output_path: Path | str,
@@ -48,7 +49,7 @@ def apply(
     criterion: str = "voi",
     iteration: int | None = None,
     parameters: PostProcessorParameters | str | None = None,
-    roi: Roi | None = None,
+    roi: Roi | str | None = None,
     num_workers: int = DEFAULT_WORKERS,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
@@ -63,7 +64,7 @@ def apply(
     when it is made again: only what is missing is done. See :mod:`dacapo.blockwise.record`.
 
     Args:
-        run_name: Name of a stored run.
+        run_name: Name of a stored run, or a run, which is used as it is: weights of the checkpoint are loaded into it.
         input_container: Zarr or N5 container of the raw data.
         input_dataset: Dataset inside it.
         output_path: Container for the results, or a folder for a container of the input's name. It gets the datasets
@@ -71,8 +72,9 @@ def apply(
         validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
         criterion: The score that decides; where each channel has its own, one name stands for their mean.
         iteration: Checkpoint to use, the best one by default.
-        parameters: Post-processing parameters, or what ``str`` makes of them; the best ones by default.
-        roi: Region in world units, the whole volume by default.
+        parameters: Post-processing parameters, or what ``str`` makes of them, also others than those that a validation
+            tries, such as ``"ThresholdPostProcessorParameters(id=5, threshold=131)"``; the best ones by default.
+        roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
         num_workers: Number of worker processes at most, for predicting as in :func:`dacapo.predict.predict`.
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
         overwrite: Whether to replace earlier results, finished or of other parameters. Otherwise finished results of
@@ -93,12 +95,12 @@ def apply(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
-    run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
+    run, region = run_of(run_name), parse_roi(roi)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
     selection = select(run, criterion, validation_dataset, iteration, parameters)
-    prediction = LocalArrayIdentifier(container, f"prediction_{run_name}_{selection.iteration}")
-    output = LocalArrayIdentifier(container, f"output_{run_name}_{selection.iteration}_{selection.parameters}")
+    prediction = LocalArrayIdentifier(container, f"prediction_{run.name}_{selection.iteration}")
+    output = LocalArrayIdentifier(container, f"output_{run.name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
     apply_run(
         run,
@@ -107,7 +109,7 @@ def apply(
         source,
         prediction,
         output,
-        roi,
+        region,
         num_workers,
         output_dtype,
         overwrite,
@@ -126,7 +128,7 @@ def apply_run(
     input_array_identifier: LocalArrayIdentifier,
     prediction_array_identifier: LocalArrayIdentifier,
     output_array_identifier: LocalArrayIdentifier,
-    roi: Roi | None = None,
+    roi: Roi | str | None = None,
     num_workers: int = DEFAULT_WORKERS,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
@@ -139,8 +141,9 @@ def apply_run(
     Returns:
         The identifier of the output.
     """
+    region = parse_roi(roi)
     raw = open_raw(run.config, input_array_identifier)
-    plan_blocks(run.model, raw, roi)
+    plan_blocks(run.model, raw, region)
     for identifier in (prediction_array_identifier, output_array_identifier):
         check_free(identifier, overwrite, resume)
     create_weights_store().load_weights(run, iteration)
@@ -152,7 +155,7 @@ def apply_run(
         run,
         raw,
         prediction_array_identifier,
-        output_roi=roi,
+        output_roi=region,
         output_dtype=output_dtype,
         metadata={ORIGIN: origin},
         overwrite=overwrite,

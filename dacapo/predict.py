@@ -13,20 +13,21 @@ from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_conf
 from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free
 from dacapo.compute_context import DEFAULT_WORKERS
-from dacapo.experiments.run import Run
+from dacapo.experiments.run import Run, run_of
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.store.create_store import create_weights_store
+from dacapo.utils.world_text import parse_roi
 
 
 @Options.kept()
 def predict(
-    run_name: str,
+    run_name: str | Run,
     iteration: int,
     input_container: Path | str,
     input_dataset: str,
     output_path: LocalArrayIdentifier | Path | str,
-    output_roi: Roi | None = None,
+    output_roi: Roi | str | None = None,
     num_workers: int = DEFAULT_WORKERS,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
@@ -43,13 +44,13 @@ def predict(
     work is done.
 
     Args:
-        run_name: Name of a stored run.
+        run_name: Name of a stored run, or a run, which is used as it is: weights of the checkpoint are loaded into it.
         iteration: Iteration of the checkpoint.
         input_container: Zarr or N5 container of the raw data.
         input_dataset: Dataset inside it.
         output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
             folder for a container of the input's name.
-        output_roi: Region in world units, the whole volume by default.
+        output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
         num_workers: Number of worker processes at most, and no more than cores where they run on this machine. With 1,
             or by default where there are not several GPUs, blocks are predicted one after another in this process, each
             with all cores, unless the compute context distributes workers.
@@ -73,20 +74,20 @@ def predict(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
-    run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
+    run, region = run_of(run_name), parse_roi(output_roi)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     raw = open_raw(run.config, source)
-    output = _prediction_identifier(run_name, iteration, output_path, input_container)
-    plan_blocks(run.model, raw, output_roi)
+    output = _prediction_identifier(run.name, iteration, output_path, input_container)
+    plan_blocks(run.model, raw, region)
     check_free(output, overwrite, resume)
     create_weights_store().load_weights(run, iteration)
     predict_array(
         run,
         raw,
         output,
-        output_roi=output_roi,
+        output_roi=region,
         output_dtype=output_dtype,
-        metadata={ORIGIN: {"operation": "predict", "run": run_name, "iteration": iteration}},
+        metadata={ORIGIN: {"operation": "predict", "run": run.name, "iteration": iteration}},
         overwrite=overwrite,
         num_workers=num_workers,
         iteration=iteration,

@@ -13,11 +13,11 @@ from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.fit import check_validation, ground_truth
-from dacapo.experiments.run import Run
+from dacapo.experiments.run import Run, run_of
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
 from dacapo.options import Options
-from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
+from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.memory import parse_size, workers_within
 from dacapo.utils.progress import progress
@@ -30,7 +30,7 @@ _EVALUATED_BLOCK = 700 * 1024**2
 
 @Options.kept()
 def validate(
-    run_name: str,
+    run_name: str | Run,
     iteration: int,
     num_workers: int = 1,
     output_dtype: npt.DTypeLike = "uint8",
@@ -39,14 +39,16 @@ def validate(
 ) -> ValidationIterationScores:
     """Score a stored checkpoint of a run on all its validation datasets.
 
-    See :func:`validate_run`, which this calls after loading run, scores and checkpoint.
+    See :func:`validate_run`, which this calls after loading run, scores and checkpoint. A run in place of its name is
+    used as it is, and scores and weights are loaded into it.
 
     Raises:
         NotFoundError: If there is no such run or checkpoint.
     """
-    run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=False)
+    run = run_of(run_name)
     create_weights_store().load_weights(run, iteration)
-    for earlier in create_stats_store().retrieve_validation_iteration_scores(run_name):
+    run.validation_scores.scores = []
+    for earlier in create_stats_store().retrieve_validation_iteration_scores(run.name):
         run.validation_scores.add_iteration_scores(earlier)
     return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory)
 

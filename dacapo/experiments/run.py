@@ -14,6 +14,7 @@ from dacapo.experiments.tasks import Task
 from dacapo.experiments.trainers import Trainer
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_scores import ValidationScores
+from dacapo.store.create_store import create_config_store
 from dacapo.utils.seeding import seed_from
 
 __all__ = [
@@ -166,6 +167,17 @@ class Run:
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, trained {self.training_stats.trained_until()} of {self.train_until})"
+
+
+def run_of(run: Run | str) -> Run:
+    """Return a run that may be given by its name; one that is built is returned as it is.
+
+    Raises:
+        ConfigNotFoundError: If no run of that name is stored.
+    """
+    if isinstance(run, Run):
+        return run
+    return Run(create_config_store().retrieve_run_config(run), load_starter_model=False)
 
 
 def _create_datasplit(run_config: RunConfig) -> DataSplit:

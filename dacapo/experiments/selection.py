@@ -11,6 +11,7 @@ import numpy.typing as npt
 from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.parameters_text import parse_parameters
 from dacapo.experiments.validation_iteration_scores import MAX_LISTED, ValidationIterationScores
 from dacapo.store.create_store import create_stats_store
 from dacapo.utils.ranking import Choice, choose
@@ -43,14 +44,17 @@ def select(
         criterion: The score that decides; where each channel has its own, one name stands for their mean.
         validation_dataset: Whose scores decide, by default the mean over all validation datasets.
         iteration: Checkpoint to use.
-        parameters: Post-processing parameters, or what ``str`` makes of them.
+        parameters: Post-processing parameters, or what ``str`` makes of them. They need not be among those that were
+            tried; for others the iteration is that which is best with any that were.
 
     Raises:
         NotFoundError: If scores are needed and there are none, or anything named does not exist.
     """
-    wanted = None if parameters is None else _find_parameters(run, parameters)
+    wanted = _parsed(run, parameters)
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
+    # Parameters without scores do not tell iterations apart.
+    compared = wanted if wanted in list(run.task.parameters) else None
     meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
     names = _dataset_names(run)
     counted = _counted(run, names, validation_dataset)
@@ -60,7 +64,7 @@ def select(
         (i, p)
         for i, s in enumerate(scores)
         for p, tried in enumerate(run.task.parameters)
-        if iteration in (None, s.iteration) and wanted in (None, tried)
+        if iteration in (None, s.iteration) and compared in (None, tried)
     ]
     pairs = [(dataset, name) for dataset in counted for name in meant]
     choice = _choose(run, table, candidates, pairs)
@@ -75,16 +79,13 @@ def select(
     best, chosen = scores[i].iteration, list(run.task.parameters)[p]
     where = validation_dataset or "the validation datasets"
     reason = f"iteration {best} with {chosen}: {criterion} {choice.value:.4g} on {where} is the best{left_out}"
+    if wanted is not None and compared is None:
+        return Selection(best, wanted, f"{wanted}, as given; {reason}")
     return Selection(best, chosen, reason)
 
 
-def _find_parameters(run: Run, parameters: PostProcessorParameters | str) -> PostProcessorParameters:
-    if not isinstance(parameters, str):
-        return parameters
-    known = {str(p): p for p in run.task.parameters}
-    if parameters not in known:
-        raise NotFoundError(f"unknown parameters {parameters!r}; this run's are {', '.join(known)}")
-    return known[parameters]
+def _parsed(run: Run, parameters: PostProcessorParameters | str | None) -> PostProcessorParameters | None:
+    return parse_parameters(parameters, run.task.parameters) if isinstance(parameters, str) else parameters
 
 
 def _dataset_names(run: Run) -> list[str]:

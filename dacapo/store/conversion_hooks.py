@@ -13,14 +13,14 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, config_class
 
 from .converter import converter as own
-from .converter import is_config
+from .converter import is_config, is_in_hierarchy
 
 PLAIN_KINDS = (Coordinate, Roi, Path)
 """Types that stand in fields of configs and are written as numbers, lists or strings."""
 
 
 def register_hierarchy_hooks(converter: cattrs.Converter) -> None:
-    """Teach a converter to write all configs with their ``__type__``, and to read each as the class that it names.
+    """Teach a converter to write configs and the like with their ``__type__``, and to read each as what it names.
 
     Everything inside a config then follows the rules of :mod:`dacapo.store.converter`, whatever else the converter
     was taught.
@@ -28,8 +28,8 @@ def register_hierarchy_hooks(converter: cattrs.Converter) -> None:
     Args:
         converter: What to teach. It may know other types, and keeps what it knows of them.
     """
-    converter.register_structure_hook_func(is_config, own.structure)
-    converter.register_unstructure_hook_func(is_config, own.unstructure)
+    converter.register_structure_hook_func(is_in_hierarchy, own.structure)
+    converter.register_unstructure_hook_func(is_in_hierarchy, own.unstructure)
 
 
 def register_hooks(converter: cattrs.Converter) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -25,7 +25,10 @@ from dacapo.experiments.config import Config, config_class
 
 TYPE_KEY = "__type__"
 
-C = TypeVar("C", bound=Config)
+C = TypeVar("C")
+FindClass = Callable[[str | None, Any, Collection[str]], Any]
+
+_hierarchies: list[Callable[[Any], bool]] = []
 
 
 def is_config(cls: Any) -> bool:
@@ -187,6 +190,20 @@ def _make_converter() -> cattrs.Converter:
     converter.register_unstructure_hook(tuple, lambda value: [converter.unstructure(item) for item in value])
     converter.register_unstructure_hook_func(_is_tuple, lambda value: [converter.unstructure(item) for item in value])
 
+    add_hierarchy(converter, is_config, lambda name, base, _: config_class(name or base.__name__, base))
+    return converter
+
+
+def add_hierarchy(converter: cattrs.Converter, belongs: Callable[[Any], bool], find: FindClass) -> None:
+    """Teach a converter to write attrs classes of a hierarchy with a ``__type__``, and to read each as what it names.
+
+    Args:
+        converter: What to teach.
+        belongs: Whether a type is in the hierarchy.
+        find: Returns the class to read, given the name under ``__type__``, if there is one, the class that was asked
+            for, which it has to be or to derive from, and the names of the fields. Raises an UnknownTypeError where
+            there is none.
+    """
     # Functions are generated per concrete class; the factory's hook then only dispatches. Registering the
     # dispatching hook for the concrete class itself would recurse for ever.
     concrete: dict[type, Callable[[Any, Any], Any]] = {}
@@ -198,10 +215,10 @@ def _make_converter() -> cattrs.Converter:
             if not isinstance(value, Mapping):
                 raise _mismatch(value, f"the fields of {_a(base)}")
             fields = dict(value)
-            name = fields.pop(TYPE_KEY, base.__name__)
-            if not isinstance(name, str) or not all(isinstance(key, str) for key in fields):
+            name = fields.pop(TYPE_KEY, None)
+            if not isinstance(name, str | None) or not all(isinstance(key, str) for key in fields):
                 raise _mismatch(value, f"the fields of {_a(base)} by name")
-            cls = config_class(name, base)
+            cls = find(name, base, fields)
             if cls not in concrete:
                 concrete[cls] = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=True)
             return concrete[cls](fields, cls)
@@ -219,9 +236,14 @@ def _make_converter() -> cattrs.Converter:
 
         return unstructure
 
-    converter.register_structure_hook_factory(is_config, structure_factory)
-    converter.register_unstructure_hook_factory(is_config, unstructure_factory)
-    return converter
+    converter.register_structure_hook_factory(belongs, structure_factory)
+    converter.register_unstructure_hook_factory(belongs, unstructure_factory)
+    _hierarchies.append(belongs)
+
+
+def is_in_hierarchy(cls: Any) -> bool:
+    """Return whether objects of a type are written with the name of their class, as configs are."""
+    return any(belongs(cls) for belongs in _hierarchies)
 
 
 converter = _make_converter()
@@ -243,7 +265,7 @@ def to_plain(config: Config) -> dict[str, Any]:
 
 
 def from_plain(plain: Any, base: type[C], source: str = "") -> C:
-    """Build a config from plain values.
+    """Build a config, or the parameters of a post-processor, from plain values.
 
     Args:
         plain: What :func:`to_plain` returned, or the same read from a file of the original.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 from funlib.geometry import Coordinate
 
+from dacapo.errors import UnknownTypeError
+from dacapo.experiments.config import load_plugins
 from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.store.converter import TYPE_KEY, add_hierarchy, converter
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -31,6 +34,49 @@ class PostProcessorParameters:
     def parameter_names(self) -> list[str]:
         """Names of all fields, ``id`` first."""
         return [field.name for field in attrs.fields(type(self))]
+
+
+def _is_parameters(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, PostProcessorParameters)
+
+
+def _kinds(base: type[PostProcessorParameters]) -> dict[str, type[PostProcessorParameters]]:
+    """Return a class and all that derive from it, by name."""
+    kinds = {base.__name__: base}
+    for cls in base.__subclasses__():
+        kinds |= _kinds(cls)
+    return kinds
+
+
+def parameters_class(
+    name: str | None, base: type[PostProcessorParameters], fields: Collection[str]
+) -> type[PostProcessorParameters]:
+    """Find a class of parameters by its name, or without one by its fields.
+
+    Args:
+        name: Name of the class, as written under ``__type__``.
+        base: The class it must be, or derive from.
+        fields: Names of the fields that are given.
+
+    Raises:
+        UnknownTypeError: If there is none of that name below ``base``, or without a name several have these fields.
+    """
+    load_plugins()
+    kinds = _kinds(base)
+    if name is not None:
+        if name not in kinds:
+            raise UnknownTypeError(f"unknown {base.__name__} type {name!r}; known are {', '.join(sorted(kinds))}")
+        return kinds[name]
+    if set(fields) <= {field.name for field in attrs.fields(base)}:
+        return base
+    fitting = [cls for cls in kinds.values() if set(fields) <= {field.name for field in attrs.fields(cls)}]
+    if len(fitting) > 1:
+        names = " and ".join(sorted(cls.__name__ for cls in fitting))
+        raise UnknownTypeError(f"the fields {', '.join(fields)} are those of {names}; name one under {TYPE_KEY!r}")
+    return fitting[0] if fitting else base  # which will not take them, and say so
+
+
+add_hierarchy(converter, _is_parameters, parameters_class)
 
 
 class PostProcessor(ABC):

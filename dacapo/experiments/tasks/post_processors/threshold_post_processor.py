@@ -39,7 +39,7 @@ class ThresholdPostProcessorParameters(PostProcessorParameters):
             say which values it can have, in an attribute ``value_range``, it is the number to compare with.
     """
 
-    threshold: float = attrs.field(default=0.0)
+    threshold: int | float = attrs.field(default=0.0)
 
 
 class ThresholdPostProcessor(StoredPredictionPostProcessor):

@@ -49,10 +49,10 @@ class WatershedPostProcessorParameters(PostProcessorParameters):
         long_range_bias: Bias of the offsets that are not to a direct neighbor, ``bias`` by default.
     """
 
-    bias: float = attrs.field(default=0.5)
+    bias: int | float = attrs.field(default=0.5)
     context: Coordinate = attrs.field(default=Coordinate((32, 32, 32)))
     min_size: int = attrs.field(default=0)
-    long_range_bias: float | None = attrs.field(default=None)
+    long_range_bias: int | float | None = attrs.field(default=None)
 
     def __repr__(self) -> str:
         # Names of arrays hold this string; fields at their default stay out of it where the older package had none.
