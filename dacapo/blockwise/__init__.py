@@ -29,7 +29,8 @@ called where the arguments of :func:`run_blockwise` are for it. Such workers are
 The worker modules of this package are :mod:`.threshold_worker`, :mod:`.argmax_worker` and :mod:`.predict_worker`. Each
 has an ``open_worker``; a ``start_worker`` for processes that a Daisy task of yours has started, also as a command such
 as ``python -m dacapo.blockwise.threshold_worker start-worker``; and a ``spawn_worker`` whose result is a
-``process_function`` for such a task.
+``process_function`` for such a task. :mod:`.segment_worker` and :mod:`.relabel_worker` segment in two such tasks, which
+:func:`segment_blockwise` does in one call, with a function like that of :mod:`.watershed_function`.
 
 A block whose function raises is tried again, by any worker, up to ``max_retries`` times, and so is a block whose worker
 dies; dead workers are replaced a bounded number of times. All other blocks are still done before the call fails, unless

@@ -13,9 +13,11 @@ from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, check_numbers, 
 from dacapo.blockwise.identity import code_identity
 from dacapo.blockwise.jobs import plain_values
 from dacapo.blockwise.record import Resume, marks_of
+from dacapo.blockwise.segment_block import with_parameters
 from dacapo.blockwise.segmentation import Segmentation, run_segmentation
 from dacapo.blockwise.task_running import run_task
 from dacapo.blockwise.worker_call import WorkerCall
+from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
 
@@ -96,10 +98,12 @@ def segment_blockwise(
     upstream_tasks: Sequence[daisy.Task] | None = None,
     keep_tmpdir: bool = False,
     *args: Any,
-    input_container: Path | str,
-    input_dataset: str,
-    output_container: Path | str,
-    output_dataset: str,
+    input_container: Path | str | None = None,
+    input_dataset: str | None = None,
+    output_container: Path | str | None = None,
+    output_dataset: str | None = None,
+    input_array_identifier: LocalArrayIdentifier | None = None,
+    output_array_identifier: LocalArrayIdentifier | None = None,
     min_overlap: float = 0.0,
     absorb_below: int = 0,
     overwrite: bool = False,
@@ -123,6 +127,9 @@ def segment_blockwise(
             :class:`~dacapo.experiments.datasplits.datasets.arrays.Array`, and returns labels for a region of it: whole
             numbers of the spatial shape of the region in voxels, 0 for background. It may return evidence with them, a
             real number for each voxel: segments become background whose evidence sums up to less than 0 over the whole.
+            The region also has ``read_roi``, which is the same, and ``write_roi``, as a block has, for functions that
+            expect one. If the file has a function ``check_segment_function``, that gets ``*args, **kwargs`` before
+            anything is written, and can refuse them by an error.
         context: How far a block looks beyond ``read_roi`` on all sides, in world units, one number or one per axis; at
             least a voxel along axes with several blocks. The function gets less where the input ends.
         total_roi: Region to segment in world units, when ``read_roi`` equals ``write_roi``; else what is segmented is
@@ -141,6 +148,8 @@ def segment_blockwise(
         output_container: Container of the segmentation.
         output_dataset: Dataset inside it. Created as uint64 if there is none. Segments are numbered from 1 on without
             a gap.
+        input_array_identifier: The array to segment, in place of its container and dataset.
+        output_array_identifier: The same for the segmentation.
         min_overlap: Join two segments only if they share more than this part of the smaller of them, counted in the
             layers of voxels on both sides of the face between their blocks; each block counts in the layer beyond it,
             and both must agree.
@@ -152,7 +161,8 @@ def segment_blockwise(
         into_existing: Whether labels are written into an output that exists, so that what is outside of the region
             stays. By default they are, but not where this package has made it with other arguments; True writes there
             too, into a finished segmentation. False refuses any output that exists.
-        **kwargs: For the function.
+        **kwargs: For the function. A dict ``parameters`` stands for what it holds, unless the function has a parameter
+            of that name.
 
     Returns:
         True; when something failed there is an error.
@@ -167,14 +177,14 @@ def segment_blockwise(
         DtypeError: If there are more segments than the type of the output can count.
     """
     segmentation = Segmentation.plan(
-        LocalArrayIdentifier(Path(input_container), input_dataset),
-        LocalArrayIdentifier(Path(output_container), output_dataset),
+        _identifier("input", input_container, input_dataset, input_array_identifier),
+        _identifier("output", output_container, output_dataset, output_array_identifier),
         segment_function_file,
         total_roi,
         read_roi,
         write_roi,
         context,
-        **plain_values({"args": args, "kwargs": kwargs}),
+        **plain_values({"args": args, "kwargs": with_parameters(segment_function_file, kwargs)}),
         min_overlap=min_overlap,
         absorb_below=absorb_below,
     )
@@ -190,3 +200,16 @@ def segment_blockwise(
         upstream_tasks=upstream_tasks,
     )
     return True
+
+
+def _identifier(
+    name: str, container: Path | str | None, dataset: str | None, identifier: LocalArrayIdentifier | None
+) -> LocalArrayIdentifier:
+    if identifier is not None and container is None and dataset is None:
+        return identifier
+    if identifier is None and container is not None and dataset is not None:
+        return LocalArrayIdentifier(Path(container), dataset)
+    raise ConfigError(
+        f"got {name}_container {container}, {name}_dataset {dataset} and {name}_array_identifier {identifier}; "
+        "expected container and dataset, or the identifier"
+    )

@@ -37,7 +37,16 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.record import Record, Resume, open_record
 from dacapo.blockwise.running import run_stage
-from dacapo.blockwise.user_modules import check_arguments, function_of, load_module
+from dacapo.blockwise.segment_block import (
+    BlockRoi,
+    FoundSegments,
+    check_segment_function,
+    layers,
+    load_segment_function,
+    replaced,
+    segment_region,
+    slices_of,
+)
 from dacapo.errors import BlockwiseError, ConfigError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -46,7 +55,6 @@ from dacapo.utils.segmentation import grow_into
 if TYPE_CHECKING:
     import daisy.v2 as daisy
 
-FUNCTION = "segment_function"
 SMALL = np.iinfo(np.uint64).max
 """In the table of labels: a segment that others grow into."""
 _FILES_PER_FOLDER = 1000
@@ -105,8 +113,7 @@ class Segmentation(BlockwiseOperation):
         Raises:
             DacapoError: If something does not fit.
         """
-        function = function_of(load_module(function_file), function_file, FUNCTION)
-        check_arguments(function, function_file, [None, None, *more.get("args", ())], more.get("kwargs", {}))
+        check_segment_function(function_file, more.get("args", ()), more.get("kwargs", {}))
         array = ZarrArray.open_from_array_identifier(input_identifier, mode="r")
         region = written_region(total_roi, read_roi, write_roi)
         array.check_roi(region)
@@ -260,20 +267,12 @@ class Segmentation(BlockwiseOperation):
         return write_roi.grow(before, after).intersect(self.region)
 
     def layers(self, write_roi: Roi) -> Iterator[Roi]:
-        """Yield regions that together are the layer around a block."""
-        outer = self.seen(write_roi)
-        for axis in range(self.region.dims):
-            begin, end = list(outer.begin), list(outer.end)
-            # Along the axes before this one only what the block itself covers, or corners would come twice.
-            begin[:axis], end[:axis] = write_roi.begin[:axis], write_roi.end[:axis]
-            for side in ((outer.begin[axis], write_roi.begin[axis]), (write_roi.end[axis], outer.end[axis])):
-                begin[axis], end[axis] = side
-                if side[0] < side[1]:
-                    yield Roi(begin, Coordinate(end) - Coordinate(begin))
+        """Return regions that together are the layer around a block."""
+        return layers(write_roi, self.seen(write_roi))
 
     def open(self) -> None:
         """Load the function and open the arrays."""
-        self.function = function_of(load_module(self.function_file), self.function_file, FUNCTION)
+        self.function = load_segment_function(self.function_file)
         self.source: Array = _open(self.input)
         self.fragments = _open(self.fragments_identifier, "a")
 
@@ -283,44 +282,18 @@ class Segmentation(BlockwiseOperation):
         Raises:
             BlockwiseError: If the function returns no labels of the right shape.
         """
-        import fastremap
-
         write_roi, read_roi = _roi(block.write_roi), _roi(block.read_roi).intersect(self.source.roi)
-        labels, evidence = self._segment(read_roi)
-        inside = _slices(write_roi, read_roi, self.voxel_size)
-        found, rank = fastremap.unique(np.ascontiguousarray(labels[inside]), return_inverse=True)
-        rank = rank.reshape(-1).astype(np.int64)
-        background = int(len(found) > 0 and found[0] == 0)
-        ids, count = found[background:], len(found) - background
+        roi = BlockRoi(read_roi, write_roi, block.block_id)
+        labels, evidence = segment_region(self.function, self.source, roi, self.args, self.kwargs)
+        inside = slices_of(write_roi, read_roi, self.voxel_size)
+        found = FoundSegments.of(labels[inside])
         index = self.block_index(write_roi)
-        numbers = np.concatenate([[0] * background, np.arange(1, count + 1)]).astype(np.uint64)
-        numbers[background:] += np.uint64(index * self.block_voxels)
-        self.fragments[write_roi] = numbers[rank].reshape(labels[inside].shape)
-        weights = None if evidence is None else evidence[inside].ravel()
-        sums = np.zeros(0) if weights is None else np.bincount(rank, weights, minlength=len(found))[background:]
-        parts = [labels[_slices(layer, read_roi, self.voxel_size)].ravel() for layer in self.layers(write_roi)]
-        layer = _renumber(np.concatenate([np.zeros(0, np.uint64), *parts]), ids, index * self.block_voxels)
-        sizes = np.bincount(rank, minlength=len(found))[background:]
-        self.save_block(index, sizes=sizes, sums=sums, layer=layer)
-
-    def _segment(self, roi: Roi) -> tuple[npt.NDArray[np.uint64], npt.NDArray[Any] | None]:
-        """Return labels, and evidence where the function gives some."""
-        result = self.function(self.source, roi, *self.args, **self.kwargs)
-        labels, evidence = map(np.asarray, result) if isinstance(result, tuple) else (np.asarray(result), None)
-        shape = tuple(roi.shape / self.voxel_size)
-        if labels.shape != shape or labels.dtype.kind not in "biu":
-            raise BlockwiseError(
-                f"{FUNCTION} returned {labels.dtype} of shape {labels.shape} for {roi}; "
-                f"expected whole numbers of shape {shape}"
-            )
-        if evidence is not None and (evidence.shape != shape or evidence.dtype.kind not in "biuf"):
-            raise BlockwiseError(
-                f"{FUNCTION} returned evidence of {evidence.dtype} of shape {evidence.shape} for {roi}; "
-                f"expected real numbers of shape {shape}"
-            )
-        if labels.dtype.kind == "i" and labels.min(initial=0) < 0:
-            raise BlockwiseError(f"{FUNCTION} returned the label {labels.min()}; expected none below 0")
-        return labels.astype(np.uint64, copy=False), evidence
+        numbers = np.arange(1, len(found.ids) + 1, dtype=np.uint64) + np.uint64(index * self.block_voxels)
+        self.fragments[write_roi] = found.numbered(numbers)
+        parts = [labels[slices_of(layer, read_roi, self.voxel_size)].ravel() for layer in self.layers(write_roi)]
+        layer = replaced(np.concatenate([np.zeros(0, np.uint64), *parts]), found.ids, numbers)
+        sums = found.sums(None if evidence is None else evidence[inside])
+        self.save_block(index, sizes=found.sizes, sums=sums, layer=layer)
 
     def merge(self) -> None:
         """Join the segments of all blocks, and write down which label each gets.
@@ -429,8 +402,8 @@ class Matching(Segmentation):
             at += labels.size
             part = layer.intersect(where)
             if not part.empty:
-                mine.append(labels[_slices(part, layer, self.voxel_size)].ravel())
-                others.append(written[_slices(part, where, self.voxel_size)].ravel())
+                mine.append(labels[slices_of(part, layer, self.voxel_size)].ravel())
+                others.append(written[slices_of(part, where, self.voxel_size)].ravel())
         return overlapping_pairs(np.concatenate(mine), np.concatenate(others), self.min_overlap)
 
     def _later_neighbors(self, write_roi: Roi) -> Iterator[tuple[int, Roi]]:
@@ -474,7 +447,7 @@ class Relabeling(Segmentation):
         labels = table[rank]
         if small.any():
             labels = grow_into(labels, small[rank])
-        self.target[write_roi] = labels[_slices(write_roi, roi, self.voxel_size)].astype(self.target.dtype)
+        self.target[write_roi] = labels[slices_of(write_roi, roi, self.voxel_size)].astype(self.target.dtype)
 
 
 def run_segmentation(
@@ -579,16 +552,3 @@ def _chunk_edge(block_edge: int) -> int:
 
 def _roi(roi: Any) -> Roi:
     return Roi(roi.offset, roi.shape)
-
-
-def _slices(part: Roi, whole: Roi, voxel_size: Coordinate) -> tuple[slice, ...]:
-    begin, end = (part.begin - whole.begin) / voxel_size, (part.end - whole.begin) / voxel_size
-    return tuple(slice(int(b), int(e)) for b, e in zip(begin, end, strict=True))
-
-
-def _renumber(labels: npt.NDArray[Any], ids: npt.NDArray[Any], first: int) -> npt.NDArray[np.uint64]:
-    """Return the labels with the i-th of some sorted ids replaced by first + i + 1, and all others by 0."""
-    if not len(ids):
-        return np.zeros(labels.shape, dtype=np.uint64)
-    rank = np.minimum(np.searchsorted(ids, labels), len(ids) - 1)
-    return np.where(ids[rank] == labels, rank.astype(np.uint64) + np.uint64(first + 1), np.uint64(0))

@@ -28,14 +28,30 @@ log_level_option = click.option(
 
 def input_options(command: Command) -> Command:
     """Add where the input is."""
-    command = click.option("-id", "--input_dataset", required=True, help="Dataset of the input.")(command)
-    return click.option("-ic", "--input_container", required=True, help="Container of the input.")(command)
+    return _array_options(command, "input", "-i")
 
 
 def output_options(command: Command) -> Command:
     """Add where the output is, which exists already."""
-    command = click.option("-od", "--output_dataset", required=True, help="Dataset of the output.")(command)
-    return click.option("-oc", "--output_container", required=True, help="Container of the output.")(command)
+    return _array_options(command, "output", "-o")
+
+
+def long_input_options(command: Command) -> Command:
+    """Add the same as :func:`input_options`, without short flags."""
+    return _array_options(command, "input")
+
+
+def long_output_options(command: Command) -> Command:
+    """Add the same as :func:`output_options`, without short flags."""
+    return _array_options(command, "output")
+
+
+def _array_options(command: Command, name: str, short: str = "") -> Command:
+    for part in ("dataset", "container"):
+        flags = [f"{short}{part[0]}"] if short else []
+        help_text = f"{part.capitalize()} of the {name}."
+        command = click.option(*flags, f"--{name}_{part}", required=True, help=help_text)(command)
+    return command
 
 
 def tmpdir_option(command: Command) -> Command:

@@ -16,16 +16,25 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from funlib.geometry import Coordinate, Roi
+from scipy import ndimage
 
-from dacapo import predict, run_blockwise
-from dacapo.blockwise import argmax_worker, predict_worker, threshold_worker
+from dacapo import predict, run_blockwise, segment_blockwise
+from dacapo.blockwise import (
+    argmax_worker,
+    predict_worker,
+    relabel_worker,
+    segment_worker,
+    threshold_worker,
+    watershed_function,
+)
 from dacapo.blockwise.worker_call import WorkerCall
 from dacapo.cli import cli
-from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, NotFoundError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, NotFoundError
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.operations.runs import OFFSET, VOXEL_SIZE, new_volume, stored_run, write_array
+from tests.operations.test_blockwise_api import partition_equals
 
 SHAPE = (5, 6, 7)
 REGION = Roi(OFFSET, Coordinate(SHAPE) * VOXEL_SIZE)
@@ -280,6 +289,217 @@ class TestPredict:
             predict_worker.open_worker(run, 1, **names(source, other))
 
 
+COMPONENTS = """
+from scipy import ndimage
+
+def segment_function(input_array, block, connectivity=1):
+    values = input_array[block.read_roi]
+    assert values.shape == input_array[block].shape
+    return ndimage.label(values, ndimage.generate_binary_structure(values.ndim, connectivity))[0]
+"""
+
+
+CHECKED = """
+def check_segment_function(colour):
+    if colour != "red":
+        raise ValueError(f"no such colour: {colour}")
+
+def segment_function(input_array, block, colour):
+    begin, end = block.write_roi.begin, block.read_roi.end
+    assert block.block_id[1] >= 0 and all(b < e for b, e in zip(begin, end))
+    return input_array[block] > 0
+"""
+
+
+def test_a_check_of_the_file_comes_before_anything_is_written(options: DaCapoConfig, tmp_path: Path) -> None:
+    source = write_array(tmp_path / "in.zarr", "raw", np.ones(SHAPE, np.uint8))
+    file = tmp_path / "checked.py"
+    file.write_text(CHECKED)
+    given = names(source, LocalArrayIdentifier(tmp_path / "out.zarr", "labels"))
+    with pytest.raises(ValueError, match="no such colour: blue"):
+        segment_blockwise(file, VOXEL_SIZE, REGION, BLOCK, BLOCK, 1, colour="blue", **given)
+    assert not (tmp_path / "out.zarr").exists()
+    assert segment_blockwise(file, VOXEL_SIZE, REGION, BLOCK, BLOCK, 1, colour="red", **given)
+
+
+def test_watershed_function(options: DaCapoConfig, tmp_path: Path) -> None:
+    affinities = np.ones((2, 6, 8), dtype=np.float32)
+    affinities[1, :, 3] = 0  # a wall between the columns 3 and 4
+    source = write_array(tmp_path / "in.zarr", "affinities", affinities, Coordinate(1, 1), Coordinate(0, 0))
+    region, block = Roi((0, 0), (6, 8)), Roi((0, 0), (3, 4))
+    given = names(source, LocalArrayIdentifier(tmp_path / "out.zarr", "labels"))
+    more = {"offsets": [[1, 0], [0, 1]], "bias": 0.5}
+    assert segment_blockwise(watershed_function.__file__, 2, region, block, block, 2, **given, **more)
+    labels = content(LocalArrayIdentifier(tmp_path / "out.zarr", "labels"))
+    assert len(np.unique(labels[:, :4])) == len(np.unique(labels[:, 4:])) == 1
+    assert labels[0, 0] != labels[0, 7]
+    array = ZarrArray.open_from_array_identifier(source)
+    found, _ = watershed_function.segment_function(array, daisy.v2.Block(region, region, region), **more)
+    assert partition_equals(found, labels)
+
+
+class TestSegmentAndRelabel:
+    """The two workers that the original segmented with, one after the other."""
+
+    @pytest.fixture
+    def function(self, tmp_path: Path) -> Path:
+        file = tmp_path / "components.py"
+        file.write_text(COMPONENTS)
+        return file
+
+    def volume(self, folder: Path, seed: int, shape: tuple[int, ...]) -> tuple[LocalArrayIdentifier, np.ndarray]:
+        values = (np.random.default_rng(seed).random(shape) < 0.4).astype(np.uint8)
+        return write_array(
+            folder / "in.zarr", "mask", values, Coordinate(VOXEL_SIZE[: len(shape)]), Coordinate(OFFSET[: len(shape)])
+        ), values
+
+    def labels(self, folder: Path, like: LocalArrayIdentifier, block: Coordinate) -> LocalArrayIdentifier:
+        source = ZarrArray.open_from_array_identifier(like)
+        target = LocalArrayIdentifier(folder / "out.zarr", "labels")
+        ZarrArray.create_from_array_identifier(
+            target, source.axes, source.roi, None, source.voxel_size, "uint64", write_size=block, overwrite=True
+        )
+        return target
+
+    @pytest.mark.parametrize(
+        ("seed", "shape", "connectivity"), [(1, (9, 8, 7), 1), (2, (9, 8, 7), 3), (3, (30, 31), 2)]
+    )
+    def test_components_are_those_of_the_whole(
+        self,
+        options: DaCapoConfig,
+        tmp_path: Path,
+        function: Path,
+        seed: int,
+        shape: tuple[int, ...],
+        connectivity: int,
+    ) -> None:
+        source, values = self.volume(tmp_path, seed, shape)
+        array = ZarrArray.open_from_array_identifier(source)
+        block = Roi((0,) * array.dims, Coordinate((4, 3, 3)[: array.dims]) * array.voxel_size)
+        around = array.voxel_size
+        target, tmpdir = self.labels(tmp_path, source, block.shape), tmp_path / "between"
+        tmpdir.mkdir()
+        (tmpdir / "parameters.yaml").write_text(f"connectivity: {connectivity}")
+        given = {"input_array_identifier": source, "output_array_identifier": target}
+        regions = (array.roi.grow(around, around), block.grow(around, around), block)
+        more = {"tmpdir": tmpdir, "function_path": function}
+        for workers in (2, 1):  # the second time nothing changes
+            assert run_blockwise(segment_worker.__file__, *regions, workers, **given, **more)
+        assert len(np.unique(content(target))) > ndimage.label(values)[1]
+        relabel = {"output_array_identifier": target, "tmpdir": tmpdir, "function_path": function}
+        expected = ndimage.label(values, ndimage.generate_binary_structure(array.dims, connectivity))[0]
+        for workers in (2, 1):
+            assert run_blockwise(relabel_worker.__file__, array.roi, block, block, workers, **relabel)
+            assert partition_equals(content(target), expected)
+
+    def test_in_tasks_of_the_user(self, options: DaCapoConfig, tmp_path: Path, function: Path) -> None:
+        source, values = self.volume(tmp_path, 4, (9, 8, 7))
+        target, tmpdir = self.labels(tmp_path, source, BLOCK.shape), str(tmp_path / "between")
+        region = ZarrArray.open_from_array_identifier(source).roi
+        around, task = VOXEL_SIZE, daisy.v2.Task
+        first = segment_worker.spawn_worker(source, target, tmpdir, str(function))
+        assert daisy.v2.run_blockwise(
+            task(
+                "a", region.grow(around, around), BLOCK.grow(around, around), BLOCK, first, max_workers=2, fit="shrink"
+            )
+        )
+        second = relabel_worker.spawn_worker(target, tmpdir, str(function))
+        assert daisy.v2.run_blockwise(task("b", region, BLOCK, BLOCK, second, max_workers=2, fit="shrink"))
+        assert partition_equals(content(target), ndimage.label(values)[0])
+
+    def test_evidence_over_all_blocks(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        file = tmp_path / "doubtful.py"
+        file.write_text(
+            "import numpy as np\n"
+            "def segment_function(input_array, block):\n"
+            "    values = input_array[block.read_roi]\n"
+            "    return (values != 0).astype(np.uint8) * (1 + (values > 0)), values.astype(float)\n"
+        )
+        # One segment in the upper half whose evidence is good in the whole, one in the lower half where it is not.
+        values = np.full((4, 6), 2, dtype=np.int8)
+        values[2:] = -1
+        values[0, :3], values[3, 3:] = 1, -3
+        source = write_array(tmp_path / "in.zarr", "x", values, Coordinate(1, 1), Coordinate(0, 0))
+        target, tmpdir = self.labels(tmp_path, source, Coordinate(4, 3)), tmp_path / "between"
+        block = Roi((0, 0), (4, 3))
+        regions = (Roi((-1, -1), (6, 8)), block.grow(1, 1), block)
+        given = {"output_array_identifier": target, "tmpdir": tmpdir}
+        assert run_blockwise(
+            segment_worker.__file__, *regions, 1, input_array_identifier=source, function_path=file, **given
+        )
+        assert run_blockwise(relabel_worker.__file__, Roi((0, 0), (4, 6)), block, block, 1, **given)
+        assert (content(target)[:2] == 1).all()
+        assert not content(target)[2:].any()
+
+    def test_a_folder_of_other_work(self, options: DaCapoConfig, tmp_path: Path, function: Path) -> None:
+        source, _ = self.volume(tmp_path, 4, (9, 8, 7))
+        target, tmpdir = self.labels(tmp_path, source, BLOCK.shape), tmp_path / "between"
+        segment_worker.open_worker(**names(source, target), tmpdir=tmpdir, function_path=function)
+        with pytest.raises(ConfigError, match="give an empty folder"):
+            segment_worker.open_worker(
+                **names(source, target), tmpdir=tmpdir, function_path=function, parameters={"connectivity": 2}
+            )
+        with pytest.raises(BlockwiseError, match="run the segment worker first"):
+            relabel_worker.read_cross_block_merges(tmpdir)
+
+    def test_segment_blockwise_as_the_original_calls_it(
+        self, options: DaCapoConfig, tmp_path: Path, function: Path
+    ) -> None:
+        source, values = self.volume(tmp_path, 5, (9, 8, 7))
+        target = LocalArrayIdentifier(tmp_path / "out.zarr", "labels")
+        array = ZarrArray.open_from_array_identifier(source)
+        given = {"input_array_identifier": source, "output_array_identifier": target}
+        regions = (VOXEL_SIZE, array.roi, BLOCK, BLOCK)
+        assert segment_blockwise(function, *regions, 1, parameters={"connectivity": 3}, **given)
+        assert partition_equals(content(target), ndimage.label(values, np.ones((3, 3, 3)))[0])
+        with pytest.raises(ConfigError, match="expected container and dataset, or the identifier"):
+            segment_blockwise(function, *regions, 1, input_container=tmp_path, **given)
+
+    def test_mistakes(self, options: DaCapoConfig, tmp_path: Path, function: Path) -> None:
+        source, _ = self.volume(tmp_path, 4, (9, 8, 7))
+        more = {"tmpdir": tmp_path / "between", "function_path": function}
+        with pytest.raises(DtypeError, match="504 voxels need whole numbers as large as that"):
+            segment_worker.open_worker(**names(source, source), **more)
+        target = self.labels(tmp_path, source, BLOCK.shape)
+        with pytest.raises(ConfigError, match="unexpected keyword argument 'colour'"):
+            segment_worker.open_worker(**names(source, target), **more, parameters={"colour": 1})
+        (tmp_path / "between").mkdir()
+        (tmp_path / "between" / "parameters.yaml").write_text("- 1")
+        with pytest.raises(ConfigError, match="expected parameters by their names"):
+            segment_worker.open_worker(**names(source, target), **more)
+
+    def test_merges_of_a_segmentation_that_was_kept(
+        self, options: DaCapoConfig, tmp_path: Path, function: Path
+    ) -> None:
+        source, values = self.volume(tmp_path, 5, (9, 8, 7))
+        given = names(source, LocalArrayIdentifier(tmp_path / "out.zarr", "labels"))
+        array = ZarrArray.open_from_array_identifier(source)
+        assert segment_blockwise(function, VOXEL_SIZE, array.roi, BLOCK, BLOCK, 1, keep_tmpdir=True, **given)
+        nodes, edges = relabel_worker.read_cross_block_merges(tmp_path / "out.zarr" / ".labels.blocks")
+        assert len(edges) > 1
+        components = relabel_worker.find_components(nodes, edges)
+        kept = LocalArrayIdentifier(tmp_path / "out.zarr" / ".labels.blocks" / "fragments.zarr", "fragments")
+        fragments = ZarrArray.open_from_array_identifier(kept)
+        whole = daisy.v2.Block(array.roi, array.roi, array.roi)
+        relabel_worker.relabel_in_block(fragments, nodes, components, whole)
+        assert partition_equals(content(kept), ndimage.label(values)[0])
+
+    def test_find_components(self) -> None:
+        edges = np.array([[3, 9], [9, 4]], dtype=np.uint64)
+        components = relabel_worker.find_components(np.array([4, 9, 1, 3], dtype=np.uint64), edges)
+        assert components.tolist() == [3, 3, 1, 3]
+        assert relabel_worker.find_components(np.zeros(0, np.uint64), np.zeros((0, 2), np.uint64)).size == 0
+        with pytest.raises(ConfigError, match="are no nodes"):
+            relabel_worker.find_components(np.array([3, 4]), edges)
+
+    def test_relabel_in_block(self) -> None:
+        values = np.array([[1, 2, 3], [4, 0, 2]], dtype=np.uint64)
+        array = NumpyArray.from_np_array(values, Roi((0, 0), (2, 3)), Coordinate(1, 1), ["y", "x"])
+        block = daisy.v2.Block(Roi((0, 0), (2, 4)), Roi((0, 1), (2, 4)), Roi((0, 1), (2, 4)))
+        relabel_worker.relabel_in_block(array, np.array([2, 1]), np.array([7, 8]), block)
+        assert array[array.roi].tolist() == [[1, 7, 3], [4, 0, 7]]
+
+
 SIGNATURES: dict[str, dict[str, list[str]]] = {
     "argmax_worker": {
         "cli": ["log_level"],
@@ -300,6 +520,7 @@ SIGNATURES: dict[str, dict[str, list[str]]] = {
         ],
         "spawn_worker": ["input_array_identifier", "output_array_identifier", "threshold=0.0"],
     },
+    "watershed_function": {"segment_function": ["input_array", "block", "offsets", "bias", "long_range_bias=None"]},
     "predict_worker": {
         "cli": ["log_level"],
         "start_worker": [
@@ -312,12 +533,33 @@ SIGNATURES: dict[str, dict[str, list[str]]] = {
         ],
         "spawn_worker": ["run_name", "iteration", "input_array_identifier", "output_array_identifier"],
     },
+    "relabel_worker": {
+        "cli": ["log_level"],
+        "start_worker": ["output_container", "output_dataset", "tmpdir", "return_io_loop=False", "args", "kwargs"],
+        "relabel_in_block": ["array_out", "old_values", "new_values", "block"],
+        "find_components": ["nodes", "edges"],
+        "read_cross_block_merges": ["tmpdir"],
+        "spawn_worker": ["output_array_identifier", "tmpdir", "args", "kwargs"],
+    },
+    "segment_worker": {
+        "cli": ["log_level"],
+        "start_worker": [
+            *["input_container", "input_dataset", "output_container", "output_dataset", "tmpdir", "function_path"],
+            "return_io_loop=False",
+        ],
+        "spawn_worker": ["input_array_identifier", "output_array_identifier", "tmpdir", "function_path"],
+    },
 }
 FLAGS = {
     "argmax_worker": ["-ic --input_container", "-id --input_dataset", "-oc --output_container", "-od --output_dataset"],
     "predict_worker": [
         *["-i --iteration", "-ic --input_container", "-id --input_dataset", "-oc --output_container"],
         *["-od --output_dataset", "-r --run-name"],
+    ],
+    "relabel_worker": ["--output_container", "--output_dataset", "--tmpdir"],
+    "segment_worker": [
+        *["--input_container", "--input_dataset", "--output_container", "--output_dataset"],
+        *["--tmpdir", "--function_path"],
     ],
     "threshold_worker": [
         *["-ic --input_container", "-id --input_dataset", "-oc --output_container", "-od --output_dataset"],

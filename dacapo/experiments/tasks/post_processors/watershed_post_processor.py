@@ -6,21 +6,20 @@ import functools
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ChannelMismatchError, DtypeError
+from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
 from dacapo.utils.blocks import fit_block_shape
 from dacapo.utils.memory import PROCESS_BYTES, workers_within
 from dacapo.utils.progress import progress
-from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds, segments_and_evidence
+from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
 
 if TYPE_CHECKING:
     from dacapo.blockwise.record import Record, Resume
@@ -33,6 +32,7 @@ DEFAULT_BIASES = (0.1, 0.25, 0.5, 0.75, 0.9)
 _MARGIN = 1.2
 _LEAST_EDGE = 32
 
+SEGMENT_FUNCTION = "dacapo.blockwise.watershed_function"
 MIN_OVERLAP = 0.5
 """Segments of neighboring blocks are joined that share more than this part of the smaller one."""
 
@@ -209,6 +209,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         block_size: Coordinate,
         record: Record | None = None,
     ) -> Iterator[tuple[int, Array]]:
+        from dacapo.blockwise.watershed_function import read_affinities
+
         affinities, value_range = read_affinities(self.prediction_array, len(self.offsets))
         chosen = [MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size) for one in parameters]
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
@@ -265,7 +267,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         segmentation = Segmentation.plan(
             self.prediction_array_identifier,
             output,
-            __name__,
+            SEGMENT_FUNCTION,
             prediction.roi,
             block,
             block,
@@ -285,30 +287,6 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         return ZarrArray.open_from_array_identifier(output)
 
 
-def segment_function(
-    input_array: Array,
-    roi: Roi,
-    offsets: Sequence[Sequence[int]],
-    bias: float,
-    long_range_bias: float | None = None,
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
-    """Segment a block of affinities, for :func:`dacapo.blockwise.segment_blockwise`.
-
-    Args:
-        input_array: The affinities, one channel per offset; channels behind them are ignored.
-        roi: What to segment, in world units.
-        offsets: For each channel the step, in voxels, to the other voxel of the pair.
-        bias: The affinity that separates "different" from "same".
-        long_range_bias: The same for offsets that are not to a direct neighbor, ``bias`` by default.
-
-    Returns:
-        The labels, and for each voxel by how much its mean affinity is above the bias, as evidence: segments whose mean
-        affinity over the whole volume is below the bias become background.
-    """
-    affinities, value_range = read_affinities(input_array, len(offsets), roi)
-    return segments_and_evidence(affinities, offsets, bias, long_range_bias, value_range)
-
-
 def _within(block_shape: Coordinate, context: Coordinate, most_voxels: float) -> Coordinate:
     """Halve a block until it has, with its context, no more than some voxels; but no edge below that of a chunk."""
     shape = [int(extent) for extent in block_shape]
@@ -321,32 +299,3 @@ def _within(block_shape: Coordinate, context: Coordinate, most_voxels: float) ->
 def _last_axes(extent: Sequence[int], dims: int) -> tuple[int, ...]:
     """Return an extent for each axis: the last ones, or the first one again for more axes."""
     return ((extent[0],) * (dims - len(extent)) + tuple(extent))[-dims:]
-
-
-def read_affinities(
-    prediction: Array, count: int, roi: Roi | None = None
-) -> tuple[npt.NDArray[Any], tuple[float, float] | None]:
-    """Return the first channels of a prediction as they are stored, and which affinities they stand for.
-
-    Args:
-        prediction: The prediction.
-        count: Number of channels.
-        roi: What to read in world units, all by default.
-
-    Returns:
-        The values, the channel axis first, and what the lowest and the highest unsigned integer stand for: the
-        attribute ``value_range`` of the prediction, or 0 and 1 where it is missing. None for floating point numbers.
-
-    Raises:
-        DtypeError: If the prediction is stored as anything but unsigned integers or floating point numbers.
-    """
-    dtype = prediction.dtype
-    if dtype.kind not in "uf":
-        raise DtypeError(f"affinities are stored as unsigned integers or floating point numbers, not as {dtype}")
-    values = prediction[prediction.roi if roi is None else roi]
-    axis = prediction.channel_axis
-    values = values[np.newaxis] if axis is None else np.moveaxis(values, axis, 0)
-    if dtype.kind == "f":
-        return values[:count], None
-    low, high = prediction.attrs.get("value_range", (0.0, 1.0))
-    return values[:count], (float(low), float(high))

@@ -1,0 +1,138 @@
+"""Worker module that segments single blocks; :mod:`.relabel_worker` joins their segments. See :mod:`dacapo.blockwise`.
+
+:func:`dacapo.blockwise.segment_blockwise` does both at once, and its result depends on no order of blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dacapo.blockwise.cross_block_merges import BlockSegmenter
+from dacapo.blockwise.io_loop import io_loop
+from dacapo.blockwise.spawned_worker import SpawnedWorker
+from dacapo.blockwise.worker import Process
+from dacapo.blockwise.worker_cli import (
+    log_level_option,
+    long_input_options,
+    long_output_options,
+    set_log_level,
+    tmpdir_option,
+)
+from dacapo.errors import ConfigError
+from dacapo.store.array_store import LocalArrayIdentifier
+
+PARAMETERS = "parameters.yaml"
+
+
+@click.group()
+@log_level_option
+def cli(log_level: str) -> None:
+    """Segment the blocks of a Daisy task."""
+    set_log_level(log_level)
+
+
+def open_worker(
+    input_container: Path | str,
+    input_dataset: str,
+    output_container: Path | str,
+    output_dataset: str,
+    tmpdir: Path | str,
+    function_path: Path | str,
+    parameters: Mapping[str, Any] | None = None,
+) -> Process:
+    """Return the function that segments a block.
+
+    A block reads ``block.read_roi``, which has to reach at least a voxel beyond ``block.write_roi`` where there are
+    neighbors.
+
+    Args:
+        input_container: Container of the array to segment.
+        input_dataset: Dataset inside it.
+        output_container: Container of the segments.
+        output_dataset: Dataset inside it, which exists, without channels. Its type is one of whole numbers, up to the
+            number of its voxels.
+        tmpdir: Folder that all workers see, for what :mod:`.relabel_worker` needs; empty before the first one.
+        function_path: File with the ``segment_function``, as for :func:`dacapo.blockwise.segment_blockwise`.
+        parameters: For that function, by default what the file ``parameters.yaml`` in ``tmpdir`` holds, if it is there.
+
+    Raises:
+        ArrayNotFoundError: If an array does not exist.
+        ConfigError: If there is no such function, it takes other parameters, or ``tmpdir`` holds other work.
+        DtypeError: If the output cannot hold the segments.
+    """
+    folder = Path(tmpdir)
+    return BlockSegmenter.open(
+        LocalArrayIdentifier(Path(input_container), input_dataset),
+        LocalArrayIdentifier(Path(output_container), output_dataset),
+        folder,
+        str(function_path),
+        _read_parameters(folder / PARAMETERS) if parameters is None else parameters,
+    ).process
+
+
+def _read_parameters(file: Path) -> dict[str, Any]:
+    import yaml
+
+    if not file.exists():
+        return {}
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    if values is not None and not isinstance(values, dict):
+        raise ConfigError(f"{file} holds {values!r}; expected parameters by their names")
+    return values or {}
+
+
+def start_worker(
+    input_container: str,
+    input_dataset: str,
+    output_container: str,
+    output_dataset: str,
+    tmpdir: str,
+    function_path: str,
+    return_io_loop: bool = False,
+) -> Callable[[], None] | None:
+    """Do the blocks of the Daisy task that this process is a worker of; see :func:`open_worker`.
+
+    Args:
+        input_container: Container of the array to segment.
+        input_dataset: Dataset inside it.
+        output_container: Container of the segments.
+        output_dataset: Dataset inside it.
+        tmpdir: Folder that all workers see.
+        function_path: File with the ``segment_function``.
+        return_io_loop: Whether to return the function that does the blocks, instead of calling it.
+    """
+    return io_loop(
+        lambda: open_worker(input_container, input_dataset, output_container, output_dataset, tmpdir, function_path),
+        return_io_loop,
+    )
+
+
+_function_option = click.option("--function_path", required=True, help="File with the segment_function.")
+cli.command("start-worker")(long_input_options(long_output_options(tmpdir_option(_function_option(start_worker)))))
+
+
+def spawn_worker(
+    input_array_identifier: LocalArrayIdentifier,
+    output_array_identifier: LocalArrayIdentifier,
+    tmpdir: str,
+    function_path: str,
+) -> SpawnedWorker:
+    """Return a function without arguments that starts a worker, for a Daisy task."""
+    return SpawnedWorker.of(
+        "dacapo.blockwise.segment_worker",
+        input_array_identifier,
+        output_array_identifier,
+        tmpdir=tmpdir,
+        function_path=function_path,
+    )
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,70 @@
+"""Segment function that finds objects in affinities by a mutex watershed; see :mod:`dacapo.blockwise`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from funlib.geometry import Roi
+
+from dacapo.errors import DtypeError
+from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.utils.segmentation import segments_and_evidence
+
+if TYPE_CHECKING:
+    import daisy.v2 as daisy
+
+
+def segment_function(
+    input_array: Array,
+    block: Roi | daisy.Block,
+    offsets: Sequence[Sequence[int]],
+    bias: float,
+    long_range_bias: float | None = None,
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
+    """Segment a block of affinities.
+
+    Args:
+        input_array: The affinities, one channel per offset; channels behind them are ignored.
+        block: What to segment, in world units; of a block what it reads.
+        offsets: For each channel the step, in voxels, to the other voxel of the pair.
+        bias: The affinity that separates "different" from "same".
+        long_range_bias: The same for offsets that are not to a direct neighbor, ``bias`` by default.
+
+    Returns:
+        The labels, and for each voxel by how much its mean affinity is above the bias, as evidence: segments whose mean
+        affinity over the whole volume is below the bias become background.
+    """
+    affinities, value_range = read_affinities(input_array, len(offsets), getattr(block, "read_roi", block))
+    return segments_and_evidence(affinities, offsets, bias, long_range_bias, value_range)
+
+
+def read_affinities(
+    prediction: Array, count: int, roi: Roi | None = None
+) -> tuple[npt.NDArray[Any], tuple[float, float] | None]:
+    """Return the first channels of a prediction as they are stored, and which affinities they stand for.
+
+    Args:
+        prediction: The prediction.
+        count: Number of channels.
+        roi: What to read in world units, all by default.
+
+    Returns:
+        The values, the channel axis first, and what the lowest and the highest unsigned integer stand for: the
+        attribute ``value_range`` of the prediction, or 0 and 1 where it is missing. None for floating point numbers.
+
+    Raises:
+        DtypeError: If the prediction is stored as anything but unsigned integers or floating point numbers.
+    """
+    dtype = prediction.dtype
+    if dtype.kind not in "uf":
+        raise DtypeError(f"affinities are stored as unsigned integers or floating point numbers, not as {dtype}")
+    values = prediction[prediction.roi if roi is None else roi]
+    axis = prediction.channel_axis
+    values = values[np.newaxis] if axis is None else np.moveaxis(values, axis, 0)
+    if dtype.kind == "f":
+        return values[:count], None
+    low, high = prediction.attrs.get("value_range", (0.0, 1.0))
+    return values[:count], (float(low), float(high))
