@@ -19,6 +19,7 @@ from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
+from dacapo.experiments.starts import load_start
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.tasks.evaluators.volumes import scored_roi
 from dacapo.experiments.trainers import Trainer
@@ -205,7 +206,7 @@ class BuiltParts:
         start = config.start_config
         if start is not None and create_weights_store().latest_iteration(config.name) is None:
             with _blaming("start_config", "architecture_config and task_config"):
-                model = start.start_type(start).initialize_weights(model, new_head=task.predictor.channel_names)
+                _, model = load_start(start, model, config.task_config, task)
         return cls(config, task, model, trainer, datasplit)
 
 

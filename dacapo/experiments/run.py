@@ -9,7 +9,7 @@ from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.model import Model
 from dacapo.experiments.run_config import RunConfig
-from dacapo.experiments.starts import Start, head_labels
+from dacapo.experiments.starts import Start, load_start
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.trainers import Trainer
 from dacapo.experiments.training_stats import TrainingStats
@@ -101,11 +101,7 @@ class Run:
         start_config = self.config.start_config
         if start_config is None:
             return None
-        start: Start = start_config.start_type(start_config)
-        labels = head_labels(self.config.task_config, self.task)
-        if labels is not None and len(labels) != self.model.num_out_channels:
-            labels = None  # channels of a config need not be those of the head
-        self.model = start.initialize_weights(self.model, new_head=labels)
+        start, self.model = load_start(start_config, self.model, self.config.task_config, self.task)
         return start
 
     @property

@@ -7,7 +7,8 @@ from .cosem_start import CosemStartConfig as CosemStartConfig
 from .start import Start as Start
 from .start import StartConfig as StartConfig
 from .start import head_labels as head_labels
+from .start import load_start as load_start
 
-__all__ = ["CosemStart", "CosemStartConfig", "Start", "StartConfig", "head_labels"]
+__all__ = ["CosemStart", "CosemStartConfig", "Start", "StartConfig", "head_labels", "load_start"]
 
 alias_modules(__name__, {"cosem_start_config": "cosem_start", "start_config": "start"})

@@ -126,6 +126,23 @@ class StartConfig(Config):
     )
 
 
+def load_start(start_config: StartConfig, model: Model, task_config: TaskConfig, task: Task) -> tuple[Start, Model]:
+    """Load into the model of a task the weights that a config names.
+
+    Returns:
+        The start that loaded them, and the model.
+
+    Raises:
+        NotFoundError: If there are no such weights.
+        ConfigError: If not a single layer fits.
+    """
+    start: Start = start_config.start_type(start_config)
+    labels = head_labels(task_config, task)
+    if labels is not None and len(labels) != model.num_out_channels:
+        labels = None  # channels of a config need not be those of the head
+    return start, start.initialize_weights(model, new_head=labels)
+
+
 def head_labels(task_config: TaskConfig, task: Task) -> list[str] | None:
     """Return the labels of the channels that a task predicts.
 
