@@ -24,6 +24,7 @@ from dacapo.experiments.tasks import Task
 from dacapo.experiments.tasks.evaluators.volumes import scored_roi
 from dacapo.experiments.trainers import Trainer
 from dacapo.store.create_store import create_array_store, create_weights_store
+from dacapo.utils.names import check_name
 
 if TYPE_CHECKING:
     from dacapo.experiments.run_config import RunConfig
@@ -62,12 +63,8 @@ class Pair:
 
 
 def _names(run: Parts, dataset: Dataset) -> None:
-    """The name of the dataset is that of a folder, and so are the criteria whose best is kept."""
-    arrays, weights = create_array_store(), create_weights_store()
-    arrays.validation_prediction_array(run.name, 0, dataset.name)
-    for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
-        arrays.best_validation_array(run.name, criterion, dataset.name)
-        weights.check_best_name(run.name, dataset.name, criterion)
+    create_array_store().validation_prediction_array(run.name, 0, dataset.name)
+    create_weights_store().check_best_name(run.name, dataset.name, "criterion")
 
 
 def _input(run: Parts, dataset: Dataset) -> None:
@@ -102,7 +99,7 @@ def _learned_mask(run: Parts, dataset: Dataset) -> None:
 
 
 VALIDATION = (
-    Pair("name", "name", _names),
+    Pair("name", "the names of files", _names),
     Pair("raw_config", "architecture_config", _input),
     Pair("gt_config", "task_config", _scored_labels),
     Pair("mask_config", "task_config", _scored_mask),
@@ -147,6 +144,9 @@ def check_validation(run: Parts) -> None:
         EvaluationError: If ground truth or mask have other voxels than the prediction, or do not overlap.
         RoiError: If ground truth reaches outside the raw data, or that is smaller than the network's input.
     """
+    with _blaming("task_config", "the names of files"):
+        for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
+            check_name(criterion, "criterion")  # the best checkpoint is stored under it
     _check_pairs(run, "validate", run.datasplit.validate or [], VALIDATION)
 
 

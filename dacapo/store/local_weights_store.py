@@ -258,7 +258,7 @@ class LocalWeightsStore(WeightsStore):
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
         if folder in (_ITERATIONS, _CONFIG):
-            raise ConfigError(f"a dataset cannot be named {folder!r}, as what lies beside the best checkpoints is")
+            raise ConfigError(f"a dataset cannot be named {folder!r}, a name in use beside it; rename the dataset")
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 
 

@@ -186,7 +186,7 @@ MISFITS: dict[str, tuple[Change, TaskConfig | None, str]] = {
     "class called like a path": (
         part("task_config", attrs.evolve(ONE_HOT, classes=["background", "a/b", "c"])),
         None,
-        f"{VALIDATE}.name",
+        "task_config",
     ),
     # start and network
     "no layer in common": (started, None, "start_config"),
