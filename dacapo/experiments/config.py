@@ -13,6 +13,7 @@ import importlib.metadata
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
@@ -237,26 +238,41 @@ def field(help_text: str, *, alters_training: bool = True, **kwargs: Any) -> Any
 
     Args:
         help_text: What the field means.
-        alters_training: Whether another value means another result of training; a run with checkpoints can go on after
-            those others are changed.
+        alters_training: Whether a run that has checkpoints would be another run with another value. That is not so for
+            names, for how long to train, and for what has to go with the machine.
         **kwargs: What `attrs.field` takes.
     """
     metadata = {**kwargs.pop("metadata", {}), "help_text": help_text, "alters_training": alters_training}
     return attrs.field(metadata=metadata, **kwargs)
 
 
-def changes(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Yield the places where a config differs from another one in what alters training, and both values there.
+@attrs.frozen
+class Change:
+    """A place where a config differs from an earlier one.
 
-    Paths of files are among them; where a value is one, it is a `pathlib.Path`.
+    Attributes:
+        place: Path to it, such as ``task_config.channels``.
+        old: The value there before.
+        new: The value there now.
+        alters_training: Whether that makes it another run; a path to a file does not, since data may move.
     """
+
+    place: str
+    old: Any
+    new: Any
+    alters_training: bool
+
+
+def changes(old: Any, new: Any, place: str = "", alters_training: bool = True) -> Iterator[Change]:
+    """Yield the places where a config differs from an earlier one."""
     if isinstance(old, Config) and type(old) is type(new):
         for attribute in attrs.fields(type(old)):
-            if attribute.metadata.get("alters_training", True):
-                name = attribute.name
-                yield from changes(getattr(old, name), getattr(new, name), f"{path}.{name}" if path else name)
+            name = attribute.name
+            alters = alters_training and attribute.metadata.get("alters_training", True)
+            yield from changes(getattr(old, name), getattr(new, name), f"{place}.{name}" if place else name, alters)
     elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)) and len(old) == len(new):
         for index, (one, other) in enumerate(zip(old, new, strict=True)):
-            yield from changes(one, other, f"{path}[{index}]")
+            yield from changes(one, other, f"{place}[{index}]", alters_training)
     elif old != new and not (old != old and new != new):  # NaN equals NaN here
-        yield path, old, new
+        moved = isinstance(old, Path) and isinstance(new, Path)
+        yield Change(place, old, new, alters_training and not moved)

@@ -2,9 +2,9 @@
 
 A run can only go on from its checkpoints with the config that made them: weights may well fit the network of another
 one and mean something else. So that config is written down with the first checkpoint, and compared whenever one is
-loaded into a run. Three kinds of fields may differ: those that say of themselves that they do not alter training (names
-of parts, the number of iterations, how many processes make batches), paths of files, which is said in a log line since
-data may move, and fields that a newer version has added, at their defaults.
+loaded into a run. Some fields may differ, which is said in a log line: those that do not make it another run (names,
+how long to train, what has to go with the machine), and paths of files, since data may move. Fields that a newer
+version has added count as if they had been at their defaults.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.config import Config, changes
+from dacapo.experiments.config import Change, Config, changes
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.files import write_text
 from dacapo.store.yaml_files import dump_yaml, read_yaml
@@ -48,23 +48,23 @@ def check_trained_config(path: Path, config: Config) -> None:
         StorageError: If the file cannot be read.
     """
     trained = from_plain(read_yaml(path), type(config), source=str(path))
-    refused: list[str] = []
-    moved: list[str] = []
-    for place, old, new in changes(trained, config):
-        line = f"{place} was {_short(old)} and is {_short(new)}"
-        (moved if isinstance(old, Path) and isinstance(new, Path) else refused).append(line)
+    found = list(changes(trained, config))
+    refused, allowed = ([_line(change) for change in found if change.alters_training is kind] for kind in (True, False))
+    name = getattr(config, "name", "")
     if refused:
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         raise ConfigError(
-            f"the config of run {getattr(config, 'name', '')!r} was changed since its checkpoints were trained: "
-            f"{'; '.join(refused[:_SHOWN])}{more}. Restore the config, or store the changed one under another name. To "
-            f"use these checkpoints with the changed config all the same, delete {path}; to train anew under the same "
-            f"name, delete the folder {path.parent}"
+            f"the config of run {name!r} was changed since its checkpoints were trained: {'; '.join(refused[:_SHOWN])}"
+            f"{more}. Restore the config, or store the changed one under another name. To use these checkpoints with "
+            f"the changed config all the same, delete {path}; to train anew under the same name, delete the folder "
+            f"{path.parent}"
         )
-    if moved:
-        logger.info(
-            "files of run %s have moved since it was trained: %s", getattr(config, "name", ""), "; ".join(moved)
-        )
+    if allowed:
+        logger.info("run %s goes on with a config that was changed: %s", name, "; ".join(allowed))
+
+
+def _line(change: Change) -> str:
+    return f"{change.place} was {_short(change.old)} and is {_short(change.new)}"
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,7 @@ import yaml
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError, NotFoundError
-from dacapo.experiments.config import Config, changes, field
+from dacapo.experiments.config import Change, Config, changes, field
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import StartConfig
@@ -71,6 +71,7 @@ REFUSED = {
 ALLOWED = {
     "longer": lambda config: attrs.evolve(config, num_iterations=100, validation_interval=50),
     "fetchers": part("trainer_config", num_data_fetchers=3, snapshot_interval=5, compile=True, channels_last=True),
+    "another number of processes": part("trainer_config", batch_size=2, accumulate=4),
     "names": lambda config: part("task_config", name="t")(part("trainer_config", name="u")(config)),
     "names of data": dataset("train_configs", name="renamed"),
 }
@@ -173,10 +174,10 @@ def test_changes_look_into_everything() -> None:
         inner: list[Inner] = field("More.", factory=list)
 
     nan = float("nan")
-    same = Outer([Inner(nan, "one")]), Outer([Inner(nan, "other")])
-    assert list(changes(*same)) == []
-    assert list(changes(Outer([Inner(1.0)]), Outer([Inner(2.0)]))) == [("inner[0].number", 1.0, 2.0)]
-    assert [place for place, _, _ in changes(Outer([Inner()]), Outer([]))] == ["inner"]
+    old, new = Outer([Inner(nan, "one")]), Outer([Inner(nan, "other")])
+    assert list(changes(old, new)) == [Change("inner[0].label", "one", "other", False)]
+    assert list(changes(Outer([Inner(1.0)]), Outer([Inner(2.0)]))) == [Change("inner[0].number", 1.0, 2.0, True)]
+    assert [change.place for change in changes(Outer([Inner()]), Outer([]))] == ["inner"]
 
 
 def test_the_config_itself_can_be_in_any_store(options: DaCapoConfig, tmp_path: Path) -> None:

@@ -500,6 +500,7 @@ class BatchTrainerConfig(TrainerConfig):
         "Number of batches in an iteration. Their gradients are averaged before the optimizer does its step, so "
         "n batches train like one batch of n times the size, in the memory of one.",
         default=1,
+        alters_training=False,
         kw_only=True,
     )
     clip_gradients: float | None = field(

@@ -178,7 +178,7 @@ class TrainerConfig(Config):
     name: str = field(
         "A unique name for this trainer. It is used as its name in the store, so keep it short.", alters_training=False
     )
-    batch_size: int = field("Number of samples in one batch.")
+    batch_size: int = field("Number of samples in one batch.", alters_training=False)
     learning_rate: float = field("Learning rate of the optimizer.")
     seed: int | None = field(
         "Seed of all randomness in training. Left out, it follows from the run's name and repetition.",
