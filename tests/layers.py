@@ -37,7 +37,7 @@ LAYERS = [
         "blockwise.predict_worker",
         "blockwise.prediction",
     ],
-    ["train", "validate", "predict", "apply", "plot", "report"],
+    ["train", "validate", "predict", "apply", "plot", "report", "utils.view"],
     ["demo"],
     ["cli", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

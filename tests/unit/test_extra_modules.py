@@ -72,6 +72,32 @@ SIGNATURES = {
             "gaussian_blur_args=(0.5, 1.5), membrane_like=True, membrane_size=3, inside_value=0.5"
         ),
     },
+    "dacapo.utils.view": {
+        "get_viewer": "arrays, width=1500, height=600, headless=True",
+        "add_seg_layer": "state, name, data, voxel_size, meshes=False",
+        "add_scalar_layer": "state, name, data, voxel_size",
+        "BestScore.__init__": "self, run, criterion=None",
+        "BestScore.get_ds": "self, iteration, validation_dataset",
+        "BestScore.does_new_best_exist": "self",
+        "NeuroglancerRunViewer.__init__": "self, run, embedded=False, criterion=None",
+        "NeuroglancerRunViewer.updated_neuroglancer_layer": "self, layer_name, ds",
+        "NeuroglancerRunViewer.open_from_array_identitifier": "self, array_identifier",
+        **{
+            f"NeuroglancerRunViewer.{name}": "self"
+            for name in (
+                "deprecated_start_neuroglancer",
+                "start_neuroglancer",
+                "start",
+                "get_datasets",
+                "update_best_info",
+                "update_neuroglancer",
+                "update_best_layer",
+                "new_validation_checker",
+                "update_with_new_validation_if_possible",
+                "stop",
+            )
+        },
+    },
 }
 CASES = [(module, name, wanted) for module, names in SIGNATURES.items() for name, wanted in names.items()]
 

@@ -12,6 +12,7 @@ from funlib.geometry import Coordinate
 from dacapo.experiments.config import Config, field, verify_by_building
 
 from .arrays import Array
+from .arrays.viewing import labels_layer
 
 
 class Dataset(ABC):
@@ -59,7 +60,7 @@ class Dataset(ABC):
         for role, array in (("raw", self.raw), ("gt", self.gt), ("mask", self.mask)):
             name = f"{prefix}/{role}" if prefix else role
             if array is not None and name not in (exclude_layers or ()) and array._can_neuroglance():
-                layers[name] = array._neuroglancer_layer()
+                layers[name] = labels_layer(array) if role == "gt" else array._neuroglancer_layer()
         return layers
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from dacapo.errors import DtypeError
 from dacapo.ext import optional_module
 
 from .axes import NON_SPATIAL_AXES
@@ -42,20 +43,23 @@ def is_shown_as_labels(dtype: npt.DTypeLike) -> bool:
     return kind.kind == "u" and kind.itemsize >= LABEL_BYTES
 
 
-def neuroglancer_source(array: Array, unit: str = "nm") -> Any:
+def neuroglancer_source(array: Array, unit: str = "nm", labels: bool | None = None) -> Any:
     """Return a ``neuroglancer.LocalVolume`` that shows an array at its place in the world.
 
-    Add it to a viewer with ``state.layers[name] = source``. Unsigned integers of 32 and 64 bits are shown as
-    segmentations, other types as images.
+    Add it to a viewer with ``state.layers[name] = source``.
 
     Args:
         array: What to show; voxels are read as the viewer asks for them.
         unit: Unit of the world.
+        labels: Whether to show a segmentation, or else an image; by default unsigned integers of 32 and 64 bits are
+            shown as segmentations.
 
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
+        DtypeError: If values that are no whole numbers are to be shown as labels.
     """
     neuroglancer = require_neuroglancer()
+    labels = is_shown_as_labels(array.dtype) if labels is None else labels
     voxel_size, offset = iter(array.voxel_size), iter(array.roi.offset / array.voxel_size)
     dimensions, voxel_offset = {}, []
     for axis in array.axes:
@@ -66,35 +70,59 @@ def neuroglancer_source(array: Array, unit: str = "nm") -> Any:
             dimensions[axis] = (int(next(voxel_size)), unit)
             voxel_offset.append(int(next(offset)))
     return neuroglancer.LocalVolume(
-        VoxelReader(array, SHOWN_AS.get(np.dtype(array.dtype))),
+        VoxelReader(array, _shown_type(array, labels)),
         dimensions=neuroglancer.CoordinateSpace(
             names=list(dimensions),
             units=[unit_ for _, unit_ in dimensions.values()],
             scales=[scale for scale, _ in dimensions.values()],
         ),
         voxel_offset=voxel_offset,
-        volume_type="segmentation" if is_shown_as_labels(array.dtype) else "image",
+        volume_type="segmentation" if labels else "image",
     )
 
 
-def neuroglancer_layer(array: Array, source: Any = None, meshes: bool = False) -> Any:
+def _shown_type(array: Array, labels: bool) -> np.dtype[Any]:
+    kind = np.dtype(array.dtype)
+    if not labels:
+        return SHOWN_AS.get(kind, kind)
+    if kind.kind not in "bui":
+        raise DtypeError(f"{array} has values of type {kind}, which are no labels; show it as an image")
+    return np.dtype(np.uint64 if kind.itemsize > LABEL_BYTES else np.uint32)
+
+
+def neuroglancer_layer(array: Array, source: Any = None, meshes: bool = False, labels: bool | None = None) -> Any:
     """Return a layer that shows an array: a ``SegmentationLayer`` of labels, else an ``ImageLayer``.
 
     Args:
         array: What to show.
         source: Where the viewer gets its voxels; by default from this process.
         meshes: Whether to show surfaces of selected labels too, for which the whole array is read.
+        labels: Whether to show labels; by default as :func:`neuroglancer_source` does.
 
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
+        DtypeError: If values that are no whole numbers are to be shown as labels.
     """
     neuroglancer = require_neuroglancer()
-    source = array.neuroglancer_source() if source is None else source
-    if not is_shown_as_labels(array.dtype):
+    labels = is_shown_as_labels(array.dtype) if labels is None else labels
+    source = neuroglancer_source(array, labels=labels) if source is None else source
+    if not labels:
         return neuroglancer.ImageLayer(source=source)
     if not meshes and isinstance(source, neuroglancer.LocalVolume):
         source = neuroglancer.LayerDataSource(url=source, enable_default_subsources=False, subsources={"default": True})
     return neuroglancer.SegmentationLayer(source=source)
+
+
+def labels_layer(array: Array) -> Any:
+    """Return a layer that shows an array as labels if it can hold some: whole numbers of any type, without channels.
+
+    Raises:
+        MissingDependencyError: If neuroglancer is not installed.
+    """
+    narrow = np.dtype(array.dtype).kind in "bui" and not is_shown_as_labels(array.dtype)
+    if narrow and array.channel_axis is None:
+        return neuroglancer_layer(array, labels=True)
+    return array._neuroglancer_layer()
 
 
 def open_viewer(layers: Mapping[str, Any]) -> Any:
