@@ -8,11 +8,14 @@ import gunpowder as gp
 import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
 
 from .dacapo_array_source import channels_first
 from .specs import Request, Spec
 
 if TYPE_CHECKING:
+    from funlib.geometry import Roi
+
     from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.experiments.tasks.predictors import Predictor
 
@@ -76,14 +79,17 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         return dependencies
 
     def process(self, batch: gp.Batch, request: gp.BatchRequest) -> gp.Batch:
-        """Make target and weight over the region of ground truth, which is cropped afterwards."""
+        """Make the target over the region of ground truth, which is cropped afterwards, and weights."""
         gt = NumpyArray.from_gp_array(batch[self.gt_key])
+        mask = self._ones_like(gt) if self.mask_key is None else NumpyArray.from_gp_array(batch[self.mask_key])
+        gt = AnnotatedLabels.of(gt, mask)
         target = self.predictor.create_target(gt)
         output = gp.Batch()
         if self.target_key is not None and self.target_key in request:
             output[self.target_key] = self._wrap(self.target_key, target)
         if self.weights_key is not None and self.weights_key in request:
-            mask = self._ones_like(gt) if self.mask_key is None else NumpyArray.from_gp_array(batch[self.mask_key])
+            if self.predictor.has_torch_target():  # both trainers count the same voxels
+                target = _part(target, request[self.weights_key].roi)
             weight, self.moving_class_counts = self.predictor.create_weight(gt, target, mask, self.moving_class_counts)
             output[self.weights_key] = self._wrap(self.weights_key, weight)
             self._leave_out(output[self.weights_key], mask[weight.roi])
@@ -102,3 +108,8 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         spec = self.spec[key].copy()
         spec.roi = array.roi
         return gp.Array(channels_first(array[array.roi], array), spec)
+
+
+def _part(array: Array, roi: Roi) -> NumpyArray:
+    """Return the part of an array in a region."""
+    return NumpyArray.from_np_array(array[roi], roi, array.voxel_size, array.axes)

@@ -48,6 +48,29 @@ def seg_to_affgraph(
     return affinities
 
 
+def known_affinities(
+    annotated: npt.NDArray[Any], neighborhood: Iterable[Sequence[int]], boundary_iterations: int = 0
+) -> npt.NDArray[np.bool_]:
+    """Tell where affinities are known: where both a voxel and its partner are annotated.
+
+    Args:
+        annotated: Not 0 where annotated. Spatial axes, led by one channel per offset or a single one. What lies
+            outside of the array is not annotated.
+        neighborhood: Offsets in voxels from a voxel to its partner.
+        boundary_iterations: By how many voxels objects are shrunk before affinities are computed. A boundary may lie
+            in front of everything that is not annotated, so as many voxels beside it are not known.
+
+    Returns:
+        Array of shape (offsets, *space).
+    """
+    offsets = [tuple(int(o) for o in offset) for offset in neighborhood]
+    channels = annotated[np.newaxis] if annotated.ndim == len(offsets[0]) else annotated
+    inside = [grow_boundaries((channel != 0).astype(np.uint8), boundary_iterations) for channel in channels]
+    if len(inside) == 1:
+        return seg_to_affgraph(inside[0], offsets, dtype=bool)
+    return np.stack([seg_to_affgraph(part, [o], dtype=bool)[0] for part, o in zip(inside, offsets, strict=True)])
+
+
 def _check(seg: npt.NDArray[Any], offsets: list[tuple[int, ...]]) -> None:
     if seg.dtype.kind not in "biu":
         raise DtypeError(

@@ -398,9 +398,9 @@ def test_nothing_but_masks_is_read_of_samples_that_are_left_out() -> None:
 
 
 def test_masks_are_read_where_they_matter() -> None:
-    """Descriptors look far around the target, but what is annotated there does not matter."""
-    described = maker(task=AffinitiesTask(AffinitiesTaskConfig("a", [Coordinate(1, 0), Coordinate(0, 1)], lsds=True)))
-    assert described.wanted.mask == described.regions.target_roi
+    """Descriptors look far around the target, but what is annotated there does not matter, except for partners."""
+    described = maker(task=AffinitiesTask(AffinitiesTaskConfig("a", [Coordinate(1, 0), Coordinate(0, -1)], lsds=True)))
+    assert described.wanted.mask == described.regions.target_roi.grow(Coordinate(0, 4), Coordinate(4, 0))
     assert described.wanted.labels.size > described.wanted.mask.size
     trusting = DistanceTask(DistanceTaskConfig("d", ["a"], clip_distance=5.0, tol_distance=1.0, mask_distances=True))
     around = maker(task=trusting)

@@ -16,6 +16,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import TrainingError
 from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, OnesArray, Read, read_all
+from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
 from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget, as_array, as_tensor
 
 from .regions import DatasetRegions, SampleRegions, dataset_regions
@@ -242,10 +243,10 @@ class SampleMaker:
         self.crops = [DatasetCrops(dataset, regions, clip_raw) for dataset in datasets]
         weights = np.array([dataset.weight for dataset in datasets], dtype=float)
         self.chances = weights / weights.sum()
-        spec = predictor.gt_region_for_roi(TargetSpec(regions.target_roi, regions.target_voxel_size))
+        target = TargetSpec(regions.target_roi, regions.target_voxel_size)
+        spec = predictor.gt_region_for_roi(target)
         # Without a target of tensors, arrays of ground truth and mask are handed on that cover the same.
-        around = predictor.looks_at_mask_around or not predictor.has_torch_target()
-        mask_roi = spec.roi if around else regions.target_roi
+        mask_roi = predictor.mask_region_for_roi(target).roi if predictor.has_torch_target() else spec.roi
         self.wanted = SampleRois(regions.raw_roi, spec.roi, regions.voxel_size, regions.target_voxel_size, mask_roi)
         self._draw_changes(np.random.default_rng(0))  # what cannot work fails here
 
@@ -348,6 +349,7 @@ class SampleMaker:
             if target is not None:
                 return target
         gt, mask = labels.as_arrays()
+        gt = AnnotatedLabels.of(gt, mask)
         return PlainTarget(gt, self.predictor.create_target(gt), mask, self.regions.target_roi)
 
     def shown(self, labels: SampleLabels) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

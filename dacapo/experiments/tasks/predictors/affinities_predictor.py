@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import EmbeddingArray
+from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import annotated_part
 from dacapo.experiments.model import Model
-from dacapo.utils.affinities import grow_boundaries, padding, seg_to_affgraph
+from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
 from dacapo.utils.balance_weights import MovingCounts, balance_weights
 from dacapo.utils.lsds import TRUNCATE, LsdExtractor, descriptor_names, local_shape_descriptors, num_descriptors
 
 from .predictor import (
     Predictor,
+    channels_first,
     conv_head,
     grow_region,
     per_channel,
@@ -27,9 +30,20 @@ from .predictor import (
     whole_voxels,
     wrap_channels,
 )
-from .torch_targets import Classes, SampleLabels, TorchTarget, affinity_classes, as_array, mark_unknown, with_background
+from .torch_targets import (
+    Classes,
+    SampleLabels,
+    TorchTarget,
+    affinities_known,
+    affinity_classes,
+    as_array,
+    mark_unknown,
+    with_background,
+)
 
 if TYPE_CHECKING:
+    from funlib.geometry import Roi
+
     from dacapo.experiments.architectures.architecture import Architecture
     from dacapo.experiments.datasplits.datasets.arrays import Array
 
@@ -152,7 +166,7 @@ class AffinitiesPredictor(Predictor):
         """
         labels = read_labels(gt, 1)[0]
         if self.background_as_object:
-            labels = with_background(labels)
+            labels = with_background(labels, annotated_part(gt))
         objects = grow_boundaries(labels, self.grow_boundary_iterations)
         target = seg_to_affgraph(objects, self.neighborhood, dtype=np.float32)
         if self.lsds:
@@ -166,7 +180,9 @@ class AffinitiesPredictor(Predictor):
     ) -> tuple[Array, ClassCounts]:
         """Weight ones and zeros of each affinity, and objects and background for descriptors, by their frequency.
 
-        Unannotated voxels get weight 0.
+        Unannotated voxels get weight 0. So do affinities to a partner that is not annotated, or lies outside of the
+        mask, if the mask reaches beyond the target, as it does in training. A mask over the target only says nothing
+        about partners behind its edge; then the voxel itself decides, as in the original.
 
         Returns:
             Weights, and the counts of affinities and of descriptors (None without).
@@ -177,7 +193,7 @@ class AffinitiesPredictor(Predictor):
             affinities,
             2,
             slab=per_channel(affinities.shape),
-            masks=[read_mask(mask, target.roi, affinities.shape)],
+            masks=[self._known(mask, target.roi, affinities.shape)],
             clipmin=self.affs_weight_clipmin,
             clipmax=self.affs_weight_clipmax,
             moving_counts=affinity_counts,
@@ -196,15 +212,26 @@ class AffinitiesPredictor(Predictor):
             weights = np.concatenate([weights, repeated])
         return wrap_channels(weights, target), (affinity_counts, lsd_counts)
 
+    def _known(self, mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        """Return where the affinities in a region are known, of a shape with one channel per affinity."""
+        known = read_mask(mask, roi, shape)
+        if mask.roi == roi:
+            return known
+        box = roi.grow(*self._affinity_context(mask.voxel_size)).intersect(mask.roi)
+        place = ((roi - box.offset) / mask.voxel_size).to_slices()
+        around = known_affinities(channels_first(mask, box), self.neighborhood, self.grow_boundary_iterations)
+        return around[(slice(None), *place)]
+
     @property
     def targets_on_device(self) -> bool:
         """Whether targets are computed wherever labels are: descriptors are not."""
         return not self.lsds
 
-    @property
-    def looks_at_mask_around(self) -> bool:
-        """Whether the mask outside of the target matters: not even where descriptors look beyond it."""
-        return False
+    def mask_region_for_roi(self, target_spec: Any) -> Any:
+        """Return where partners lie. What is annotated farther away matters only if background is an object."""
+        if self.background_as_object:
+            return self.gt_region_for_roi(target_spec)
+        return grow_region(target_spec, *self._affinity_context(region_voxel_size(target_spec)))
 
     def torch_target(self, labels: SampleLabels) -> TorchTarget:
         """Return what `create_target` and `create_weight` do, as tensors.
@@ -215,7 +242,7 @@ class AffinitiesPredictor(Predictor):
         """
         offsets = [tuple(offset) for offset in self.neighborhood]
         affinities = affinity_classes(labels, offsets, self.grow_boundary_iterations, self.background_as_object)
-        codes = mark_unknown(affinities, labels.annotated(len(offsets)))
+        codes = mark_unknown(affinities, affinities_known(labels, offsets, self.grow_boundary_iterations))
         target = affinities.to(torch.float32)
         classes = [Classes(codes, clipmin=self.affs_weight_clipmin, clipmax=self.affs_weight_clipmax)]
         if self.lsds:
@@ -230,17 +257,23 @@ class AffinitiesPredictor(Predictor):
         objects = labels.channels(1)
         values = as_array(objects[0], labels.gt_dtype)
         size = labels.voxel_size
-        described = with_background(values) if self.background_as_object else values
+        annotated = labels.annotated_around(labels.roi) if self.background_as_object else None
+        known = None if annotated is None else annotated.numpy()
+        described = with_background(values, known) if self.background_as_object else values
         descriptors = local_shape_descriptors(described, self.sigma(size), size, self.downsample_lsds, labels.inner)
         inside = labels.foreground(objects[(slice(None), *labels.inner)])
         return torch.from_numpy(np.ascontiguousarray(descriptors)), mark_unknown(inside, labels.annotated(1))
 
+    def _affinity_context(self, voxel_size: Coordinate) -> tuple[Coordinate, Coordinate]:
+        """Return how far affinities, and the boundaries they depend on, reach on either side, in world units."""
+        negative, positive = padding(self.neighborhood, voxel_size)
+        grown = voxel_size * self.grow_boundary_iterations
+        return grown - negative, grown + positive
+
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Widen the region by what affinities reach on either side, or by what descriptors see if that is more."""
         voxel_size = region_voxel_size(target_spec)
-        negative, positive = padding(self.neighborhood, voxel_size)
-        grown = voxel_size * self.grow_boundary_iterations
-        before, after = grown - negative, grown + positive
+        before, after = self._affinity_context(voxel_size)
         if self.lsds:
             context = self.lsd_pad(voxel_size)
             before = Coordinate(max(a, b) for a, b in zip(before, context, strict=True))

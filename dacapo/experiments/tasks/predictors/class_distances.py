@@ -13,11 +13,11 @@ import torch
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
 
-from .predictor import Predictor, grow_region, read_labels, region_voxel_size, whole_voxels, wrap_channels
+from .predictor import Predictor, grow_region, read_labels, read_mask, region_voxel_size, whole_voxels, wrap_channels
 from .torch_targets import SampleLabels, as_array
 
 if TYPE_CHECKING:
-    from funlib.geometry import Coordinate
+    from funlib.geometry import Coordinate, Roi
 
     from dacapo.experiments.datasplits.datasets.arrays import Array
 
@@ -98,6 +98,18 @@ class ClassDistancePredictor(Predictor):
             trust = self.create_distance_mask(target[-count:], mask, labels.voxel_size, "tanh", self.scale_factor)
             trusted = torch.from_numpy(trust[inner] != 0)
         return np.ascontiguousarray(target[inner]), objects[inner] != 0, known, trusted
+
+    def _trusted(self, distances: npt.NDArray[Any], roi: Roi, mask: Array) -> npt.NDArray[Any]:
+        """Return 1 where the distances of a region can be trusted, by a mask that may reach beyond it."""
+        context = self.padding(mask.voxel_size)
+        box = roi.grow(context, context).intersect(mask.roi)
+        around = read_mask(mask, box, (len(distances), *(box.shape / mask.voxel_size)))
+        place = (slice(None), *((roi - box.offset) / mask.voxel_size).to_slices())
+        whole = np.zeros(around.shape, dtype=distances.dtype)
+        whole[place] = distances
+        trusted: npt.NDArray[Any] = self.create_distance_mask(whole, around, mask.voxel_size, "tanh", self.scale_factor)
+        trusted = trusted[place]
+        return trusted
 
     def create_distance_mask(
         self,

@@ -91,8 +91,7 @@ class DistancePredictor(ClassDistancePredictor):
         labels = (read_labels(gt, len(self.channels), target.roi) != 0).astype(np.uint8)
         masks = [read_mask(mask, target.roi, labels.shape)]
         if self.mask_distances:
-            distances = channels_first(target)
-            masks.append(self.create_distance_mask(distances, masks[0], target.voxel_size, "tanh", self.scale_factor))
+            masks.append(self._trusted(channels_first(target), target.roi, mask))
         weights, counts = balance_weights(
             labels,
             2,

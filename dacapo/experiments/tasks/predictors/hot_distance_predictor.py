@@ -97,8 +97,7 @@ class HotDistancePredictor(ClassDistancePredictor):
         annotated = read_mask(mask, target.roi, labels.shape)
         trusted = annotated
         if self.mask_distances:
-            distances = channels_first(target)[len(self.channels) :]
-            trusted = self.create_distance_mask(distances, annotated, target.voxel_size, "tanh", self.scale_factor)
+            trusted = self._trusted(channels_first(target)[len(self.channels) :], target.roi, mask)
         halves = [None, None] if moving_class_counts is None else np.split(np.asarray(moving_class_counts), 2)
         weights, counts = [], []
         for masks, half in zip([[annotated], [annotated, trusted]], halves, strict=True):

@@ -37,7 +37,8 @@ class Predictor(ABC):
         """Turn ground truth into the array that the loss compares with the prediction.
 
         Args:
-            gt: Ground truth, with or without a channel axis.
+            gt: Ground truth, with or without a channel axis. In training it is an `AnnotatedLabels`, which also says
+                where it is annotated.
 
         Returns:
             Channels first, over the roi of ``gt``. Where a target depends on its surroundings, it is exact in a roi
@@ -53,7 +54,8 @@ class Predictor(ABC):
 
         Args:
             gt: Ground truth.
-            target: What :meth:`create_target` returned for it.
+            target: What :meth:`create_target` returned for it. If there is a :meth:`torch_target`, it is the part of it
+                that is trained on, and ground truth and mask reach beyond it as far as it depends on them.
             mask: Not 0 where ground truth is annotated, with one channel, none, or as many as ``gt``.
             moving_class_counts: What the previous call returned, None at the first. It may be changed in place.
 
@@ -76,10 +78,13 @@ class Predictor(ABC):
         """Whether :meth:`torch_target` computes wherever the labels are; if not, they must be on the CPU."""
         return False
 
-    @property
-    def looks_at_mask_around(self) -> bool:
-        """Whether :meth:`torch_target` depends on the mask outside of the target; if not, it is not read there."""
-        return True
+    def mask_region_for_roi(self, target_spec: Any) -> Any:
+        """Return the region of the mask that :meth:`torch_target` depends on, inside that of ground truth.
+
+        Args:
+            target_spec: As in :meth:`gt_region_for_roi`, whose region is the default.
+        """
+        return self.gt_region_for_roi(target_spec)
 
     def has_torch_target(self) -> bool:
         """Return whether :meth:`torch_target` stands for what :meth:`create_target` and :meth:`create_weight` do."""

@@ -20,7 +20,7 @@ from funlib.geometry import Coordinate
 
 from dacapo.errors import ChannelMismatchError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
-from dacapo.utils.affinities import grow_boundaries, padding, seg_to_affgraph
+from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
 
 if TYPE_CHECKING:
     from funlib.geometry import Roi
@@ -84,10 +84,31 @@ class SampleLabels:
         return self._place_of_target(self.roi)
 
     @property
+    def mask_place(self) -> tuple[slice, ...]:
+        """The region of the target as an index into the spatial axes of the mask."""
+        return self._place_of_target(self.mask_roi)
+
+    def annotated_around(self, roi: Roi) -> torch.Tensor | None:
+        """Return where a region, such as that of ground truth, is annotated, as bool, spatial axes only.
+
+        Voxels that the mask does not reach are not. None if it covers no more than the target, which says nothing
+        about what lies around.
+        """
+        if self.mask_roi == self.target_roi:
+            return None
+        mask = self.mask if self.mask.ndim > self.roi.dims else self.mask[None]
+        part = (mask != 0).any(dim=0)
+        whole = torch.zeros(tuple(roi.shape / self.voxel_size), dtype=torch.bool, device=mask.device)
+        common = roi.intersect(self.mask_roi)
+        to, source = (((common - r.offset) / self.voxel_size).to_slices() for r in (roi, self.mask_roi))
+        whole[to] = part[source]
+        return whole
+
+    @property
     def mask_inner(self) -> torch.Tensor:
         """The mask in the region of the target, with its channel axis in front."""
         mask = self.mask if self.mask.ndim > self.roi.dims else self.mask[None]
-        return mask[(slice(None), *self._place_of_target(self.mask_roi))]
+        return mask[(slice(None), *self.mask_place)]
 
     def _place_of_target(self, roi: Roi) -> tuple[slice, ...]:
         place: tuple[slice, ...] = ((self.target_roi - roi.offset) / self.voxel_size).to_slices()
@@ -211,19 +232,18 @@ def affinity_classes(
         background: Whether background is one more object.
     """
     objects = labels.channels(1)[0]
-    # No more around the target than partners and boundaries can lie in.
-    reach = padding(neighborhood, Coordinate((1,) * objects.ndim))
-    box, inner = [], []
-    for side, before, after, size in zip(labels.inner, *reach, objects.shape, strict=True):
-        begin = max(0, side.start + int(before) - grow_boundary_iterations)
-        box.append(slice(begin, min(size, side.stop + int(after) + grow_boundary_iterations)))
-        inner.append(slice(side.start - begin, side.stop - begin))
-    objects = objects[tuple(box)]
+    box, inner = _reach(labels.inner, objects.shape, neighborhood, grow_boundary_iterations)
+    objects = objects[box]
+    annotated = labels.annotated_around(labels.roi) if background else None
+    if annotated is not None:
+        annotated = annotated[box]
     if objects.device.type == "cpu":
         values = objects.numpy()
         if labels.gt_dtype.kind == "u":  # where 0 is the smallest number
             values = values.view(f"u{values.dtype.itemsize}")
-        shrunk = grow_boundaries(with_background(values) if background else values, grow_boundary_iterations)
+        if background:
+            values = with_background(values, None if annotated is None else annotated.numpy())
+        shrunk = grow_boundaries(values, grow_boundary_iterations)
         affinities = seg_to_affgraph(shrunk, neighborhood, dtype=np.uint8)
         return torch.from_numpy(np.ascontiguousarray(affinities[(slice(None), *inner)]))
     return torch_affinities(
@@ -232,21 +252,73 @@ def affinity_classes(
         grow_boundary_iterations,
         unsigned=labels.gt_dtype.kind in "bu",
         background=background,
+        annotated=annotated,
     )[(slice(None), *inner)]
 
 
-def with_background(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def affinities_known(
+    labels: SampleLabels, neighborhood: Sequence[Sequence[int]], grow_boundary_iterations: int
+) -> torch.Tensor:
+    """Return where affinities are known in the region of the target, as bool; see ``known_affinities``.
+
+    Where the mask covers no more than the target, nothing is known of partners, and a voxel itself decides.
+
+    Raises:
+        ChannelMismatchError: If the mask has neither one channel nor one per affinity.
+    """
+    annotated = labels.annotated(len(neighborhood))
+    if labels.mask_roi == labels.target_roi:
+        return annotated
+    mask = labels.mask if labels.mask.ndim > labels.roi.dims else labels.mask[None]
+    box, inner = _reach(labels.mask_place, mask.shape[1:], neighborhood, grow_boundary_iterations)
+    mask = (mask[(slice(None), *box)] != 0).to(torch.uint8)
+    place = (slice(None), *inner)
+    if mask.device.type == "cpu":
+        known = known_affinities(mask.numpy(), neighborhood, grow_boundary_iterations)
+        return torch.from_numpy(np.ascontiguousarray(known[place]))
+    settings: dict[str, Any] = {"grow_boundary_iterations": grow_boundary_iterations, "unsigned": True}
+    if len(mask) == 1:
+        return torch_affinities(mask[0], neighborhood, **settings)[place].bool()
+    each = [torch_affinities(m, [o], **settings)[0] for m, o in zip(mask, neighborhood, strict=True)]
+    return torch.stack(each)[place].bool()
+
+
+def _reach(
+    target: Sequence[slice], shape: Sequence[int], neighborhood: Sequence[Sequence[int]], iterations: int
+) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Return the box around a target that partners and boundaries can lie in, and the target as a part of it."""
+    reach = padding(neighborhood, Coordinate((1,) * len(shape)))
+    box, inner = [], []
+    for side, before, after, size in zip(target, *reach, shape, strict=True):
+        begin = max(0, side.start + int(before) - iterations)
+        box.append(slice(begin, min(size, side.stop + int(after) + iterations)))
+        inner.append(slice(side.start - begin, side.stop - begin))
+    return tuple(box), tuple(inner)
+
+
+def with_background(labels: npt.NDArray[Any], annotated: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[Any]:
     """Return labels in which background is one more object: 1 more than before, in a wider type if there is need.
 
     The largest number of 64 bits, for which there is no wider type, becomes another one that no label has.
+
+    Args:
+        labels: Labels.
+        annotated: Where background is known to be background; elsewhere it stays 0, which is no object. All by default.
     """
+    objects = _background_as_object(labels)
+    if annotated is not None:
+        objects[(labels == 0) & ~annotated] = 0
+    return objects
+
+
+def _background_as_object(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     kind, size = labels.dtype.kind, labels.dtype.itemsize
     if kind == "b":
-        return with_background(labels.astype(np.uint8))
+        return _background_as_object(labels.astype(np.uint8))
     largest = np.iinfo(labels.dtype).max
     overflows = labels.max(initial=0) == largest
     if overflows and size < 8:
-        return with_background(labels.astype(f"{kind}{2 * size}"))
+        return _background_as_object(labels.astype(f"{kind}{2 * size}"))
     objects: npt.NDArray[Any] = labels + labels.dtype.type(1)
     if overflows:
         free = largest
@@ -263,6 +335,7 @@ def torch_affinities(
     *,
     unsigned: bool,
     background: bool = False,
+    annotated: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Do what ``grow_boundaries`` and then ``seg_to_affgraph`` do, on any device.
 
@@ -272,6 +345,7 @@ def torch_affinities(
         grow_boundary_iterations: By how many voxels objects are shrunk first.
         unsigned: Whether labels are bits of unsigned integers.
         background: Whether background is one more object; as after ``with_background``, without looking at values.
+        annotated: Where background is known to be background, if it is an object; all by default.
 
     Returns:
         0 and 1 as uint8, axes offset, space.
@@ -280,6 +354,8 @@ def torch_affinities(
         inside = objects != 0 if unsigned else objects > 0
     else:
         inside = torch.ones_like(objects, dtype=torch.bool) if unsigned else objects >= 0
+        if annotated is not None:
+            inside &= annotated | (objects != 0)
     for _ in range(grow_boundary_iterations):
         boundary = ~inside
         for axis in range(objects.ndim):
@@ -296,7 +372,7 @@ def torch_affinities(
         here = tuple(slice(max(0, -o), size - max(0, o)) for o, size in sides)
         there = tuple(slice(max(0, o), size - max(0, -o)) for o, size in sides)
         channel[here] = (objects[here] == objects[there]) & inside[here]
-        if grow_boundary_iterations:  # before, equal labels are both inside
+        if grow_boundary_iterations or annotated is not None:  # otherwise, equal labels are both inside
             channel[here] &= inside[there]
     return result
 
