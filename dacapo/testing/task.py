@@ -225,3 +225,15 @@ class TaskContract(ABC):
         assert scores.criteria
         for criterion in scores.criteria:
             assert scores.higher_is_better(criterion) in (True, False)
+
+    def test_what_targets_are_made_of_is_not_refused(self, task: Task) -> None:
+        gt, _, mask = self.sample(task)
+        task.predictor.check_labels(gt)
+        task.predictor.check_mask(mask)
+        task.evaluator.check_truth(gt)
+        task.evaluator.check_mask(mask)
+
+    def test_scores_that_are_all_missing_show_no_truth(self, task: Task) -> None:
+        scores = task.evaluation_scores
+        missing = dict.fromkeys(scores.criteria, float("nan"))
+        assert not any(scores.has_truth(criterion, missing) for criterion in scores.criteria)
