@@ -99,6 +99,8 @@ def train_or_stop(run: Run, max_memory: str | int | None = None) -> bool:
         if run.training_stats.trained_until() < run.train_until:
             check_training(run, create_array_store().snapshot_container(run.name))
         device = _device(run)
+        if distributed.is_main():
+            create_weights_store().record_config(run)
         run.model.to(device).train()
         run.move_optimizer(device)
         return _train(run, device)

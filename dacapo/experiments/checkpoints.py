@@ -50,7 +50,6 @@ def save(run: Run, previous: int) -> int:
     if distributed.is_main():
         create_stats_store().store_training_stats(run.name, run.training_stats)
         weights_store = create_weights_store()
-        weights_store.record_config(run)
         weights_store.store_weights(run, iteration)
         if 0 < previous < iteration and previous % run.validation_interval:
             weights_store.remove(run.name, previous)

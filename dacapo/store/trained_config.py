@@ -32,7 +32,10 @@ def write_trained_config(path: Path, config: Config) -> None:
         ConfigError: If it holds something that a file cannot.
         StorageError: If the file cannot be written.
     """
-    write_text(path, dump_yaml(to_plain(config)))
+    plain = to_plain(config)
+    # What cannot be read back is not written.
+    from_plain(plain, type(config), source=f"run {getattr(config, 'name', '')!r}")
+    write_text(path, dump_yaml(plain))
 
 
 def check_trained_config(path: Path, config: Config) -> None:

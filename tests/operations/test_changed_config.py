@@ -11,15 +11,16 @@ import yaml
 
 from dacapo.apply import apply
 from dacapo.errors import ConfigError
+from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trainers import TorchTrainerConfig
 from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.yaml_files import read_yaml
-from dacapo.train import train
+from dacapo.train import train, train_run
 from dacapo.validate import validate
-from tests.operations.runs import affinities_run_config, new_volume, unet_config
+from tests.operations.runs import affinities_run_config, dummy_run_config, new_volume, unet_config
 
 
 @pytest.fixture
@@ -83,3 +84,12 @@ def test_workers_that_get_no_data_split_predict(config: RunConfig, tmp_path: Pat
     alone = predict(config.name, 2, volume.container, volume.dataset, tmp_path / "1.zarr", num_workers=1)
     shared = predict(config.name, 2, volume.container, volume.dataset, tmp_path / "2.zarr", num_workers=2)
     assert alone.container != shared.container
+
+
+def test_a_config_that_cannot_be_written_down_is_refused_before_training(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = dummy_run_config()
+    config.trainer_config.mirror_augment = object()  # type: ignore[attr-defined]
+    run = Run(config)
+    with pytest.raises(ConfigError, match=r"trainer_config\.mirror_augment: expected true or false"):
+        train_run(run)
+    assert run.training_stats.trained_until() == 0
