@@ -152,8 +152,7 @@ class Run:
         for parameter, state in states.items():
             if not isinstance(state, dict):
                 raise AssertionError(
-                    f"optimizer state of a parameter of shape {tuple(parameter.shape)} is a {type(state).__name__}, "
-                    "expected a dictionary"
+                    f"optimizer state of {_in_words(parameter)} is a {type(state).__name__}, expected a dictionary"
                 )
             for key, value in state.items():
                 if torch.is_tensor(value):
@@ -174,6 +173,10 @@ def run_of(run: Run | str) -> Run:
     if isinstance(run, Run):
         return run
     return Run(create_config_store().retrieve_run_config(run), load_starter_model=False)
+
+
+def _in_words(parameter: object) -> str:
+    return f"a parameter of shape {tuple(parameter.shape)}" if torch.is_tensor(parameter) else f"{parameter!r}"
 
 
 def _create_datasplit(run_config: RunConfig) -> DataSplit:

@@ -100,6 +100,9 @@ def test_move_optimizer(options: DaCapoConfig) -> None:
     run.optimizer.state[next(iter(run.model.parameters()))] = [1]  # type: ignore[assignment]
     with pytest.raises(AssertionError, match="expected a dictionary"):
         run.move_optimizer(torch.device("cpu"))
+    run.optimizer.state = {"weight": [1]}  # type: ignore[assignment]
+    with pytest.raises(AssertionError, match="state of 'weight' is a list"):
+        run.move_optimizer(torch.device("cpu"))
     run.optimizer.state = []  # type: ignore[assignment]
     with pytest.raises(AssertionError, match="state of the optimizer is a list"):
         run.move_optimizer(torch.device("cpu"))
