@@ -5,7 +5,8 @@ a block is laid on a grid of its own, whose step is the network's down-sampling,
 shifts by that much; so it may begin a little before the block. Beyond the volume raw data is continued by reflection,
 as in training. A network with 'same' padding sees the end of the volume by its own zero padding instead, so there
 nothing is added before the volume (but what the network crops), and after it only what rounds its shape up to the
-down-sampling.
+down-sampling. All inputs differ from that of the training by whole steps, so they lose the same voxels, and the output
+lies in them as it did in training.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class BlockPlan:
         write_shape: Shape of the region that a block writes; the last blocks may be smaller.
         origin: A corner of the network's grid.
         step: Step of the network's grid.
-        computed_shape: What the network computes for each block, None for the least that covers the block.
-        before: Context that is read before what is computed.
-        after: Context that is read after it.
+        computed_shape: What each block needs of that grid, whole steps that cover what it writes.
+        before: What is read before that.
+        after: What is read after that.
         volume: The region that is read at most, None if there is no limit.
     """
 
@@ -39,18 +40,111 @@ class BlockPlan:
     write_shape: Coordinate
     origin: Coordinate
     step: Coordinate
-    computed_shape: Coordinate | None
+    computed_shape: Coordinate
     before: Coordinate
     after: Coordinate
     volume: Roi | None
 
     def read_roi(self, write_roi: Roi) -> Roi:
         """Return the region to read for a block."""
-        computed = snap_outwards(write_roi, self.origin, self.step)
-        if self.computed_shape is not None:
-            computed = Roi(computed.begin, self.computed_shape)
-        roi = computed.grow(self.before, self.after)
-        return roi if self.volume is None else roi.intersect(self.volume)
+        begin = snap_outwards(write_roi, self.origin, self.step).begin - self.before
+        if self.volume is not None:
+            begin = Coordinate(map(min, begin, self.volume.end - self.read_shape))
+            begin = Coordinate(map(max, begin, self.volume.begin))
+        return Roi(begin, self.read_shape)
+
+    @property
+    def read_shape(self) -> Coordinate:
+        """Shape of what a block reads; the first and last blocks of a limited volume read further on the other side."""
+        shape = self.before + self.computed_shape + self.after
+        return shape if self.volume is None else Coordinate(map(min, shape, self.volume.shape))
+
+
+@attrs.frozen
+class _Axis:
+    """A network and a volume along one axis, in world units.
+
+    Attributes:
+        begin: Where the region to predict begins.
+        extent: Its extent.
+        raw_begin: Where the volume begins.
+        raw_extent: Its extent.
+        voxel: Voxel size of the volume.
+        least: Size of the inputs of the training, the smallest that the network surely takes.
+        size: Size of its inputs in evaluation. It takes all between that differ by multiples of the step.
+        step: Step of the network's grid.
+        before: What an input has before its output.
+        after: What an input has after its output.
+        halo: What the network needs beyond an output region on either side.
+        is_padded: Whether the network continues its input by something.
+        is_fixed: Whether the network takes no input of another size.
+        asked: What a block should write, None for what the size of the input gives.
+    """
+
+    begin: int
+    extent: int
+    raw_begin: int
+    raw_extent: int
+    voxel: int
+    least: int
+    size: int
+    step: int
+    before: int
+    after: int
+    halo: int
+    is_padded: bool
+    is_fixed: bool
+    asked: int | None
+
+    def lay_out(self) -> _Layout:
+        """Return where the blocks lie."""
+        return self._lay_out_padded() if self.is_padded else self._lay_out_unpadded()
+
+    def _lay_out_unpadded(self) -> _Layout:
+        """Read what the network takes away, and no more; beyond the volume as far as that reaches."""
+        origin, step, output = self.raw_begin + self.before, self.step, self.size - self.before - self.after
+        if self.is_fixed and (self.begin - origin) % step + step > output:
+            step = self.voxel  # outputs of a single size cannot be cut to a grid of larger steps
+        phase = (self.begin - origin) % step
+        steps = max((output - phase) // step, 1)
+        if self.asked is not None:
+            asked = -(-self.asked // step)
+            steps = min(steps, asked) if self.is_fixed else asked
+        write = min(steps * step, self.extent)
+        enough = max(phase + write, self.least - self.before - self.after)
+        computed = output if self.is_fixed else output + _round_up(enough - output, step)
+        return _Layout(write, origin, step, computed, self.before, self.after, None)
+
+    def _lay_out_padded(self) -> _Layout:
+        """Read as far as the network sees, but of what is beyond the volume only what it takes away."""
+        step, margin = self.step, _round_up(self.before, self.step)
+        most = _round_up(self.raw_extent, step) + margin + _round_up(self.after, step)
+        before = _round_up(max(self.halo, self.before), step)
+        # A block as small as its context would mostly compute what is thrown away again.
+        usual = max(self.size - self.before - self.after, 2 * before, step) // step * step
+        write = min(usual if self.asked is None else _round_up(self.asked, step), self.extent)
+        computed = _round_up((self.begin - self.raw_begin) % step + write, step)
+        read = self._complete(max(before + computed + max(self.halo, self.after), self.least))
+        after = read - before - computed
+        volume = (self.raw_begin - margin, self._complete(most))
+        return _Layout(write, self.raw_begin, step, computed, before, after, volume)
+
+    def _complete(self, size: int) -> int:
+        """Return the least size from the given one on that the network takes."""
+        return size + (self.size - size) % self.step
+
+
+@attrs.frozen
+class _Layout:
+    """A `BlockPlan` along one axis; the volume as where it begins and its extent."""
+
+    write: int
+    origin: int
+    step: int
+    computed: int
+    before: int
+    after: int
+    volume: tuple[int, int] | None
 
 
 def plan_blocks(
@@ -66,80 +160,94 @@ def plan_blocks(
             the region is. By default it follows from the input shape of the network in evaluation.
 
     Raises:
+        ConfigError: If the network takes data of another number of axes, predicts more than its input covers, or cannot
+            take the blocks.
         RoiError: If ``output_roi`` is empty, lies outside ``raw`` or is not aligned to the output's voxels.
         InputTooSmallError: If ``raw`` is smaller than the input of the network.
         ChannelMismatchError: If ``raw`` has another number of channels than the network takes.
     """
     check_input(model, raw)
-    voxel_size, output_voxel_size = raw.voxel_size, model.scale(raw.voxel_size)
+    output_voxel_size = model.scale(raw.voxel_size)
     output_roi = _check_output_roi(raw, output_roi, output_voxel_size)
-    eval_input = model.eval_input_shape * voxel_size
-    eval_output = model.compute_output_shape(model.eval_input_shape)[1] * output_voxel_size
-    lost = eval_input - eval_output
-    context = first_half(lost, output_voxel_size)
-    stride = model.architecture.stride * voxel_size
-    halo = model.architecture.receptive_halo * voxel_size
-    if all(needed <= given for needed, given in zip(halo, context, strict=True)):
-        origin = raw.roi.offset + context
-        return _plan_unpadded(output_roi, output_voxel_size, origin, stride, eval_output, lost, write_shape)
-    before = round_up(halo + context, stride)
-    margin = round_up(context, stride)
-    # A block as small as its context would mostly compute what is thrown away again.
-    largest = Coordinate(map(max, eval_output, before * 2)) if write_shape is None else round_up(write_shape, stride)
-    return BlockPlan(
+    layouts = [axis.lay_out() for axis in _axes(model, raw, output_roi, write_shape)]
+    plan = BlockPlan(
         output_roi=output_roi,
         output_voxel_size=output_voxel_size,
-        write_shape=Coordinate(map(min, largest / stride * stride, output_roi.shape)),
-        origin=raw.roi.offset,
-        step=stride,
-        computed_shape=None,
-        before=before,
-        after=before,
-        volume=snap_outwards(raw.roi, raw.roi.offset, stride).grow(margin, margin),
+        write_shape=Coordinate(layout.write for layout in layouts),
+        origin=Coordinate(layout.origin for layout in layouts),
+        step=Coordinate(layout.step for layout in layouts),
+        computed_shape=Coordinate(layout.computed for layout in layouts),
+        before=Coordinate(layout.before for layout in layouts),
+        after=Coordinate(layout.after for layout in layouts),
+        volume=_volume(layouts, output_roi),
     )
+    _check_blocks(model, raw, plan)
+    return plan
 
 
-def _plan_unpadded(
-    output_roi: Roi,
-    output_voxel_size: Coordinate,
-    origin: Coordinate,
-    stride: Coordinate,
-    eval_output: Coordinate,
-    lost: Coordinate,
-    write_shape: Coordinate | None,
-) -> BlockPlan:
-    """Lay out the blocks of a network that reads all its context, whose input can only have certain shapes.
-
-    Those are the evaluation shape less (or more) multiples of the stride.
-    """
-    shape, computed_shape = [], []
-    for begin, extent, corner, step, output, asked in zip(
+def _axes(model: Model, raw: Array, output_roi: Roi, write_shape: Coordinate | None) -> list[_Axis]:
+    """Return the network and the volume along each axis."""
+    voxel_size, stride, is_fixed = raw.voxel_size, model.architecture.stride, model.architecture.has_fixed_shape
+    increase = model.eval_input_shape - model.input_shape
+    # An input that is larger by part of a step would lose another number of voxels than in training.
+    size = model.input_shape + (increase if is_fixed else increase / stride * stride)
+    before, after = model.context(voxel_size)
+    columns = zip(
         output_roi.begin,
         output_roi.shape,
-        origin,
-        stride,
-        eval_output,
+        raw.roi.begin,
+        raw.roi.shape,
+        voxel_size,
+        model.input_shape * voxel_size,
+        size * voxel_size,
+        stride * voxel_size,
+        before,
+        after,
+        model.receptive_halo * voxel_size,
+        model.padded_axes,
+        (is_fixed,) * stride.dims,
         write_shape or (None,) * stride.dims,
         strict=True,
-    ):
-        phase = (begin - corner) % step
-        steps = max((output - phase) // step, 1) if asked is None else -(-asked // step)
-        write = min(steps * step, extent)
-        spare = output - phase - write  # below 0 where the block needs more than the evaluation shape gives
-        shape.append(write)
-        computed_shape.append(output - spare // step * step)
-    context = first_half(lost, output_voxel_size)
-    return BlockPlan(
-        output_roi=output_roi,
-        output_voxel_size=output_voxel_size,
-        write_shape=Coordinate(shape),
-        origin=origin,
-        step=stride,
-        computed_shape=Coordinate(computed_shape),
-        before=context,
-        after=lost - context,
-        volume=None,
     )
+    return [_Axis(*column) for column in columns]
+
+
+def _volume(layouts: list[_Layout], output_roi: Roi) -> Roi | None:
+    """Return the region that is read at most, None if no axis has a limit."""
+    if not any(layout.volume for layout in layouts):
+        return None
+    ends = []
+    for layout, begin, end in zip(layouts, output_roi.begin, output_roi.end, strict=True):
+        around = layout.before + layout.computed + layout.after
+        ends.append(layout.volume or (begin - around, end - begin + 2 * around))  # more than any block reads
+    return Roi(tuple(begin for begin, _ in ends), tuple(extent for _, extent in ends))
+
+
+def _check_blocks(model: Model, raw: Array, plan: BlockPlan) -> None:
+    """Check that the network returns for a block what the plan counts on.
+
+    Raises:
+        ConfigError: If it does not.
+    """
+    shape = plan.read_shape / raw.voxel_size
+    before, after = model.context(raw.voxel_size)
+    expected = (plan.read_shape - before - after) / plan.output_voxel_size
+    advice = (
+        "its stride may be another than the architecture says, or it takes inputs of a certain shape only "
+        "(has_fixed_shape); give it an eval_shape_increase that fits, or other blocks"
+    )
+    name = f"the network, which is trained with inputs of {tuple(model.input_shape)} voxels,"
+    try:
+        _, got = model.compute_output_shape(shape)
+    except Exception as error:
+        raise ConfigError(
+            f"{name} cannot be used for a block of {tuple(shape)} voxels: {type(error).__name__}: {error}; {advice}"
+        ) from error
+    if got != expected:
+        raise ConfigError(
+            f"{name} returns {tuple(got)} voxels for a block of {tuple(shape)}, where {tuple(expected)} are expected "
+            f"if it loses as many as in training; {advice}"
+        )
 
 
 def check_input(model: Model, raw: Array) -> None:
@@ -189,14 +297,13 @@ def _check_output_roi(raw: Array, output_roi: Roi | None, output_voxel_size: Coo
     return output_roi
 
 
-def first_half(lost: Coordinate, voxel_size: Coordinate) -> Coordinate:
-    """Return what is lost before the output; of an odd number of voxels more is lost behind, as in training."""
-    return lost / voxel_size / 2 * voxel_size
-
-
 def round_up(value: Coordinate, step: Coordinate) -> Coordinate:
     """Return the least multiples of ``step`` that are not below ``value``."""
-    return Coordinate(-(-v // s) * s for v, s in zip(value, step, strict=True))
+    return Coordinate(_round_up(v, s) for v, s in zip(value, step, strict=True))
+
+
+def _round_up(value: int, step: int) -> int:
+    return -(-value // step) * step
 
 
 def snap_outwards(roi: Roi, origin: Coordinate, step: Coordinate) -> Roi:

@@ -168,11 +168,7 @@ def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike)
 
 def _block_parts(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> tuple[int, int]:
     """Return how many bytes a block takes on the device of the network, and beside it."""
-    # The phase of a block relative to the network's grid can cost one more step than in the first block.
-    read = plan.read_roi(Roi(plan.output_roi.begin, plan.write_shape)).shape
-    if plan.computed_shape is None:
-        read = round_up(read, plan.step) + plan.step
-    shape = read / raw.voxel_size
+    shape = plan.read_shape / raw.voxel_size
     voxels: int = math.prod(shape)
     # As it is stored, and as float32 before and after the trainer prepares it.
     values = voxels * model.num_in_channels * (np.dtype(raw.dtype).itemsize + 4 + 4)
@@ -316,7 +312,7 @@ def _least_shape(model: Model, raw: Array) -> Coordinate:
 
 
 def _most_shape(model: Model, raw: Array, least: BlockPlan) -> Coordinate:
-    halo = model.architecture.receptive_halo * raw.voxel_size
+    halo = model.receptive_halo * raw.voxel_size
     usual = model.scale(raw.voxel_size) * _USUAL.get(raw.dims, 128)
     wanted = Coordinate(max(_ENOUGH * reach, extent) for reach, extent in zip(halo, usual, strict=True))
     return Coordinate(map(max, least.write_shape, round_up(wanted, least.step)))

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_plan import BlockPlan, first_half, plan_blocks
+from dacapo.blockwise.block_plan import BlockPlan, plan_blocks
 from dacapo.blockwise.blockwise_task import works_here
 from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.identity import config_identities
@@ -81,8 +81,8 @@ class BlockPredictor:
         read_roi = self.plan.read_roi(write_roi)
         values = self.run.trainer.prepare_input(self.raw.read_padded(read_roi))
         predicted = self._predict(as_network_input(values, self.raw.axes, self.device))
-        lost = read_roi.shape - Coordinate(predicted.shape[1:]) * voxel_size
-        first = (write_roi.begin - read_roi.begin - first_half(lost, voxel_size)) / voxel_size
+        before, _ = self.run.model.context(self.raw.voxel_size)
+        first = (write_roi.begin - read_roi.begin - before) / voxel_size
         extent = write_roi.shape / voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
         value_range = self.run.task.predictor.output_range

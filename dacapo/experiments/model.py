@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
+
 import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures.architecture import Architecture, compute_shape
+from dacapo.experiments.architectures.architecture import Architecture, check_dims, compute_shape, enlargement
+from dacapo.experiments.architectures.measure import measure_growth, measure_reach
+from dacapo.experiments.architectures.placement import Reach, split_loss
 
 
 class Model(torch.nn.Module):
@@ -89,9 +94,56 @@ class Model(torch.nn.Module):
 
         Raises:
             AssertionError: If ``voxel_size`` is no `Coordinate`.
+            ConfigError: If it has another number of axes than the architecture.
         """
         _require_coordinate("voxel_size", voxel_size)
+        check_dims("voxel size", voxel_size, self.architecture.dims)
         return self.architecture.scale(voxel_size)
+
+    def context(self, voxel_size: Coordinate) -> tuple[Coordinate, Coordinate]:
+        """Return what the network sees before and after what it predicts, in world units.
+
+        Both are whole voxels of the prediction. Where all of it is an odd number of them, there is one more after.
+
+        Args:
+            voxel_size: Voxel size of the input in world units.
+
+        Raises:
+            AssertionError: If ``voxel_size`` is no `Coordinate`.
+            ConfigError: If the prediction is larger than the input, or the number of axes is another.
+        """
+        sizes = self.scale(voxel_size)
+        lost = self.input_shape * voxel_size - self.output_shape * sizes
+        if min(lost) < 0:
+            raise ConfigError(
+                f"the network predicts {tuple(self.output_shape)} voxels of {tuple(sizes)} from an input of "
+                f"{tuple(self.input_shape)} voxels of {tuple(voxel_size)}; that is more than the input covers, so pad "
+                "less, or let the scale() of the architecture say how much finer the prediction is"
+            )
+        pairs = zip(lost, sizes, strict=True)
+        before = Coordinate(split_loss(extent // size)[0] * size for extent, size in pairs)
+        return before, lost - before
+
+    @property
+    def receptive_halo(self) -> Coordinate:
+        """Input voxels that are needed on each side of a region of the prediction, whatever its alignment."""
+        body, head = self.architecture.receptive_halo, self._head_reach
+        # Where body and head both lose an odd number of voxels, the prediction is placed a voxel off.
+        voxels = [reach.halo + 1 if reach.halo else 0 for reach in head]
+        ratios = enlargement(self.architecture)
+        return body + Coordinate(math.ceil(number / ratio) for number, ratio in zip(voxels, ratios, strict=True))
+
+    @property
+    def padded_axes(self) -> tuple[bool, ...]:
+        """For each axis, whether predictions near the ends of an input depend on where it ends."""
+        body, head = self.architecture.padded_axes, self._head_reach
+        return tuple(padded or reach.is_padded for padded, reach in zip(body, head, strict=True))
+
+    @cached_property
+    def _head_reach(self) -> list[Reach]:
+        channels, shape = compute_shape(self.architecture, self.num_in_channels, self.input_shape)
+        growths = [measure_growth(self.prediction_head, channels, shape, axis) for axis in range(shape.dims)]
+        return measure_reach(self.prediction_head, channels, shape, growths)
 
 
 def _require_coordinate(name: str, value: object) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import attrs
 import torch
 from funlib.geometry import Coordinate
 
+from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, field
+
+# A voxel size that all enlargements divide.
+_DIVISIBLE = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 
 
 class Architecture(torch.nn.Module, ABC):
@@ -69,11 +75,57 @@ class Architecture(torch.nn.Module, ABC):
     def receptive_halo(self) -> Coordinate:
         """Input voxels that are needed on each side of an output region to compute it as in an endless volume.
 
-        The default holds for networks without padding: half of what the output is smaller than the input.
+        The default holds for networks without padding: half of what the output is smaller, rounded up.
         """
-        _, output_shape = compute_shape(self, self.num_in_channels, self.input_shape)
-        lost = (size - covered for size, covered in zip(self.input_shape, output_shape, strict=True))
-        return Coordinate(max(0, -(-voxels // 2)) for voxels in lost)
+        return Coordinate(max(0, math.ceil(lost / 2)) for lost in lost_voxels(self))
+
+    @property
+    def padded_axes(self) -> tuple[bool, ...]:
+        """For each axis, whether the output near the ends of an input depends on where it ends, as by padding.
+
+        Blocks then read more than the network takes away. The default is true where `receptive_halo` is more than half
+        of what the output is smaller, rounded up.
+        """
+        halves = (math.ceil(lost / 2) for lost in lost_voxels(self))
+        return tuple(halo > half for halo, half in zip(self.receptive_halo, halves, strict=True))
+
+
+def enlargement(architecture: Architecture) -> list[Fraction]:
+    """Return how many voxels of output there are per voxel of input, along each axis."""
+    scaled = architecture.scale(Coordinate((_DIVISIBLE,) * architecture.dims))
+    return [Fraction(_DIVISIBLE, int(size)) for size in scaled]
+
+
+def lost_voxels(architecture: Architecture) -> list[Fraction]:
+    """Return how many voxels of the training input the output does not cover, along each axis.
+
+    Raises:
+        ConfigError: If the output would be larger than the input.
+    """
+    _, output_shape = compute_shape(architecture, architecture.num_in_channels, architecture.input_shape)
+    ratios = enlargement(architecture)
+    covered = [int(size) / ratio for size, ratio in zip(output_shape, ratios, strict=True)]
+    lost = [int(size) - part for size, part in zip(architecture.input_shape, covered, strict=True)]
+    if min(lost) < 0:
+        raise ConfigError(
+            f"the network returns {tuple(output_shape)} voxels for an input of {tuple(architecture.input_shape)}, at "
+            f"{tuple(str(ratio) for ratio in ratios)} per voxel of input; that is more than the input covers, so pad "
+            "less, or let scale() say how much finer the voxels of the output are"
+        )
+    return lost
+
+
+def check_dims(name: str, given: Coordinate, dims: int) -> None:
+    """Check that something has as many numbers as a network has spatial axes.
+
+    Raises:
+        ConfigError: If it has not.
+    """
+    if len(given) != dims:
+        raise ConfigError(
+            f"{name} {tuple(given)} has {len(given)} axes, but the network takes {dims}D input; use data and a network "
+            "of the same number of axes"
+        )
 
 
 @attrs.define

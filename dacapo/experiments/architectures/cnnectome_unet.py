@@ -11,7 +11,7 @@ import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig
+from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, check_dims
 from dacapo.experiments.architectures.unet_geometry import UNetGeometry
 from dacapo.experiments.architectures.unet_layers import ConvPass, UNet, Upsample, initialize
 from dacapo.experiments.config import field
@@ -83,6 +83,11 @@ class CNNectomeUNet(Architecture):
         """Input voxels that are needed on each side of an output region, whatever its alignment."""
         return Coordinate(self.geometry.halo(axis) for axis in range(self.dims))
 
+    @property
+    def padded_axes(self) -> tuple[bool, ...]:
+        """Whether convolutions pad, for each axis."""
+        return (self.geometry.padded,) * self.dims
+
     def module(self) -> torch.nn.Module:
         """Build a network with new weights, as described by this architecture's config."""
         geometry = self.geometry
@@ -105,8 +110,9 @@ class CNNectomeUNet(Architecture):
         """Return the voxel size of the output, smaller than that of the input by all ``upsample_factors``.
 
         Raises:
-            ConfigError: If that is no whole number of world units.
+            ConfigError: If that is no whole number of world units, or it has another number of axes.
         """
+        check_dims("voxel size", voxel_size, self.dims)
         factors = Coordinate(self.geometry.enlargement(axis) for axis in range(self.dims))
         if any(size % factor for size, factor in zip(voxel_size, factors, strict=True)):
             raise ConfigError(
@@ -125,6 +131,7 @@ class CNNectomeUNet(Architecture):
             ConfigError: If the input has a shape that cannot pass through the network.
         """
         shape = [int(size) for size in x.shape[2:]]
+        check_dims("an input of shape", Coordinate(shape), self.dims)
         problem = self.geometry.find_problem(shape)
         if problem is not None:
             raise ConfigError(f"architecture {self.name!r} cannot use an input of shape {tuple(shape)}: {problem}")

@@ -16,6 +16,7 @@ from funlib.geometry import Coordinate
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dacapo.experiments.architectures.architecture import compute_shape, dry_run
+from dacapo.experiments.architectures.placement import Reach, split_loss
 
 # How much larger an input is tried to see what grows along: a multiple of every step that networks are made of.
 _GROWTH = 2**6 * 3**2 * 5 * 7
@@ -27,6 +28,8 @@ _NEGLIGIBLE = 1e-30
 _LONGEST = (1024, 8)
 
 _NORMALIZATIONS = (torch.nn.modules.instancenorm._InstanceNorm, torch.nn.GroupNorm)
+# What saturates lets no gradient through. All of these keep shapes.
+_ACTIVATIONS = (torch.nn.Hardtanh, torch.nn.Hardsigmoid, torch.nn.Sigmoid, torch.nn.Tanh, torch.nn.Softmax)
 _MAX_POOLS: dict[type[torch.nn.Module], Any] = {
     torch.nn.MaxPool1d: torch.nn.AvgPool1d,
     torch.nn.MaxPool2d: torch.nn.AvgPool2d,
@@ -106,9 +109,9 @@ def _with(shape: Coordinate, axis: int, size: int) -> Coordinate:
     return Coordinate(size if other == axis else old for other, old in enumerate(shape))
 
 
-def measure_halo(
+def measure_reach(
     module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate, growths: list[Growth]
-) -> Coordinate:
+) -> list[Reach]:
     """Measure how many voxels of input matter on each side of a voxel of output, by the gradient.
 
     The weights of a copy are made positive, so that no influence cancels another, and so that the answer is that of the
@@ -122,29 +125,38 @@ def measure_halo(
         growths: What `measure_growth` returned, per axis.
 
     Returns:
-        Halo in voxels of the input, valid for output regions at any offset. Along an axis where the network sees all of
-        every input, the size of the input; along one without a step, half of what the output is smaller.
+        The reach along each axis. Along one where the network sees all of every input, the halo is the size of the
+        input. One without a step counts as unpadded, since the network sees nothing but an input of that size.
     """
     probe = _make_probe(module)
     least = _least_shape(module, num_in_channels, input_shape, growths)
     output_shape = compute_shape(module, num_in_channels, input_shape)[1]
-    halo = []
+    reaches = []
     for axis, (growth, size) in enumerate(zip(growths, input_shape, strict=True)):
-        lost = math.ceil((size - output_shape[axis] / growth.ratio) / 2)
+        before, after = _context(size, output_shape[axis], growth)
+        lost = max(0, math.ceil(max(before, after)))
         if growth.step is None:
-            halo.append(max(0, lost))
+            reaches.append(Reach(lost, is_padded=False))
             continue
-        length, reach = size, None
-        while reach is None and length <= min(_LONGEST[0], _LONGEST[1] * size):
+        length, seen = size, None
+        while seen is None and length <= min(_LONGEST[0], _LONGEST[1] * size):
             with torch.inference_mode(False), torch.enable_grad():
-                reach = _reach(probe, num_in_channels, _with(least, axis, length), axis, growth)
+                seen = _seen(probe, num_in_channels, _with(least, axis, length), axis, growth)
             length += -(-length // growth.step) * growth.step
-        if reach is None:
-            halo.append(size)
+        if seen is None:
+            reaches.append(Reach(size, is_padded=True))
+        elif seen[0] <= before and seen[1] <= after:
+            # Blocks that lie in step with the output need no more than what is lost anyway.
+            reaches.append(Reach(lost, is_padded=False))
         else:
-            # Without padding, blocks that lie in step with the output need no more than what is lost anyway.
-            halo.append(lost if reach <= lost else reach + growth.step - 1)
-    return Coordinate(halo)
+            reaches.append(Reach(max(lost, math.ceil(max(seen)) + growth.step - 1), is_padded=True))
+    return reaches
+
+
+def _context(size: int, output_size: int, growth: Growth) -> tuple[Fraction, Fraction]:
+    """Return how many voxels of an input lie before its output and after it."""
+    before, after = split_loss(math.floor(size * growth.ratio) - output_size)
+    return before / growth.ratio, after / growth.ratio
 
 
 def _least_shape(module: torch.nn.Module, channels: int, shape: Coordinate, growths: list[Growth]) -> Coordinate:
@@ -175,7 +187,7 @@ def _make_probe(module: torch.nn.Module) -> torch.nn.Module:
     probe = copy.deepcopy(module).eval()
     for parent in list(probe.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, _NORMALIZATIONS):
+            if isinstance(child, (*_NORMALIZATIONS, *_ACTIVATIONS)):
                 setattr(parent, name, torch.nn.Identity())
             elif (
                 type(child) in _MAX_POOLS
@@ -194,8 +206,10 @@ def _make_probe(module: torch.nn.Module) -> torch.nn.Module:
     return probe
 
 
-def _reach(probe: torch.nn.Module, channels: int, shape: Coordinate, axis: int, growth: Growth) -> int | None:
-    """Return how far a step of the output, about the middle, looks; None if as far as the input goes."""
+def _seen(
+    probe: torch.nn.Module, channels: int, shape: Coordinate, axis: int, growth: Growth
+) -> tuple[Fraction, Fraction] | None:
+    """Return how far a step of the output, about the middle, looks to both sides; None if as far as the input goes."""
     first = next(probe.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand((1, channels, *shape), generator=generator).to(first.device, first.dtype).requires_grad_()
@@ -204,13 +218,13 @@ def _reach(probe: torch.nn.Module, channels: int, shape: Coordinate, axis: int, 
     width = min(size, max(1, int((growth.step or 1) * growth.ratio)))
     begin = size // 2 // width * width
     end = min(begin + width, size)
-    (gradient,) = torch.autograd.grad(output.narrow(axis + 2, begin, end - begin).sum(), x)
+    part = output.narrow(axis + 2, begin, end - begin)
+    # Weights of their own, for outputs whose sum is always the same.
+    weights = torch.empty(part.shape).uniform_(0.5, 1.5, generator=generator).to(part.device, part.dtype)
+    (gradient,) = torch.autograd.grad((part * weights).sum(), x)
     influence = gradient.abs().transpose(0, axis + 2).flatten(1).amax(1)
     seen = torch.nonzero(influence > _NEGLIGIBLE * influence.max()).flatten().tolist()
     if not seen or seen[0] == 0 or seen[-1] == shape[axis] - 1:
         return None
-    # Where the voxels of the output lie in the input; what is lost, is lost on both sides.
-    before = (shape[axis] - size / growth.ratio) / 2
-    left = before + begin / growth.ratio - seen[0]
-    right = seen[-1] + 1 - (before + end / growth.ratio)
-    return int(max(0, math.ceil(left), math.ceil(right)))
+    before, _ = _context(shape[axis], size, growth)
+    return before + begin / growth.ratio - seen[0], seen[-1] + 1 - (before + end / growth.ratio)

@@ -11,12 +11,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 
+from dacapo.experiments.architectures.placement import split_loss
+
 Size = tuple[int, ...]
 Kernels = tuple[Size, ...]
 
 
 class UnusableSize(ValueError):
     """An input of this size cannot pass through the network."""
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Sizes along an axis on the way through a U-Net.
+
+    Attributes:
+        skips: Per level, of the connection across.
+        enlarged: Per level, of what comes up from the level below.
+        cropped: Per level, of what both are cropped to.
+        output: Of the output.
+    """
+
+    skips: list[int]
+    enlarged: list[int]
+    cropped: list[int]
+    output: int
 
 
 @dataclass(frozen=True)
@@ -81,6 +100,12 @@ class UNetGeometry:
         Raises:
             UnusableSize: If the input cannot pass, with the level and the size there.
         """
+        return self._pass(axis, size).output
+
+    def _pass(self, axis: int, size: int) -> _Sizes:
+        """Return the sizes on the way through the network."""
+        levels = range(self.levels)
+        skips, enlarged, cropped = ([0 for _ in levels] for _ in range(3))
         for level, factors in enumerate(self.downsample_factors):
             size = self._convolve(self.kernels_down[level], axis, size, f"level {level} on the way down")
             if size % factors[axis]:
@@ -88,21 +113,22 @@ class UNetGeometry:
                     f"{size} voxels at level {level} on the way down cannot be divided by the downsample factor "
                     f"{factors[axis]}"
                 )
+            skips[level] = size
             size //= factors[axis]
         size = self._convolve(self.kernels_down[-1], axis, size, f"level {self.levels}, the lowest,")
-        for level in reversed(range(self.levels)):
-            enlarged = size * self.downsample_factors[level][axis]
-            size = self.crop_size(axis, level, enlarged)
+        for level in reversed(levels):
+            enlarged[level] = size * self.downsample_factors[level][axis]
+            cropped[level] = self.crop_size(axis, level, enlarged[level])
             removed = _removed(self.kernels_up[level], axis)
-            if size <= removed:
+            if cropped[level] <= removed:
                 raise UnusableSize(
-                    f"{enlarged} voxels at level {level} on the way up are too few: its convolutions take {removed} "
-                    f"and at least {self.stride(axis, level)} must be left"
+                    f"{enlarged[level]} voxels at level {level} on the way up are too few: its convolutions take "
+                    f"{removed} and at least {self.stride(axis, level)} must be left"
                 )
-            size = self._convolve(self.kernels_up[level], axis, size, f"level {level} on the way up")
+            size = self._convolve(self.kernels_up[level], axis, cropped[level], f"level {level} on the way up")
         for factors in self.upsample_factors:
             size = self._convolve(self.kernels_after, axis, size * factors[axis], "the enlarged level")
-        return size
+        return _Sizes(skips, enlarged, cropped, size)
 
     def is_usable(self, axis: int, size: int) -> bool:
         """Return whether an input of this size can pass."""
@@ -126,8 +152,7 @@ class UNetGeometry:
 
     def halo(self, axis: int) -> int:
         """Return how many input voxels an output region needs beyond its ends, whatever its alignment."""
-        size = self._usable_size_from(axis, self.stride(axis))
-        enlargement = self.enlargement(axis)
+        size, enlargement = self._least_size(axis), self.enlargement(axis)
         lost = -(-(size * enlargement - self.output_size(axis, size)) // (2 * enlargement))
         if not self.padded:
             return lost
@@ -138,26 +163,46 @@ class UNetGeometry:
         return max(lost, needed)
 
     def sees(self, axis: int, low: int, high: int) -> tuple[int, int]:
-        """Return the input voxels from which a padded network computes the output voxels from ``low`` to ``high``.
+        """Return the input voxels from which the network computes the output voxels from ``low`` to ``high``.
 
-        Both intervals start at the first voxel of an endless volume and leave out their end.
+        Both intervals start at the first voxel of an endless volume, where the output lies as `split_loss` says, and
+        leave out their end. Both ways through a level are followed with what is cropped there.
         """
+        size = self._least_size(axis)
+        sizes = self._pass(axis, size)
+        before, _ = split_loss(size * self.enlargement(axis) - sizes.output)
+        region = low - before, high - before
         for factors in reversed(self.upsample_factors):
-            low, high = _shrink(_grow((low, high), self.kernels_after, axis), factors[axis])
-        region, skips = (low, high), []
+            region = _shrink(self._grow(region, self.kernels_after, axis), factors[axis])
+        skips = []
         for level, factors in enumerate(self.downsample_factors):
-            region = _grow(region, self.kernels_up[level], axis)
-            skip, region = region, _shrink(region, factors[axis])
+            region = self._grow(region, self.kernels_up[level], axis)
+            skip = _shift(region, split_loss(sizes.skips[level] - sizes.cropped[level])[0])
+            region = _shift(region, split_loss(sizes.enlarged[level] - sizes.cropped[level])[0])
+            region = _shrink(region, factors[axis])
             if self.attention:
                 # The gate is interpolated between the corner voxels, which shifts its grid by up to a voxel.
-                region = (region[0] - 1, region[1] + 1)
-                skip = _union(skip, _enlarge(region, factors[axis]))
+                weights = _shrink(skip, factors[axis])
+                weights = weights[0] - 1, weights[1] + 1
+                padding, _ = split_loss((sizes.skips[level] - sizes.enlarged[level]) // factors[axis])
+                region = _union(region, _shift(weights, -padding))
+                skip = _union(skip, _enlarge(weights, factors[axis]))
             skips.append(skip)
-        region = _grow(region, self.kernels_down[-1], axis)
+        region = self._grow(region, self.kernels_down[-1], axis)
         for level in reversed(range(self.levels)):
             region = _union(_enlarge(region, self.downsample_factors[level][axis]), skips[level])
-            region = _grow(region, self.kernels_down[level], axis)
+            region = self._grow(region, self.kernels_down[level], axis)
         return region
+
+    def _grow(self, region: tuple[int, int], kernels: Kernels, axis: int) -> tuple[int, int]:
+        """Return from which voxels convolutions compute a region."""
+        # An even kernel reaches one voxel further towards the end, as torch pads it.
+        before = sum((kernel[axis] - 1) // 2 for kernel in kernels) if self.padded else 0
+        return region[0] - before, region[1] - before + _removed(kernels, axis)
+
+    def _least_size(self, axis: int) -> int:
+        """Return a small input size that is usable; all usable ones differ by multiples of the stride."""
+        return self.usable_size_from(axis, self.stride(axis))
 
     def _convolve(self, kernels: Kernels, axis: int, size: int, where: str) -> int:
         left = size if self.padded else size - _removed(kernels, axis)
@@ -166,12 +211,13 @@ class UNetGeometry:
             raise UnusableSize(f"{size} voxels at {where} are too few for kernels of {used}")
         return left
 
-    def _usable_size_from(self, axis: int, size: int) -> int:
+    def usable_size_from(self, axis: int, size: int) -> int:
+        """Return the smallest usable size that is not below the given one."""
         # Usable sizes repeat with the stride once they are large enough, so there always is a next one.
         return next(larger for larger in count(max(size, 1)) if self.is_usable(axis, larger))
 
     def _suggest(self, shape: Sequence[int]) -> str:
-        above = [self._usable_size_from(axis, size) for axis, size in enumerate(shape)]
+        above = [self.usable_size_from(axis, size) for axis, size in enumerate(shape)]
         below = [
             next((smaller for smaller in range(size, 0, -1) if self.is_usable(axis, smaller)), None)
             for axis, size in enumerate(shape)
@@ -184,15 +230,12 @@ def _removed(kernels: Kernels, axis: int) -> int:
     return sum(kernel[axis] - 1 for kernel in kernels)
 
 
-def _grow(region: tuple[int, int], kernels: Kernels, axis: int) -> tuple[int, int]:
-    # An even kernel reaches one voxel further towards the end, as torch pads it.
-    before = sum((kernel[axis] - 1) // 2 for kernel in kernels)
-    after = sum(kernel[axis] // 2 for kernel in kernels)
-    return region[0] - before, region[1] + after
-
-
 def _enlarge(region: tuple[int, int], factor: int) -> tuple[int, int]:
     return region[0] * factor, region[1] * factor
+
+
+def _shift(region: tuple[int, int], by: int) -> tuple[int, int]:
+    return region[0] + by, region[1] + by
 
 
 def _shrink(region: tuple[int, int], factor: int) -> tuple[int, int]:

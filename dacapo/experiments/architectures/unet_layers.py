@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from dacapo.experiments.architectures.placement import split_loss
 from dacapo.experiments.architectures.unet_geometry import UNetGeometry
 
 Size = Sequence[int]
@@ -37,7 +38,7 @@ def convolution(fmaps_in: int, fmaps_out: int, kernel_size: Size, padding: str) 
 def center_crop(x: torch.Tensor, shape: Size) -> torch.Tensor:
     """Return a view of the spatial center of ``x``; where the margin is odd, more is cut off at the end."""
     for axis, size in enumerate(shape, start=2):
-        x = x.narrow(axis, (x.shape[axis] - size) // 2, size)
+        x = x.narrow(axis, split_loss(x.shape[axis] - size)[0], size)
     return x
 
 

@@ -13,8 +13,15 @@ import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError, DacapoError, MissingDependencyError
-from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, compute_shape
-from dacapo.experiments.architectures.measure import Growth, measure_growth, measure_halo
+from dacapo.experiments.architectures.architecture import (
+    Architecture,
+    ArchitectureConfig,
+    check_dims,
+    compute_shape,
+    lost_voxels,
+)
+from dacapo.experiments.architectures.measure import Growth, measure_growth, measure_reach
+from dacapo.experiments.architectures.placement import Reach
 from dacapo.experiments.config import field
 
 
@@ -89,14 +96,29 @@ class WrappedArchitecture(Architecture):
     @property
     def receptive_halo(self) -> Coordinate:
         """The configured halo, or the measured one, in input voxels."""
-        return self._measured_halo if self._config.halo is None else self._config.halo
+        if self._config.halo is not None:
+            return self._config.halo
+        return Coordinate(reach.halo for reach in self._reaches)
+
+    @property
+    def padded_axes(self) -> tuple[bool, ...]:
+        """Whether the network looks beyond its input, for each axis; by the halo where one is configured.
+
+        Along an axis without a known step there is nothing but an input of that size.
+        """
+        if self._config.halo is None:
+            return tuple(reach.is_padded for reach in self._reaches)
+        steps = (growth.step for growth in self._growths)
+        return tuple(padded and step is not None for padded, step in zip(super().padded_axes, steps, strict=True))
 
     def scale(self, input_voxel_size: Coordinate) -> Coordinate:
         """Return the voxel size of the output, smaller than that of the input by the measured enlargement.
 
         Raises:
-            ConfigError: If the output is coarser than the input, or that is no whole number of world units.
+            ConfigError: If the output is coarser than the input, that is no whole number of world units, or it has
+                another number of axes.
         """
+        check_dims("voxel size", input_voxel_size, self.dims)
         sizes = [size / growth.ratio for size, growth in zip(input_voxel_size, self._growths, strict=True)]
         if any(growth.ratio < 1 for growth in self._growths):
             raise ConfigError(
@@ -140,8 +162,8 @@ class WrappedArchitecture(Architecture):
         return [attrs.evolve(growth, step=step) for growth, step in zip(measured, steps, strict=True)]
 
     @cached_property
-    def _measured_halo(self) -> Coordinate:
-        return measure_halo(self, self.num_in_channels, self.input_shape, self._growths)
+    def _reaches(self) -> list[Reach]:
+        return measure_reach(self, self.num_in_channels, self.input_shape, self._growths)
 
     def _trace(self, shape: Coordinate) -> tuple[int, Coordinate]:
         try:
@@ -266,13 +288,13 @@ class WrappedArchitectureConfig(ArchitectureConfig):
     )
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the class can be imported, built, and run on the input shape.
+        """Check that the class can be imported, built, and run on the input shape, and that its output lies in it.
 
         The network is built once and thrown away.
         """
         try:
             with torch.random.fork_rng(devices=[]):
-                self.architecture_type(self)
+                lost_voxels(self.architecture_type(self))
         except DacapoError as error:
             return False, str(error)
         return super().verify()

@@ -23,7 +23,7 @@ class SampleRegions:
 
     Attributes:
         raw_roi: What the network sees. It begins at 0.
-        target_roi: What the network predicts, in the middle of that.
+        target_roi: What the network predicts, in the middle of that; see `Model.context`.
         voxel_size: Voxel size of the input.
         target_voxel_size: Voxel size of the prediction.
     """
@@ -37,18 +37,16 @@ class SampleRegions:
 def sample_regions(model: Model, voxel_size: Coordinate) -> SampleRegions:
     """Lay out the samples for a network.
 
-    Where the input is larger than the prediction by an odd number of target voxels, there is one more behind than in
-    front.
-
     Args:
         model: Says how large its input and its prediction are.
         voxel_size: Voxel size of the input in world units.
+
+    Raises:
+        ConfigError: If the prediction is larger than the input, or the voxel size has another number of axes.
     """
-    target_voxel_size = model.scale(voxel_size)
-    raw_size = model.input_shape * voxel_size
-    target_size = model.output_shape * target_voxel_size
-    context = (raw_size - target_size) / 2 / target_voxel_size * target_voxel_size
-    return SampleRegions(Roi((0,) * raw_size.dims, raw_size), Roi(context, target_size), voxel_size, target_voxel_size)
+    raw_roi = Roi((0,) * voxel_size.dims, model.input_shape * voxel_size)
+    before, after = model.context(voxel_size)
+    return SampleRegions(raw_roi, raw_roi.grow(-before, -after), voxel_size, model.scale(voxel_size))
 
 
 @attrs.frozen
