@@ -9,17 +9,22 @@ import attrs
 from dacapo.blockwise.outputs import ORIGIN as ORIGIN
 from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
-from dacapo.errors import ArrayNotFoundError
+from dacapo.errors import ArrayNotFoundError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
     ArrayConfig,
     CropArrayConfig,
+    DVIDArrayConfig,
+    TiffArrayConfig,
     ZarrArrayConfig,
 )
 from dacapo.experiments.run_config import RunConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
+
+STORED = (ZarrArrayConfig, TiffArrayConfig, DVIDArrayConfig)
+"""Configs of volumes as they are stored, in whose place a new volume may stand."""
 
 
 def raw_config_of(run_config: RunConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
@@ -62,8 +67,8 @@ def _warn_of_other_voxels(run_config: RunConfig, array: Array) -> None:
         return
     try:
         trained_on = config.array_type(config).voxel_size
-    except ArrayNotFoundError:
-        return  # a run can be applied where its data is not
+    except (ArrayNotFoundError, StorageError):
+        return  # a run can be applied where its data is not, and while a server is down
     if trained_on != array.voxel_size:
         logger.warning(
             "the volume has voxels of %s, the run was trained on %s; what it learned may not hold at that scale",
@@ -87,7 +92,7 @@ def _with_leaf(config: ArrayConfig, leaf: ZarrArrayConfig) -> ArrayConfig:
     if source is not None:
         changed: ArrayConfig = attrs.evolve(config, source_array_config=_with_leaf(source, leaf))  # type: ignore[call-arg]
         return changed
-    if not isinstance(config, ZarrArrayConfig):
+    if not isinstance(config, STORED):
         logger.warning(
             "the run was trained on a %s, which cannot be put on top of %s; the volume is used as it is",
             type(config).__name__,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from dacapo.blockwise.inputs import open_raw
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import DVIDArrayConfig, IntensitiesArrayConfig
@@ -18,8 +19,9 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.trainers import TorchTrainerConfig
 from dacapo.options import DaCapoConfig
 from dacapo.train import train_run
+from dacapo.utils import http
 from tests.dvid_server import UUID, Instance, serve
-from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells
+from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells, write_array
 
 
 def instances() -> dict[str, Instance]:
@@ -55,3 +57,20 @@ def test_training_and_validation_are_the_same(options: DaCapoConfig, tmp_path: P
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     np.testing.assert_array_equal(scores[0], scores[1])
     assert any("/validate_labels/raw/" in path for path in server.requests)
+
+
+def test_new_volumes_are_scaled_as_the_data_of_the_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "FIRST_PAUSE", 0.001)
+    raw, _ = cells((40, 40, 40), 7)
+    identifier = write_array(tmp_path / "new.zarr", "raw", raw)
+    with serve(**instances()) as server:
+        split = TrainValidateDataSplitConfig("split", [remote(server.address, "train")], [])
+        config = attrs.evolve(affinities_run_config(tmp_path), datasplit_config=split)
+        found = open_raw(config, identifier)
+    # The data is where it was trained, and no longer to be reached.
+    again = open_raw(config, identifier)
+    assert not caplog.messages
+    for array in (found, again):
+        np.testing.assert_allclose(array[array.roi], raw / 255, rtol=1e-6)
