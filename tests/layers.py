@@ -39,7 +39,7 @@ LAYERS = [
     ],
     ["train", "validate", "predict", "apply", "plot", "report", "utils.view"],
     ["demo"],
-    ["cli", "config_commands", "__main__"],
+    ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests
 ]
 

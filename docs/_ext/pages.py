@@ -53,7 +53,9 @@ def command_line(path: Path) -> None:
 
     intro = (
         "# Command line\n\nEvery command has `--help`. Errors that can be mended are printed on one line, and the exit "
-        "status is 1 then; `dacapo --log-level DEBUG` shows where they come from.\n\n"
+        "status is 1 then; `dacapo --log-level DEBUG` shows where they come from. A command that was "
+        "interrupted ends with status 130. Arguments in capitals are given by their place or by their name: "
+        "`dacapo train RUN_NAME` is `dacapo train --run-name RUN_NAME`. In names, `-` and `_` are the same.\n\n"
     )
     _write(path, intro + "\n".join(_command(cli, ["dacapo"], None)))
 

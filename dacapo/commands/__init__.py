@@ -1,0 +1,1 @@
+"""The commands of ``dacapo``, and what several of them have in common."""

@@ -1,0 +1,286 @@
+"""The commands that run code of users over a volume in blocks: run-blockwise, segment-blockwise."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dacapo.commands import parameters as given
+
+
+def unpack_ctx(ctx: click.Context) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a command was given beyond its own parameters.
+
+    Args:
+        ctx: Context of the command.
+
+    Returns:
+        Values without a name, and those that follow ``--name`` or ``--name=``, by their name with ``_`` for ``-``; True
+        for a name without a value. Numbers, lists and the like are read as JSON or as Python has them, others are text.
+    """
+    args: list[Any] = []
+    kwargs: dict[str, Any] = {}
+    name: str | None = None
+    for word in ctx.args:
+        if word.startswith("--") and len(word) > 2:
+            key, equals, value = word[2:].partition("=")
+            key = key.replace("-", "_")
+            kwargs[key] = _literal(value) if equals else True
+            name = None if equals else key
+        elif name is not None:
+            kwargs[name], name = _literal(word), None
+        else:
+            args.append(_literal(word))
+    return args, kwargs
+
+
+def _literal(text: str) -> Any:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError):
+            continue
+    return text
+
+
+def get_rois(total_roi: Any, read_roi_size: Any, write_roi_size: Any, input_array: Any) -> tuple[Any, Any, Any]:
+    """Return the regions of a blockwise operation that writes a region of an array.
+
+    Args:
+        total_roi: Region to write in world units, all of the array if None.
+        read_roi_size: Extent of what a block reads, in world units; what it writes is in the middle.
+        write_roi_size: Extent of what it writes.
+        input_array: The array.
+
+    Returns:
+        The region that all blocks read together, which reaches beyond the region to write by the context of a block,
+        and what a block reads and writes, relative to each other.
+
+    Raises:
+        RoiError: If the region is not inside the array, or the extents are not on its voxel grid, or a block does not
+            read what it writes.
+    """
+    from funlib.geometry import Coordinate, Roi
+
+    from dacapo.errors import RoiError
+
+    region = input_array.roi if total_roi is None else total_roi
+    input_array.check_roi(region)
+    read, write, voxel_size = Coordinate(read_roi_size), Coordinate(write_roi_size), input_array.voxel_size
+    if (
+        not read.dims == write.dims == voxel_size.dims
+        or any(w <= 0 or r < w for r, w in zip(read, write, strict=True))
+        or any(write % voxel_size)
+        or any((read - write) % (voxel_size * 2))
+    ):
+        raise RoiError(
+            f"blocks cannot read {read} and write {write}: expected {voxel_size.dims} numbers each, multiples of the "
+            f"voxel size {voxel_size}, and to read as much more on one side as on the other"
+        )
+    context = (read - write) / 2
+    return region.grow(context, context), Roi((0,) * read.dims, read), Roi(context, write)
+
+
+_blocks = given.several(
+    given.extent_option("-rr", "--read-roi-size", required=True, help="What a block reads."),
+    given.extent_option("-wr", "--write-roi-size", required=True, help="What a block writes."),
+    given.roi_option("-tr", "--total-roi"),
+    click.option(
+        "-nw",
+        "--num-workers",
+        type=click.IntRange(1),
+        default=16,
+        metavar="NUMBER",
+        help="Number of workers at most.",
+    ),
+    click.option(
+        "-mr",
+        "--max-retries",
+        type=click.IntRange(0),
+        default=2,
+        metavar="NUMBER",
+        help="How often to try a failed block again.",
+    ),
+    click.option(
+        "-t", "--timeout", type=float, metavar="SECONDS", help="Seconds that a block may take; no limit by default."
+    ),
+    click.option(
+        "-co",
+        "-channels_out",
+        "--channels-out",
+        type=click.IntRange(1),
+        metavar="NUMBER",
+        help="Channels of the output; no such axis by default.",
+    ),
+    given.overwrite,
+)
+
+_ANY_PARAMETERS = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@click.command(cls=given.Command, context_settings=_ANY_PARAMETERS)
+@given.inputs
+@given.outputs
+@given.by_place_or_name("-w", "--worker-file", help="Python file, or import path of a module.")
+@_blocks
+@click.option("-dt", "--output-dtype", default="uint8", metavar="DTYPE", help="Type of the values of the output.")
+@click.pass_context
+def run_blockwise(
+    ctx: click.Context,
+    input_container: Path,
+    input_dataset: str,
+    output_container: Path,
+    output_dataset: str,
+    worker_file: str,
+    total_roi: Any,
+    read_roi_size: Any,
+    write_roi_size: Any,
+    num_workers: int = 16,
+    max_retries: int = 2,
+    timeout: float | None = None,
+    overwrite: bool = False,
+    channels_out: int | None = None,
+    output_dtype: str = "uint8",
+) -> None:
+    """Run WORKER_FILE over a volume, block by block.
+
+    WORKER_FILE is a Python file or the import path of a module with a function process_block or start_worker. The
+    output is created for it. The function gets input_container, input_dataset, output_container and output_dataset, and
+    all parameters that come last on the command line, such as --threshold 0.5. Extents are in world units.
+    """
+    from dacapo.blockwise.record import Resume
+    from dacapo.blockwise.running import run_operation
+    from dacapo.blockwise.worker_call import WorkerCall
+    from dacapo.blockwise.worker_module import WorkerModule
+    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+    args, kwargs = unpack_ctx(ctx)
+    identifier = LocalArrayIdentifier(input_container, input_dataset)
+    source = ZarrArray.open_from_array_identifier(identifier, mode="r")
+    _, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
+    names: dict[str, Any] = {
+        "input_container": str(input_container),
+        "input_dataset": input_dataset,
+        "output_container": str(output_container),
+        "output_dataset": output_dataset,
+        **kwargs,
+    }
+    WorkerCall.of(worker_file, args, names)  # whether it takes these
+    operation = WorkerModule(
+        input=identifier,
+        output=LocalArrayIdentifier(output_container, output_dataset),
+        region=source.roi if total_roi is None else total_roi,
+        block_shape=write_roi.shape,
+        before=write_roi.begin - read_roi.begin,
+        after=read_roi.end - write_roi.end,
+        worker_file=worker_file,
+        args=args,
+        kwargs=names,
+        dtype=_dtype(output_dtype).name,
+        channels=channels_out,
+    )
+    run_operation(
+        operation,
+        num_workers,
+        overwrite=overwrite,
+        resume=Resume.of(overwrite, not overwrite),
+        max_retries=max_retries,
+        timeout=timeout,
+    )
+    click.echo(f"{output_container}/{output_dataset}")
+
+
+def _dtype(name: str) -> Any:
+    import numpy as np
+
+    from dacapo.errors import DtypeError
+
+    try:
+        return np.dtype(name)
+    except TypeError:
+        raise DtypeError(f"{name!r} is no type of values; use one such as uint8 or float32") from None
+
+
+@click.command(cls=given.Command, context_settings=_ANY_PARAMETERS)
+@given.inputs
+@given.outputs
+@given.by_place_or_name("-sf", "--segment-function-file", help="Python file, or import path of a module.")
+@_blocks
+@given.extent_option(
+    "-c",
+    "--context",
+    help="How far a block looks beyond what it reads; by default as far as it reads beyond what it writes, or a voxel.",
+)
+@click.option("--min-overlap", type=float, default=0.0, help="Join segments that share more than this part.")
+@click.option("--keep-tmpdir", is_flag=True, help="Keep the segments of the single blocks.")
+@click.pass_context
+def segment_blockwise(
+    ctx: click.Context,
+    input_container: Path,
+    input_dataset: str,
+    output_container: Path,
+    output_dataset: str,
+    segment_function_file: str,
+    total_roi: Any,
+    read_roi_size: Any,
+    write_roi_size: Any,
+    context: Any = None,
+    num_workers: int = 16,
+    max_retries: int = 2,
+    timeout: float | None = None,
+    overwrite: bool = False,
+    channels_out: int | None = None,
+    min_overlap: float = 0.0,
+    keep_tmpdir: bool = False,
+) -> None:
+    """Segment a volume in blocks with a function of SEGMENT_FUNCTION_FILE.
+
+    The file is a Python file, or the import path of a module, with segment_function(input_array, roi, ...), which gets
+    all parameters that come last on the command line, such as --threshold 0.5. Segments of neighboring blocks are
+    joined where they overlap. Extents are in world units.
+    """
+    from dacapo.blockwise import segment_blockwise as segment
+    from dacapo.errors import ConfigError
+    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+    from dacapo.store.array_store import LocalArrayIdentifier
+
+    if channels_out not in (None, 1):
+        raise ConfigError(f"a segmentation has no channels, so not {channels_out} of them; leave out --channels-out")
+    args, kwargs = unpack_ctx(ctx)
+    source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
+    read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
+    names: dict[str, Any] = {
+        "input_container": input_container,
+        "input_dataset": input_dataset,
+        "output_container": output_container,
+        "output_dataset": output_dataset,
+        "min_overlap": min_overlap,
+        "overwrite": overwrite,
+        "into_existing": False,
+    }
+    if context is None:
+        context = [max(size, beyond) for size, beyond in zip(source.voxel_size, write_roi.begin, strict=True)]
+    segment(
+        segment_function_file,
+        context,
+        read_region,
+        read_roi,
+        write_roi,
+        num_workers,
+        max_retries,
+        timeout,
+        None,
+        keep_tmpdir,
+        *args,
+        **names,
+        **kwargs,
+    )
+    click.echo(f"{output_container}/{output_dataset}")
+
+
+COMMANDS = (run_blockwise, segment_blockwise)

@@ -1,0 +1,200 @@
+"""Parameters of commands: those that are given by place or by name, and those that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from dacapo.errors import RoiError
+
+# Both spellings of names are known: --num-workers and --num_workers.
+SETTINGS: dict[str, Any] = {
+    "help_option_names": ["-h", "--help"],
+    "show_default": True,
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+}
+
+OVERWRITE_HELP = (
+    "Start anew, replacing earlier results of dacapo. By default an interrupted command goes on with what is missing, "
+    "and results of other parameters are an error."
+)
+MAX_MEMORY_HELP = (
+    "What all processes may take of memory together, that of GPUs included, such as 8GB; decides about the size of "
+    "blocks, and about the number of workers where there is not enough for all."
+)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class ByPlaceOrName(click.Option):
+    """A parameter that is given by its name or, as an argument, by its place among those that have no name."""
+
+    def handle_parse_result(
+        self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
+    ) -> tuple[Any, list[str]]:
+        """Take the first of the arguments that are left, unless the name was given."""
+        if self.name not in opts and args and not (ctx.ignore_unknown_options and args[0].startswith("-")):
+            opts, args = {**opts, str(self.name): args[0]}, args[1:]
+        elif self.name not in opts and not ctx.resilient_parsing:
+            raise click.UsageError(f"Missing {self.metavar}: give it as an argument, or as {self._names()}.", ctx)
+        return super().handle_parse_result(ctx, opts, args)
+
+    def get_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show the place in the usage line."""
+        return [str(self.metavar)]
+
+    def _names(self) -> str:
+        return "/".join(self.opts)
+
+
+class Command(click.Command):
+    """A command some of whose parameters are given by place or by name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words after the command; say what is given twice where there are too many."""
+        takes_any, ctx.allow_extra_args = ctx.allow_extra_args, True
+        left = super().parse_args(ctx, args)
+        ctx.allow_extra_args = takes_any
+        if left and not takes_any and not ctx.resilient_parsing:
+            expected = " ".join(self.collect_usage_pieces(ctx)[1:])
+            ctx.fail(
+                f"Got too many arguments, {' '.join(left)!r} {'is' if len(left) == 1 else 'are'} left over. Expected "
+                f"{expected or 'none'}, each of them once, as an argument or by its name."
+            )
+        return left
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what has a place apart from the options that have none."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments, by place or by name": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                first, second = sections.values()
+                (first if isinstance(parameter, ByPlaceOrName) else second).append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def by_place_or_name(*names: str, **attributes: Any) -> Decorator:
+    """Add a required parameter that is given as an argument or by one of its names, such as ``--run-name``."""
+    longest = max(names, key=len)
+    metavar = longest.lstrip("-").replace("-", "_").upper()
+    return click.option(*names, cls=ByPlaceOrName, metavar=metavar, show_default=False, **attributes)
+
+
+def several(*decorators: Decorator) -> Decorator:
+    """Return a decorator that does as these do, one above the other."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def _parsed_by(parse: Callable[[str | None], Any]) -> Callable[..., Any]:
+    """Return a callback that tells of a text that cannot be parsed as click does."""
+
+    def callback(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        try:
+            return parse(value)
+        except RoiError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return callback
+
+
+def _roi(value: str | None) -> Any:
+    from dacapo.utils.world_text import parse_roi
+
+    return parse_roi(value)
+
+
+def _extent(value: str | None) -> Any:
+    from dacapo.utils.world_text import parse_extent
+
+    return parse_extent(value)
+
+
+def roi_option(*names: str, default: str = "all by default") -> Decorator:
+    """Add a region, as ``[begin:end,...]`` in world units."""
+    return click.option(
+        *names, callback=_parsed_by(_roi), metavar="ROI", help=f"Region, as [begin:end,...] in world units; {default}."
+    )
+
+
+def extent_option(*names: str, **attributes: Any) -> Decorator:
+    """Add an extent, as ``[z,y,x]`` in world units."""
+    return click.option(*names, callback=_parsed_by(_extent), metavar="[Z,Y,X]", **attributes)
+
+
+def _num_workers(context: click.Context, parameter: click.Parameter, value: int) -> int:
+    """Mark a number that nobody asked for."""
+    from dacapo.compute_context import Unasked
+
+    is_default = context.get_parameter_source(str(parameter.name)) is ParameterSource.DEFAULT
+    return Unasked(value) if is_default else value
+
+
+run_name = by_place_or_name("-r", "--run-name", help="Name of a stored run.")
+
+iteration = by_place_or_name("-i", "--iteration", type=click.IntRange(0), help="Iteration of the checkpoint.")
+
+inputs = several(
+    by_place_or_name("-ic", "--input-container", type=click.Path(path_type=Path), help="Zarr or N5 container."),
+    by_place_or_name("-id", "--input-dataset", help="Dataset inside of it."),
+)
+
+outputs = several(
+    by_place_or_name("-oc", "--output-container", type=click.Path(path_type=Path), help="Container to write to."),
+    by_place_or_name("-od", "--output-dataset", help="Dataset to write inside of it."),
+)
+
+output_path = by_place_or_name(
+    "-op",
+    "--output-path",
+    type=click.Path(path_type=Path),
+    help="Container for results, or a folder for a container of the input's name.",
+)
+
+output_dtype = click.option(
+    "-dt",
+    "--output-dtype",
+    default="uint8",
+    metavar="DTYPE",
+    help="Type of the prediction, such as uint8 or float32; whole numbers scale its range to theirs.",
+)
+
+overwrite = click.option("-ow", "--overwrite/--no-overwrite", default=False, help=OVERWRITE_HELP)
+
+max_memory = click.option("--max-memory", metavar="SIZE", help=MAX_MEMORY_HELP)
+
+# What predict and apply have in common, beside their run, input and output.
+prediction = several(
+    click.option(
+        "-w",
+        "--num-workers",
+        type=click.IntRange(1),
+        default=30,
+        callback=_num_workers,
+        metavar="NUMBER",
+        show_default="one process predicts; with several GPUs up to 4 workers for each; on a cluster 30 jobs",
+        help="Number of worker processes at most; on this machine no more than its cores.",
+    ),
+    max_memory,
+    click.option(
+        "--precision",
+        type=click.Choice(["float32", "bfloat16"]),
+        default="float32",
+        help="How the network computes; bfloat16 is faster and less exact.",
+    ),
+    output_dtype,
+    overwrite,
+)

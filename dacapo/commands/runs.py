@@ -1,0 +1,216 @@
+"""The commands that work with a run: train, validate, predict, apply."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dacapo.commands import parameters as given
+
+# Exit status of a command that was asked to stop, as shells have it.
+INTERRUPTED = 130
+
+
+@click.command(cls=given.Command)
+@given.run_name
+@click.option(
+    "--devices",
+    type=click.IntRange(1),
+    default=1,
+    metavar="NUMBER",
+    help="Number of processes that train together, each on its own GPU if there are GPUs.",
+)
+@click.option(
+    "--max-memory",
+    metavar="SIZE",
+    help="What training may take of memory, such as 8GB, on each device; the samples of an iteration are divided into "
+    "smaller batches where there is need.",
+)
+def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> None:
+    """Train RUN_NAME to its end, going on from its last checkpoint.
+
+    Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on. Instead of --devices, a
+    launcher may start the processes: torchrun --nproc-per-node=2 -m dacapo train RUN_NAME.
+    """
+    from dacapo.train import load_run, progress_of, train_or_stop
+    from dacapo.utils import distributed
+
+    if devices > 1:
+        # It would report what the failing rank has said already.
+        logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
+        budget = [] if max_memory is None else ["--max-memory", max_memory]
+        raise SystemExit(
+            distributed.launch(_same_command(click.get_current_context(), "train", *budget, "--", run_name), devices)
+        )
+    with distributed.process_group():
+        main = distributed.is_main()
+        if not main:
+            logging.getLogger("dacapo").setLevel(logging.ERROR)
+        run = load_run(run_name)
+        stopped = train_or_stop(run, max_memory)
+    if main:
+        click.echo(progress_of(run))
+    if main and stopped:
+        # Not 0, so that what follows in a script does not take the run for done.
+        raise SystemExit(INTERRUPTED)
+
+
+def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
+    """Return what follows ``python`` to call a command with the same general options as this one."""
+    general = ctx.find_root().params
+    options = ["--log-level", general["log_level"]]
+    if general["runs_dir"] is not None:
+        options += ["--runs-dir", str(general["runs_dir"])]
+    return ["-m", "dacapo", *options, *arguments]
+
+
+@click.command(cls=given.Command)
+@given.run_name
+@given.iteration
+@click.option(
+    "-w",
+    "--num-workers",
+    type=click.IntRange(1),
+    default=1,
+    metavar="NUMBER",
+    help="Number of worker processes at most, for predicting, post-processing and scoring; 1 works in this one.",
+)
+@given.max_memory
+@given.output_dtype
+@click.option(
+    "-ow",
+    "--overwrite/--no-overwrite",
+    default=True,
+    show_default="overwrite",
+    help="Replace earlier scores of the iteration.",
+)
+def validate(
+    run_name: str,
+    iteration: int,
+    num_workers: int = 1,
+    output_dtype: str = "uint8",
+    overwrite: bool = True,
+    max_memory: str | None = None,
+) -> None:
+    """Score the checkpoint of ITERATION of RUN_NAME on its validation data."""
+    from dacapo.report import score_table
+    from dacapo.validate import validate as validate_run
+
+    validate_run(run_name, iteration, num_workers, output_dtype, overwrite, max_memory=max_memory)
+    click.echo(score_table(run_name, iteration))
+
+
+@click.command(cls=given.Command)
+@given.run_name
+@given.iteration
+@given.inputs
+@given.output_path
+@given.roi_option("-roi", "--roi", "--output-roi", "output_roi")
+@given.prediction
+def predict(
+    run_name: str,
+    iteration: int,
+    input_container: Path,
+    input_dataset: str,
+    output_path: Path,
+    output_roi: Any = None,
+    num_workers: int = 30,
+    output_dtype: str = "uint8",
+    overwrite: bool = False,
+    max_memory: str | None = None,
+    precision: str = "float32",
+) -> None:
+    """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
+    from dacapo.predict import predict as predict_volume
+
+    output = predict_volume(
+        run_name,
+        iteration,
+        input_container,
+        input_dataset,
+        output_path,
+        output_roi,
+        num_workers,
+        output_dtype,
+        overwrite,
+        resume=not overwrite,
+        max_memory=max_memory,
+        precision=precision,
+    )
+    click.echo(f"{output.container}/{output.dataset}")
+
+
+@click.command(cls=given.Command)
+@given.run_name
+@given.inputs
+@given.output_path
+@click.option(
+    "-vd",
+    "--validation-dataset",
+    metavar="NAME",
+    help="Whose scores decide; by default the mean of all validation datasets.",
+)
+@click.option("-c", "--criterion", default="voi", metavar="NAME", help="The score that decides.")
+@click.option(
+    "-i", "--iteration", type=click.IntRange(0), metavar="NUMBER", help="Checkpoint to use; by default the best."
+)
+@click.option(
+    "-p",
+    "--parameters",
+    metavar="TEXT",
+    help='Post-processing parameters to use, such as "ThresholdPostProcessorParameters(id=5, threshold=131)"; by '
+    "default the best.",
+)
+@given.roi_option("-roi", "--roi")
+@given.prediction
+def apply(
+    run_name: str,
+    input_container: Path,
+    input_dataset: str,
+    output_path: Path,
+    validation_dataset: str | None = None,
+    criterion: str = "voi",
+    iteration: int | None = None,
+    parameters: str | None = None,
+    roi: Any = None,
+    num_workers: int = 30,
+    output_dtype: str = "uint8",
+    overwrite: bool = False,
+    max_memory: str | None = None,
+    precision: str = "float32",
+) -> None:
+    """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
+    from dacapo.apply import apply as apply_to_volume
+
+    applied = apply_to_volume(
+        run_name,
+        input_container,
+        input_dataset,
+        output_path,
+        validation_dataset,
+        criterion,
+        iteration,
+        parameters,
+        roi,
+        num_workers,
+        output_dtype,
+        overwrite,
+        resume=not overwrite,
+        max_memory=max_memory,
+        precision=precision,
+    )
+    click.echo(f"{applied.output.container}/{applied.output.dataset}")
+
+
+@click.command()
+def runs() -> None:
+    """List the stored runs."""
+    from dacapo.report import run_table
+
+    click.echo(run_table())
+
+
+COMMANDS = (train, validate, predict, apply, runs)
