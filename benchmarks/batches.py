@@ -134,12 +134,13 @@ def find(volume: Values, sample: Values) -> list[Values]:
 
 
 def weights_of(batch: Batch, task: TaskConfig) -> Values:
-    """Return the weights of a batch whose classes are counted in all of its targets, and nowhere around them."""
+    """Return the weights of a batch whose classes are counted over all of its samples."""
     channels = 1 if task is DISTANCES else len(OFFSETS)
     classes = [(batch.target[:, channel] > 0).astype(np.uint8) for channel in range(channels)]
-    weights = [counted_weights(values, None, no_counts()) for values in classes]
+    known = batch.weight > 0
+    weights = [counted_weights(values, known[:, c], no_counts()) for c, values in enumerate(classes)]
     if task is DESCRIPTORS:  # the last channel is the size, above 0 in objects
-        weights += [counted_weights((batch.target[:, -1] > 0).astype(np.uint8), None, no_counts())] * 10
+        weights += [counted_weights((batch.target[:, -1] > 0).astype(np.uint8), known[:, -1], no_counts())] * 10
     return np.stack(weights, axis=1)
 
 
@@ -187,7 +188,7 @@ def batches(setting: Setting, task: TaskConfig, augment: bool, trainer: type[Bat
         """Return a batch of the floor, with weights as the trainer makes them."""
         if trainer is not TorchTrainerConfig:
             return expected
-        return expected._replace(weight=weights_of(expected, task) * (expected.weight > 0))
+        return expected._replace(weight=weights_of(expected, task))
 
     def check_same(batch: Any, _: Batch) -> None:
         """Make the batch of the same places the plain way; it is the first, so no classes are counted before."""

@@ -179,12 +179,17 @@ class PlainBatches:
         if self.sigma:
             target = np.concatenate([target, shape_descriptors(labels, self.sigma)])
             classes = np.concatenate([classes, objects])
-        known = mask != 0
-        weight = np.stack([counted_weights(c, known, n) for c, n in zip(classes, self.counts, strict=False)])
+        annotated = (mask != 0).astype(np.uint8)
+        # An affinity is known where a voxel and its partner are.
+        known = affinities(annotated, OFFSETS) if self.affinity else annotated[np.newaxis]
+        if self.sigma:
+            known = np.concatenate([known, annotated[np.newaxis]])
+        inner = (slice(None), *(slice(self.reach[0], self.reach[0] + self.output_size),) * 3)
+        counted = zip(classes[inner], known[inner] > 0, self.counts, strict=False)
+        weight = np.stack([counted_weights(values, where, counts) for values, where, counts in counted])
         if self.sigma:
             weight = np.concatenate([weight, *[weight[-1:]] * 9])
-        inner = (slice(None), *(slice(self.reach[0], self.reach[0] + self.output_size),) * 3)
-        return target[inner], weight[inner]
+        return target[inner], weight
 
     def augmented(self) -> Batch:
         """Return samples after all augmentations."""
