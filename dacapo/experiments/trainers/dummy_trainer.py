@@ -158,4 +158,7 @@ class DummyTrainerConfig(TrainerConfig):
 
     def verify(self) -> tuple[bool, str]:
         """Say that results of this trainer mean nothing."""
+        fine, problem = super().verify()
+        if not fine:
+            return False, problem
         return False, "a DummyTrainer learns nothing from data; use another trainer for real work"

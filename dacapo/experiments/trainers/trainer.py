@@ -12,6 +12,7 @@ import numpy as np
 
 from dacapo.errors import TrainingError
 from dacapo.experiments.config import Config, field
+from dacapo.utils.field_types import mistyped_field
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -187,9 +188,14 @@ class TrainerConfig(Config):
     )
 
     def verify(self) -> tuple[bool, str]:
-        """Check that batch size and learning rate are positive."""
+        """Check the types of all fields, and that batch size and learning rate are positive."""
+        mistyped = mistyped_field(self)
+        if mistyped is not None:
+            return False, mistyped
         if self.batch_size < 1:
             return False, f"batch_size is {self.batch_size}, but a batch needs at least one sample"
         if not self.learning_rate > 0:
             return False, f"learning_rate is {self.learning_rate}, but must be above 0"
+        if self.seed is not None and self.seed < 0:
+            return False, f"seed is {self.seed}, but cannot be negative"
         return super().verify()

@@ -9,6 +9,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config
+from dacapo.utils.field_types import mistyped_field
 
 if TYPE_CHECKING:
     import gunpowder as gp
@@ -69,8 +70,8 @@ class AugmentConfig(Config, ABC):
         return None
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the values can work."""
-        problem = self.problem()
+        """Check the types of all fields, and that the values can work."""
+        problem = mistyped_field(self) or self.problem()
         return (False, problem) if problem is not None else Config.verify(self)
 
     def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:

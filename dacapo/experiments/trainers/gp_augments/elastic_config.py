@@ -8,6 +8,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
+from dacapo.utils.field_types import as_tuple
 
 from ..torch_augments import Change, SampleRois, draw_deformation
 from .augment_config import AugmentConfig, range_problem
@@ -23,13 +24,14 @@ class ElasticAugmentConfig(AugmentConfig):
 
     control_point_spacing: list[int] = field(
         "Distance between the control points of the deformation in voxels, one value per spatial axis. (Where raw data "
-        "and labels have different voxel sizes, in multiples of the least common multiple of both.)"
+        "and labels have different voxel sizes, in multiples of the least common multiple of both.)",
+        metadata={"accepts": list[float]},
     )
     control_point_displacement_sigma: list[float] = field(
         "Standard deviation of the displacement of control points in voxels, one value per spatial axis."
     )
     rotation_interval: tuple[float, float] = field(
-        "Smallest and largest angle of rotation in radians, in the plane of the last two axes.", converter=tuple
+        "Smallest and largest angle of rotation in radians, in the plane of the last two axes.", converter=as_tuple
     )
     subsample: int = field("Evaluate the deformation at every so many voxels only, and linearly in between.", default=1)
     uniform_3d_rotation: bool = field(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dacapo.experiments.config import field
+from dacapo.utils.field_types import as_tuple
 
 from ..torch_augments import Change, Gamma, SampleRois
 from .augment_config import AugmentConfig, range_problem
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class GammaAugmentConfig(AugmentConfig):
     """Raise raw values to a random power, between their smallest and largest value."""
 
-    gamma_range: tuple[float, float] = field("Smallest and largest power; 1 changes nothing.", converter=tuple)
+    gamma_range: tuple[float, float] = field("Smallest and largest power; 1 changes nothing.", converter=as_tuple)
 
     def problem(self) -> str | None:
         """Return what is wrong with the values, or None."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dacapo.experiments.config import field
+from dacapo.utils.field_types import as_tuple
 
 from ..torch_augments import Change, Intensity, SampleRois
 from .augment_config import AugmentConfig, range_problem
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 class IntensityAugmentConfig(AugmentConfig):
     """Scale raw values around their mean and shift them, by random amounts."""
 
-    scale: tuple[float, float] = field("Smallest and largest factor.", converter=tuple)
-    shift: tuple[float, float] = field("Smallest and largest shift.", converter=tuple)
+    scale: tuple[float, float] = field("Smallest and largest factor.", converter=as_tuple)
+    shift: tuple[float, float] = field("Smallest and largest shift.", converter=as_tuple)
     clip: bool = field(
         "Keep values between 0 and 1; the raw data must lie there, for example through an IntensitiesArrayConfig.",
         default=True,
