@@ -34,6 +34,7 @@ LAYERS = [
         "blockwise.budget",
         "blockwise.evaluation",
         "blockwise.inputs",
+        "blockwise.raw_chain",
         "blockwise.predict_worker",
         "blockwise.prediction",
     ],

@@ -13,15 +13,25 @@ from funlib.geometry import Coordinate, Roi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacapo.errors import ConfigError, DtypeError, MetadataError, MetadataWarning, ReadOnlyError, RoiError
+from dacapo.errors import (
+    ChannelMismatchError,
+    ConfigError,
+    DtypeError,
+    MetadataError,
+    MetadataWarning,
+    ReadOnlyError,
+    RoiError,
+)
 from dacapo.experiments.config import field
 from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
     ArrayConfig,
     BinarizeArrayConfig,
+    ChannelArrayConfig,
     ConcatArrayConfig,
     CropArrayConfig,
     DummyArrayConfig,
+    DVIDArray,
     IntensitiesArrayConfig,
     LogicalOrArrayConfig,
     MergeInstancesArrayConfig,
@@ -111,6 +121,8 @@ VIEWS = {
     "binarize": BinarizeArrayConfig("v", given_array(), GROUPS),
     "binarize_2d": BinarizeArrayConfig("v", given_array((8, 10), "yx"), GROUPS),
     "binarize_one_channel_last": BinarizeArrayConfig("v", given_array((6, 8, 10, 1), "zyxc"), GROUPS),
+    "channel": ChannelArrayConfig("v", given_array((3, 6, 8, 10), "czyx"), 1),
+    "channel_last": ChannelArrayConfig("v", given_array((8, 10, 2), "yxc"), 0),
     "concat": ConcatArrayConfig("v", ["a", "b", "c"], {"c": given_array(), "a": given_array(seed=1)}),
     "concat_default": ConcatArrayConfig("v", ["a", "b"], {"a": given_array(dtype=np.uint16)}, given_array(seed=1)),
     "crop": CropArrayConfig("v", given_array(), Roi((20, 24, 12), (24, 20, 24))),
@@ -237,7 +249,8 @@ def test_every_kind_of_array_keeps_the_contract() -> None:
         return below | ({cls} if not inspect.isabstract(cls) and cls.__module__.startswith("dacapo.") else set())
 
     tested = {config.array_type for config in (*VIEWS.values(), *DEPENDENT.values())}
-    others = {NumpyArray, DummyArrayConfig.array_type, ZarrArray, TiffArrayConfig.array_type, FirstChannels}
+    elsewhere = {DVIDArray}
+    others = {NumpyArray, DummyArrayConfig.array_type, ZarrArray, TiffArrayConfig.array_type, FirstChannels, *elsewhere}
     assert kinds(Array) == tested | others
 
 
@@ -434,6 +447,21 @@ def test_labels_can_be_fixed(wrapped: bool, monkeypatch: pytest.MonkeyPatch) -> 
     array.fix_labels()
     np.testing.assert_array_equal(array[array.roi], whole)
     assert array[last].item() == whole.flat[-1] == 207
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "channel"), [((2, 4, 5), "cyx", 2), ((2, 4, 5), "cyx", -1), ((4, 5), "yx", 0)]
+)
+def test_a_channel_that_is_not_there(shape: tuple[int, ...], axes: str, channel: int) -> None:
+    with pytest.raises(ChannelMismatchError, match=f"channel {channel} of .* was asked for"):
+        build(ChannelArrayConfig("v", given_array(shape, axes), channel))
+
+
+def test_a_channel_is_that_of_its_number() -> None:
+    source = given_array((3, 4, 5), "cyx")
+    array = build(ChannelArrayConfig("v", source, 2))
+    assert (array.axes, array.num_channels) == (["y", "x"], None)
+    np.testing.assert_array_equal(array[array.roi], source.values[2])
 
 
 def test_a_concatenated_source_needs_a_channel() -> None:

@@ -4,6 +4,7 @@ from dacapo.utils.aliases import alias_modules
 
 from .array import Array, ArrayConfig
 from .binarize_array import BinarizeArray, BinarizeArrayConfig
+from .channel_array import ChannelArray, ChannelArrayConfig
 from .concat_array import ConcatArray, ConcatArrayConfig
 from .crop_array import CropArray, CropArrayConfig
 from .dummy_array import DummyArray, DummyArrayConfig
@@ -27,6 +28,8 @@ __all__ = [
     "ArrayView",
     "BinarizeArray",
     "BinarizeArrayConfig",
+    "ChannelArray",
+    "ChannelArrayConfig",
     "ChannelView",
     "ConcatArray",
     "ConcatArrayConfig",

@@ -193,6 +193,9 @@ class ArrayConfig(Config):
 
     array_type: ClassVar[type[Any]]
 
+    is_as_stored: ClassVar[bool] = False
+    """Whether values are those of a file, unchanged, so that a new volume can take the place of this array."""
+
     name: str = field("Name of the array, for messages and for finding the config in a store.", alters_training=False)
 
     def verify(self) -> tuple[bool, str]:

@@ -50,6 +50,11 @@ class StoredArray:
         return f"{self.container}/{self.dataset}" if self.dataset else str(self.container)
 
     @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.header["dimensions" if self.format == "n5" else "shape"])
+
+    @property
     def path(self) -> Path:
         """Folder of the array."""
         return self.container / self.dataset

@@ -71,6 +71,7 @@ class DummyArrayConfig(ArrayConfig):
     """Config of a small made-up array; it has nothing to choose."""
 
     array_type: ClassVar[type[DummyArray]] = DummyArray
+    is_as_stored: ClassVar[bool] = True
 
     def verify(self) -> tuple[bool, str]:
         """Say that made-up data is no good for real experiments."""

@@ -201,6 +201,7 @@ class DVIDArrayConfig(ArrayConfig):
     """Config of an array on a DVID server."""
 
     array_type: ClassVar[type[DVIDArray]] = DVIDArray
+    is_as_stored: ClassVar[bool] = True
 
     source: tuple[str, str, str] = field(
         "Address of the DVID server (http unless it begins with https://), UUID of the version, and name of the data "

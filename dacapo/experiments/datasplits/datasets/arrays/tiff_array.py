@@ -105,6 +105,7 @@ class TiffArrayConfig(ArrayConfig):
     """Config of an array in a TIFF file."""
 
     array_type: ClassVar[type[TiffArray]] = TiffArray
+    is_as_stored: ClassVar[bool] = True
 
     file_name: Path = field("The TIFF file.", converter=Path)
     offset: Coordinate = field("Corner of the first voxel, in world units.", converter=Coordinate)

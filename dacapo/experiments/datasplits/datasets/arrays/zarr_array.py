@@ -408,6 +408,7 @@ class ZarrArrayConfig(ArrayConfig):
     """Config of an array on disk."""
 
     array_type: ClassVar[type[ZarrArray]] = ZarrArray
+    is_as_stored: ClassVar[bool] = True
 
     file_name: Path = field("Container: a folder in Zarr or N5 format.", converter=Path)
     dataset: str = field("Path of the array inside the container.")

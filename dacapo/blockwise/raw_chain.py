@@ -1,0 +1,322 @@
+"""What a run's raw data goes through before training, put on top of another volume.
+
+The raw data of a dataset is described by a tree of array configs, whose leaves are arrays in files. A network has to
+see a new volume through the same tree. What the tree says about the place of the training data is left out: crops, and
+the files themselves. What it says about how a file is read holds: the axes and the grid of a
+:class:`~dacapo.experiments.datasplits.datasets.arrays.ZarrArrayConfig`.
+
+Where the leaves are several arrays, a single volume stands for all of them only if
+
+- they become the channels of a ``ConcatArrayConfig``, and the volume has as many channels, or
+- they lie in one container, and the container of the volume has arrays of the same names.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+import attrs
+
+from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
+from dacapo.experiments.config import configs_inside
+from dacapo.experiments.datasplits import DataSplitConfig
+from dacapo.experiments.datasplits.datasets.arrays import (
+    ArrayConfig,
+    ChannelArrayConfig,
+    ConcatArrayConfig,
+    CropArrayConfig,
+    ZarrArray,
+    ZarrArrayConfig,
+)
+from dacapo.experiments.datasplits.datasets.arrays.axes import axis_names
+from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name, find_array, is_array
+from dacapo.store.array_store import LocalArrayIdentifier
+
+logger = logging.getLogger(__name__)
+
+Change: TypeAlias = Callable[[ArrayConfig], ArrayConfig]
+
+_OTHER_WAY = "or make the array yourself, and hand it to dacapo.blockwise.prediction.predict_array"
+
+
+def raw_configs(datasplit: DataSplitConfig, part: str = "train") -> list[ArrayConfig]:
+    """Return the raw configs of the datasets of a data split, as far as it declares them.
+
+    Args:
+        datasplit: The data split.
+        part: ``train`` or ``validate``.
+    """
+    datasets = getattr(datasplit, f"{part}_configs", None) or [getattr(datasplit, f"{part}_config", None)]
+    found = [getattr(dataset, "raw_config", None) for dataset in datasets]
+    return [config for config in found if config is not None]
+
+
+def raw_chain(datasplit: DataSplitConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
+    """Describe a volume with all that the raw data of a data split goes through before training.
+
+    A volume of the data split goes through what its own dataset says. For another one all training datasets have to say
+    the same, or there has to be a single one among them that gives the volume voxels of a size that was trained on.
+
+    Raises:
+        ConfigError: If that cannot be put on top of the volume, or there is more than one way.
+        ArrayNotFoundError: If the volume does not exist.
+    """
+    volume = ZarrArrayConfig(
+        name=f"{identifier.container.name}/{identifier.dataset}",
+        file_name=identifier.container,
+        dataset=identifier.dataset,
+        mode="r",
+    )
+    find_array(volume.file_name, volume.dataset)  # before any other problem
+    for part in ("train", "validate"):
+        own = [config for config in raw_configs(datasplit, part) if _source_of(volume) in _sources(config)]
+        if own:
+            return _only(volume, own, lambda config: _map_leaves(config, _to_read))
+    configs = raw_configs(datasplit)
+    if not configs:
+        return volume
+    configs = _without_disagreement(configs, volume)
+    return _only(volume, configs, lambda config: _on_top_of(volume, config))
+
+
+# Going through configs
+
+
+def _inner(config: ArrayConfig) -> list[ArrayConfig]:
+    return [inner for _, inner in configs_inside(config) if isinstance(inner, ArrayConfig)]
+
+
+def _leaves(config: ArrayConfig) -> Iterator[ArrayConfig]:
+    """Yield the configs of the arrays that a config reads, and that read no others themselves."""
+    inner = _inner(config)
+    if not inner:
+        yield config
+    for source in inner:
+        yield from _leaves(source)
+
+
+def _map_leaves(config: ArrayConfig, change: Change) -> ArrayConfig:
+    """Return a config with its leaves replaced, and without crops."""
+    if isinstance(config, CropArrayConfig):
+        return _map_leaves(config.source_array_config, change)
+    if not _inner(config):
+        return change(config)
+    return _map_inner(config, lambda source: _map_leaves(source, change))
+
+
+def _map_inner(config: ArrayConfig, change: Change) -> ArrayConfig:
+    """Return a config with the array configs in its fields replaced."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, ArrayConfig):
+            return change(value)
+        if isinstance(value, dict):
+            return {key: changed(entry) for key, entry in value.items()}
+        return type(value)(map(changed, value)) if type(value) in (list, tuple) else value
+
+    fields = [field for field in attrs.fields(type(config)) if field.init]
+    return attrs.evolve(config, **{str(field.alias): changed(getattr(config, field.name)) for field in fields})
+
+
+def _source_of(leaf: ArrayConfig) -> str:
+    """Return what tells the array that a leaf reads from others."""
+    if isinstance(leaf, ZarrArrayConfig):
+        return f"{leaf.file_name.resolve()}: {dataset_name(leaf.dataset)}"
+    return repr(attrs.evolve(leaf, name=""))
+
+
+def _sources(config: ArrayConfig) -> set[str]:
+    return {_source_of(leaf) for leaf in _leaves(config)}
+
+
+def _described(value: Any, numbers: dict[str, int] | None = None) -> str:
+    """Return what a config does to values: all but names, crops and files.
+
+    Which leaves are the same array is part of it; they are numbered in the order in which they come.
+    """
+    numbers = {} if numbers is None else numbers
+    if isinstance(value, CropArrayConfig):
+        return _described(value.source_array_config, numbers)
+    if isinstance(value, ArrayConfig):
+        if not _inner(value):
+            number = numbers.setdefault(_source_of(value), len(numbers))
+            return ("array" if value.is_as_stored else type(value).__name__) + (f" {number + 1}" if number else "")
+        fields = ((field.name, getattr(value, field.name)) for field in attrs.fields(type(value)))
+        said = ", ".join(f"{name}={_described(entry, numbers)}" for name, entry in fields if name != "name")
+        return f"{type(value).__name__}({said})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_described(entry, numbers)}' for key, entry in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_described(entry, numbers) for entry in value)}]"
+    return repr(value)
+
+
+# Choosing among the datasets
+
+
+def _only(volume: ZarrArrayConfig, configs: list[ArrayConfig], change: Change) -> ArrayConfig:
+    """Return the config of a volume that follows from those of several datasets.
+
+    Raises:
+        ConfigError: If they say different things, and not only one gives voxels of a size that was trained on.
+    """
+    different: dict[str, ArrayConfig] = {}
+    for config in configs:
+        different.setdefault(_described(config), config)
+    if len(different) == 1:
+        return change(configs[0])
+    sizes = {size for size in map(voxel_size_of, configs) if size is not None}
+    fitting = []
+    for config in different.values():
+        try:
+            found = change(config)
+            fits = voxel_size_of(found) in sizes
+        except ConfigError:  # another one may fit, and if none does that is an error
+            fits = False
+        if fits:
+            fitting.append(found)
+    if len(fitting) == 1:
+        return fitting[0]
+    raise ConfigError(
+        f"the datasets that the run was trained on change raw data in different ways ({'; '.join(different)}), so that "
+        f"it cannot be told which is right for {volume.name}; train on data that is prepared in one way, {_OTHER_WAY}"
+    )
+
+
+def voxel_size_of(config: ArrayConfig) -> tuple[int, ...] | None:
+    """Return the voxel size of an array, None if it cannot be read.
+
+    A run can be applied where its data is not, and while the server of its data is down.
+    """
+    try:
+        return tuple(config.array_type(config).voxel_size)
+    except (ArrayNotFoundError, StorageError):
+        return None
+
+
+def _without_disagreement(configs: list[ArrayConfig], volume: ZarrArrayConfig) -> list[ArrayConfig]:
+    """Return configs without the axes and grids of their leaves if they differ in those, which are of their files."""
+    if len({tuple(map(_reading, _leaves(config))) for config in configs}) < 2:
+        return configs
+    if len({_reading(leaf) for config in configs for leaf in _leaves(config)}) > 1:
+        logger.warning(
+            "the training datasets give different axes or snap_to_grid to their raw arrays; %s is read as its "
+            "own attributes say",
+            volume.name,
+        )
+    return [_map_leaves(config, _without_reading) for config in configs]
+
+
+def _reading(leaf: ArrayConfig) -> tuple[str, str]:
+    if not isinstance(leaf, ZarrArrayConfig):
+        return "None", "None"
+    return repr(leaf._axes), repr(leaf.snap_to_grid)
+
+
+def _without_reading(leaf: ArrayConfig) -> ArrayConfig:
+    return attrs.evolve(leaf, axes=None, snap_to_grid=None) if isinstance(leaf, ZarrArrayConfig) else leaf
+
+
+# Putting one on top of a volume
+
+
+def _to_read(leaf: ArrayConfig) -> ArrayConfig:
+    return attrs.evolve(leaf, mode="r") if isinstance(leaf, ZarrArrayConfig) else leaf
+
+
+def _on_top_of(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig:
+    """Put what a config does on top of a volume.
+
+    Raises:
+        ConfigError: If a leaf may change values itself, or the volume cannot stand for all leaves.
+    """
+    for leaf in _leaves(config):
+        if not leaf.is_as_stored:
+            raise ConfigError(
+                f"the run was trained on {type(leaf).__name__} {leaf.name!r}, which may change values, so that it "
+                f"cannot be told what to do with {volume.name}; set is_as_stored = True in that class if its values "
+                f"are those that are stored, {_OTHER_WAY}"
+            )
+    if len(_sources(config)) == 1:
+        return _map_leaves(config, lambda leaf: _read_like(leaf, volume))
+    found = _from_channels(volume, config) or _from_container(volume, config)
+    if found is None:
+        names = ", ".join(sorted({leaf.name for leaf in _leaves(config)}))
+        raise ConfigError(
+            f"the run was trained on {type(config).__name__} {config.name!r}, made of several arrays ({names}), and "
+            f"{volume.name} cannot stand for all of them; give a volume with a channel for each channel of the "
+            "ConcatArrayConfig, or one in a container that holds arrays of the same names as in training, "
+            f"{_OTHER_WAY}"
+        )
+    return found
+
+
+def _read_like(leaf: ArrayConfig, volume: ZarrArrayConfig) -> ZarrArrayConfig:
+    """Return the config of a volume that is read as a leaf says.
+
+    Axes hold where there are as many.
+    """
+    if not isinstance(leaf, ZarrArrayConfig):
+        return volume
+    found = attrs.evolve(leaf, name=volume.name, file_name=volume.file_name, dataset=volume.dataset, mode=volume.mode)
+    if leaf._axes is None:
+        return found
+    count = find_array(volume.file_name, volume.dataset).ndim
+    if count == len(axis_names(leaf._axes)):
+        return found
+    logger.warning(
+        "the run was trained with the axes %s, but %s has %d axes; they are those of its own attributes",
+        leaf._axes,
+        volume.name,
+        count,
+    )
+    return attrs.evolve(found, axes=None)
+
+
+def _from_channels(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
+    """Return a config in which each channel is made of one channel of a volume, None if the volume has others."""
+    inner = _inner(config)
+    if isinstance(config, CropArrayConfig):
+        return _from_channels(volume, config.source_array_config)
+    if not isinstance(config, ConcatArrayConfig):
+        if len(inner) != 1:
+            return None
+        found = _from_channels(volume, inner[0])
+        return None if found is None else _map_inner(config, lambda _: found)
+    array = ZarrArray(volume)
+    if array.channel_axis is None or array.num_channels != len(config.channels):
+        return None
+    sources = {}
+    for number, channel in enumerate(config.channels):
+        source = config.source_array_configs.get(channel, config.default_config)
+        if source is None:
+            continue  # 0 in training, so 0 here
+        if len(_sources(source)) > 1:
+            return None
+        part = ChannelArrayConfig(f"channel {number} of {volume.name}", volume, number)
+        sources[channel] = _map_leaves(source, functools.partial(_instead, part))
+    return attrs.evolve(config, source_array_configs=sources, default_config=None)
+
+
+def _instead(new: ArrayConfig, leaf: ArrayConfig) -> ArrayConfig:
+    return new
+
+
+def _from_container(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
+    """Return a config of arrays with the names of the leaves, None if there are none of these names."""
+    leaves = [leaf for leaf in _leaves(config) if isinstance(leaf, ZarrArrayConfig)]
+    names = {dataset_name(leaf.dataset) for leaf in leaves}
+    together = len(leaves) == len(list(_leaves(config))) and len({leaf.file_name.resolve() for leaf in leaves}) == 1
+    if not together or dataset_name(volume.dataset) not in names:
+        return None
+    if not all(is_array(volume.file_name / name) for name in names):
+        return None
+
+    def there(leaf: ArrayConfig) -> ArrayConfig:
+        assert isinstance(leaf, ZarrArrayConfig)
+        return _read_like(leaf, attrs.evolve(volume, name=leaf.name, dataset=leaf.dataset))
+
+    return _map_leaves(config, there)

@@ -1,0 +1,329 @@
+"""New volumes are changed as the training data was, or refused."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import pytest
+import tifffile
+import torch
+import zarr
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.blockwise.inputs import open_raw
+from dacapo.blockwise.prediction import as_network_input
+from dacapo.errors import ArrayNotFoundError, ConfigError
+from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
+from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
+from dacapo.experiments.datasplits.datasets.arrays import (
+    Array,
+    ArrayConfig,
+    BinarizeArrayConfig,
+    ChannelArrayConfig,
+    ConcatArrayConfig,
+    CropArrayConfig,
+    IntensitiesArrayConfig,
+    LogicalOrArrayConfig,
+    MergeInstancesArrayConfig,
+    ResampledArrayConfig,
+    SumArrayConfig,
+    TiffArrayConfig,
+    ZarrArray,
+    ZarrArrayConfig,
+)
+from dacapo.experiments.run import Run
+from dacapo.experiments.run_config import RunConfig
+from dacapo.options import DaCapoConfig
+from dacapo.predict import predict
+from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.create_store import create_config_store, create_weights_store
+from tests.operations.runs import affinities_run_config, unet_config, write_array
+
+SIZE, OFFSET, SHAPE = Coordinate(4, 4), Coordinate(40, 40), (40, 44)
+Made = Callable[[Callable[[str], ArrayConfig]], ArrayConfig]
+
+
+def volume(folder: Path, name: str, seed: int, shape: tuple[int, ...] = SHAPE) -> None:
+    values = np.random.default_rng(seed).integers(0, 6, shape).astype(np.uint8)
+    write_array(folder, name, values, SIZE, OFFSET)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Callable[..., RunConfig]:
+    """Return a function that gives a run trained on raw data of some configs."""
+    for number, name in enumerate(("raw", "other")):
+        volume(tmp_path / "train.zarr", name, number)
+        volume(tmp_path / "second.zarr", name, number + 2)
+    volume(tmp_path / "train.zarr", "channels", 7, (2, *SHAPE))
+
+    def config(*raw: ArrayConfig, **more: Any) -> RunConfig:
+        datasets = [RawGTDatasetConfig(f"d{number}", raw_config=one) for number, one in enumerate(raw)]
+        base = affinities_run_config(tmp_path / "base", dims=2, architecture_config=unet_config(2, **more))
+        split = TrainValidateDataSplitConfig("split", train_configs=datasets, validate_configs=[])
+        return attrs.evolve(base, datasplit_config=split)
+
+    return config
+
+
+def leaf(folder: Path, name: str = "raw", container: str = "train.zarr", **more: Any) -> ZarrArrayConfig:
+    return ZarrArrayConfig(name, folder / container, name, **more)
+
+
+def scaled(source: ArrayConfig, highest: float = 5.0) -> IntensitiesArrayConfig:
+    return IntensitiesArrayConfig("scaled", source, 0.0, highest)
+
+
+def values_of(array: Array) -> np.ndarray:
+    return array[array.roi]
+
+
+def built(config: ArrayConfig) -> Array:
+    return config.array_type(config)
+
+
+CHAINS: dict[str, Made] = {
+    "plain": lambda raw: raw("raw"),
+    "scaled": lambda raw: scaled(raw("raw")),
+    "resampled": lambda raw: ResampledArrayConfig("r", raw("raw"), Coordinate(0, 0), Coordinate(2, 2), True),
+    "binarized": lambda raw: BinarizeArrayConfig("b", raw("raw"), [("a", [1, 2]), ("b", [])]),
+    "or": lambda raw: LogicalOrArrayConfig("o", raw("channels")),
+    "channel": lambda raw: scaled(ChannelArrayConfig("c", raw("channels"), 1)),
+    "concat": lambda raw: ConcatArrayConfig("c", ["a", "b"], {"a": scaled(raw("raw")), "b": scaled(raw("raw"), 2.0)}),
+    "concat with default": lambda raw: ConcatArrayConfig(
+        "c", ["a", "b"], {"a": scaled(raw("raw"))}, scaled(raw("raw"), 9.0)
+    ),
+    "concat with zeros": lambda raw: ConcatArrayConfig("c", ["a", "b"], {"b": scaled(raw("raw"))}),
+    "scaled concat": lambda raw: scaled(
+        ConcatArrayConfig("c", ["a", "b"], {"a": raw("raw"), "b": scaled(raw("raw"))}), 3.0
+    ),
+    "sum": lambda raw: SumArrayConfig("s", [scaled(raw("raw")), scaled(raw("raw"), 2.0)]),
+    "merge": lambda raw: MergeInstancesArrayConfig("m", [raw("raw"), raw("raw")]),
+    "crop of all": lambda raw: CropArrayConfig("c", scaled(raw("raw")), Roi((40, 40), (64, 64))),
+    "crop inside": lambda raw: scaled(CropArrayConfig("c", raw("raw"), Roi((40, 40), (64, 64)))),
+    "grid": lambda raw: scaled(attrs.evolve(raw("raw"), snap_to_grid=Coordinate(8, 8))),
+    "axes": lambda raw: scaled(attrs.evolve(raw("raw"), axes=["y", "x"])),
+}
+SEVERAL: dict[str, Made] = {
+    "concat": lambda raw: ConcatArrayConfig("c", ["a", "b"], {"a": scaled(raw("raw")), "b": scaled(raw("other"), 2.0)}),
+    "sum": lambda raw: SumArrayConfig("s", [scaled(raw("raw")), scaled(raw("other"), 2.0)]),
+    "merge": lambda raw: scaled(MergeInstancesArrayConfig("m", [raw("raw"), raw("other")])),
+}
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("name", [*CHAINS, *(f"several: {name}" for name in SEVERAL)])
+def test_the_training_data_is_seen_as_in_training(
+    there: Callable[..., RunConfig], tmp_path: Path, name: str, copied: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    make = CHAINS.get(name) or SEVERAL[name.removeprefix("several: ")]
+    config = make(lambda dataset: leaf(tmp_path, dataset))
+    run_config = there(config)
+    trained_on = built(config)
+    container = tmp_path / "train.zarr"
+    if copied:  # another volume that has the same voxels; the training data is gone
+        container = container.rename(tmp_path / "new.zarr")
+        config = make(lambda dataset: leaf(tmp_path, dataset, "new.zarr"))
+        trained_on = built(config)
+    seen = open_raw(run_config, LocalArrayIdentifier(container, "channels" if name in ("or", "channel") else "raw"))
+    assert seen.roi.contains(trained_on.roi)
+    assert (seen.axes, seen.dtype, seen.voxel_size) == (trained_on.axes, trained_on.dtype, trained_on.voxel_size)
+    np.testing.assert_array_equal(seen[trained_on.roi], values_of(trained_on))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_prediction_of_a_concat_is_that_of_the_network(
+    options: DaCapoConfig, there: Callable[..., RunConfig], tmp_path: Path, copied: bool
+) -> None:
+    raw = CHAINS["concat"](lambda dataset: leaf(tmp_path, dataset))
+    config = there(raw, fmaps_in=2, input_shape=Coordinate(40, 40), padding="same")
+    create_config_store().store_run_config(config)
+    run = Run(config)
+    create_weights_store().store_weights(run, 1)
+    container = tmp_path / "train.zarr"
+    if copied:
+        container = Path(shutil.copytree(container, tmp_path / "new.zarr"))
+    found = predict(config.name, 1, container, "raw", tmp_path / "out.zarr", output_dtype=np.float32)
+    values = run.datasplit.train[0].raw
+    values = run.trainer.prepare_input(values_of(values))
+    with torch.inference_mode():
+        expected = run.model.eval()(as_network_input(values, ["c", "y", "x"], torch.device("cpu")))[0].numpy()
+    array = ZarrArray.open_from_array_identifier(found)
+    np.testing.assert_allclose(values_of(array), expected, atol=1e-5)
+
+
+def test_a_volume_with_channels_stands_for_several_arrays(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = SEVERAL["concat"](lambda dataset: leaf(tmp_path, dataset))
+    trained_on = built(config)
+    stacked = np.stack([values_of(built(leaf(tmp_path, name))) for name in ("raw", "other")])
+    new = write_array(tmp_path / "new.zarr", "both", stacked, SIZE, OFFSET)
+    wrapped = CropArrayConfig("crop", scaled(config, 2.0), Roi((40, 40), (64, 64)))
+    for trained, expected in ((config, values_of(trained_on)), (wrapped, values_of(trained_on) / np.float32(2))):
+        seen = open_raw(there(trained), new)
+        assert seen.axes == ["c", "y", "x"]
+        np.testing.assert_allclose(values_of(seen), expected)
+
+    three = ConcatArrayConfig("c", ["z", "a", "b"], {"a": scaled(leaf(tmp_path))}, scaled(leaf(tmp_path, "other"), 2.0))
+    new = write_array(tmp_path / "new.zarr", "three", np.concatenate([stacked[1:], stacked]), SIZE, OFFSET)
+    np.testing.assert_array_equal(values_of(open_raw(there(three), new)), values_of(built(three)))
+
+
+class OddArray(ZarrArray):
+    """Reads files in a way of its own."""
+
+
+@attrs.define
+class OddArrayConfig(ZarrArrayConfig):
+    """Reads files in a way of its own."""
+
+    array_type: ClassVar[type[Array]] = OddArray
+    is_as_stored: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (SEVERAL["concat"], r"ConcatArrayConfig 'c', made of several arrays \(other, raw\), and new.zarr/em cannot"),
+        (SEVERAL["sum"], r"SumArrayConfig 's', made of several arrays"),
+        (SEVERAL["merge"], r"IntensitiesArrayConfig 'scaled', made of several arrays"),
+        (lambda raw: scaled(OddArrayConfig("odd", raw("raw").file_name, "raw")), r"OddArrayConfig 'odd', which may"),
+    ],
+)
+def test_what_a_volume_cannot_stand_for_is_refused(
+    options: DaCapoConfig, there: Callable[..., RunConfig], tmp_path: Path, make: Made, message: str
+) -> None:
+    config = there(make(lambda dataset: leaf(tmp_path, dataset)))
+    create_config_store().store_run_config(config)
+    volume(tmp_path / "new.zarr", "em", 3)
+    with pytest.raises(ConfigError, match=message) as error:
+        predict(config.name, 1, tmp_path / "new.zarr", "em", tmp_path / "out.zarr")
+    assert "predict_array" in str(error.value)
+    assert not (tmp_path / "out.zarr").exists()
+
+
+def test_a_container_without_all_arrays_is_refused(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    volume(tmp_path / "new.zarr", "raw", 3)
+    with pytest.raises(ConfigError, match="arrays of the same names"):
+        open_raw(
+            there(SEVERAL["sum"](lambda dataset: leaf(tmp_path, dataset))),
+            LocalArrayIdentifier(tmp_path / "new.zarr", "raw"),
+        )
+
+
+# Several datasets
+
+
+def test_datasets_that_say_the_same_are_one(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    volume(tmp_path / "new.zarr", "em", 3)
+    config = there(
+        scaled(leaf(tmp_path)),
+        CropArrayConfig("crop", scaled(leaf(tmp_path, "raw", "second.zarr")), Roi((40, 40), (40, 40))),
+        attrs.evolve(scaled(leaf(tmp_path, "other")), name="another name"),
+    )
+    seen = open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
+    np.testing.assert_array_equal(values_of(seen), values_of(built(scaled(leaf(tmp_path, "em", "new.zarr")))))
+
+
+def test_datasets_that_differ_are_refused_except_for_their_own_volumes(
+    there: Callable[..., RunConfig], tmp_path: Path
+) -> None:
+    volume(tmp_path / "new.zarr", "em", 3)
+    configs = [scaled(leaf(tmp_path)), scaled(leaf(tmp_path, "other"), 9.0)]
+    config = there(*configs)
+    with pytest.raises(ConfigError, match=r"min=0.0, max=5.0.*; .*min=0.0, max=9.0.*cannot be told which is right"):
+        open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
+    for one, name in zip(configs, ("raw", "other"), strict=True):
+        seen = open_raw(config, LocalArrayIdentifier(tmp_path / "train.zarr", name))
+        np.testing.assert_array_equal(values_of(seen), values_of(built(one)))
+    with pytest.raises(ConfigError, match="cannot be told which"):  # one volume in two ways
+        open_raw(there(configs[0], scaled(leaf(tmp_path), 7.0)), LocalArrayIdentifier(tmp_path / "train.zarr", "raw"))
+
+
+@pytest.mark.parametrize(("size", "voxels"), [(4, 20), (8, 40)])
+def test_voxels_tell_which_of_several_ways_is_right(
+    there: Callable[..., RunConfig], tmp_path: Path, size: int, voxels: int
+) -> None:
+    """Some training data has voxels of 8, other of 4 that are made twice as large."""
+    coarse = np.random.default_rng(0).integers(0, 6, (40, 40)).astype(np.uint8)
+    write_array(tmp_path / "coarse.zarr", "raw", coarse, SIZE * 2, OFFSET)
+    resampled = ResampledArrayConfig("r", leaf(tmp_path), Coordinate(0, 0), Coordinate(2, 2), True)
+    config = there(scaled(leaf(tmp_path, "raw", "coarse.zarr")), scaled(resampled))
+    new = write_array(tmp_path / "new.zarr", "em", coarse, Coordinate(size, size), OFFSET)
+    seen = open_raw(config, new)
+    assert seen.voxel_size == SIZE * 2
+    assert seen.roi.shape == SIZE * 2 * voxels
+    shutil.rmtree(tmp_path / "coarse.zarr")
+    shutil.rmtree(tmp_path / "train.zarr")  # nothing tells the voxel size of the training any more
+    with pytest.raises(ConfigError, match="cannot be told which is right"):
+        open_raw(config, new)
+
+
+# How files are read
+
+
+def test_axes_given_in_training_hold(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """Both volumes lie x, y on disk, and say that they lie y, x."""
+    config = scaled(leaf(tmp_path, axes=["x", "y"]))
+    volume(tmp_path / "new.zarr", "em", 3)
+    seen = open_raw(there(config), LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
+    assert seen.axes == ["x", "y"]
+
+    concat = ConcatArrayConfig("c", ["a", "b"], {"a": config, "b": config})
+    assert open_raw(there(concat), LocalArrayIdentifier(tmp_path / "new.zarr", "em")).axes == ["c", "x", "y"]
+
+
+def test_axes_of_a_file_without_metadata_hold(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    for container in ("train.zarr", "new.zarr"):
+        array = zarr.open_group(str(tmp_path / container), mode="a").create_dataset(
+            "bare", shape=(44, 40, 2), dtype="u1"
+        )
+        array.attrs.put({"resolution": [4, 4], "offset": [0, 0]})
+    config = there(scaled(leaf(tmp_path, "bare", axes=["y", "x", "c"])), fmaps_in=2)
+    seen = open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "bare"))
+    assert (seen.axes, seen.num_channels) == (["y", "x", "c"], 2)
+
+
+def test_axes_for_another_number_of_them_are_those_of_the_file(
+    there: Callable[..., RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = there(scaled(leaf(tmp_path, "channels", axes=["c", "y", "x"])))
+    volume(tmp_path / "new.zarr", "em", 3)
+    seen = open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
+    assert seen.axes == ["y", "x"]
+    assert "trained with the axes ['c', 'y', 'x'], but new.zarr/em has 2 axes" in caplog.text
+
+
+def test_axes_in_which_datasets_differ_are_left_out(
+    there: Callable[..., RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = there(scaled(leaf(tmp_path, axes=["x", "y"])), scaled(leaf(tmp_path, "other")))
+    volume(tmp_path / "new.zarr", "em", 3)
+    assert open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em")).axes == ["y", "x"]
+    assert "different axes or snap_to_grid" in caplog.text
+    caplog.clear()
+    assert open_raw(config, LocalArrayIdentifier(tmp_path / "train.zarr", "raw")).axes == ["x", "y"]
+    assert not caplog.records
+
+
+def test_a_tiff_gives_way_to_a_volume(
+    there: Callable[..., RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "raw.tif"
+    tifffile.imwrite(file, np.random.default_rng(0).integers(0, 6, SHAPE).astype(np.uint8))
+    config = scaled(TiffArrayConfig("raw", file, OFFSET, SIZE, ["y", "x"]))
+    new = write_array(tmp_path / "new.zarr", "em", tifffile.imread(file), SIZE, OFFSET)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(values_of(open_raw(there(config), new)), values_of(built(config)))
+    assert not caplog.records
+
+
+def test_a_volume_that_is_not_there(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    for config in (scaled(leaf(tmp_path, axes=["y", "x"])), SEVERAL["concat"](lambda dataset: leaf(tmp_path, dataset))):
+        with pytest.raises(ArrayNotFoundError):
+            open_raw(there(config), LocalArrayIdentifier(tmp_path / "missing.zarr", "em"))
