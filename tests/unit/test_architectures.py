@@ -42,7 +42,7 @@ def test_dummy_config_is_never_valid() -> None:
     assert DummyArchitectureConfig(name="dummy", num_in_channels=1, num_out_channels=1).verify()[0] is False
 
 
-@pytest.mark.parametrize(("channels_in", "channels_out"), [(0, 1), (1, -1)])
+@pytest.mark.parametrize(("channels_in", "channels_out"), [(0, 1), (1, -1), ("one", 1)])
 def test_dummy_needs_channels(channels_in: int, channels_out: int) -> None:
     with pytest.raises(ConfigError, match="at least one channel"):
         DummyArchitecture(DummyArchitectureConfig("dummy", channels_in, channels_out))

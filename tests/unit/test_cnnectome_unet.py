@@ -350,7 +350,16 @@ def test_an_unusable_input_at_run_time() -> None:
         ({"kernel_size_up": [[(3, 3)], [(3, 3)]]}, "kernel_size_up needs 1 lists"),
         ({"kernel_size_up": [[]]}, "kernel_size_up has an empty list"),
         ({"kernel_size_down": [[(3, 3)], [(3, 3, 3)]]}, "kernel_size_down needs 2 numbers"),
+        ({"kernel_size_up": [(3, 3)]}, "kernel_size_up needs 2 numbers"),
+        ({"upsample_factors": [(2, 2), (2, 2, 2)]}, "upsample_factors needs 2 numbers"),
+        ({"input_shape": (60, 60, 60)}, "downsample_factors needs 3 numbers of at least 1 for each entry, got (2, 2)"),
+        ({"input_shape": None}, "input_shape must have 2 or 3 axes"),
+        ({"downsample_factors": None}, "at least one level"),
         ({"eval_shape_increase": (2,)}, "eval_shape_increase"),
+        ({"eval_shape_increase": (-4, -4)}, "eval_shape_increase needs 2 numbers of at least 0"),
+        ({"fmaps_in": "one"}, "fmaps_in must be at least 1, a whole number, got 'one'"),
+        ({"fmaps_out": 1.5}, "fmaps_out must be at least 1, a whole number, got 1.5"),
+        ({"num_fmaps": None}, "num_fmaps must be at least 1, a whole number, got None"),
     ],
 )
 def test_what_cannot_work_is_said_by_verify_and_on_building(changes: dict[str, Any], message: str) -> None:
@@ -382,6 +391,17 @@ def test_voxel_size_that_upsampling_would_split() -> None:
     config = make_config(input_shape=(28, 28), downsample_factors=[(2, 2)], upsample_factors=[(2, 2)])
     with pytest.raises(ConfigError, match="cannot be divided by the upsample factors"):
         CNNectomeUNet(config).scale(Coordinate(4, 5))
+
+
+@pytest.mark.parametrize("given", [Coordinate(8, 8, 8), Coordinate(8)])
+def test_data_of_another_number_of_axes(given: Coordinate) -> None:
+    architecture = CNNectomeUNet(make_config(input_shape=(28, 28), downsample_factors=[(2, 2)]))
+    model = Model(architecture, torch.nn.Conv2d(3, 1, 1))
+    for scale in (architecture.scale, model.scale, model.context):
+        with pytest.raises(ConfigError, match=rf"has {given.dims} axes, but the network takes 2D input"):
+            scale(given)
+    with pytest.raises(ConfigError, match="has 3 axes, but the network takes 2D input"):
+        architecture(torch.rand(1, 1, 28, 28, 28))
 
 
 def test_repeating_after_mixing_is_the_same_as_before() -> None:

@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from fractions import Fraction
+from numbers import Integral
 from typing import Any, ClassVar
 
 import attrs
@@ -113,6 +114,11 @@ def lost_voxels(architecture: Architecture) -> list[Fraction]:
             "less, or let scale() say how much finer the voxels of the output are"
         )
     return lost
+
+
+def is_count(value: Any) -> bool:
+    """Return whether a value is a whole number of at least 1."""
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def check_dims(name: str, given: Coordinate, dims: int) -> None:

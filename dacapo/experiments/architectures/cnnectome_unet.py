@@ -11,7 +11,7 @@ import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, check_dims
+from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, check_dims, is_count
 from dacapo.experiments.architectures.unet_geometry import UNetGeometry
 from dacapo.experiments.architectures.unet_layers import ConvPass, UNet, Upsample, initialize
 from dacapo.experiments.config import field
@@ -228,16 +228,17 @@ class CNNectomeUNetConfig(ArchitectureConfig):
 
     def _find_bad_number(self) -> str | None:
         for name in ("fmaps_in", "fmaps_out", "num_fmaps", "fmap_inc_factor"):
-            if getattr(self, name) < 1:
-                return f"{name} must be at least 1, got {getattr(self, name)}"
+            if not is_count(getattr(self, name)):
+                return f"{name} must be at least 1, a whole number, got {getattr(self, name)!r}"
         if self.padding not in ("valid", "same"):
             return f"padding must be 'valid' or 'same', got {self.padding!r}"
-        if self.input_shape.dims not in (2, 3):
-            return f"input_shape must have 2 or 3 axes, without batch and channels, got {tuple(self.input_shape)}"
+        if self.input_shape is None or self.input_shape.dims not in (2, 3):
+            given = None if self.input_shape is None else tuple(self.input_shape)
+            return f"input_shape must have 2 or 3 axes, without batch and channels, got {given}"
         return None
 
     def _find_bad_structure(self) -> str | None:
-        levels = len(self.downsample_factors)
+        levels = len(self.downsample_factors or [])
         if levels == 0:
             return "downsample_factors is empty, but a U-Net needs at least one level; for example [[2, 2, 2]]"
         down, up = self.kernel_size_down, self.kernel_size_up
@@ -261,8 +262,11 @@ class CNNectomeUNetConfig(ArchitectureConfig):
 
     def _find_bad_shape(self) -> str | None:
         increase = self._eval_shape_increase
-        if increase is not None and increase.dims != self.input_shape.dims:
-            return f"eval_shape_increase {tuple(increase)} needs {self.input_shape.dims} numbers, as input_shape has"
+        if increase is not None and (increase.dims != self.input_shape.dims or min(increase) < 0):
+            return (
+                f"eval_shape_increase needs {self.input_shape.dims} numbers of at least 0, as input_shape has, "
+                f"got {tuple(increase)}"
+            )
         geometry = self.geometry()
         problem = geometry.find_problem(self.input_shape)
         if problem is not None:

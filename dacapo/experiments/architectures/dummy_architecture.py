@@ -9,7 +9,7 @@ import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig
+from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, is_count
 from dacapo.experiments.config import field
 
 
@@ -71,7 +71,7 @@ class DummyArchitectureConfig(ArchitectureConfig):
 
     def find_mistake(self) -> str | None:
         """Return what keeps the architecture from being built, if anything does."""
-        if self.num_in_channels >= 1 and self.num_out_channels >= 1:
+        if is_count(self.num_in_channels) and is_count(self.num_out_channels):
             return None
-        given = f"num_in_channels={self.num_in_channels}, num_out_channels={self.num_out_channels}"
+        given = f"num_in_channels={self.num_in_channels!r}, num_out_channels={self.num_out_channels!r}"
         return f"architecture {self.name!r} needs at least one channel in and out, got {given}"

@@ -18,6 +18,7 @@ from dacapo.experiments.architectures.architecture import (
     ArchitectureConfig,
     check_dims,
     compute_shape,
+    is_count,
     lost_voxels,
 )
 from dacapo.experiments.architectures.measure import Growth, measure_growth, measure_reach
@@ -301,11 +302,15 @@ class WrappedArchitectureConfig(ArchitectureConfig):
 
     def find_mistake(self) -> str | None:
         """Return what is wrong with the numbers, if anything is."""
+        if not self.input_shape or min(self.input_shape) < 1:
+            given = None if self.input_shape is None else tuple(self.input_shape)
+            return f"input_shape needs numbers of at least 1, got {given}"
+        if not is_count(self.num_in_channels):
+            return f"num_in_channels must be at least 1, a whole number, got {self.num_in_channels!r}"
+        module: Any = self.module
+        if not isinstance(module, str):
+            return f"module must be an import path such as package.module:Class, got {module!r}"
         dims = self.input_shape.dims
-        if dims == 0 or min(self.input_shape) < 1:
-            return f"input_shape needs numbers of at least 1, got {tuple(self.input_shape)}"
-        if self.num_in_channels < 1:
-            return f"num_in_channels must be at least 1, got {self.num_in_channels}"
         limits = {"eval_shape_increase": 0, "stride": 1, "halo": 0}
         for name, least in limits.items():
             value = getattr(self, name)
