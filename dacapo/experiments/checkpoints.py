@@ -21,8 +21,6 @@ def resume(run: Run) -> None:
     """
     stats_store, weights_store = create_stats_store(), create_weights_store()
     iteration = weights_store.latest_iteration(run.name) or 0
-    if iteration:
-        weights_store.check_config(run)
     run.training_stats = stats_store.retrieve_training_stats(run.name)
     if run.training_stats.trained_until() < iteration:
         raise TrainingError(

@@ -5,9 +5,9 @@
     <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
     <basedir>/<run>/checkpoints/config.yaml                   the config that all of them were trained with
 
-A checkpoint is what `torch.save` makes of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``
-and ``trainer``. Reading never executes anything: torch's restricted unpickler builds tensors and plain containers
-only. Checkpoints of the original dacapo hold one object of its class ``Weights``, which is allowed besides.
+A checkpoint is what `torch.save` makes of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
+``trainer`` and ``config``. Reading never executes anything: torch's restricted unpickler builds tensors and plain
+containers only. Checkpoints of the original dacapo hold one object of its class ``Weights``, which is allowed besides.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dacapo.errors import (
     UnsafeFileError,
 )
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
-from dacapo.store.trained_config import check_trained_config, write_trained_config
+from dacapo.store.trained_config import check_trained_config, plain_config, read_trained_config, write_trained_config
 from dacapo.store.weights_store import Weights, WeightsStore
 from dacapo.utils.names import check_name
 
@@ -84,6 +84,7 @@ class LocalWeightsStore(WeightsStore):
             "model": weights.model,
             "optimizer": weights.optimizer,
             "trainer": weights.trainer,
+            "config": weights.config,
         }
         path = self._iteration(run, iteration)
         try:
@@ -95,20 +96,22 @@ class LocalWeightsStore(WeightsStore):
                 raise storage_error("write", path, error.__context__) from error
             raise StorageError(f"cannot write {path}: {error}") from error
 
-    def check_config(self, run: Run) -> None:
+    def check_config(self, run: Run, weights: Weights) -> None:
         """Refuse a run whose config is another one than its checkpoints were trained with.
 
-        Where that is not written down, as by the original, the run's config is taken for it from now on, unless the
-        folder can only be read.
+        A file beside the checkpoints says which one that is. Where it is missing it is written, unless the folder can
+        only be read: with the config that the checkpoint holds, or else, as for the original's, with that of the run.
 
         Raises:
             ConfigError: If it differs in what alters training; the message lists where.
         """
         path = self._config(run)
+        trained = plain_config(run.config) if weights.config is None else weights.config
         if path.is_file():
-            check_trained_config(path, run.config)
+            trained = read_trained_config(path)
         elif os.access(path.parent, os.W_OK):
-            write_trained_config(path, run.config)
+            write_trained_config(path, trained)
+        check_trained_config(trained, run.config, path)
 
     def record_config(self, run: Run) -> None:
         """Write down the config of a run as the one that its checkpoints are trained with.
@@ -117,9 +120,12 @@ class LocalWeightsStore(WeightsStore):
             ConfigError: If there are checkpoints that were trained with another one, as :meth:`check_config` says.
             StorageError: If the file cannot be written.
         """
-        if self._stored_iterations(run):
-            self.check_config(run)
-        write_trained_config(self._config(run), run.config)
+        path, latest = self._config(run), self.latest_iteration(run)
+        if latest is not None and path.is_file():
+            check_trained_config(read_trained_config(path), run.config, path)
+        elif latest is not None:
+            self.check_config(run, self.retrieve_weights(run, latest))
+        write_trained_config(path, plain_config(run.config))
 
     def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
         """Return the checkpoint of an iteration, its tensors on the CPU.
@@ -285,6 +291,7 @@ def read_checkpoint(path: Path) -> Weights:
         content["optimizer"],
         trainer_state=content.get("trainer"),
         iteration=content.get("iteration"),
+        config=content.get("config"),
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from dacapo.errors import ConfigError
+from dacapo.store.trained_config import plain_config
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
@@ -27,12 +28,14 @@ class Weights:
         optimizer: State of the optimizer.
         trainer: State of the trainer, plain values and tensors; empty where there is none.
         iteration: Number of iterations the model was trained for, where the file says so.
+        config: Config of the run in plain values, where the file says so.
     """
 
     model: Mapping[str, torch.Tensor]
     optimizer: dict[str, Any]
     trainer: dict[str, Any]
     iteration: int | None
+    config: dict[str, Any] | None
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Weights:
         *,
         trainer_state: dict[str, Any] | None = None,
         iteration: int | None = None,
+        config: dict[str, Any] | None = None,
     ) -> None:
         """Hold the states; tensors are not copied."""
         self.model = model_state_dict
         self.optimizer = optimizer_state_dict
         self.trainer = trainer_state or {}
         self.iteration = iteration
+        self.config = config
 
     @classmethod
     def of_run(cls, run: Run, iteration: int) -> Weights:
@@ -60,7 +65,8 @@ class Weights:
             model[name] = _plain(value, f"model.{name}")
         optimizer = _plain(run.optimizer.state_dict(), "optimizer")
         trainer = _plain(run.trainer.state_dict(), "trainer")
-        return cls(model, optimizer, trainer_state=trainer, iteration=iteration)
+        config = _plain(plain_config(run.config), "config")
+        return cls(model, optimizer, trainer_state=trainer, iteration=iteration, config=config)
 
     def put_into(self, run: Run) -> None:
         """Load the states into the parts of a run.
@@ -97,7 +103,7 @@ class WeightsStore(ABC):
             ConfigError: If it does not fit the run, or the run's config was changed since it was stored.
         """
         weights = self.retrieve_weights(run, iteration)
-        self.check_config(run)
+        self.check_config(run, weights)
         weights.put_into(run)
 
     def load_best(self, run: Run, dataset: Dataset | str, criterion: str) -> None:
@@ -108,13 +114,17 @@ class WeightsStore(ABC):
             ConfigError: If it does not fit the run, or the run's config was changed since it was stored.
         """
         weights = self.retrieve_best_weights(run, dataset, criterion)
-        self.check_config(run)
+        self.check_config(run, weights)
         weights.put_into(run)
 
-    def check_config(self, run: Run) -> None:  # noqa: B027 - a store need not know configs
+    def check_config(self, run: Run, weights: Weights) -> None:  # noqa: B027 - a store need not know configs
         """Refuse a run whose config is another one than its checkpoints were trained with.
 
         By default nothing is known of that config, and every run is taken.
+
+        Args:
+            run: The run.
+            weights: The checkpoint to load into it.
 
         Raises:
             ConfigError: If it differs in what alters training.

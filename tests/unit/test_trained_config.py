@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import pytest
+import torch
 import yaml
 from funlib.geometry import Coordinate
 
@@ -124,11 +126,28 @@ def test_data_may_move(config: RunConfig, tmp_path: Path, caplog: pytest.LogCapt
 def test_a_run_without_a_record_gets_one(config: RunConfig, options: DaCapoConfig) -> None:
     record = record_of(config, options)
     record.unlink()
+    checkpoint = record.parent / "iterations" / "1"
+    content = torch.load(checkpoint, weights_only=True)
+    del content["config"]
+    torch.save(content, checkpoint)
     changed = Run(part("trainer_config", learning_rate=1e-2)(config))
     create_weights_store().load_weights(changed, 1)
     assert read_yaml(record)["trainer_config"]["learning_rate"] == 1e-2
     with pytest.raises(ConfigError, match=r"learning_rate was 0\.01 and is 0\.001"):
         create_weights_store().load_weights(Run(config), 1)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_checkpoint_knows_its_config_without_a_record(
+    config: RunConfig, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
+    record = record_of(config, options)
+    record.unlink()
+    if read_only:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigError, match="num_fmaps was 4 and is 5"):
+        create_weights_store().load_weights(Run(part("architecture_config", num_fmaps=5)(config)), 1)
+    assert record.exists() is not read_only
 
 
 def test_without_checkpoints_the_record_begins_anew(config: RunConfig, options: DaCapoConfig) -> None:

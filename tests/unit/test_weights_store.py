@@ -55,7 +55,7 @@ class TestLocalWeightsStore(WeightsStoreContract):
         store.store_weights(run, 3)
         content = torch.load(tmp_path / "runs/run/checkpoints/iterations/3", weights_only=True)
         assert type(content) is dict
-        assert content.keys() == {"format", "iteration", "model", "optimizer", "trainer"}
+        assert content.keys() == {"format", "iteration", "model", "optimizer", "trainer", "config"}
         assert_same(dict(content["model"]), dict(run.model.state_dict()))
 
     def test_tensors_with_two_names_are_written_once(self, store: LocalWeightsStore, tmp_path: Path) -> None:
