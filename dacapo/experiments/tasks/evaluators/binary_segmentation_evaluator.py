@@ -296,5 +296,5 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         expected = len(self.channels) if self.channels else 1
         if "c" in array.axes and array.num_channels not in ({expected, 1} if what == "mask" else {expected}):
             named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
-            remedy = "; store indices of channels without a channel axis" if array.num_channels == 1 else ""
+            remedy = "; give labels without channel axis by a ChannelArrayConfig" if array.num_channels == 1 else ""
             raise ChannelMismatchError(f"the {what} has {array.num_channels} channels, expected {named}{remedy}")
