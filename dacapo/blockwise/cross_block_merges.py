@@ -1,9 +1,9 @@
 """Segmentation in two tasks of the user: the segments of single blocks first, then the joined ones in their place.
 
-Unlike :mod:`.segmentation`, nothing has to be known of how the blocks lie. A segment is named by the place of its first
-voxel in the output, so names are unique, whatever the blocks. The workers share a folder: in it lies a copy of the
-segments, in which each block finds those around it that other blocks have written already, and a file for each block
-with its segments, and with the pairs that lie over one another.
+Unlike in :mod:`dacapo.blockwise.segmentation`, nothing has to be known of how the blocks lie. A segment is named by the
+place of its first voxel in the output, so names are unique, whatever the blocks. The workers share a folder: in it lies
+a copy of the segments, in which each block finds those around it that other blocks have written already, and a file for
+each block with its segments, and with the pairs that lie over one another.
 """
 
 from __future__ import annotations

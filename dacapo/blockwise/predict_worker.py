@@ -15,7 +15,7 @@ from dacapo.blockwise.io_loop import io_loop
 from dacapo.blockwise.prediction import BlockPredictor
 from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import input_options, log_level_option, output_options, set_log_level
+from dacapo.blockwise.worker_cli import add_start_worker, input_options, log_level_option, output_options, set_log_level
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
@@ -151,10 +151,9 @@ def start_worker(
     )
 
 
-_command = click.option("-i", "--iteration", type=int, help="The checkpoint; by default what the run starts with.")(
-    input_options(output_options(start_worker))
-)
-cli.command("start-worker")(click.option("-r", "--run-name", required=True, help="A stored run.")(_command))
+_run_option = click.option("-r", "--run-name", required=True, help="A stored run.")
+_iteration_option = click.option("-i", "--iteration", type=int, help="Its checkpoint; else what the run starts with.")
+add_start_worker(cli, start_worker, _run_option, _iteration_option, input_options, output_options)
 
 
 def spawn_worker(

@@ -15,7 +15,13 @@ from dacapo.blockwise.cross_block_merges import find_components, read_cross_bloc
 from dacapo.blockwise.io_loop import io_loop
 from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import log_level_option, long_output_options, set_log_level, tmpdir_option
+from dacapo.blockwise.worker_cli import (
+    add_start_worker,
+    log_level_option,
+    long_output_options,
+    set_log_level,
+    tmpdir_option,
+)
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 
@@ -86,7 +92,7 @@ def start_worker(
     return io_loop(lambda: open_worker(output_container, output_dataset, tmpdir), return_io_loop)
 
 
-cli.command("start-worker")(long_output_options(tmpdir_option(start_worker)))
+add_start_worker(cli, start_worker, long_output_options, tmpdir_option)
 
 
 def relabel_in_block(

@@ -16,6 +16,7 @@ from dacapo.blockwise.io_loop import io_loop
 from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.worker import Process
 from dacapo.blockwise.worker_cli import (
+    add_start_worker,
     log_level_option,
     long_input_options,
     long_output_options,
@@ -115,7 +116,7 @@ def start_worker(
 
 
 _function_option = click.option("--function_path", required=True, help="File with the segment_function.")
-cli.command("start-worker")(long_input_options(long_output_options(tmpdir_option(_function_option(start_worker)))))
+add_start_worker(cli, start_worker, long_input_options, long_output_options, tmpdir_option, _function_option)
 
 
 def spawn_worker(

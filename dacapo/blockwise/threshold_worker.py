@@ -11,7 +11,7 @@ from dacapo.blockwise.io_loop import io_loop
 from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.voxelwise import Threshold, into
 from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import input_options, log_level_option, output_options, set_log_level
+from dacapo.blockwise.worker_cli import add_start_worker, input_options, log_level_option, output_options, set_log_level
 from dacapo.store.array_store import LocalArrayIdentifier
 
 _threshold_option = click.option(
@@ -76,7 +76,7 @@ def start_worker(
     )
 
 
-cli.command("start-worker")(input_options(output_options(_threshold_option(start_worker))))
+add_start_worker(cli, start_worker, input_options, output_options, _threshold_option)
 
 
 def spawn_worker(

@@ -26,6 +26,19 @@ log_level_option = click.option(
 )
 
 
+def add_start_worker(group: click.Group, start_worker: Command, *options: Callable[[Command], Command]) -> None:
+    """Add the command ``start-worker``; the function itself stays one that can be called.
+
+    Args:
+        group: The command line of a worker module.
+        start_worker: What the command calls.
+        *options: Add the flags of the command.
+    """
+    for option in reversed(options):
+        start_worker = option(start_worker)
+    group.command("start-worker", help="Do the blocks of the Daisy task that has started this process.")(start_worker)
+
+
 def input_options(command: Command) -> Command:
     """Add where the input is."""
     return _array_options(command, "input", "-i")
