@@ -172,6 +172,12 @@ def test_a_run_is_not_trained_on_with_the_other_trainer(
         for count, (_, kind) in ((2, one), (4, other))
     ]
     train_run(Run(configs[0]))
+    with pytest.raises(ConfigError, match="config of run 'affinities' was changed") as caught:
+        train_run(Run(configs[1]))
+    # Who does what the message says to use the checkpoints all the same is told that these cannot be used.
+    written = tmp_path / "runs" / configs[0].name / "checkpoints" / "config.yaml"
+    assert str(written) in str(caught.value)
+    written.unlink()
     with pytest.raises(TrainingError, match=f"got that of a {one[0].__name__}"):
         train_run(Run(configs[1]))
     assert create_weights_store().latest_iteration(configs[0].name) == 2
