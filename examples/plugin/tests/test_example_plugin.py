@@ -19,7 +19,7 @@ from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array, DummyArrayConfig
 from dacapo.experiments.model import Model
-from dacapo.experiments.tasks import Task, TaskConfig
+from dacapo.experiments.tasks import DummyTaskConfig, Task, TaskConfig
 from dacapo.experiments.trainers import TrainerConfig
 from dacapo.testing.architecture import SeamlessArchitectureContract
 from dacapo.testing.array import ArrayContract
@@ -58,11 +58,13 @@ class TestMomentumTrainer(TrainerContract):
         return MomentumTrainerConfig("momentum", batch_size=2, learning_rate=0.01, mirror_augment=True)
 
     def task(self) -> Task:
-        config = TwoClassTaskConfig("two")
+        # Without data, targets are 0, and the cross entropy of no class is 0 whatever is predicted.
+        config = DummyTaskConfig("dummy", embedding_dims=2, detection_threshold=0.5)
         return config.task_type(config)
 
     def datasets(self) -> Sequence[Dataset]:
         return []
 
     def model(self) -> Model:
-        return self.task().create_model(TwoConvolutions(TwoConvolutionsConfig("two", (12, 14))))
+        task_config = TwoClassTaskConfig("two")
+        return task_config.task_type(task_config).create_model(TwoConvolutions(TwoConvolutionsConfig("two", (12, 14))))
