@@ -19,6 +19,9 @@ import yaml
 
 from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
 
+# A failed assertion of a helper shows its values too.
+pytest.register_assert_rewrite("tests.helpers")
+
 # The same examples each time, and no limit per example, which a busy machine would exceed.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")

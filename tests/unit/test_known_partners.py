@@ -28,7 +28,8 @@ from dacapo.experiments.tasks.predictors.torch_targets import torch_affinities, 
 from dacapo.experiments.trainers import GunpowderTrainer, GunpowderTrainerConfig, TorchTrainer, TorchTrainerConfig
 from dacapo.experiments.trainers.batches import TrainingBatch
 from dacapo.utils.affinities import grow_boundaries, known_affinities, seg_to_affgraph
-from tests.unit.test_gunpowder_trainer import VOXEL, ArrayDataset, TinyNet, array
+from tests.helpers.datasets import VOXEL, ArrayDataset, array
+from tests.helpers.networks import TinyNet
 
 OFFSETS = [(1, 0), (0, -1), (-3, 2), (0, 40)]
 

@@ -57,53 +57,20 @@ from dacapo.train import train_run
 from dacapo.utils import distributed
 from dacapo.utils.segmentation import mutex_watershed
 from dacapo.utils.voi import voi
+from tests.helpers.batch_contract import BatchContract
+from tests.helpers.batch_training_contract import (
+    BatchTrainingContract,
+    ManyFetchersContract,
+    TrainingOptionsContract,
+)
+from tests.helpers.datasets import ArrayDataset, DamagedArray, array, blobs, coded_dataset
+from tests.helpers.networks import TinyNet, affinities, dummy_task
 from tests.operations.runs import affinities_run_config
-from tests.unit import test_gunpowder_trainer as gunpowder
-from tests.unit.test_gunpowder_trainer import ArrayDataset, TinyNet, array, blobs, coded_dataset, dummy_task
 
 
-@pytest.fixture(autouse=True)
-def torch_trainer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the helpers of the other module build this trainer."""
-    monkeypatch.setattr(gunpowder, "GunpowderTrainer", TorchTrainer)
-    monkeypatch.setattr(gunpowder, "GunpowderTrainerConfig", TorchTrainerConfig)
+class TestTorchTrainer(BatchTrainingContract):
+    config_type = TorchTrainerConfig
 
-
-# What is in a batch, and what cannot be trained on, is the same for both trainers. So are their tests.
-for shared in (
-    "raw_and_ground_truth_are_of_the_same_place",
-    "ground_truth_may_be_a_small_part_anywhere_on_the_grid_of_raw_voxels",
-    "raw_data_is_mirrored_where_the_input_is_larger",
-    "clipped_raw_data_is_mirrored_at_the_border_of_ground_truth",
-    "ground_truth_without_raw_data_is_not_trained_on",
-    "everything_is_annotated_without_a_mask_and_nothing_outside",
-    "a_mask_counts_only_where_there_are_raw_data_and_ground_truth",
-    "samples_with_little_annotated_are_left_out",
-    "every_value_of_a_mask_but_0_means_annotated",
-    "datasets_are_chosen_by_weight",
-    "samples_are_centred_on_sample_points",
-    "augmentations_change_raw_data_ground_truth_and_mask_alike",
-    "three_dimensions_channels_and_anisotropic_voxels",
-    "batches_do_not_depend_on_the_number_of_processes",
-    "next_batch_is_the_same_until_the_iteration_advances",
-    "next_gives_the_arrays_of_one_batch_after_another",
-    "affinities_at_the_border_see_the_neighbours_outside",
-    "training_lowers_the_loss",
-    "building_again_and_entering_again_works",
-    "data_on_disk_is_read_by_several_processes",
-    "snapshots",
-    "datasets_that_do_not_fit_are_refused_before_training",
-    "augmentations_of_other_axes_are_refused_before_training",
-    "augmentations_of_the_axes_of_samples_are_fine",
-    "volumes_smaller_than_the_input_are_trained_on_as_far_as_annotated",
-    "accumulated_batches_are_one_large_batch",
-    "all_batches_of_an_iteration_come_in_turn",
-    "samples_of_an_iteration_do_not_depend_on_how_they_are_put_together",
-):
-    globals()[f"test_{shared}"] = getattr(gunpowder, f"test_{shared}")
-
-
-class TestTorchTrainer(gunpowder.TestGunpowderTrainer):
     def test_class_counts_of_the_predictor_are_kept(self) -> None:
         trainer, model, optimizer = self.session()
         assert trainer.state_dict() == {"trainer": "TorchTrainer", "moving_class_counts": [None]}
@@ -121,14 +88,8 @@ class TestTorchTrainer(gunpowder.TestGunpowderTrainer):
         torch.testing.assert_close(saved[1], torch.ones(2))
 
 
-class TestTorchTrainerWithProcesses(TestTorchTrainer):
-    fetchers = 2
-    test_processes_end_with_the_context = (
-        gunpowder.TestGunpowderTrainerWithProcesses.test_processes_end_with_the_context
-    )
-    test_errors_of_processes_reach_the_training = (
-        gunpowder.TestGunpowderTrainerWithProcesses.test_errors_of_processes_reach_the_training
-    )
+class TestTorchTrainerWithProcesses(TestTorchTrainer, ManyFetchersContract):
+    pass
 
 
 # --- the states of both trainers ---
@@ -138,7 +99,7 @@ BOTH = [(GunpowderTrainer, GunpowderTrainerConfig), (TorchTrainer, TorchTrainerC
 
 @pytest.mark.parametrize(("one", "other"), [BOTH, BOTH[::-1]])
 def test_states_of_the_other_trainer_are_refused(one: Any, other: Any) -> None:
-    task = gunpowder.affinities()
+    task = affinities()
     trainers = [kind(config_kind("trainer", 1, 1e-3, 1)) for kind, config_kind in (one, one, other)]
     model = task.create_model(TinyNet())
     trainers[0].build_batch_provider([blobs()], model, task)
@@ -194,7 +155,7 @@ ALL_AUGMENTS = [
 
 
 def maker(augments: Sequence[AugmentConfig] = ALL_AUGMENTS, task: Task | None = None, **changes: Any) -> SampleMaker:
-    task = task or gunpowder.affinities()
+    task = task or affinities()
     datasets = [blobs()]
     regions = check_datasets(datasets, task.create_model(TinyNet()), 0.3)
     return SampleMaker(datasets, regions, task.predictor, augments, min_masked=0.3, clip_raw=False)
@@ -205,30 +166,6 @@ def assert_same(a: MadeBatch, b: MadeBatch) -> None:
 
 
 # --- where and when a batch is made ---
-
-
-def test_batches_with_all_augmentations_do_not_depend_on_processes_nor_threads() -> None:
-    results = []
-    before = torch.get_num_threads()
-    try:
-        for fetchers, threads in ((1, 1), (1, 2), (3, 2)):
-            torch.set_num_threads(threads)
-            made = gunpowder.batches(
-                5,
-                [blobs()],
-                task=gunpowder.affinities(),
-                augments=ALL_AUGMENTS,
-                num_data_fetchers=fetchers,
-                batch_size=2,
-            )
-            results.append(made)
-    finally:
-        torch.set_num_threads(before)
-    for others in results[1:]:
-        for a, b in zip(results[0], others, strict=True):
-            for name in ("raw", "target", "weight", "gt", "mask"):
-                np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
-            torch.testing.assert_close(a.moving_class_counts, b.moving_class_counts, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("lsds", [False, True])
@@ -304,7 +241,7 @@ def test_errors_ahead_are_raised_where_batches_are_taken() -> None:
 
 def test_trainers_make_batches_ahead_for_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole path of a GPU, with the CPU in its place."""
-    task = gunpowder.affinities()
+    task = affinities()
     results = []
     for device in (CPU, torch.device("cuda")):
         trainer = TorchTrainer(TorchTrainerConfig("t", 2, 1e-3, 1, ALL_AUGMENTS, min_masked=0.3))
@@ -361,7 +298,7 @@ def test_no_voxel_is_read_that_is_not_needed() -> None:
     """With a deformation as well, raw data is read in one region, no larger than the box of all positions."""
     reads: list[Any] = []
 
-    class Watched(gunpowder._Damaged):
+    class Watched(DamagedArray):
         def __init__(self, inner: Any, name: str) -> None:
             super().__init__(inner)
             self.inner, self.name = inner, name
@@ -395,7 +332,7 @@ def test_nothing_but_masks_is_read_of_samples_that_are_left_out() -> None:
     mask[:, :4] = 1
     dataset.mask = array(mask, (18, 22))
     regions = check_datasets([dataset], dummy_task().create_model(TinyNet()), 0.2)
-    dataset.raw = dataset.gt = gunpowder._Damaged(dataset.raw)
+    dataset.raw = dataset.gt = DamagedArray(dataset.raw)
     source = SampleMaker([blobs()], regions, dummy_task().predictor, [], 0.2, False)
     source.crops[0].raw = source.crops[0].gt = dataset.raw
     source.crops[0].mask = dataset.mask
@@ -431,23 +368,6 @@ class PlainPredictor(OneHotPredictor):
         return weight, seen
 
 
-@pytest.mark.parametrize("fetchers", [1, 2])
-def test_predictors_for_arrays_count_in_order(fetchers: int) -> None:
-    task = dummy_task()
-    task.predictor = PlainPredictor(["a", "b"])
-    made = gunpowder.batches(3, [blobs()], task=task, batch_size=2, num_data_fetchers=fetchers)
-    for number, batch in enumerate(made):
-        assert batch.target.shape == batch.weight.shape == (2, 2, 18, 18)
-        for sample, weight in enumerate(batch.weight):
-            assert set(np.unique(weight)) <= {0, 2 * number + sample + 1}
-            assert weight.max() > 0
-            assert batch.mask is not None
-            np.testing.assert_array_equal(weight[0] > 0, batch.mask[sample] > 0)
-        assert batch.moving_class_counts == [2 * number + 3]
-        assert batch.gt is not None
-        np.testing.assert_array_equal(batch.target[:, 1], batch.gt == 1)
-
-
 # --- configs ---
 
 
@@ -473,11 +393,6 @@ def test_augmentations_that_gunpowder_alone_can_do_are_refused_at_once(monkeypat
     assert not config.verify()[0]
     with pytest.raises(ConfigError, match=r"NodeOnly .* GunpowderTrainerConfig"):
         TorchTrainer(config)
-
-
-def test_augmentations_that_do_not_fit_are_refused_before_training() -> None:
-    with pytest.raises(ConfigError, match="3 control point spacings"):
-        gunpowder.build(coded_dataset(), augments=[ElasticAugmentConfig([9] * 3, [1.0] * 3, (0, 1))])
 
 
 # --- both trainers draw the same distribution ---
@@ -687,3 +602,54 @@ def test_both_trainers_learn_to_segment_equally_well() -> None:
     _, theirs = learn(GunpowderTrainer, GunpowderTrainerConfig)
     assert max(ours, theirs) < before / 2
     assert ours == pytest.approx(theirs, abs=0.3)
+
+
+class TestTorchBatches(BatchContract):
+    config_type = TorchTrainerConfig
+
+    def test_batches_with_all_augmentations_do_not_depend_on_processes_nor_threads(self) -> None:
+        results = []
+        before = torch.get_num_threads()
+        try:
+            for fetchers, threads in ((1, 1), (1, 2), (3, 2)):
+                torch.set_num_threads(threads)
+                made = self.batches(
+                    5,
+                    [blobs()],
+                    task=affinities(),
+                    augments=ALL_AUGMENTS,
+                    num_data_fetchers=fetchers,
+                    batch_size=2,
+                )
+                results.append(made)
+        finally:
+            torch.set_num_threads(before)
+        for others in results[1:]:
+            for a, b in zip(results[0], others, strict=True):
+                for name in ("raw", "target", "weight", "gt", "mask"):
+                    np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
+                torch.testing.assert_close(a.moving_class_counts, b.moving_class_counts, rtol=0, atol=0)
+
+    @pytest.mark.parametrize("fetchers", [1, 2])
+    def test_predictors_for_arrays_count_in_order(self, fetchers: int) -> None:
+        task = dummy_task()
+        task.predictor = PlainPredictor(["a", "b"])
+        made = self.batches(3, [blobs()], task=task, batch_size=2, num_data_fetchers=fetchers)
+        for number, batch in enumerate(made):
+            assert batch.target.shape == batch.weight.shape == (2, 2, 18, 18)
+            for sample, weight in enumerate(batch.weight):
+                assert set(np.unique(weight)) <= {0, 2 * number + sample + 1}
+                assert weight.max() > 0
+                assert batch.mask is not None
+                np.testing.assert_array_equal(weight[0] > 0, batch.mask[sample] > 0)
+            assert batch.moving_class_counts == [2 * number + 3]
+            assert batch.gt is not None
+            np.testing.assert_array_equal(batch.target[:, 1], batch.gt == 1)
+
+    def test_augmentations_that_do_not_fit_are_refused_before_training(self) -> None:
+        with pytest.raises(ConfigError, match="3 control point spacings"):
+            self.build(coded_dataset(), augments=[ElasticAugmentConfig([9] * 3, [1.0] * 3, (0, 1))])
+
+
+class TestTorchOptions(TrainingOptionsContract):
+    config_type = TorchTrainerConfig
