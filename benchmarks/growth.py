@@ -32,7 +32,6 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate
 
-from dacapo.blockwise.prediction import predict_array
 from dacapo.experiments.architectures import DummyArchitectureConfig
 from dacapo.experiments.datasplits import DummyDataSplitConfig, TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -51,6 +50,7 @@ from dacapo.experiments.trainers import DummyTrainerConfig
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.report import text_table
 from dacapo.store.array_store import LocalArrayIdentifier

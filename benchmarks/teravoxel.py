@@ -25,9 +25,9 @@ import torch
 from funlib.geometry import Coordinate, Roi
 from torch.utils.flop_counter import FlopCounterMode
 
-from dacapo.blockwise.budget import plan_within
 from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArray, IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
+from dacapo.inference.budget import plan_within
 from dacapo.report import text_table
 from dacapo.utils.quantize import dequantize, quantize
 from dacapo.utils.segmentation import mutex_watershed

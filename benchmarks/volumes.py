@@ -14,8 +14,6 @@ import zarr
 from funlib.geometry import Coordinate
 from scipy.ndimage import gaussian_filter
 
-from dacapo.blockwise.budget import plan_within
-from dacapo.blockwise.prediction import predict_array
 from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArray, IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import (
@@ -24,6 +22,8 @@ from dacapo.experiments.tasks.post_processors import (
     ThresholdPostProcessor,
     ThresholdPostProcessorParameters,
 )
+from dacapo.inference.budget import plan_within
+from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.quantize import dequantize, quantize

@@ -12,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
-from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free, is_complete
 from dacapo.compute_context import DEFAULT_WORKERS
+from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run, run_of
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
+from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.inputs import ORIGIN, open_raw, output_container, raw_config_of
-from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.record import Resume, check_free
 from dacapo.compute_context import DEFAULT_WORKERS
+from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.run import Run, run_of
+from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
+from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
@@ -40,7 +40,7 @@ def predict(
     A call that was interrupted, or whose blocks failed in part, goes on when it is made again: only the blocks that are
     missing are done. See :mod:`dacapo.blockwise.record`.
 
-    Raw data is changed as in training (see :func:`dacapo.blockwise.inputs.open_raw`). Everything is checked before any
+    Raw data is changed as in training (see :func:`dacapo.inference.inputs.open_raw`). Everything is checked before any
     work is done.
 
     Args:
@@ -60,7 +60,7 @@ def predict(
             replaced.
         resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
         max_memory: What all processes may take together, such as ``"8GB"``. It decides about the size of blocks and can
-            lower the number of workers; see :func:`dacapo.blockwise.budget.plan_within` for the default.
+            lower the number of workers; see :func:`dacapo.inference.budget.plan_within` for the default.
         precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
 
     Returns:

@@ -6,9 +6,6 @@ import logging
 
 import numpy.typing as npt
 
-from dacapo.blockwise.evaluation import evaluate_array
-from dacapo.blockwise.inputs import ORIGIN
-from dacapo.blockwise.prediction import predict_array
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
@@ -16,6 +13,9 @@ from dacapo.experiments.fit import check_validation, ground_truth
 from dacapo.experiments.run import Run, run_of
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores, why_undefined
+from dacapo.inference.evaluation import evaluate_array
+from dacapo.inference.inputs import ORIGIN
+from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed

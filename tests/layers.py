@@ -25,20 +25,13 @@ LAYERS = [
     ["experiments.datasplits.datasets.arrays"],  # what the nodes of gp read and make
     ["gp", "utils.pipeline", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
     ["experiments.datasplits"],
-    ["experiments.architectures", "experiments.model", "blockwise.block_plan"],
+    ["experiments.architectures", "experiments.model", "experiments.block_plan"],
     ["experiments.tasks"],
     ["experiments.trainers", "experiments.starts"],
     ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
-    # What of blockwise knows of runs.
-    [
-        "blockwise.budget",
-        "blockwise.evaluation",
-        "blockwise.inputs",
-        "blockwise.raw_chain",
-        "blockwise.predict_worker",
-        "blockwise.prediction",
-    ],
-    ["train", "validate", "predict", "apply", "plot", "report", "utils.view"],
+    ["inference"],
+    # The worker of a prediction is an operation; the original has it in blockwise.
+    ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "report", "utils.view"],
     ["demo"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

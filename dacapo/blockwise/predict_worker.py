@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import click
 from funlib.geometry import Roi
 
-from dacapo.blockwise.block_plan import check_input, plan_blocks
-from dacapo.blockwise.inputs import open_raw
 from dacapo.blockwise.io_loop import io_loop
-from dacapo.blockwise.prediction import BlockPredictor
 from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.worker import Process
 from dacapo.blockwise.worker_cli import add_start_worker, input_options, log_level_option, output_options, set_log_level
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ChannelMismatchError, ConfigError
+from dacapo.experiments.block_plan import check_input, plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.inference.inputs import open_raw
+from dacapo.inference.prediction import BlockPredictor
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from dacapo.blockwise.block_plan import check_input, plan_blocks
 from dacapo.errors import ConfigError, DacapoError
+from dacapo.experiments.block_plan import check_input, plan_blocks
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array

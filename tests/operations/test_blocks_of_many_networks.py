@@ -19,8 +19,6 @@ import pytest
 import torch
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_plan import BlockPlan, plan_blocks
-from dacapo.blockwise.prediction import BlockPredictor, as_network_input
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import (
     Architecture,
@@ -28,10 +26,12 @@ from dacapo.experiments.architectures import (
     CNNectomeUNetConfig,
     WrappedArchitectureConfig,
 )
+from dacapo.experiments.block_plan import BlockPlan, plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.model import Model
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.regions import sample_regions
+from dacapo.inference.prediction import BlockPredictor, as_network_input
 from dacapo.utils.padding import read_reflected
 from tests.operations.runs import affinities_run_config
 

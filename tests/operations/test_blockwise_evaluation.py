@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dacapo.blockwise import evaluation
-from dacapo.blockwise.evaluation import evaluate_array
 from dacapo.errors import BlockwiseError
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks import DistanceTaskConfig
 from dacapo.experiments.tasks.evaluators import InstanceEvaluator
+from dacapo.inference import evaluation
+from dacapo.inference.evaluation import evaluate_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.operations.runs import affinities_run_config, write_array

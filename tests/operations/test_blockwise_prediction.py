@@ -14,11 +14,11 @@ from funlib.geometry import Coordinate, Roi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.prediction import BlockPredictor, as_network_input, predict_array
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, InputTooSmallError, RoiError
+from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.inference.prediction import BlockPredictor, as_network_input, predict_array
 from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier

@@ -14,12 +14,12 @@ from funlib.geometry import Coordinate, Roi
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dacapo.blockwise.prediction import predict_array
 from dacapo.blockwise.running import run_operation
 from dacapo.blockwise.voxelwise import Argmax, Threshold
 from dacapo.blockwise.worker_module import WorkerModule
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.inference.prediction import predict_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array

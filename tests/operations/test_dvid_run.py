@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from dacapo.blockwise.inputs import open_raw
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import DVIDArrayConfig, IntensitiesArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers import TorchTrainerConfig
+from dacapo.inference.inputs import open_raw
 from dacapo.options import DaCapoConfig
 from dacapo.train import train_run
 from dacapo.utils import http

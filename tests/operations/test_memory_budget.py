@@ -18,12 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dacapo.apply import apply
-from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.budget import Budget, block_bytes, plan_within
-from dacapo.blockwise.prediction import predict_array
 from dacapo.cli import cli
 from dacapo.compute_context import Bsub, ComputeContext, LocalTorch, Slurm
 from dacapo.errors import ConfigError, MemoryBudgetError
+from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import (
@@ -32,6 +30,8 @@ from dacapo.experiments.tasks.post_processors import (
     WatershedPostProcessor,
     WatershedPostProcessorParameters,
 )
+from dacapo.inference.budget import Budget, block_bytes, plan_within
+from dacapo.inference.prediction import predict_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
@@ -144,7 +144,7 @@ class TestGpus:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (parse_size("12GB"), parse_size("80GB")))
-        monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: parse_size("100GB"))
+        monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: parse_size("100GB"))
 
     def plan(self, folder: Path, context: ComputeContext, num_workers: int, **how: Any) -> Budget:
         return plan_within(hungry_run(folder).model, large(folder), num_workers=num_workers, context=context, **how)
@@ -185,7 +185,7 @@ class TestGpus:
         assert self.plan(tmp_path, LocalTorch(), 1).gpu_bytes > parse_size("3GB")
 
     def test_memory_of_the_machine_counts_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: parse_size("10GB"))
+        monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: parse_size("10GB"))
         budget = self.plan(tmp_path, LocalTorch(), 8)
         on_host = budget.num_workers * (budget.total // budget.num_workers - budget.gpu_bytes)
         assert on_host <= parse_size("5GB") + process_bytes()
@@ -207,7 +207,7 @@ class TestGpus:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: pytest.fail("is of no matter"))
+        monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: pytest.fail("is of no matter"))
         usual = self.plan(tmp_path, Slurm(memory="64GB"), workers)
         run = hungry_run(tmp_path)
         assert usual.plan == plan_blocks(run.model, large(tmp_path))
@@ -229,7 +229,7 @@ class TestGpus:
 
 
 def test_processes_on_cpus_take_2_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dacapo.blockwise.budget.available_memory", lambda: parse_size("100GB"))
+    monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: parse_size("100GB"))
     run = hungry_run(tmp_path)
     for workers in (1, 4):
         budget = plan_within(run.model, large(tmp_path), num_workers=workers, context=LocalTorch(device="cpu"))
@@ -307,7 +307,7 @@ class TestPostProcessing:
             return segment(post_processor, *how)
 
         segment = WatershedPostProcessor._segment
-        monkeypatch.setattr("dacapo.blockwise.prediction.plan_within", plan)
+        monkeypatch.setattr("dacapo.inference.prediction.plan_within", plan)
         monkeypatch.setattr(WatershedPostProcessor, "_segment", whole)
         raw = tmp_path / "validate.zarr"
         done = CliRunner().invoke(
@@ -324,8 +324,8 @@ import json, sys
 from pathlib import Path
 import numpy as np, torch
 from funlib.geometry import Coordinate, Roi
-from dacapo.blockwise.budget import plan_within
-from dacapo.blockwise.prediction import predict_array
+from dacapo.inference.budget import plan_within
+from dacapo.inference.prediction import predict_array
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.operations.test_memory_budget import large, make_run
 

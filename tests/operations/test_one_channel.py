@@ -11,9 +11,7 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.apply import apply_run
-from dacapo.blockwise import outputs, prediction, voxelwise
-from dacapo.blockwise.evaluation import evaluate_array
-from dacapo.blockwise.prediction import predict_array
+from dacapo.blockwise import outputs, voxelwise
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
@@ -34,6 +32,9 @@ from dacapo.experiments.tasks.post_processors import (
     ThresholdPostProcessorParameters,
     WatershedPostProcessor,
 )
+from dacapo.inference import prediction
+from dacapo.inference.evaluation import evaluate_array
+from dacapo.inference.prediction import predict_array
 from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier

@@ -16,8 +16,6 @@ import torch
 import zarr
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.inputs import open_raw
-from dacapo.blockwise.prediction import as_network_input
 from dacapo.errors import ArrayNotFoundError, ConfigError
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
@@ -39,6 +37,8 @@ from dacapo.experiments.datasplits.datasets.arrays import (
 )
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
+from dacapo.inference.inputs import open_raw
+from dacapo.inference.prediction import as_network_input
 from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier

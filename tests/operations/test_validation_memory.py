@@ -13,9 +13,9 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 from benchmarks.validation_memory import store_run, write_volumes
-from dacapo.blockwise import budget
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.inference import budget
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.validate import validate_run

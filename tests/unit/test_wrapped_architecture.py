@@ -11,11 +11,11 @@ import pytest
 import torch
 from funlib.geometry import Coordinate
 
-from dacapo.blockwise.block_plan import plan_blocks
-from dacapo.blockwise.prediction import predict_array
 from dacapo.errors import ConfigError, MissingDependencyError
 from dacapo.experiments.architectures import Architecture, ArchitectureConfig, WrappedArchitectureConfig
+from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.run import Run
+from dacapo.inference.prediction import predict_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain, to_plain

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 Change: TypeAlias = Callable[[ArrayConfig], ArrayConfig]
 
-_OTHER_WAY = "or make the array yourself, and hand it to dacapo.blockwise.prediction.predict_array"
+_OTHER_WAY = "or make the array yourself, and hand it to dacapo.inference.prediction.predict_array"
 
 
 def raw_configs(datasplit: DataSplitConfig, part: str = "train") -> list[ArrayConfig]:

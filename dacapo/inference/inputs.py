@@ -7,9 +7,9 @@ import logging
 from dacapo.blockwise.outputs import ORIGIN as ORIGIN
 from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
-from dacapo.blockwise.raw_chain import raw_chain, raw_configs, voxel_size_of
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
 from dacapo.experiments.run_config import RunConfig
+from dacapo.inference.raw_chain import raw_chain, raw_configs, voxel_size_of
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def raw_config_of(run_config: RunConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
     """Describe a volume with the changes that the run's raw data goes through before training.
 
-    See :mod:`dacapo.blockwise.raw_chain`.
+    See :mod:`dacapo.inference.raw_chain`.
 
     Args:
         run_config: Names the training data.

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_plan import BlockPlan, plan_blocks, round_up
 from dacapo.compute_context import ComputeContext, create_compute_context, free_gpu_memory
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import forward_bytes
+from dacapo.experiments.block_plan import BlockPlan, plan_blocks, round_up
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
 from dacapo.utils.memory import PROCESS_BYTES, available_memory, format_size, parse_size, process_memory

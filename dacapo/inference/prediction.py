@@ -1,4 +1,7 @@
-"""Prediction of a volume block by block, equal to one pass over the whole volume; see :mod:`.block_plan`."""
+"""Prediction of a volume block by block, equal to one pass over the whole volume.
+
+See :mod:`dacapo.experiments.block_plan`.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,7 @@ import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_plan import BlockPlan, plan_blocks
 from dacapo.blockwise.blockwise_task import works_here
-from dacapo.blockwise.budget import plan_within
 from dacapo.blockwise.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import channels_on_disk, in_form_of
@@ -24,11 +25,13 @@ from dacapo.blockwise.record import Resume
 from dacapo.blockwise.running import run_on_ranks, run_operation
 from dacapo.compute_context import create_compute_context, prediction_workers
 from dacapo.errors import ConfigError
+from dacapo.experiments.block_plan import BlockPlan, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trainers.trained_network import LAYOUTS
+from dacapo.inference.budget import plan_within
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
