@@ -88,7 +88,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         if self.target_key is not None and self.target_key in request:
             output[self.target_key] = self._wrap(self.target_key, target)
         if self.weights_key is not None and self.weights_key in request:
-            if self.predictor.has_torch_target():  # both trainers count the same voxels
+            if self.predictor.works_on_tensors:  # both trainers count the same voxels
                 target = _part(target, request[self.weights_key].roi)
             weight, self.moving_class_counts = self.predictor.create_weight(gt, target, mask, self.moving_class_counts)
             output[self.weights_key] = self._wrap(self.weights_key, weight)

@@ -36,6 +36,7 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils import distributed
+from dacapo.utils.precision import PRECISIONS
 from dacapo.utils.quantize import quantize, storage_type
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PRECISIONS = ("float32", "bfloat16")
 _NO_DATA = DummyDataSplitConfig(name="none")
 
 

@@ -437,10 +437,10 @@ def test_augmentations_of_others_say_what_they_lack(monkeypatch: pytest.MonkeyPa
         def torch_augment(self, wanted: Any, generator: Any) -> Any:
             pass
 
-    assert not NodeOnly().has_torch_augment()
-    assert not OtherNode((0.5, 1)).has_torch_augment()
-    assert Both().has_torch_augment()
-    assert all(config.has_torch_augment() for config in ALL)
+    assert not NodeOnly().works_on_tensors
+    assert not OtherNode((0.5, 1)).works_on_tensors
+    assert Both().works_on_tensors
+    assert all(config.works_on_tensors for config in ALL)
     with pytest.raises(ConfigError, match=r"NodeOnly .* GunpowderTrainer"):
         NodeOnly().torch_augment(rois(), rng())
 

@@ -102,7 +102,7 @@ def dims_of(predictor: Predictor, gt: np.ndarray) -> int:
 @pytest.mark.parametrize(("predictor", "gt"), CASES)
 def test_target_and_weight_are_those_of_arrays(predictor: Predictor, gt: np.ndarray) -> None:
     dims = dims_of(predictor, gt)
-    assert predictor.has_torch_target()
+    assert predictor.works_on_tensors
     counts: Any = None
     moving: Any = None
     for mask in masks(gt.shape[-dims:]):
@@ -249,6 +249,18 @@ def test_subclasses_that_change_targets_of_arrays_only_are_noticed() -> None:
     class Named(AffinitiesPredictor):
         pass
 
-    assert not Other(["a"]).has_torch_target()
-    assert Again(["a"]).has_torch_target()
-    assert Named(FLAT).has_torch_target()
+    class Mixin:
+        def create_weight(self, *arguments: Any) -> Any:
+            return super().create_weight(*arguments)  # type: ignore[misc]
+
+    class Mixed(Mixin, OneHotPredictor):
+        pass
+
+    class Declared(Other):
+        works_on_tensors = True
+
+    assert not Mixed(["a"]).works_on_tensors
+    assert Declared(["a"]).works_on_tensors
+    assert not Other(["a"]).works_on_tensors
+    assert Again(["a"]).works_on_tensors
+    assert Named(FLAT).works_on_tensors

@@ -9,7 +9,7 @@ import attrs
 from dacapo.experiments.config import field
 
 from .checks import first_problem, limits_problem
-from .class_distances import ClassDistanceTaskConfig
+from .class_distance_task import ClassDistanceTaskConfig
 from .losses import MSELoss
 from .post_processors import ThresholdPostProcessor
 from .predictors import DistancePredictor

@@ -12,7 +12,7 @@ from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.config import field
 from dacapo.experiments.datasplits.datasets.arrays import Array, VoxelwiseView
 
-from .class_distances import ClassDistanceTaskConfig
+from .class_distance_task import ClassDistanceTaskConfig
 from .losses import HotDistanceLoss
 from .post_processors import ThresholdPostProcessor
 from .predictors import HotDistancePredictor

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import attrs
 
-from .class_distances import ClassDistanceTaskConfig
+from .class_distance_task import ClassDistanceTaskConfig
 from .losses import MSELoss
 from .post_processors import ThresholdPostProcessor
 from .predictors import InnerDistancePredictor

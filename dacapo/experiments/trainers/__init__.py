@@ -42,6 +42,7 @@ alias_modules(
     {
         "dummy_trainer_config": "dummy_trainer",
         "gunpowder_trainer_config": "gunpowder_trainer",
+        "optimizers": "schedule",
         "trainer_config": "trainer",
     },
 )

@@ -17,12 +17,13 @@ from dacapo.errors import BatchError, ConfigError, DacapoError, TrainingError
 from dacapo.experiments.config import field
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
+from dacapo.utils.precision import TRAINING_PRECISIONS
 
 from .batch_arrays import BatchArrays, batch_arrays
 from .batches import Sampling, TrainingBatch
 from .gp_augments import AugmentConfig
-from .optimizers import learning_rate_factor
 from .regions import SampleRegions, check_datasets
+from .schedule import learning_rate_factor
 from .snapshots import write_snapshot
 from .trained_network import TrainedNetwork
 from .trainer import Trainer, TrainerConfig, network_seed
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from dacapo.experiments.tasks.losses import Loss
     from dacapo.experiments.tasks.task import Task
     from dacapo.store.array_store import LocalContainerIdentifier
-
-PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 class BatchTrainer(Trainer):
@@ -538,8 +537,8 @@ class BatchTrainerConfig(TrainerConfig):
             return f"min_masked is {self.min_masked}, but is a part of a sample, from 0 to 1"
         if self.snapshot_interval is not None and self.snapshot_interval < 1:
             return f"snapshot_interval is {self.snapshot_interval}, but must be at least 1, or None for no snapshots"
-        if self.precision not in PRECISIONS:
-            return f"precision is {self.precision!r}, but must be one of {', '.join(PRECISIONS)}"
+        if self.precision not in TRAINING_PRECISIONS:
+            return f"precision is {self.precision!r}, but must be one of {', '.join(TRAINING_PRECISIONS)}"
         if self.accumulate < 1:
             return f"accumulate is {self.accumulate}, but an iteration needs at least 1 batch"
         if self.clip_gradients is not None and not self.clip_gradients > 0:

@@ -158,7 +158,7 @@ class TorchBatches(BatchStream):
         crops = self.maker.read(self.sampling.seeds(position))
         batch = CropBatch(iteration, part, crops, None, None, self.shows(position))
         predictor = self.maker.predictor
-        if self.device.type == "cpu" or (predictor.has_torch_target() and predictor.targets_on_device):
+        if self.device.type == "cpu" or (predictor.works_on_tensors and predictor.targets_on_device):
             return batch
         labels = [self.maker.labels(crop) for crop in crops]
         batch.targets = [self.maker.target(one) for one in labels]

@@ -246,7 +246,7 @@ class SampleMaker:
         target = TargetSpec(regions.target_roi, regions.target_voxel_size)
         spec = predictor.gt_region_for_roi(target)
         # Without a target of tensors, arrays of ground truth and mask are handed on that cover the same.
-        mask_roi = predictor.mask_region_for_roi(target).roi if predictor.has_torch_target() else spec.roi
+        mask_roi = predictor.mask_region_for_roi(target).roi if predictor.works_on_tensors else spec.roi
         self.wanted = SampleRois(regions.raw_roi, spec.roi, regions.voxel_size, regions.target_voxel_size, mask_roi)
         self._draw_changes(np.random.default_rng(0))  # what cannot work fails here
 
@@ -344,7 +344,7 @@ class SampleMaker:
 
     def target(self, labels: SampleLabels) -> TorchTarget | PlainTarget:
         """Return the target of a sample, and what its weights follow from."""
-        if self.predictor.has_torch_target():
+        if self.predictor.works_on_tensors:
             target = self.predictor.torch_target(labels)
             if target is not None:
                 return target

@@ -12,7 +12,7 @@ import torch
 
 from dacapo.experiments.tasks.predictors.predictor import channels_first
 from dacapo.experiments.tasks.predictors.torch_targets import (
-    ClassCounts,
+    TensorCounts,
     TorchTarget,
     class_weights,
     count_classes,
@@ -148,7 +148,7 @@ def weighted(batches: Iterator[MadeBatch], predictor: Predictor, counts: Any) ->
         yield TrainingBatch(batch.iteration, batch.part, raw, target, weight, batch.gt, batch.mask, counts)
 
 
-def balanced(target: TorchTarget, counts: Any) -> tuple[torch.Tensor, ClassCounts]:
+def balanced(target: TorchTarget, counts: Any) -> tuple[torch.Tensor, TensorCounts]:
     """Return the weights of a batch, and the class counts after it, over all ranks."""
     new = count_classes(target.classes)
     if distributed.world_size() > 1:
@@ -195,7 +195,7 @@ class TorchTrainerConfig(BatchTrainerConfig):
         if problem is not None:
             return problem
         for augment in self.augments:
-            if not augment.has_torch_augment():
+            if not augment.works_on_tensors:
                 return (
                     f"{type(augment).__name__} changes samples as a node of gunpowder only; use a "
                     "GunpowderTrainerConfig, or give the augmentation a method torch_augment"

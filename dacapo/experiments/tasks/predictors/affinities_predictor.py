@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets.arrays import Array
 
 # Counts of the affinities and, if they are predicted, of the descriptors.
-ClassCounts: TypeAlias = tuple[MovingCounts | None, MovingCounts | None]
+AffinityCounts: TypeAlias = tuple[MovingCounts | None, MovingCounts | None]
 
 
 class AffinitiesPredictor(Predictor):
@@ -176,8 +176,8 @@ class AffinitiesPredictor(Predictor):
         return wrap_channels(target, gt)
 
     def create_weight(
-        self, gt: Array, target: Array, mask: Array, moving_class_counts: ClassCounts | None = None
-    ) -> tuple[Array, ClassCounts]:
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: AffinityCounts | None = None
+    ) -> tuple[Array, AffinityCounts]:
         """Weight ones and zeros of each affinity, and objects and background for descriptors, by their frequency.
 
         Unannotated voxels get weight 0. So do affinities to a partner that is not annotated, or lies outside of the

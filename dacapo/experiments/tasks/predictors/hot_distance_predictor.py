@@ -13,7 +13,7 @@ from dacapo.experiments.arraytypes import ProbabilityArray
 from dacapo.experiments.model import Model
 from dacapo.utils.balance_weights import balance_weights
 
-from .class_distances import ClassDistancePredictor, channel_distances
+from .class_distance_predictor import ClassDistancePredictor, channel_distances
 from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
 from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, DimensionsError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.utils.declarations import stands_for
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -25,7 +26,21 @@ if TYPE_CHECKING:
 
 
 class Predictor(ABC):
-    """Define what a model predicts: its head, the target it learns from and the weight of every voxel."""
+    """Define what a model predicts: its head, the target it learns from and the weight of every voxel.
+
+    Attributes:
+        works_on_tensors: Whether :meth:`torch_target` stands for :meth:`create_target` and :meth:`create_weight`. True
+            for a class that defines it; False again for a subclass that redefines one of the others but not this one.
+    """
+
+    works_on_tensors: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Set ``works_on_tensors``, unless the class does that itself."""
+        super().__init_subclass__(**kwargs)
+        if "works_on_tensors" not in vars(cls):
+            replaced = ("create_target", "create_weight")
+            cls.works_on_tensors = stands_for(cls, "torch_target", replaced, inherited=cls.works_on_tensors)
 
     @abstractmethod
     def create_model(self, architecture: Architecture) -> Model:
@@ -68,8 +83,7 @@ class Predictor(ABC):
         """Return the target of a sample, and the classes that its weights follow from, as tensors.
 
         Both are those of :meth:`create_target` and :meth:`create_weight` in the region of the target, and voxels
-        outside of it are not counted. None, the default, stands for a predictor that has only those two; so does a
-        subclass that overrides one of them but not this method.
+        outside of it are not counted. None, the default, stands for a predictor that has only those two.
         """
         return None
 
@@ -85,15 +99,6 @@ class Predictor(ABC):
             target_spec: As in :meth:`gt_region_for_roi`, whose region is the default.
         """
         return self.gt_region_for_roi(target_spec)
-
-    def has_torch_target(self) -> bool:
-        """Return whether :meth:`torch_target` stands for what :meth:`create_target` and :meth:`create_weight` do."""
-        owners = {
-            name: next(index for index, owner in enumerate(type(self).__mro__) if name in vars(owner))
-            for name in ("torch_target", "create_target", "create_weight")
-        }
-        newest = owners.pop("torch_target")
-        return newest <= min(owners.values()) and type(self).torch_target is not Predictor.torch_target
 
     @property
     @abstractmethod

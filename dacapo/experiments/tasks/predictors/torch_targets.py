@@ -380,10 +380,10 @@ def torch_affinities(
 # Weights
 
 # For each entry of ``TorchTarget.classes``: voxels of either class and all voxels plus one, shape (channel, 3).
-ClassCounts = list[torch.Tensor]
+TensorCounts = list[torch.Tensor]
 
 
-def no_counts(classes: Sequence[Classes]) -> ClassCounts:
+def no_counts(classes: Sequence[Classes]) -> TensorCounts:
     """Return the counts before the first batch, on the device of the classes."""
     counts = []
     for group in classes:
@@ -392,7 +392,7 @@ def no_counts(classes: Sequence[Classes]) -> ClassCounts:
     return counts
 
 
-def count_classes(classes: Sequence[Classes]) -> ClassCounts:
+def count_classes(classes: Sequence[Classes]) -> TensorCounts:
     """Count the classes in a batch; channels that are not balanced are not counted."""
     return [_count(group) for group in classes]
 
@@ -415,7 +415,7 @@ def count_on_device(channels: torch.Tensor) -> torch.Tensor:
     return torch.stack([(flat == code).sum(dim=1) for code in (0, 1)], dim=1).to(torch.float64)
 
 
-def class_weights(classes: Sequence[Classes], counts: ClassCounts) -> torch.Tensor:
+def class_weights(classes: Sequence[Classes], counts: TensorCounts) -> torch.Tensor:
     """Return the weights of a batch, float32, axes batch, channel, space.
 
     Weights are those of ``balance_weights``: 1 / (2 f) where f is the fraction of the class among all voxels counted.

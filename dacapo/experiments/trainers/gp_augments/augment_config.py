@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config
+from dacapo.utils.declarations import stands_for
 from dacapo.utils.field_types import mistyped_field
 
 if TYPE_CHECKING:
@@ -25,7 +26,19 @@ class AugmentConfig(Config, ABC):
 
     One config stands for the same random change in a pipeline of gunpowder (:meth:`node`) and on tensors
     (:meth:`torch_augment`). A subclass that has only the first of the two works with the gunpowder trainer only.
+
+    Attributes:
+        works_on_tensors: Whether :meth:`torch_augment` stands for :meth:`node`. True for a class that defines it; False
+            again for a subclass that redefines only the node.
     """
+
+    works_on_tensors: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Set ``works_on_tensors``, unless the class does that itself."""
+        super().__init_subclass__(**kwargs)
+        if "works_on_tensors" not in vars(cls):
+            cls.works_on_tensors = stands_for(cls, "torch_augment", ["node"], inherited=cls.works_on_tensors)
 
     @abstractmethod
     def node(self, raw_key: gp.ArrayKey, gt_key: gp.ArrayKey, mask_key: gp.ArrayKey) -> Any:
@@ -52,14 +65,6 @@ class AugmentConfig(Config, ABC):
             f"{type(self).__name__} changes samples as a node of gunpowder only; use a GunpowderTrainer, or override "
             "torch_augment"
         )
-
-    def has_torch_augment(self) -> bool:
-        """Return whether :meth:`torch_augment` stands for what :meth:`node` does: no subclass overrides only that."""
-        owners = {
-            name: next(index for index, owner in enumerate(type(self).__mro__) if name in vars(owner))
-            for name in ("node", "torch_augment")
-        }
-        return owners["torch_augment"] <= owners["node"] and type(self).torch_augment is not AugmentConfig.torch_augment
 
     def problem(self) -> str | None:
         """Return what is wrong with the values, or None."""
