@@ -247,7 +247,7 @@ def field(help_text: str, *, alters_training: bool = True, **kwargs: Any) -> Any
 
 
 @attrs.frozen
-class Change:
+class ConfigChange:
     """A place where a config differs from an earlier one.
 
     Attributes:
@@ -263,7 +263,7 @@ class Change:
     alters_training: bool
 
 
-def changes(old: Any, new: Any, place: str = "", alters_training: bool = True) -> Iterator[Change]:
+def changes(old: Any, new: Any, place: str = "", alters_training: bool = True) -> Iterator[ConfigChange]:
     """Yield the places where a config differs from an earlier one."""
     if isinstance(old, Config) and type(old) is type(new):
         for attribute in attrs.fields(type(old)):
@@ -275,4 +275,4 @@ def changes(old: Any, new: Any, place: str = "", alters_training: bool = True) -
             yield from changes(one, other, f"{place}[{index}]", alters_training)
     elif old != new and not (old != old and new != new):  # NaN equals NaN here
         moved = isinstance(old, Path) and isinstance(new, Path)
-        yield Change(place, old, new, alters_training and not moved)
+        yield ConfigChange(place, old, new, alters_training and not moved)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.config import Change, Config, changes
+from dacapo.experiments.config import Config, ConfigChange, changes
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.files import write_text
 from dacapo.store.yaml_files import dump_yaml, read_yaml
@@ -83,7 +83,7 @@ def check_trained_config(plain: Any, config: Config, path: Path) -> None:
         logger.info("run %s goes on with a config that was changed: %s", name, "; ".join(allowed))
 
 
-def _line(change: Change) -> str:
+def _line(change: ConfigChange) -> str:
     return f"{change.place} was {_short(change.old)} and is {_short(change.new)}"
 
 

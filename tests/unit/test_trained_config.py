@@ -14,7 +14,7 @@ import yaml
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError, NotFoundError
-from dacapo.experiments.config import Change, Config, changes, field
+from dacapo.experiments.config import Config, ConfigChange, changes, field
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import StartConfig
@@ -194,8 +194,8 @@ def test_changes_look_into_everything() -> None:
 
     nan = float("nan")
     old, new = Outer([Inner(nan, "one")]), Outer([Inner(nan, "other")])
-    assert list(changes(old, new)) == [Change("inner[0].label", "one", "other", False)]
-    assert list(changes(Outer([Inner(1.0)]), Outer([Inner(2.0)]))) == [Change("inner[0].number", 1.0, 2.0, True)]
+    assert list(changes(old, new)) == [ConfigChange("inner[0].label", "one", "other", False)]
+    assert list(changes(Outer([Inner(1.0)]), Outer([Inner(2.0)]))) == [ConfigChange("inner[0].number", 1.0, 2.0, True)]
     assert [change.place for change in changes(Outer([Inner()]), Outer([]))] == ["inner"]
 
 
