@@ -16,7 +16,7 @@ from typing import Any
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, ConfigChange, changes
 from dacapo.store.converter import from_plain, to_plain
-from dacapo.store.files import write_text
+from dacapo.store.files import read_text, write_text
 from dacapo.store.yaml_files import dump_yaml, read_yaml
 
 logger = logging.getLogger(__name__)
@@ -37,12 +37,14 @@ def plain_config(config: Config) -> dict[str, Any]:
 
 
 def write_trained_config(path: Path, plain: dict[str, Any]) -> None:
-    """Write down the config that checkpoints belong to, whole or not at all.
+    """Write down the config that checkpoints belong to, whole or not at all; a file that holds it is left alone.
 
     Raises:
-        StorageError: If the file cannot be written.
+        StorageError: If the file cannot be written or read.
     """
-    write_text(path, dump_yaml(plain))
+    text = dump_yaml(plain)
+    if not path.is_file() or read_text(path) != text:
+        write_text(path, text)
 
 
 def read_trained_config(path: Path) -> Any:
