@@ -3,7 +3,7 @@
     python docs/draw_architecture.py           write docs/images/architecture.svg
     python docs/draw_architecture.py --check   only say whether it is up to date
 
-The rows are the layers in ``tests/layers.py``; tests fail where an import points upwards. An arrow goes
+The rows are the layers in ``tests/helpers/layers.py``; tests fail where an import points upwards. An arrow goes
 from a box to each box that it imports, except where a way of other arrows leads there already.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.layers import LAYERS, imports  # noqa: E402
+from tests.helpers.layers import LAYERS, imports  # noqa: E402
 
 PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 

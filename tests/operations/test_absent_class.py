@@ -25,7 +25,8 @@ from dacapo.experiments.trainers import TorchTrainerConfig
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
-from tests.operations.runs import affinities_run_config, dataset_config, new_volume, unet_config, write_array
+from tests.helpers.runs import affinities_run_config, dataset_config, unet_config
+from tests.helpers.volumes import new_volume, write_array
 
 DISTANCES = {"clip_distance": 40.0, "tol_distance": 8.0}
 CLASSES = {"channels": ["a", "b"], **DISTANCES, "scale_factor": 20.0}

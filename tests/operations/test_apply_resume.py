@@ -26,7 +26,8 @@ from dacapo.experiments.tasks.post_processors import (
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
-from tests.operations.runs import new_volume, stored_run
+from tests.helpers.runs import stored_run
+from tests.helpers.volumes import new_volume
 
 PARAMETERS = ThresholdPostProcessorParameters(0, 100)
 

@@ -35,7 +35,8 @@ from dacapo.experiments.tasks import (
 from dacapo.experiments.trainers import GunpowderTrainerConfig, TorchTrainerConfig
 from dacapo.options import DaCapoConfig
 from dacapo.train import train_run
-from tests.operations.runs import affinities_run_config, cells, unet_config
+from tests.helpers.runs import affinities_run_config, unet_config
+from tests.helpers.volumes import cells
 
 OTHER = ">" if sys.byteorder == "little" else "<"
 SIZE, OFFSET = Coordinate(4, 4), Coordinate(40, 40)

@@ -33,7 +33,7 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.regions import sample_regions
 from dacapo.inference.prediction import BlockPredictor, as_network_input
 from dacapo.utils.padding import read_reflected
-from tests.operations.runs import affinities_run_config
+from tests.helpers.runs import affinities_run_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 

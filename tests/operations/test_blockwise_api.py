@@ -32,8 +32,9 @@ from dacapo.errors import (
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
-from tests.unit.test_compute_context import install_bsub
+from tests.helpers.cluster import install_bsub
+from tests.helpers.segments import same_parts
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 # Leaves a file per block, with the process that wrote it.
 MARK = """
@@ -270,14 +271,6 @@ class TestRunBlockwise:
         assert all(job[:5] == ["-K", "-q", "local", "-n", "3"] and "-gpu" not in job for job in jobs)
 
 
-def partition_equals(labels: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether two arrays of labels are the same up to names, with the same background."""
-    pairs = set(zip(labels.ravel().tolist(), expected.ravel().tolist(), strict=True))
-    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) and all(
-        (a == 0) == (b == 0) for a, b in pairs
-    )
-
-
 def segment(
     folder: Path, values: np.ndarray, file: Path, block: tuple[int, ...], context: tuple[int, ...], **kwargs: object
 ) -> np.ndarray:
@@ -318,14 +311,14 @@ class TestSegmentBlockwise:
             labels = segment(Path(folder), values, components, block, context, connectivity=connectivity)
             assert sorted(p.name for p in Path(folder).iterdir()) == ["in.zarr", "out.zarr"]
         expected, count = ndimage.label(values, ndimage.generate_binary_structure(dims, connectivity))
-        assert partition_equals(labels, expected)
+        assert same_parts(labels, expected)
         assert set(np.unique(labels)) - {0} == set(range(1, count + 1))
 
     def test_with_worker_processes(self, processes: DaCapoConfig, components: Path, tmp_path: Path) -> None:
         values = (np.random.default_rng(1).random((20, 21, 22)) < 0.3).astype(np.uint8)
         labels = segment(tmp_path, values, components, (7, 6, 8), (1, 1, 1), num_workers=2)
         expected, count = ndimage.label(values)
-        assert partition_equals(labels, expected)
+        assert same_parts(labels, expected)
         assert labels.max() == count
 
     def test_a_winding_path_through_all_blocks(self, options: DaCapoConfig, components: Path, tmp_path: Path) -> None:
@@ -337,7 +330,7 @@ class TestSegmentBlockwise:
     def test_ids_of_a_function_may_be_large(self, options: DaCapoConfig, components: Path, tmp_path: Path) -> None:
         values = (np.random.default_rng(2).random((12, 12)) < 0.4).astype(np.uint8)
         labels = segment(tmp_path, values, components, (5, 5), (2, 2), shift=2**62)
-        assert partition_equals(labels, ndimage.label(values)[0])
+        assert same_parts(labels, ndimage.label(values)[0])
 
     def test_part_of_the_input(self, options: DaCapoConfig, components: Path, tmp_path: Path) -> None:
         values = np.ones((9, 9), dtype=np.uint8)
@@ -512,7 +505,7 @@ class TestCommands:
             assert got.exit_code == 0, got.output
         output = self.result(tmp_path)
         expected, count = ndimage.label(values, np.ones((3, 3, 3)))
-        assert partition_equals(output[output.roi], expected)
+        assert same_parts(output[output.roi], expected)
         assert output[output.roi].max() == count
 
     @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from dacapo.inference import evaluation
 from dacapo.inference.evaluation import evaluate_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.runs import affinities_run_config, write_array
+from tests.helpers.runs import affinities_run_config
+from tests.helpers.volumes import write_array
 
 SHAPE = (40, 40, 40)
 DISTANCES = DistanceTaskConfig(name="d", channels=["cell"], clip_distance=40.0, tol_distance=8.0, scale_factor=40.0)

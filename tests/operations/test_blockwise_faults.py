@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +24,9 @@ from dacapo.errors import BlockwiseError, DacapoError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.invert import Invert
-from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
+from tests.helpers.invert import Invert
+from tests.helpers.processes import is_alive, wait_until
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 SHAPE, BLOCK = (4, 4, 12), (4, 4, 2)
 BEGINS = [[80, 40, 40 + 8 * i] for i in range(6)]
@@ -66,20 +66,6 @@ def tried(folder: Path) -> list[list[int]]:
 def result(operation: Invert | Threshold) -> np.ndarray:
     array = ZarrArray.open_from_array_identifier(operation.output, mode="r")
     return array[array.roi]
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):  # it ended before, or while it was looked at
-        return False
 
 
 class TestKilledWorkers:

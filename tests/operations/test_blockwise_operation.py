@@ -20,8 +20,8 @@ from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.invert import Invert
-from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
+from tests.helpers.invert import Invert
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 
 @pytest.fixture

@@ -24,52 +24,9 @@ from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.padding import read_reflected, reflected_indices
-from tests.operations.runs import affinities_run_config, unet_config, write_array
-
-VALID = {"padding": "valid"}
-SAME = {"padding": "same"}
-
-
-def numpy_array(shape: tuple[int, ...], voxel_size: tuple[int, ...], channels: int | None = None) -> NumpyArray:
-    rng = np.random.default_rng(3)
-    values = rng.random(shape if channels is None else (channels, *shape)).astype(np.float32)
-    axes = ["z", "y", "x"][-len(shape) :]
-    roi = Roi((40,) * len(shape), Coordinate(shape) * Coordinate(voxel_size))
-    return NumpyArray.from_np_array(values, roi, Coordinate(voxel_size), axes if channels is None else ["c", *axes])
-
-
-def make_run(folder: Path, dims: int, **architecture: object) -> Run:
-    run = Run(affinities_run_config(folder, dims=dims, architecture_config=unet_config(dims, **architecture)))
-    run.model.eval()
-    return run
-
-
-def round_up(value: Coordinate, step: Coordinate) -> Coordinate:
-    return Coordinate(-(-v // s) * s for v, s in zip(value, step, strict=True))
-
-
-def whole_pass(run: Run, raw: NumpyArray) -> np.ndarray:
-    """One forward pass that gives an output at every voxel of ``raw``.
-
-    The data is continued by reflection, by whole steps of the down-sampling so that the network's grid lies as if it
-    were not; a network that does not shrink its input gets no more than what rounds its shape up.
-    """
-    model, voxel_size = run.model, raw.voxel_size
-    stride = model.architecture.stride * voxel_size
-    output_voxel_size = model.scale(voxel_size)
-    first_input = model.input_shape * voxel_size
-    context = (first_input - model.compute_output_shape(model.input_shape)[1] * output_voxel_size) / 2
-    before = round_up(context, stride)
-    wanted = round_up(raw.roi.shape + before * 2, stride)
-    wanted += Coordinate((i - w) % k for i, w, k in zip(first_input, wanted, stride, strict=True))
-    values = read_reflected(raw, raw.roi.grow(before, wanted - before - raw.roi.shape))
-    with torch.inference_mode():
-        output = model(as_network_input(values, raw.axes, torch.device("cpu")))[0].numpy()
-    first = (before - context) / output_voxel_size
-    shape = raw.roi.shape / output_voxel_size
-    assert all(have >= f + need for have, f, need in zip(output.shape[1:], first, shape, strict=True))
-    return output[(slice(None), *(slice(f, f + s) for f, s in zip(first, shape, strict=True)))]
-
+from tests.helpers.prediction import SAME, VALID, numpy_array, whole_pass
+from tests.helpers.runs import affinities_run_config, unet_config, unet_run
+from tests.helpers.volumes import write_array
 
 CASES = [
     pytest.param(2, VALID, (61, 53), (4, 4), id="2d-valid"),
@@ -92,7 +49,7 @@ CASES = [
 def test_blocks_equal_one_whole_pass(
     tmp_path: Path, dims: int, architecture: dict[str, object], shape: tuple[int, ...], voxel_size: tuple[int, ...]
 ) -> None:
-    run = make_run(tmp_path, dims, **architecture)
+    run = unet_run(tmp_path, dims, **architecture)
     raw = numpy_array(shape, voxel_size)
     plan = plan_blocks(run.model, raw)
     blocks = [-(-s // w) for s, w in zip(plan.output_roi.shape, plan.write_shape, strict=True)]
@@ -112,7 +69,7 @@ def test_blocks_equal_one_whole_pass(
 
 
 def test_unpadded_whole_pass_is_equal_where_it_reaches(tmp_path: Path) -> None:
-    run = make_run(tmp_path, 2, downsample_factors=[Coordinate(2, 2), Coordinate(3, 1)], input_shape=Coordinate(60, 40))
+    run = unet_run(tmp_path, 2, downsample_factors=[Coordinate(2, 2), Coordinate(3, 1)], input_shape=Coordinate(60, 40))
     raw = numpy_array((90, 70), (4, 2))
     with torch.inference_mode():
         whole = run.model(as_network_input(raw[raw.roi], raw.axes, torch.device("cpu")))[0].numpy()
@@ -124,7 +81,7 @@ def test_unpadded_whole_pass_is_equal_where_it_reaches(tmp_path: Path) -> None:
 
 def test_attention_is_equal_up_to_its_interpolation(tmp_path: Path) -> None:
     """Attention gates stretch their coarse map over the whole input, so blocks agree only closely."""
-    run = make_run(tmp_path, 2, **SAME, use_attention=True)
+    run = unet_run(tmp_path, 2, **SAME, use_attention=True)
     raw = numpy_array((62, 40), (4, 4))
     target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
     output = predict_array(run, raw, target, output_dtype=np.float32, block_shape=Coordinate(80, 80))
@@ -133,7 +90,7 @@ def test_attention_is_equal_up_to_its_interpolation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("architecture", [VALID, SAME])
 def test_a_region_is_predicted_as_in_the_whole(tmp_path: Path, architecture: dict[str, object]) -> None:
-    run = make_run(tmp_path, 2, **architecture)
+    run = unet_run(tmp_path, 2, **architecture)
     raw = numpy_array((61, 53), (4, 4))
     whole = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "whole"), output_dtype=np.float32)
     roi = Roi((40 + 4 * 5, 40 + 4 * 31), (4 * 33, 4 * 22))
@@ -150,7 +107,7 @@ def test_a_region_is_predicted_as_in_the_whole(tmp_path: Path, architecture: dic
 
 
 def test_uint8_is_the_scaled_prediction(tmp_path: Path) -> None:
-    run = make_run(tmp_path, 2)
+    run = unet_run(tmp_path, 2)
     raw = numpy_array((40, 40), (4, 4))
     exact = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "f"), output_dtype=np.float32)
     scaled = predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "u"))
@@ -160,7 +117,7 @@ def test_uint8_is_the_scaled_prediction(tmp_path: Path) -> None:
 
 
 def test_the_model_is_left_in_its_mode(tmp_path: Path) -> None:
-    run = make_run(tmp_path, 2)
+    run = unet_run(tmp_path, 2)
     run.model.train()
     predict_array(run, numpy_array((40, 40), (4, 4)), LocalArrayIdentifier(tmp_path / "out.zarr", "p"))
     assert run.model.training
@@ -172,7 +129,7 @@ class _BrokenArray(NumpyArray):
 
 
 def test_a_failing_block_fails_the_call(tmp_path: Path) -> None:
-    run = make_run(tmp_path, 2)
+    run = unet_run(tmp_path, 2)
     raw = numpy_array((40, 40), (4, 4))
     raw.__class__ = _BrokenArray
     target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
@@ -200,7 +157,7 @@ def test_impossible_predictions_are_refused_before_any_work(
     error: type[Exception],
     message: str,
 ) -> None:
-    run = make_run(tmp_path, 2)
+    run = unet_run(tmp_path, 2)
     raw = numpy_array(shape, (4,) * len(shape), channels)
     target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
     with pytest.raises(error, match=message):
@@ -210,7 +167,7 @@ def test_impossible_predictions_are_refused_before_any_work(
 
 @pytest.mark.parametrize("dtype", ["int16", bool, "uint64", "unit8"])
 def test_a_type_that_predictions_cannot_have_leaves_an_earlier_output_alone(tmp_path: Path, dtype: Any) -> None:
-    run = make_run(tmp_path, 2)
+    run = unet_run(tmp_path, 2)
     target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
     before = predict_array(run, numpy_array((40, 40), (4, 4)), target)
     with pytest.raises(DtypeError, match="uint8"):

@@ -25,8 +25,9 @@ from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, Wat
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.segmentation import absorb_small
-from tests.operations.runs import OFFSET, VOXEL_SIZE, new_volume, stored_run, write_array
-from tests.operations.test_blockwise_api import partition_equals
+from tests.helpers.runs import stored_run
+from tests.helpers.segments import same_parts
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, new_volume, write_array
 
 COMPONENTS = """
 import os
@@ -104,7 +105,7 @@ def test_components_equal_those_of_the_whole(
     connectivity = min(connectivity, values.ndim)
     labels = segment(folder, values, block, context, connectivity=connectivity)
     expected, count = ndimage.label(values, ndimage.generate_binary_structure(values.ndim, connectivity))
-    assert partition_equals(labels, expected)
+    assert same_parts(labels, expected)
     assert set(np.unique(labels)) - {0} == set(range(1, count + 1))
 
 
@@ -119,7 +120,7 @@ def test_evidence_is_summed_up_over_the_whole(
     expected, count = ndimage.label(values)
     sums = np.bincount(expected.ravel(), values.ravel() - float(mean), minlength=count + 1)
     expected[sums[expected] < 0] = 0
-    assert partition_equals(labels, expected)
+    assert same_parts(labels, expected)
     assert labels.max() == len(np.unique(expected[expected > 0]))
 
 
@@ -151,7 +152,7 @@ def test_small_segments_are_absorbed_as_in_the_whole(
         last += count
     expected = absorb_small(whole, smallest)
     # Which of two at the same distance grows into a voxel depends on the order of their voxels, which is the same.
-    assert partition_equals(labels, expected)
+    assert same_parts(labels, expected)
     assert labels.max() == len(np.unique(expected[expected > 0]))
 
 
@@ -176,7 +177,7 @@ class TestInterruptions:
         arguments = self.interrupt(folder)
         labels = segment(folder, self.values, self.block, **arguments)
         assert self.calls(folder) == 10
-        assert partition_equals(labels, ndimage.label(self.values)[0])
+        assert same_parts(labels, ndimage.label(self.values)[0])
         left = {path.name for path in (folder / "out.zarr" / ".labels.blocks").iterdir()}
         assert not left & {"fragments.zarr", "blocks", "pairs", "first.npy", "labels.npy"}
         np.testing.assert_array_equal(segment(folder, self.values, self.block, **arguments), labels)
@@ -196,7 +197,7 @@ class TestInterruptions:
         arguments = self.interrupt(folder)
         labels = segment(folder, self.values, self.block, **{**arguments, "connectivity": 2, "overwrite": True})
         assert self.calls(folder) == 18
-        assert partition_equals(labels, ndimage.label(self.values, np.ones((3, 3)))[0])
+        assert same_parts(labels, ndimage.label(self.values, np.ones((3, 3)))[0])
 
     @pytest.mark.parametrize("stage", ["match", "merge", "relabel"])
     def test_later_passes_go_on_too(
@@ -222,13 +223,13 @@ class TestInterruptions:
         monkeypatch.setattr(cls, name, original)
         labels = segment(folder, self.values, self.block, **arguments)
         assert self.calls(folder) == 9
-        assert partition_equals(labels, ndimage.label(self.values)[0])
+        assert same_parts(labels, ndimage.label(self.values)[0])
 
     def test_an_output_of_somebody_else_gets_labels(self, options: DaCapoConfig, folder: Path) -> None:
         before = np.full((12, 12), 7, dtype=np.uint64)
         write_array(folder / "out.zarr", "labels", before, Coordinate(VOXEL_SIZE[:2]), Coordinate(OFFSET[:2]))
         labels = segment(folder, self.values, (12, 12))
-        assert partition_equals(labels, ndimage.label(self.values)[0])
+        assert same_parts(labels, ndimage.label(self.values)[0])
 
 
 def killed(monkeypatch: pytest.MonkeyPatch, folder: Path, values: np.ndarray, when: str, **kwargs: Any) -> None:
@@ -279,7 +280,7 @@ class TestExistingOutputs:
         assert labels.shape == (12, 12)
         np.testing.assert_array_equal(labels[8:], before[8:])
         np.testing.assert_array_equal(labels[:8, 8:], before[:8, 8:])
-        assert partition_equals(labels[:8, :8], ndimage.label(self.values[:8, :8])[0])
+        assert same_parts(labels[:8, :8], ndimage.label(self.values[:8, :8])[0])
 
     @pytest.mark.parametrize("when", ["before", "after"])
     def test_what_was_only_created_is_no_obstacle(
@@ -288,7 +289,7 @@ class TestExistingOutputs:
         killed(monkeypatch, folder, self.values, when)
         # With other blocks, which the chunks of what was created do not fit.
         labels = segment(folder, self.values, (5, 6), into_existing=False)
-        assert partition_equals(labels, ndimage.label(self.values)[0])
+        assert same_parts(labels, ndimage.label(self.values)[0])
 
     def test_a_refused_call_forgets_nothing(self, options: DaCapoConfig, folder: Path) -> None:
         before = segment(folder, self.values, (4, 4), log=str(folder))
@@ -398,4 +399,4 @@ def test_applying_a_run_to_a_large_volume_goes_on(
     monkeypatch.setattr(Segmentation, "process", fails)  # it has nothing to do any more
     labels = apply("blocks", bias)
     assert labels.max() == whole.max() > 1
-    assert partition_equals(labels, whole)
+    assert same_parts(labels, whole)

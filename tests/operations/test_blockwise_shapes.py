@@ -22,8 +22,9 @@ from dacapo.experiments.run import Run
 from dacapo.inference.prediction import predict_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.runs import OFFSET, VOXEL_SIZE, write_array
-from tests.operations.test_blockwise_prediction import SAME, VALID, make_run, numpy_array, whole_pass
+from tests.helpers.prediction import SAME, VALID, numpy_array, whole_pass
+from tests.helpers.runs import unet_run
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 # The largest of the neighbors along all axes, which takes one voxel of context.
 LARGEST = """
@@ -134,7 +135,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], 
     made = {}
     for dims, shape in ((2, (37, 33)), (3, (29, 31, 28))):
         for padding in (VALID, SAME):
-            run = make_run(tmp_path_factory.mktemp("run"), dims, **padding)
+            run = unet_run(tmp_path_factory.mktemp("run"), dims, **padding)
             raw = numpy_array(shape, (8, 4, 4)[-dims:])
             made[dims, padding["padding"]] = run, raw, whole_pass(run, raw)
     return made

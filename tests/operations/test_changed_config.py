@@ -20,7 +20,8 @@ from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.yaml_files import read_yaml
 from dacapo.train import train, train_run
 from dacapo.validate import validate
-from tests.operations.runs import affinities_run_config, dummy_run_config, new_volume, unet_config
+from tests.helpers.runs import affinities_run_config, dummy_run_config, unet_config
+from tests.helpers.volumes import new_volume
 
 
 @pytest.fixture

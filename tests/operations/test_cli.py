@@ -29,7 +29,8 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
 from dacapo.train import train
-from tests.operations.runs import affinities_run_config, cells, write_array
+from tests.helpers.runs import affinities_run_config
+from tests.helpers.volumes import cells, write_array
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
 from dacapo.train import train
-from tests.operations.runs import affinities_run_config, cells, write_array
+from tests.helpers.runs import affinities_run_config
+from tests.helpers.volumes import cells, write_array
 
 PARAMETERS = "WatershedPostProcessorParameters(id=0, bias=0.1, context=(32, 32, 32))"
 ROI, REGION = "[60:140,80:120]", Roi((60, 80), (80, 40))

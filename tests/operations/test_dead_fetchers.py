@@ -22,7 +22,7 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train, train_run
-from tests.operations.runs import affinities_run_config, unet_config
+from tests.helpers.runs import affinities_run_config, unet_config
 
 ITERATIONS = 20
 

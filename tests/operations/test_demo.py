@@ -24,7 +24,7 @@ from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.runs import write_array
+from tests.helpers.volumes import write_array
 
 SHAPES = {"train": (34, 40, 36), "validate": (32, 34, 34), "unseen": (32, 36, 40)}
 FEW = 2 / ITERATIONS_PER_MINUTE

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,9 @@ from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.utils import distributed
-from tests.operations import ranks
-from tests.operations.runs import affinities_run_config, dataset_config, dummy_run_config
+from tests.helpers import ranks
+from tests.helpers.processes import wait_for_checkpoint
+from tests.helpers.runs import affinities_run_config, dataset_config, dummy_run_config
 
 NAME = "affinities"
 
@@ -80,14 +80,6 @@ def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors
     return output, errors
-
-
-def wait_for_checkpoint(process: subprocess.Popen[str], base: Path) -> None:
-    deadline = time.monotonic() + 200
-    while not any(p.name.isdigit() for p in (base / NAME / "checkpoints" / "iterations").glob("*")):
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no checkpoint in time"
-        time.sleep(0.01)
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:
@@ -198,7 +190,7 @@ def test_a_request_to_stop_stops_all_ranks_at_the_same_iteration(
 ) -> None:
     prepare(tmp_path, alone[0], until=100_000, interval=2)
     process = start_training(tmp_path, "--devices", "2")
-    wait_for_checkpoint(process, tmp_path)
+    wait_for_checkpoint(process, tmp_path, NAME)
     started = children(process)
     assert len(started) == 2
     if whom == "launcher":
@@ -215,7 +207,7 @@ def test_a_request_to_stop_stops_all_ranks_at_the_same_iteration(
 def test_a_rank_that_is_killed_ends_all(alone: tuple[Path, Path], tmp_path: Path) -> None:
     prepare(tmp_path, alone[0], until=100_000, interval=2)
     process = start_training(tmp_path, "--devices", "2")
-    wait_for_checkpoint(process, tmp_path)
+    wait_for_checkpoint(process, tmp_path, NAME)
     started = children(process)
     os.kill(started[1], signal.SIGKILL)
     _, errors = finish(process, 1)
@@ -244,7 +236,7 @@ def test_an_error_on_one_rank_is_shown_once_and_ends_all(alone: tuple[Path, Path
 @pytest.fixture(scope="module")
 def inside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("inside")
-    launched = f"launch(['-m', 'tests.operations.ranks', {str(folder)!r}], 2)"
+    launched = f"launch(['-m', 'tests.helpers.ranks', {str(folder)!r}], 2)"
     finish(start(["-c", f"from dacapo.utils.distributed import launch; raise SystemExit({launched})"]))
     return folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 

@@ -23,7 +23,8 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train, train_run
-from tests.operations.runs import dummy_run_config, write_array
+from tests.helpers.runs import dummy_run_config
+from tests.helpers.volumes import write_array
 
 
 def test_run_has_its_parts() -> None:

@@ -20,8 +20,9 @@ from dacapo.inference.inputs import open_raw
 from dacapo.options import DaCapoConfig
 from dacapo.train import train_run
 from dacapo.utils import http
-from tests.dvid_server import UUID, Instance, serve
-from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells, write_array
+from tests.helpers.dvid_server import UUID, Instance, serve
+from tests.helpers.runs import affinities_run_config
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, cells, write_array
 
 
 def instances() -> dict[str, Instance]:

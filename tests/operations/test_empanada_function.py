@@ -21,7 +21,7 @@ from dacapo.errors import ChannelMismatchError, ConfigError, MissingDependencyEr
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.runs import write_array
+from tests.helpers.volumes import write_array
 
 IS_INSTALLED = importlib.util.find_spec("empanada") is not None
 needs_empanada = pytest.mark.skipif(

@@ -12,7 +12,8 @@ from dacapo.experiments.tasks import DistanceTaskConfig
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store
 from dacapo.train import train
-from tests.operations.runs import affinities_run_config, cells
+from tests.helpers.runs import affinities_run_config
+from tests.helpers.volumes import cells
 
 
 def test_a_table_becomes_scores(options: DaCapoConfig, tmp_path: Path) -> None:

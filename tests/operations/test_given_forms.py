@@ -17,7 +17,8 @@ from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.validate import validate
-from tests.operations.runs import new_volume, stored_run
+from tests.helpers.runs import stored_run
+from tests.helpers.volumes import new_volume
 
 TEXT = "[60:140,80:120]"
 REGION = Roi((60, 80), (80, 40))

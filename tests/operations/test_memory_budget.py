@@ -36,24 +36,8 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.memory import parse_size, process_memory
-from tests.operations.runs import affinities_run_config, unet_config
-
-VOXEL = Coordinate(8, 4, 4)
-
-
-def large(folder: Path, shape: tuple[int, int, int] = (500, 700, 600)) -> ZarrArray:
-    """Return an array of zeros, of which nothing is on disk."""
-    if (folder / "large.zarr").exists():
-        return ZarrArray.open_from_array_identifier(LocalArrayIdentifier(folder / "large.zarr", "raw"), mode="r")
-    return ZarrArray.create_from_array_identifier(
-        LocalArrayIdentifier(folder / "large.zarr", "raw"),
-        ["z", "y", "x"],
-        Roi((0, 0, 0), Coordinate(shape) * VOXEL),
-        None,
-        VOXEL,
-        np.uint8,
-    )
-
+from tests.helpers.memory import VOXEL, large
+from tests.helpers.runs import unet_run
 
 OFFSETS = [(1, 0, 0), (0, 1, 0), (0, 0, 1), (3, 0, 0), (0, 3, 0), (0, 0, 3)]
 
@@ -71,7 +55,7 @@ def affinities(folder: Path, edge: int) -> LocalArrayIdentifier:
 def hungry_run(folder: Path) -> Run:
     """Return a run whose blocks gain from memory up to some 17 GB."""
     shape, down = Coordinate(64, 64, 64), [Coordinate(2, 2, 2)] * 3
-    return make_run(folder, padding="same", num_fmaps=8, input_shape=shape, downsample_factors=down)
+    return unet_run(folder, 3, padding="same", num_fmaps=8, input_shape=shape, downsample_factors=down)
 
 
 def process_bytes() -> int:
@@ -79,13 +63,9 @@ def process_bytes() -> int:
     return max(process_memory() or 0, parse_size("600MB")) + parse_size("5MB")
 
 
-def make_run(folder: Path, **architecture: object) -> Run:
-    return Run(affinities_run_config(folder, dims=3, architecture_config=unet_config(3, **architecture)))
-
-
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_more_memory_gives_larger_blocks_that_fit(tmp_path: Path, padding: str) -> None:
-    run, raw = make_run(tmp_path, padding=padding), large(tmp_path)
+    run, raw = unet_run(tmp_path, 3, padding=padding), large(tmp_path)
     voxels = []
     for beside in ("100MB", "200MB", "400MB", "7GB"):
         budget = process_bytes() + parse_size(beside)
@@ -103,7 +83,7 @@ def test_workers_are_kept_within_the_budget(
     tmp_path_factory: pytest.TempPathFactory, beside: int, num_workers: int
 ) -> None:
     folder = tmp_path_factory.mktemp("workers")
-    run, raw = make_run(folder, padding="valid"), large(folder)
+    run, raw = unet_run(folder, 3, padding="valid"), large(folder)
     budget = process_bytes() + parse_size(f"{beside}MB")
     chosen = plan_within(run.model, raw, num_workers=num_workers, max_memory=budget)
     assert 1 <= chosen.num_workers <= num_workers
@@ -111,7 +91,7 @@ def test_workers_are_kept_within_the_budget(
 
 
 def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
-    run, raw = make_run(tmp_path), large(tmp_path)
+    run, raw = unet_run(tmp_path, 3), large(tmp_path)
     target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
     with pytest.raises(MemoryBudgetError, match="so allow ") as caught:
         predict_array(run, raw, target, max_memory="100MB")
@@ -124,11 +104,11 @@ def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", ["lots", "8", 0])
 def test_a_budget_that_is_no_size(tmp_path: Path, wrong: str | int) -> None:
     with pytest.raises(ConfigError, match="memory must be a size"):
-        plan_within(make_run(tmp_path).model, large(tmp_path), max_memory=wrong)
+        plan_within(unet_run(tmp_path, 3).model, large(tmp_path), max_memory=wrong)
 
 
 def test_an_evaluation_shape_decides_unless_there_is_a_budget(tmp_path: Path) -> None:
-    run, raw = make_run(tmp_path, padding="valid", eval_shape_increase=Coordinate(8, 8, 8)), large(tmp_path)
+    run, raw = unet_run(tmp_path, 3, padding="valid", eval_shape_increase=Coordinate(8, 8, 8)), large(tmp_path)
     fixed = plan_within(run.model, raw).plan.write_shape
     assert fixed / VOXEL == run.model.compute_output_shape(run.model.eval_input_shape)[1]
     budget = process_bytes() + parse_size("2GB")
@@ -293,7 +273,7 @@ class TestPostProcessing:
     def test_apply_and_validate_hand_the_budget_on(
         self, options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        run = make_run(tmp_path)
+        run = unet_run(tmp_path, 3)
         create_config_store().store_run_config(run.config)
         create_weights_store().store_weights(run, 1)
         seen: list[tuple[str, int | None]] = []
@@ -327,11 +307,12 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.inference.budget import plan_within
 from dacapo.inference.prediction import predict_array
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.test_memory_budget import large, make_run
+from tests.helpers.memory import large
+from tests.helpers.runs import unet_run
 
 folder, padding, budget = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 torch.set_num_threads(1)
-run, raw = make_run(folder, padding=padding, num_fmaps=8), large(folder, (100, 120, 110))
+run, raw = unet_run(folder, 3, padding=padding, num_fmaps=8), large(folder, (100, 120, 110))
 chosen = plan_within(run.model, raw, max_memory=budget)
 # A single block of that size is enough to see what it takes.
 roi = Roi(raw.roi.begin, chosen.plan.write_shape)
@@ -353,7 +334,7 @@ def test_what_is_told_is_what_is_measured(tmp_path: Path, padding: str, budget: 
 
 
 def test_bfloat16_is_close(tmp_path: Path) -> None:
-    run = make_run(tmp_path, padding="same")
+    run = unet_run(tmp_path, 3, padding="same")
     raw = large(tmp_path, (28, 32, 30))
     raw_values = np.random.default_rng(0).integers(0, 2, (28, 32, 30), dtype=np.uint8)
     writable = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "large.zarr", "raw"))

@@ -23,7 +23,8 @@ from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.train import train
 from dacapo.utils.quantize import quantize
 from dacapo.validate import validate
-from tests.operations.runs import affinities_run_config, cells, unet_config, write_array
+from tests.helpers.runs import affinities_run_config, unet_config
+from tests.helpers.volumes import cells, write_array
 
 OFFSET = Coordinate(40, 40)
 

@@ -40,7 +40,8 @@ from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.validate import validate_run
-from tests.operations.runs import affinities_run_config, new_volume, stored_run, unet_config, write_array
+from tests.helpers.runs import affinities_run_config, stored_run, unet_config
+from tests.helpers.volumes import new_volume, write_array
 
 SIZE, OFFSET = Coordinate(4, 4), Coordinate(40, 40)
 DISTANCES = {"channels": ["a"], "clip_distance": 40.0, "tol_distance": 8.0, "scale_factor": 40.0}

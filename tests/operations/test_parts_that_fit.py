@@ -35,7 +35,8 @@ from dacapo.store.converter import to_plain
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.yaml_files import dump_yaml
 from dacapo.train import train
-from tests.operations.runs import affinities_run_config, stored_run, unet_config, write_array
+from tests.helpers.runs import affinities_run_config, stored_run, unet_config
+from tests.helpers.volumes import write_array
 
 DISTANCES: dict[str, Any] = {"clip_distance": 40.0, "tol_distance": 8.0}
 CLASSES: dict[str, Any] = {"channels": ["a", "b"], **DISTANCES, "scale_factor": 20.0}

@@ -19,7 +19,8 @@ from dacapo.experiments.config import config_class
 from dacapo.options import ENVIRONMENT_VARIABLE
 from dacapo.store.converter import to_plain
 from dacapo.store.yaml_files import dump_yaml
-from tests.operations.runs import affinities_run_config, cells, write_array
+from tests.helpers.runs import affinities_run_config
+from tests.helpers.volumes import cells, write_array
 
 PLUGIN = Path(__file__).parents[2] / "examples" / "plugin"
 

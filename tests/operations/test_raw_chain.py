@@ -43,7 +43,8 @@ from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
-from tests.operations.runs import affinities_run_config, unet_config, write_array
+from tests.helpers.runs import affinities_run_config, unet_config
+from tests.helpers.volumes import write_array
 
 SIZE, OFFSET, SHAPE = Coordinate(4, 4), Coordinate(40, 40), (40, 44)
 Made = Callable[[Callable[[str], ArrayConfig]], ArrayConfig]

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import attrs
@@ -27,7 +26,8 @@ from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate_run
-from tests.operations.runs import affinities_run_config
+from tests.helpers.processes import wait_for_checkpoint
+from tests.helpers.runs import affinities_run_config
 
 ITERATIONS, INTERVAL = 9, 3
 
@@ -43,15 +43,6 @@ def prepare(base: Path, folder: Path) -> None:
 def start_training(base: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dacapo.cli", "--runs-dir", str(base), "train", "affinities"]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def wait_for_checkpoint(process: subprocess.Popen[bytes], base: Path) -> None:
-    folder = base / "affinities" / "checkpoints" / "iterations"
-    deadline = time.monotonic() + 120
-    while not any(p.name.isdigit() for p in folder.glob("*")):
-        assert process.poll() is None, f"training ended: {process.stderr.read().decode()}"  # type: ignore[union-attr]
-        assert time.monotonic() < deadline, "no checkpoint within two minutes"
-        time.sleep(0.005)
 
 
 def result(base: Path) -> tuple[dict[str, torch.Tensor], np.ndarray, list[list[list[list[float]]]], dict[str, object]]:
@@ -100,7 +91,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     folder, whole = uninterrupted
     prepare(tmp_path, folder)
     process = start_training(tmp_path)
-    wait_for_checkpoint(process, tmp_path)
+    wait_for_checkpoint(process, tmp_path, "affinities")
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=120)
     if number == signal.SIGKILL:
@@ -141,7 +132,7 @@ def test_an_interrupted_script_goes_no_further(
     prepare(tmp_path, uninterrupted[0])
     script = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     process = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wait_for_checkpoint(process, tmp_path)
+    wait_for_checkpoint(process, tmp_path, "affinities")
     os.kill(process.pid, number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == -signal.SIGINT, errors.decode()  # which a shell calls 130

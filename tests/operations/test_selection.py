@@ -18,7 +18,7 @@ from dacapo.experiments.tasks import DistanceTaskConfig
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_stats_store
-from tests.operations.runs import affinities_run_config
+from tests.helpers.runs import affinities_run_config
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
-from tests.operations.runs import OFFSET, VOXEL_SIZE, affinities_run_config, cells, dummy_run_config, write_array
+from tests.helpers.runs import affinities_run_config, dummy_run_config
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, cells, write_array
 
 
 @pytest.fixture

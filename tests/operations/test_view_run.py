@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -25,8 +22,10 @@ from dacapo.store.create_store import create_array_store, create_stats_store
 from dacapo.utils import view
 from dacapo.utils.view import Best, BestScore, NeuroglancerRunViewer
 from dacapo.validate import validate_run
-from tests.operations.runs import stored_run, write_array
-from tests.viewers import fetch, layers_of
+from tests.helpers.processes import wait_until
+from tests.helpers.runs import stored_run
+from tests.helpers.viewers import fetch, layers_of
+from tests.helpers.volumes import write_array
 
 SHAPE = (40, 40)
 
@@ -57,13 +56,6 @@ def segments(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(1, 9, SHAPE).astype(np.uint64)
 
 
-def wait_for(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
-
-
 def test_what_there_is_without_a_validation(run: Run) -> None:
     shown = NeuroglancerRunViewer(run).start_neuroglancer()
     assert layers_of(shown) == ["validate/raw", "validate/gt"]
@@ -81,7 +73,7 @@ def test_a_validation_appears(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         # Another object, as if another process validated.
         other = Run(run.config, load_starter_model=False)
         validate_run(other, 1)
-        wait_for(lambda: "validate/best" in layers_of(shown))
+        wait_until(lambda: "validate/best" in layers_of(shown))
     finally:
         viewer.stop()
     stored = ZarrArray.open_from_array_identifier(best_identifier(run), mode="r")
@@ -99,7 +91,7 @@ def test_a_better_validation_takes_the_place_of_the_best(run: Run, monkeypatch: 
         np.testing.assert_array_equal(fetch(shown, "validate/best", SHAPE), segments(1))
         before = shown.state.layers["validate/best"].source[0].url
         pretend(run, 2, 1.0, segments(2))
-        wait_for(lambda: shown.state.layers["validate/best"].source[0].url != before)
+        wait_until(lambda: shown.state.layers["validate/best"].source[0].url != before)
         np.testing.assert_array_equal(fetch(shown, "validate/best", SHAPE), segments(2))
     finally:
         viewer.stop()

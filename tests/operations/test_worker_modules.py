@@ -33,8 +33,9 @@ from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, Dty
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.operations.runs import OFFSET, VOXEL_SIZE, new_volume, stored_run, write_array
-from tests.operations.test_blockwise_api import partition_equals
+from tests.helpers.runs import stored_run
+from tests.helpers.segments import same_parts
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, new_volume, write_array
 
 SHAPE = (5, 6, 7)
 REGION = Roi(OFFSET, Coordinate(SHAPE) * VOXEL_SIZE)
@@ -335,7 +336,7 @@ def test_watershed_function(options: DaCapoConfig, tmp_path: Path) -> None:
     assert labels[0, 0] != labels[0, 7]
     array = ZarrArray.open_from_array_identifier(source)
     found, _ = watershed_function.segment_function(array, daisy.v2.Block(region, region, region), **more)
-    assert partition_equals(found, labels)
+    assert same_parts(found, labels)
 
 
 class TestSegmentAndRelabel:
@@ -390,7 +391,7 @@ class TestSegmentAndRelabel:
         expected = ndimage.label(values, ndimage.generate_binary_structure(array.dims, connectivity))[0]
         for workers in (2, 1):
             assert run_blockwise(relabel_worker.__file__, array.roi, block, block, workers, **relabel)
-            assert partition_equals(content(target), expected)
+            assert same_parts(content(target), expected)
 
     def test_in_tasks_of_the_user(self, options: DaCapoConfig, tmp_path: Path, function: Path) -> None:
         source, values = self.volume(tmp_path, 4, (9, 8, 7))
@@ -405,7 +406,7 @@ class TestSegmentAndRelabel:
         )
         second = relabel_worker.spawn_worker(target, tmpdir, str(function))
         assert daisy.v2.run_blockwise(task("b", region, BLOCK, BLOCK, second, max_workers=2, fit="shrink"))
-        assert partition_equals(content(target), ndimage.label(values)[0])
+        assert same_parts(content(target), ndimage.label(values)[0])
 
     def test_evidence_over_all_blocks(self, options: DaCapoConfig, tmp_path: Path) -> None:
         file = tmp_path / "doubtful.py"
@@ -451,7 +452,7 @@ class TestSegmentAndRelabel:
         given = {"input_array_identifier": source, "output_array_identifier": target}
         regions = (VOXEL_SIZE, array.roi, BLOCK, BLOCK)
         assert segment_blockwise(function, *regions, 1, parameters={"connectivity": 3}, **given)
-        assert partition_equals(content(target), ndimage.label(values, np.ones((3, 3, 3)))[0])
+        assert same_parts(content(target), ndimage.label(values, np.ones((3, 3, 3)))[0])
         with pytest.raises(ConfigError, match="expected container and dataset, or the identifier"):
             segment_blockwise(function, *regions, 1, input_container=tmp_path, **given)
 
@@ -482,7 +483,7 @@ class TestSegmentAndRelabel:
         fragments = ZarrArray.open_from_array_identifier(kept)
         whole = daisy.v2.Block(array.roi, array.roi, array.roi)
         relabel_worker.relabel_in_block(fragments, nodes, components, whole)
-        assert partition_equals(content(kept), ndimage.label(values)[0])
+        assert same_parts(content(kept), ndimage.label(values)[0])
 
     def test_find_components(self) -> None:
         edges = np.array([[3, 9], [9, 4]], dtype=np.uint64)

@@ -30,7 +30,7 @@ from dacapo.experiments.validation_iteration_scores import ValidationIterationSc
 from dacapo.experiments.validation_scores import ValidationScores
 from dacapo.store.array_store import LocalContainerIdentifier
 from dacapo.store.create_store import create_weights_store
-from tests.operations.runs import dummy_run_config
+from tests.helpers.runs import dummy_run_config
 
 Names = dict[str, Any]
 

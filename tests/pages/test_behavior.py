@@ -35,7 +35,7 @@ from dacapo.experiments.validation_scores import ValidationScores
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalContainerIdentifier
 from dacapo.store.create_store import create_weights_store
-from tests.operations.runs import dummy_run_config
+from tests.helpers.runs import dummy_run_config
 
 from .placeholders import INSTANCES, UNIT, MyModel, architecture, array, task, training_names, validation_scores
 

@@ -28,7 +28,7 @@ from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_weights_store
-from tests.operations.runs import dummy_run_config
+from tests.helpers.runs import dummy_run_config
 
 from .members import MEMBERS
 from .placeholders import INSTANCES, UNIT, MyModel, dataset, predictor_names, trainer, training_names, validation_scores

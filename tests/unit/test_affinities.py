@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from dacapo.errors import ConfigError, DtypeError
 from dacapo.utils.affinities import padding, seg_to_affgraph
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 ITEMS = items("affinities")
 

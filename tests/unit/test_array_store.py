@@ -10,7 +10,7 @@ from dacapo.errors import ConfigError
 from dacapo.store.array_store import ArrayStore, LocalArrayIdentifier, LocalContainerIdentifier
 from dacapo.store.local_array_store import LocalArrayStore
 from dacapo.testing.array_store import ArrayStoreContract
-from tests.golden_data import items
+from tests.helpers.golden_data import items
 
 PARAMETERS = "ThresholdPostProcessorParameters(id=0, threshold=100)"
 NAMES = items("config_store")["local_array_store"]["names"]

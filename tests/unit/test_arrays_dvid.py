@@ -25,7 +25,7 @@ from dacapo.experiments.datasplits.datasets.arrays.dvid_instance import DvidInst
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.testing.array import ArrayContract
 from dacapo.utils import http
-from tests.dvid_server import UUID, DvidServer, Instance, serve
+from tests.helpers.dvid_server import UUID, DvidServer, Instance, serve
 
 RNG = np.random.default_rng(0)
 GRAY = RNG.integers(0, 256, (7, 6, 9)).astype(np.uint8)

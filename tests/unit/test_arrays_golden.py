@@ -27,7 +27,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     SumArrayConfig,
     ZarrArrayConfig,
 )
-from tests import golden_data
+from tests.helpers import golden_data
 
 CASE = "arrays"
 ITEMS = golden_data.items(CASE)

@@ -18,24 +18,15 @@ from dacapo.experiments.trainers.gp_augments import (
     ElasticAugmentConfig,
     GammaAugmentConfig,
     IntensityAugmentConfig,
-    IntensityScaleShiftAugmentConfig,
     NoiseAugmentConfig,
     SimpleAugmentConfig,
 )
 from dacapo.gp import DaCapoArraySource, PaddedArraySource
 from dacapo.store.converter import from_plain, to_plain
-from tests.golden_data import item_arrays, items
+from tests.helpers.augments import ALL_AUGMENTS
+from tests.helpers.golden_data import item_arrays, items
 
 RAW, GT, MASK = (gp.ArrayKey(name) for name in ("RAW", "GT", "MASK"))
-
-ALL = [
-    ElasticAugmentConfig([100] * 3, [10.0] * 3, (0.0, math.pi / 2), subsample=8, uniform_3d_rotation=True),
-    GammaAugmentConfig((0.5, 2.0)),
-    IntensityAugmentConfig((0.7, 1.3), (-0.2, 0.2)),
-    IntensityScaleShiftAugmentConfig(2.0, -1.0),
-    NoiseAugmentConfig(),
-    SimpleAugmentConfig(),
-]
 
 
 def apply(config: AugmentConfig, data: np.ndarray) -> np.ndarray:
@@ -56,14 +47,14 @@ def apply(config: AugmentConfig, data: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("item", items("augments"))
 def test_values_are_those_recorded(item: str) -> None:
     record, arrays = items("augments")[item], item_arrays("augments", item)
-    config_class: Any = next(type(c) for c in ALL if type(c).__name__ == record["config"])
+    config_class: Any = next(type(c) for c in ALL_AUGMENTS if type(c).__name__ == record["config"])
     config = config_class(**record["parameters"])
     # Gamma did nothing in the recording, because its result was thrown away; "meant" is what it is for.
     expected = arrays.get("meant", arrays["output"])
     np.testing.assert_allclose(apply(config, arrays["input"].copy()), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", ALL, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("config", ALL_AUGMENTS, ids=lambda c: type(c).__name__)
 def test_configs_survive_being_stored(config: AugmentConfig) -> None:
     assert from_plain(to_plain(config), AugmentConfig) == config
     assert isinstance(config, Config)
@@ -96,7 +87,7 @@ def test_verify_names_the_value_that_cannot_be(config: AugmentConfig, problem: s
     assert why.startswith(problem)
 
 
-@pytest.mark.parametrize("config", ALL, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("config", ALL_AUGMENTS, ids=lambda c: type(c).__name__)
 def test_float32_stays_float32_and_changes(config: AugmentConfig) -> None:
     data = np.random.default_rng(0).random((12, 12, 12)).astype(np.float32)
     source = NumpyArray.from_np_array(data, Roi((0, 0, 0), (96, 96, 96)), Coordinate(8, 8, 8), ["z", "y", "x"])

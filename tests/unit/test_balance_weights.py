@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from dacapo.errors import ConfigError, DtypeError, LabelError
 from dacapo.utils.balance_weights import balance_weights
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 ITEMS = items("balance_weights")
 

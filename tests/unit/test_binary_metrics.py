@@ -14,7 +14,7 @@ from skimage.metrics import variation_of_information
 from dacapo.errors import EvaluationError
 from dacapo.experiments.tasks.evaluators.binary_segmentation_evaluator import CRITERIA
 from dacapo.utils.binary_metrics import BinaryComparison
-from tests.golden_data import item_arrays, items, load_json
+from tests.helpers.golden_data import item_arrays, items, load_json
 
 VOLUMES = [name for name in items("binary_evaluator") if name not in ("channels_3d", "one_channel_3d")]
 # What the original got from a library call whose meaning had changed; the definition counts, see the reference data.

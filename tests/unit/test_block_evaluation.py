@@ -28,7 +28,7 @@ from dacapo.utils.binary_metrics import BinaryComparison
 from dacapo.utils.block_distances import DistanceCounts, Spacing, bounding_box, lower_to_boxes
 from dacapo.utils.contingency import ContingencyTable
 from dacapo.utils.tally import add_up
-from tests.operations.runs import write_array
+from tests.helpers.volumes import write_array
 
 VOXEL_SIZE = (7, 3, 2)
 SHAPES = array_shapes(min_dims=1, max_dims=3, max_side=9)

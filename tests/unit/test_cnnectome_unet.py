@@ -17,7 +17,7 @@ from dacapo.experiments.architectures.unet_layers import Upsample, center_crop
 from dacapo.experiments.model import Model
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.testing.architecture import ArchitectureContract, SeamlessArchitectureContract
-from tests.golden_data import item_arrays, items, load_arrays
+from tests.helpers.golden_data import item_arrays, items, load_arrays
 
 SMALL = {"name": "small", "fmaps_in": 1, "fmaps_out": 3, "num_fmaps": 2, "fmap_inc_factor": 2}
 

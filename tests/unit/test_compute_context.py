@@ -31,39 +31,7 @@ from dacapo.compute_context.batch_system import megabytes, seconds
 from dacapo.compute_context.local_torch import one_gpu
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.options import DaCapoConfig
-
-# Does what bsub -K does: the command goes to a shell of another process, its output to a file, its exit code is ours.
-BSUB = """#!{python}
-import argparse, json, os, subprocess, sys
-parser = argparse.ArgumentParser()
-parser.add_argument("-K", action="store_true", required=True)
-for option in ("-q", "-n", "-gpu", "-J", "-P", "-R", "-M", "-W", "-m", "-o"):
-    parser.add_argument(option)
-parser.add_argument("command", nargs=argparse.REMAINDER)
-job = parser.parse_args()
-with open(os.environ["JOB_RECORD"], "a") as record:
-    record.write(json.dumps(sys.argv[1:]) + "\\n")
-print("Job <1> is submitted", flush=True)
-with open(job.o, "a") as output:
-    code = subprocess.run(" ".join(job.command), shell=True, start_new_session=True, stdout=output, stderr=output)
-sys.exit(code.returncode)
-"""
-
-
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> Path:
-    """Put a stand-in for a program on the PATH; returns the file in which it records its arguments."""
-    (folder / "bin").mkdir()
-    program = folder / "bin" / name
-    program.write_text(script.format(python=sys.executable))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
-    monkeypatch.setenv("JOB_RECORD", str(folder / "record"))
-    return folder / "record"
-
-
-def install_bsub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a stand-in for ``bsub`` on the PATH; returns the file in which it records its arguments."""
-    return install(folder, monkeypatch, "bsub", BSUB)
+from tests.helpers.cluster import install_bsub
 
 
 class TestBsub:

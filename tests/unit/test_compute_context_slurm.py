@@ -21,7 +21,7 @@ from dacapo.blockwise.worker_starter import WorkerStarter
 from dacapo.compute_context import ComputeContext, LocalTorch, Slurm, create_compute_context
 from dacapo.errors import BlockwiseError
 from dacapo.options import DaCapoConfig, Options
-from tests.unit.test_compute_context import install
+from tests.helpers.cluster import install
 
 # Does what srun does: the command runs in another session, its output and its exit code are ours.
 SRUN = """#!{python}

@@ -23,7 +23,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.converter import to_plain
 from dacapo.store.create_store import create_config_store
 from dacapo.store.yaml_files import dump_yaml
-from tests.operations.runs import affinities_run_config, dummy_run_config
+from tests.helpers.runs import affinities_run_config, dummy_run_config
 
 RAW = "datasplit_config.train_configs[0].raw_config.source_array_config"
 

@@ -21,7 +21,7 @@ from dacapo.store.converter import to_plain
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.yaml_files import dump_yaml, load_yaml
 from dacapo.testing.config_store import ConfigStoreContract, example
-from tests.golden_data import GOLDEN, items
+from tests.helpers.golden_data import GOLDEN, items
 
 RECORDED = {name: item for name, item in items("config_store").items() if "collection" in item}
 

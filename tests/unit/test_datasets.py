@@ -28,7 +28,7 @@ from dacapo.experiments.datasplits.datasets.graphstores import GraphStoreConfig
 from dacapo.experiments.datasplits.keys import ArrayKey, DataKey, GraphKey
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain, to_plain
-from tests import golden_data
+from tests.helpers import golden_data
 
 WHOLE = Roi((0, 0, 0), (80, 80, 80))
 

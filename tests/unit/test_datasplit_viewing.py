@@ -17,7 +17,7 @@ from dacapo.experiments.datasplits import (
 )
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import DummyArray, DummyArrayConfig, OnesArrayConfig
-from tests.viewers import fetch, layers_of
+from tests.helpers.viewers import fetch, layers_of
 
 DUMMY = DummyArrayConfig("dummy")
 

@@ -18,7 +18,7 @@ from dacapo.experiments.datasplits import (
 from dacapo.experiments.datasplits.datasets import DummyDatasetConfig, RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, DummyArrayConfig, ZarrArrayConfig
 from dacapo.store.converter import from_plain, to_plain
-from tests.golden_data import GOLDEN
+from tests.helpers.golden_data import GOLDEN
 
 DUMMY = DummyArrayConfig("dummy")
 

@@ -10,18 +10,10 @@ from pathlib import Path
 import pytest
 
 from dacapo.options import DaCapoConfig
+from tests.helpers.markdown import code_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-
-
-def code_blocks(page: Path) -> list[str]:
-    """Return the Python code of a Markdown page, each block at the line where it stands."""
-    text = page.read_text(encoding="utf-8")
-    return [
-        "\n" * text.count("\n", 0, match.start(1)) + match[1]
-        for match in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    ]
 
 
 def test_quickstart(

@@ -44,7 +44,8 @@ from dacapo.utils.affinities import seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
 from dacapo.utils.contingency import check_labels
 from dacapo.utils.names import check_name
-from tests.operations.runs import affinities_run_config, new_volume, stored_run
+from tests.helpers.runs import affinities_run_config, stored_run
+from tests.helpers.volumes import new_volume
 
 CLASSES = {cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, DacapoError)}
 MISTAKES: dict[str, tuple[type[DacapoError], set[type[Exception]], Callable[[Path], object]]] = {}

@@ -22,7 +22,7 @@ from dacapo.experiments.tasks.evaluators import (
 )
 from dacapo.experiments.tasks.evaluators.instance_evaluator import relabel, voi
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.golden_data import item_arrays, items, load_json
+from tests.helpers.golden_data import item_arrays, items, load_json
 
 GOLDEN = load_json("binary_evaluator")
 

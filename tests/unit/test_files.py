@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from dacapo.errors import StorageError
 from dacapo.store import files
+from tests.helpers.processes import largest_file
 
 
 def test_written_text_is_read_back(tmp_path: Path) -> None:
@@ -119,17 +117,6 @@ def test_what_cannot_be_read_or_removed(tmp_path: Path) -> None:
         files.read_text(missing)
     files.remove_file(missing)
     assert not missing.exists()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let writes beyond a size fail, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_no_space_left(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from dacapo.experiments.tasks.post_processors import ThresholdPostProcessor, Thr
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.affinities import seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 
 def test_affinities_of_four_dimensions_are_refused() -> None:

@@ -21,7 +21,8 @@ from dacapo.utils.distances import signed_distance
 from dacapo.utils.lsds import descriptor_names, local_shape_descriptors
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
 from dacapo.utils.voi import contingency, voi
-from tests.unit.test_arrays import GivenArrayConfig, build
+from tests.helpers.arrays import GivenArrayConfig, build
+from tests.helpers.segments import same_parts
 
 LABELS = 4
 VOXEL_SIZE = (7, 3, 2)
@@ -87,12 +88,6 @@ small_namings = st.permutations(range(1, 3 * LABELS)).map(lambda names: np.array
 def offsets(dims: int) -> st.SearchStrategy[list[tuple[int, ...]]]:
     step = st.tuples(*[st.integers(-3, 3)] * dims)
     return st.lists(step.filter(any), min_size=1, max_size=4)
-
-
-def same_parts(one: Any, other: Any) -> bool:
-    """Return whether two segmentations are the same up to names."""
-    pairs = set(zip(one.flat, other.flat, strict=True))
-    return len(pairs) == len(set(one.flat)) == len(set(other.flat)) and bool(((one == 0) == (other == 0)).all())
 
 
 def without_single_voxels(segments: Any) -> Any:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.layers import ROOT, imports, level_of
+from tests.helpers.layers import ROOT, imports, level_of
 
 IMPORTS = imports()
 

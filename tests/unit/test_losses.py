@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.tasks import losses
 from dacapo.experiments.tasks.losses import AffinitiesLoss, CrossEntropyLoss, DummyLoss, HotDistanceLoss, Loss, MSELoss
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 ITEMS = items("losses")
 ALL = [AffinitiesLoss(2, 0.5), CrossEntropyLoss(), DummyLoss(), HotDistanceLoss(), MSELoss()]

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from dacapo.errors import ConfigError, DtypeError
 from dacapo.utils.lsds import LsdExtractor, descriptor_names, local_shape_descriptors, num_descriptors
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 
 def blobs(shape, seed=0, count=6):

@@ -9,7 +9,7 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import CNNectomeUNet, CNNectomeUNetConfig
 from dacapo.experiments.model import Model
-from tests.golden_data import items
+from tests.helpers.golden_data import items
 
 
 def make_model(activation: torch.nn.Module | None = None, **changes: object) -> Model:

@@ -15,6 +15,7 @@ from dacapo.errors import ConfigError
 from dacapo.utils import sorted_affinities
 from dacapo.utils.quantize import dequantize
 from dacapo.utils.segmentation import MutexWatershedParameters, absorb_small, mutex_watershed, mutex_watersheds
+from tests.helpers.segments import noisy_cells, same_parts
 
 Offsets = list[tuple[int, ...]]
 Values = npt.NDArray[Any]
@@ -122,12 +123,6 @@ def by_mwatershed(affinities: Values, offsets: Offsets, bias: float) -> Values:
     return clusters
 
 
-def same_parts(labels: Values, others: Values) -> bool:
-    pairs = np.unique(np.stack([labels, others]).reshape(2, -1), axis=1)
-    parts = len(np.unique(labels))
-    return pairs.shape[1] == parts == len(np.unique(others)) and bool(((labels == 0) == (others == 0)).all())
-
-
 @given(st.integers(0, 2**32), st.sampled_from([2, 3]), BIASES)
 @settings(max_examples=30)
 def test_equals_mwatershed_where_no_two_affinities_are_alike(seed: int, dims: int, bias: float) -> None:
@@ -164,21 +159,6 @@ def test_integers_stand_for_themselves_without_a_range() -> None:
     for bias in (0.5, 99.5):
         expected = mutex_watershed(stored.astype(np.float64), offsets, bias)
         np.testing.assert_array_equal(mutex_watershed(stored, offsets, bias), expected)
-
-
-def noisy_cells(size: int, dims: int) -> tuple[Values, Offsets]:
-    """Return affinities in which thousands of clusters exclude each other, so that tables grow and are cleaned."""
-    rng = np.random.default_rng(size)
-    shape = (size,) * dims
-    grid = np.indices(shape) // 7
-    cells = sum(part * 31**axis for axis, part in enumerate(grid))
-    near = [tuple(int(axis == a) for a in range(dims)) for axis in range(dims)]
-    offsets = [*near, *(tuple(4 * s for s in step) for step in near)]
-    affinities = np.zeros((len(offsets), *shape))
-    for channel, offset in zip(affinities, offsets, strict=True):
-        there = np.roll(cells, [-o for o in offset], axis=range(dims))
-        channel[:] = np.clip((cells == there) * 0.6 + 0.2 + 0.15 * rng.standard_normal(shape), 0, 1)
-    return affinities.astype(np.float32), offsets
 
 
 def test_many_clusters_that_exclude_each_other() -> None:

@@ -21,7 +21,7 @@ from dacapo.store.create_store import (
 )
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.file_stats_store import FileStatsStore
-from tests.golden_data import items
+from tests.helpers.golden_data import items
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from dacapo.utils.largest_channel import largest_channel
 from dacapo.utils.quantize import quantize
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
 from dacapo.utils.voi import voi
-from tests.golden_data import item_arrays, items
-from tests.unit.test_mutex_watershed import noisy_cells
+from tests.helpers.golden_data import item_arrays, items
+from tests.helpers.segments import noisy_cells
 
 GOLDEN = items("post_processors")
 WATERSHEDS = [name for name in GOLDEN if name.startswith("watershed_function")]

@@ -24,7 +24,7 @@ from dacapo.experiments.tasks.predictors import (
 )
 from dacapo.testing.task import Body, array
 from dacapo.utils.balance_weights import balance_weights
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 AFFINITIES = items("affinities_predictor")
 DISTANCES = items("distance_predictors")

@@ -9,7 +9,7 @@ from typing import Any
 from dacapo.experiments.run import Run
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store
-from tests.unit.test_docs import code_blocks
+from tests.helpers.markdown import code_blocks
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -20,7 +20,7 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.store.converter import find_problems, to_plain
 from dacapo.store.schema import json_schema
 from dacapo.store.yaml_files import read_yaml
-from tests.unit.test_converter import CONCRETE, Example, instances
+from tests.helpers.configs import CONCRETE, Example, instances
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "config_store"
 SCHEMA = json_schema(RunConfig)

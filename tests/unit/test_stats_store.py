@@ -22,7 +22,7 @@ from dacapo.store.json_lines import encode, read_columns, read_records, update_r
 from dacapo.store.record_stats_store import Choice, from_columns
 from dacapo.store.stats_store import StatsStore
 from dacapo.testing.stats_store import StatsStoreContract, training, validation
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 
 class TestFileStatsStore(StatsStoreContract):

@@ -39,7 +39,7 @@ from dacapo.gp import DaCapoArraySource, DaCapoTargetFilter
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain
 from dacapo.testing.task import Body, TaskContract, array
-from tests.golden_data import GOLDEN
+from tests.helpers.golden_data import GOLDEN
 
 
 def blocks(shape, classes):

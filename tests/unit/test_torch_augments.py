@@ -39,8 +39,8 @@ from dacapo.experiments.trainers.torch_augments import (
 )
 from dacapo.gp.elastic_augment_fuse import Deformation as PlainDeformation
 from dacapo.gp.elastic_augment_fuse import ElasticAugment
-from tests.golden_data import item_arrays, items
-from tests.unit.test_augments import ALL
+from tests.helpers.augments import ALL_AUGMENTS
+from tests.helpers.golden_data import item_arrays, items
 
 
 def rois(
@@ -440,7 +440,7 @@ def test_augmentations_of_others_say_what_they_lack(monkeypatch: pytest.MonkeyPa
     assert not NodeOnly().works_on_tensors
     assert not OtherNode((0.5, 1)).works_on_tensors
     assert Both().works_on_tensors
-    assert all(config.works_on_tensors for config in ALL)
+    assert all(config.works_on_tensors for config in ALL_AUGMENTS)
     with pytest.raises(ConfigError, match=r"NodeOnly .* GunpowderTrainer"):
         NodeOnly().torch_augment(rois(), rng())
 

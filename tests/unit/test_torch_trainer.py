@@ -65,7 +65,7 @@ from tests.helpers.batch_training_contract import (
 )
 from tests.helpers.datasets import ArrayDataset, DamagedArray, array, blobs, coded_dataset
 from tests.helpers.networks import TinyNet, affinities, dummy_task
-from tests.operations.runs import affinities_run_config
+from tests.helpers.runs import affinities_run_config
 
 
 class TestTorchTrainer(BatchTrainingContract):

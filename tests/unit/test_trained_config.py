@@ -21,7 +21,7 @@ from dacapo.experiments.starts import StartConfig
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.yaml_files import read_yaml
-from tests.operations.runs import affinities_run_config, stored_run
+from tests.helpers.runs import affinities_run_config, stored_run
 
 
 def part(part_name: str, /, **values: object) -> Callable[[RunConfig], RunConfig]:

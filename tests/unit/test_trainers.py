@@ -31,7 +31,7 @@ from dacapo.experiments.trainers.dummy_trainer import DummyBatchProvider
 from dacapo.experiments.trainers.schedule import learning_rate_factor
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.testing.trainer import TrainerContract
-from tests.golden_data import GOLDEN
+from tests.helpers.golden_data import GOLDEN
 
 
 class ScaledLoss(Loss):

@@ -10,23 +10,14 @@ from pathlib import Path
 import pytest
 
 from dacapo.errors import ConfigError, MemoryBudgetError
-from dacapo.experiments.run import Run
-from dacapo.experiments.trainers import DummyTrainer, DummyTrainerConfig, GunpowderTrainerConfig
+from dacapo.experiments.trainers import DummyTrainer, DummyTrainerConfig
 from dacapo.experiments.trainers.training_memory import train_within, training_memory
 from dacapo.utils.memory import parse_size
-from tests.operations.runs import affinities_run_config, unet_config
-
-
-def make_run(folder: Path, batch_size: int = 6, accumulate: int = 1) -> Run:
-    trainer = GunpowderTrainerConfig(
-        name="trainer", batch_size=batch_size, learning_rate=1e-3, num_data_fetchers=1, accumulate=accumulate
-    )
-    architecture = unet_config(3, num_fmaps=16)
-    return Run(affinities_run_config(folder, dims=3, architecture_config=architecture, trainer_config=trainer))
+from tests.helpers.memory import training_run
 
 
 def test_batches_become_smaller_and_more(tmp_path: Path) -> None:
-    run = make_run(tmp_path, batch_size=6, accumulate=2)
+    run = training_run(tmp_path, batch_size=6, accumulate=2)
     whole = training_memory(run.trainer, run.model, 6, 2)
     third = training_memory(run.trainer, run.model, 2, 6)
     assert third.network < whole.network
@@ -41,7 +32,7 @@ def test_batches_become_smaller_and_more(tmp_path: Path) -> None:
 
 
 def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
+    run = training_run(tmp_path)
     with pytest.raises(MemoryBudgetError, match=r"6 batch\(es\) of 1 in an iteration.* allow "):
         train_within(run.trainer, run.model, "100MB")
     assert run.trainer.batch_size == 6
@@ -50,7 +41,7 @@ def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
 def test_a_trainer_without_batches(tmp_path: Path) -> None:
     trainer = DummyTrainer(DummyTrainerConfig(name="dummy", batch_size=1, learning_rate=1e-3, mirror_augment=False))
     with pytest.raises(ConfigError, match="DummyTrainer has no batches"):
-        train_within(trainer, make_run(tmp_path).model, "8GB")
+        train_within(trainer, training_run(tmp_path).model, "8GB")
 
 
 MEASURED = """
@@ -58,10 +49,10 @@ import json, sys
 from pathlib import Path
 import torch
 from dacapo.experiments.trainers.training_memory import training_memory
-from tests.unit.test_training_memory import make_run
+from tests.helpers.memory import training_run
 
 torch.set_num_threads(1)
-run = make_run(Path(sys.argv[1]))
+run = training_run(Path(sys.argv[1]))
 batch = int(sys.argv[2])
 told = training_memory(run.trainer, run.model, batch, 1)
 for _ in range(2):

@@ -10,7 +10,7 @@ import pytest
 from dacapo.errors import RecordError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
-from tests.golden_data import items
+from tests.helpers.golden_data import items
 
 GOLDEN = items("stats")["training"]
 

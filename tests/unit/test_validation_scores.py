@@ -17,7 +17,7 @@ from dacapo.experiments.tasks.post_processors import (
 )
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.experiments.validation_scores import ValidationScores
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 CASES = ["validation_binary", "validation_instance"]
 

@@ -14,7 +14,7 @@ from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.viewing import labels_layer, open_viewer
 from dacapo.utils.view import add_scalar_layer, add_seg_layer, get_viewer
-from tests.viewers import fetch, layers_of
+from tests.helpers.viewers import fetch, layers_of
 
 RAW = np.random.default_rng(0).integers(0, 256, (4, 6, 8)).astype(np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 5, (4, 6, 8)).astype(np.uint64)

@@ -14,7 +14,7 @@ from skimage.metrics import variation_of_information
 
 from dacapo.errors import DtypeError, EvaluationError
 from dacapo.utils.voi import contingency, voi
-from tests.golden_data import item_arrays, items
+from tests.helpers.golden_data import item_arrays, items
 
 ARGUMENTS = {
     "voi_default": {},

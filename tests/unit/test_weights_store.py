@@ -25,8 +25,8 @@ from dacapo.store.local_weights_store import LocalWeightsStore, read_checkpoint
 from dacapo.store.weights_store import Weights, WeightsStore, load_model_state
 from dacapo.store.yaml_files import read_yaml
 from dacapo.testing.weights_store import WeightsStoreContract, assert_same, make_run, train
-from tests.golden_data import GOLDEN, item_arrays, items
-from tests.unit.test_files import largest_file
+from tests.helpers.golden_data import GOLDEN, item_arrays, items
+from tests.helpers.processes import largest_file
 
 ORIGINAL = GOLDEN / "checkpoint_original.pt"
 ORIGINAL_ARCHITECTURE = GOLDEN / "config_store/architectures/small_unet.yaml"

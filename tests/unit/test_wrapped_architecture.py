@@ -22,8 +22,8 @@ from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.create_store import create_config_store
 from dacapo.testing.architecture import ArchitectureContract, SeamlessArchitectureContract
 from dacapo.train import train
-from tests.operations.runs import affinities_run_config, unet_config
-from tests.operations.test_blockwise_prediction import numpy_array, whole_pass
+from tests.helpers.prediction import numpy_array, whole_pass
+from tests.helpers.runs import affinities_run_config, unet_config
 
 
 class Small(torch.nn.Module):

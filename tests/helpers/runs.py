@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Coordinate
 
 from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNetConfig, DummyArchitectureConfig
 from dacapo.experiments.datasplits import DummyDataSplitConfig, TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
-from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, ZarrArray, ZarrArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DummyTaskConfig, TaskConfig
@@ -21,11 +21,8 @@ from dacapo.experiments.trainers import (
     TrainerConfig,
 )
 from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
-from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
-
-VOXEL_SIZE = Coordinate(8, 4, 4)
-OFFSET = Coordinate(80, 40, 40)
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, cells, write_array
 
 
 def dummy_run_config(name: str = "dummy", num_iterations: int = 20, validation_interval: int = 10) -> RunConfig:
@@ -39,39 +36,6 @@ def dummy_run_config(name: str = "dummy", num_iterations: int = 20, validation_i
         num_iterations=num_iterations,
         validation_interval=validation_interval,
     )
-
-
-def write_array(
-    path: Path, dataset: str, values: np.ndarray, voxel_size: Coordinate = VOXEL_SIZE, offset: Coordinate = OFFSET
-) -> LocalArrayIdentifier:
-    """Write values as a Zarr dataset; a leading axis beyond those of the voxel size is the channel axis."""
-    identifier = LocalArrayIdentifier(path, dataset)
-    channels = values.shape[0] if values.ndim > voxel_size.dims else None
-    axes = ["c", "z", "y", "x"][-values.ndim :] if channels is None else ["c", *["z", "y", "x"][-voxel_size.dims :]]
-    shape = Coordinate(values.shape[-voxel_size.dims :])
-    array = ZarrArray.create_from_array_identifier(
-        identifier, axes, Roi(offset, shape * voxel_size), channels, voxel_size, values.dtype
-    )
-    array[array.roi] = values
-    return identifier
-
-
-def cells(shape: tuple[int, ...], seed: int = 0, size: int = 12) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw data (uint8, dark borders) and labels (uint32) of random blocky cells."""
-    rng = np.random.default_rng(seed)
-    labels = np.zeros(shape, dtype=np.uint32)
-    points = np.stack([rng.integers(0, s, max(4, int(np.prod(shape) / size ** len(shape)))) for s in shape], axis=1)
-    grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-    nearest = np.full(shape, np.inf)
-    for label, point in enumerate(points, start=1):
-        distance = ((grid - point) ** 2).sum(axis=-1)
-        labels[distance < nearest] = label
-        nearest = np.minimum(nearest, distance)
-    border = np.zeros(shape, dtype=bool)
-    for axis in range(len(shape)):
-        border |= np.roll(labels, 1, axis) != labels
-    raw = np.where(border, 60, 190) + rng.normal(0, 12, shape)
-    return raw.clip(0, 255).astype(np.uint8), labels
 
 
 def raw_config(path: Path, dataset: str = "raw", name: str = "raw") -> IntensitiesArrayConfig:
@@ -107,12 +71,6 @@ def stored_run(folder: Path, task_config: TaskConfig | None = None) -> Run:
     run = Run(config)
     create_weights_store().store_weights(run, 1)
     return run
-
-
-def new_volume(folder: Path) -> LocalArrayIdentifier:
-    """Write raw data that no run in two dimensions was trained on."""
-    raw, _ = cells((41, 44), seed=7)
-    return write_array(folder / "new.zarr", "raw", raw, Coordinate(4, 4), Coordinate(40, 40))
 
 
 def affinities_run_config(
@@ -155,3 +113,10 @@ def affinities_run_config(
         num_iterations=num_iterations,
         validation_interval=validation_interval,
     )
+
+
+def unet_run(folder: Path, dims: int, **architecture: Any) -> Run:
+    """Return a run of a U-Net that is ready to predict, and stored nowhere."""
+    run = Run(affinities_run_config(folder, dims=dims, architecture_config=unet_config(dims, **architecture)))
+    run.model.eval()
+    return run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import grimp
 
-ROOT = Path(__file__).resolve().parent.parent / "dacapo"
+ROOT = Path(__file__).resolve().parents[2] / "dacapo"
 
 # From the bottom up; a module belongs to the longest prefix that fits. Modules import from their own layer and below.
 LAYERS = [

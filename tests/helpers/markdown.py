@@ -1,0 +1,15 @@
+"""Code on the pages of the documentation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+
+def code_blocks(page: Path) -> list[str]:
+    """Return the Python code of a Markdown page, each block at the line where it stands."""
+    text = page.read_text(encoding="utf-8")
+    return [
+        "\n" * text.count("\n", 0, match.start(1)) + match[1]
+        for match in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    ]
