@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from dacapo.errors import ConfigError
+from dacapo.experiments.model_state import load_model_state
 from dacapo.store.trained_config import plain_config
 
 if TYPE_CHECKING:
@@ -190,62 +190,6 @@ class WeightsStore(ABC):
         A store that cannot list them returns none; the dataset then has to be named where a best one is asked for.
         """
         return []
-
-
-def same_tensors(model: torch.nn.Module) -> list[list[str]]:
-    """Group the names of a model's state by the tensor they stand for.
-
-    A model lists its parts on their own and once more in its chain, so most tensors have two names.
-    """
-    groups: dict[int, list[str]] = {}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        groups.setdefault(id(tensor), []).append(name)
-    return list(groups.values())
-
-
-def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load a complete state into a model; of several names of a tensor, one is enough.
-
-    Args:
-        model: Where to load it.
-        state: Tensors by name.
-        source: What to call the state in an error.
-
-    Raises:
-        ConfigError: If names are missing or left over or shapes differ; the model is unchanged then.
-    """
-    complete = OrderedDict(state)
-    for names in same_tensors(model):
-        present = next((name for name in names if name in state), None)
-        if present is not None:
-            complete.update({name: state[present] for name in names if name not in state})
-    wanted = model.state_dict()
-    shared = [name for name in wanted if name in complete]
-    problems = {
-        "missing": [name for name in wanted if name not in complete],
-        "unexpected": [name for name in complete if name not in wanted],
-        "of another shape": [name for name in shared if _shape(wanted[name]) != _shape(complete[name])],
-    }
-    if any(problems.values()):
-        found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
-        raise ConfigError(
-            f"{source} do not fit the model. {found}. Was the architecture or the task changed after training? "
-            "Use the config the run was trained with, or start a new run from these weights"
-        )
-    metadata = getattr(state, "_metadata", None)
-    if metadata is not None:
-        complete._metadata = metadata  # type: ignore[attr-defined]
-    model.load_state_dict(complete)
-
-
-def _shape(value: Any) -> tuple[int, ...] | None:
-    shape = getattr(value, "shape", None)
-    return None if shape is None else tuple(shape)
-
-
-def _some(names: Sequence[str], shown: int = 6) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def _plain(value: Any, where: str) -> Any:

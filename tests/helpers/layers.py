@@ -16,6 +16,7 @@ LAYERS = [
         "ext",
         "utils",
         "experiments.config",
+        "experiments.model_state",
         "experiments.arraytypes",
         "experiments.training_iteration_stats",
         "experiments.training_stats",

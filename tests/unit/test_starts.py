@@ -74,7 +74,7 @@ def test_layers_of_another_shape_are_kept_and_named(old_run: Run, caplog: pytest
     assert torch.equal(after["prediction_head.weight"], before["prediction_head.weight"])
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [message.split()[1] for message in messages] == ["prediction_head.weight", "prediction_head.bias"]
-    assert {record.name for record in caplog.records} == {"dacapo.experiments.starts.start"}
+    assert {record.name for record in caplog.records} == {"dacapo.experiments.model_state"}
 
 
 def test_layers_that_are_missing_or_left_over_are_named(old_run: Run, caplog: pytest.LogCaptureFixture) -> None:

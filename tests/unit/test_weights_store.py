@@ -20,9 +20,10 @@ import torch
 from dacapo.errors import ConfigError, MemoryBudgetError, NotFoundError, StorageError, UnsafeFileError
 from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNet
 from dacapo.experiments.model import Model
+from dacapo.experiments.model_state import load_model_state
 from dacapo.store.converter import from_plain
 from dacapo.store.local_weights_store import LocalWeightsStore, read_checkpoint
-from dacapo.store.weights_store import Weights, WeightsStore, load_model_state
+from dacapo.store.weights_store import Weights, WeightsStore
 from dacapo.store.yaml_files import read_yaml
 from dacapo.testing.weights_store import WeightsStoreContract, assert_same, make_run, train
 from tests.helpers.golden_data import GOLDEN, item_arrays, items

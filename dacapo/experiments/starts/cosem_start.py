@@ -19,7 +19,8 @@ from dacapo.errors import (
     PathNotFoundError,
 )
 from dacapo.experiments.model import Model
-from dacapo.experiments.starts.start import Start, StartConfig, load_common
+from dacapo.experiments.model_state import load_common
+from dacapo.experiments.starts.start import Start, StartConfig
 from dacapo.store.files import read_text
 from dacapo.store.local_weights_store import read_tensors
 

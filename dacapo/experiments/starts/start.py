@@ -8,21 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
-import torch
 
 from dacapo.errors import CheckpointNotFoundError, ConfigError, NotFoundError
 from dacapo.experiments.config import Config, field
 from dacapo.experiments.model import Model
+from dacapo.experiments.model_state import load_common
+from dacapo.experiments.model_state import match_heads as match_heads
 from dacapo.store.converter import TYPE_KEY
 from dacapo.store.create_store import create_config_store, create_weights_store
-from dacapo.store.weights_store import Weights, same_tensors
+from dacapo.store.weights_store import Weights
 
 if TYPE_CHECKING:
     from dacapo.experiments.tasks import Task, TaskConfig
 
 logger = logging.getLogger(__name__)
-
-HEAD_PREFIXES = ("prediction_head.", "chain.1.")
 
 
 class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace where weights come from
@@ -164,109 +163,3 @@ def _as_config(start_config: StartConfig | Mapping[str, Any]) -> StartConfig:
         raise ConfigError(
             f"a start was described by {sorted(values)}; it needs 'run' and 'criterion', and may have 'channels'"
         ) from error
-
-
-def load_common(
-    model: Model,
-    state: Mapping[str, torch.Tensor],
-    source: str,
-    old_head: Sequence[str] | None,
-    new_head: Sequence[str] | None,
-) -> Model:
-    """Copy into a model what a state has under the same name and in the same shape.
-
-    Args:
-        model: The model to change.
-        state: Tensors by name.
-        source: Where they come from, for messages.
-        old_head: Labels of the channels of the head in ``state``.
-        new_head: Labels of the channels of the model's head.
-
-    Returns:
-        The same model.
-
-    Raises:
-        ConfigError: If nothing fits.
-    """
-    tensors, by_label = model.state_dict(), bool(old_head) and bool(new_head)
-    known: set[str] = set()
-    copied = 0
-    for names in same_tensors(model):
-        known.update(names)
-        if by_label and names[0].startswith(HEAD_PREFIXES):
-            continue
-        old = next((state[name] for name in names if name in state), None)
-        target = tensors[names[0]]
-        if old is None:
-            logger.warning("%s has no layer %s; it keeps its own weights", source, names[0])
-        elif old.shape != target.shape:
-            shapes = tuple(target.shape), tuple(old.shape)
-            logger.warning(
-                "layer %s has shape %s, in %s %s; it keeps its own weights", names[0], shapes[0], source, shapes[1]
-            )
-        else:
-            copied += 1
-            with torch.no_grad():
-                target.copy_(old)
-    for name in state:
-        if name not in known and not _is_second_name(name, state):
-            logger.warning("layer %s of %s has no place in the model and is left out", name, source)
-    if by_label and old_head and new_head:
-        head = {name: tensor for name, tensor in state.items() if name.startswith(HEAD_PREFIXES)}
-        copied += bool(head)
-        match_heads(model, head, old_head, new_head)
-    if not copied:
-        raise ConfigError(
-            f"no layer of the model has the name and shape of one in {source}; start from a run of a similar "
-            "architecture, or leave out the start"
-        )
-    return model
-
-
-def match_heads(
-    model: Model, head_weights: Mapping[str, torch.Tensor], old_head: Sequence[str], new_head: Sequence[str]
-) -> Model:
-    """Copy those channels of an old head whose label the new head has too.
-
-    Args:
-        model: The model to change.
-        head_weights: Tensors of the old head by name, output channels first. A leading ``prediction_head.`` or
-            ``chain.1.`` in the names makes no difference.
-        old_head: Label of each channel of the old head.
-        new_head: Label of each channel of the model's head.
-
-    Returns:
-        The same model.
-    """
-    old = {_inside_head(name): tensor for name, tensor in head_weights.items()}
-    pairs = [(new_head.index(label), old_head.index(label)) for label in new_head if label in old_head]
-    for label in new_head:
-        if label not in old_head:
-            logger.warning("channel %r is new; it keeps its own weights in the head", label)
-    for name, target in model.prediction_head.state_dict().items():
-        source = old.get(name)
-        if source is None or not _same_but_channels(source, target, len(old_head), len(new_head)):
-            logger.warning("layer prediction_head.%s does not fit by labels; it keeps its own weights", name)
-            continue
-        with torch.no_grad():
-            for new_channel, old_channel in pairs:
-                target[new_channel].copy_(source[old_channel])
-    return model
-
-
-def _is_second_name(name: str, state: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether a tensor of a chain is also listed under the name of its part."""
-    pairs = (("chain.0.", "architecture."), ("chain.1.", "prediction_head."))
-    return any(name.startswith(chain) and part + name.removeprefix(chain) in state for chain, part in pairs)
-
-
-def _inside_head(name: str) -> str:
-    for prefix in HEAD_PREFIXES:
-        name = name.removeprefix(prefix)
-    return name
-
-
-def _same_but_channels(old: torch.Tensor, new: torch.Tensor, old_count: int, new_count: int) -> bool:
-    if old.dim() == 0 or new.dim() == 0:
-        return False
-    return old.shape[1:] == new.shape[1:] and (old.shape[0], new.shape[0]) == (old_count, new_count)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -10,18 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 import torch
 
-from dacapo.errors import ConfigError, DamagedFileError, PathNotFoundError
+from dacapo.errors import DamagedFileError, PathNotFoundError
 from dacapo.experiments.config import field
+from dacapo.experiments.model_state import load_common
 from dacapo.store.local_weights_store import read_tensors
-from dacapo.store.weights_store import Weights, same_tensors
+from dacapo.store.weights_store import Weights
 
 from .task import Task, TaskConfig
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
     from dacapo.experiments.model import Model
-
-logger = logging.getLogger(__name__)
 
 
 class PretrainedTask(Task):
@@ -45,9 +43,8 @@ class PretrainedTask(Task):
             DamagedFileError: If it is damaged, or holds no state of a model.
             ConfigError: If not a single layer fits.
         """
-        model = self.sub_task.create_model(architecture)
-        _load_fitting(model, _read_state(self.weights), self.weights)
-        return model
+        state = {name: value for name, value in _read_state(self.weights).items() if isinstance(value, torch.Tensor)}
+        return load_common(self.sub_task.create_model(architecture), state, str(self.weights))
 
 
 def _read_state(path: Path) -> Mapping[str, Any]:
@@ -61,25 +58,6 @@ def _read_state(path: Path) -> Mapping[str, Any]:
     if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):
         raise DamagedFileError(f"{path} holds no state of a model; expected tensors by name, or such under 'model'")
     return state
-
-
-def _load_fitting(model: Model, state: Mapping[str, Any], path: Path) -> None:
-    tensors = model.state_dict()
-    copied = 0
-    for names in same_tensors(model):
-        source = next((state[name] for name in names if name in state), None)
-        target = tensors[names[0]]
-        if not isinstance(source, torch.Tensor) or source.shape != target.shape:
-            found = tuple(source.shape) if isinstance(source, torch.Tensor) else "missing"
-            logger.warning(
-                "layer %s (shape %s) keeps its own weights; in %s: %s", names[0], tuple(target.shape), path, found
-            )
-            continue
-        with torch.no_grad():
-            target.copy_(source)
-        copied += 1
-    if not copied:
-        raise ConfigError(f"no layer of {path} has the name and shape of one in the model; are these other weights?")
 
 
 @attrs.define
