@@ -64,7 +64,7 @@ def apply(
     when it is made again: only what is missing is done. See :mod:`dacapo.blockwise.record`.
 
     Args:
-        run_name: Name of a stored run, or a run, which is used as it is: weights of the checkpoint are loaded into it.
+        run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
         input_container: Zarr or N5 container of the raw data.
         input_dataset: Dataset inside it.
         output_path: Container for the results, or a folder for a container of the input's name. It gets the datasets
@@ -146,7 +146,7 @@ def apply_run(
     plan_blocks(run.model, raw, region)
     for identifier in (prediction_array_identifier, output_array_identifier):
         check_free(identifier, overwrite, resume)
-    create_weights_store().load_weights(run, iteration)
+    create_weights_store().load_model(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
     how = Resume.of(overwrite, resume)
     # Before the output is finished, a finished prediction is part of the work that goes on.

@@ -11,9 +11,10 @@ from funlib.geometry import Roi
 from dacapo.blockwise.record import Resume, check_free
 from dacapo.compute_context import DEFAULT_WORKERS
 from dacapo.experiments.block_plan import plan_blocks
-from dacapo.experiments.run import Run, run_of
+from dacapo.experiments.run import Run
 from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.inference.prediction import predict_array
+from dacapo.inference.trained_model import TrainedModel
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
@@ -44,7 +45,7 @@ def predict(
     work is done.
 
     Args:
-        run_name: Name of a stored run, or a run, which is used as it is: weights of the checkpoint are loaded into it.
+        run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
         iteration: Iteration of the checkpoint.
         input_container: Zarr or N5 container of the raw data.
         input_dataset: Dataset inside it.
@@ -74,24 +75,24 @@ def predict(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
-    run, region = run_of(run_name), parse_roi(output_roi)
+    trained, region = TrainedModel.of(run_name), parse_roi(output_roi)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
-    raw = open_raw(run.config, source)
-    output = _prediction_identifier(run.name, iteration, output_path, input_container)
-    plan_blocks(run.model, raw, region)
+    raw = open_raw(trained.config, source)
+    output = _prediction_identifier(trained.name, iteration, output_path, input_container)
+    plan_blocks(trained.model, raw, region)
     check_free(output, overwrite, resume)
-    create_weights_store().load_weights(run, iteration)
+    create_weights_store().load_model(trained, iteration)
     predict_array(
-        run,
+        trained,
         raw,
         output,
         output_roi=region,
         output_dtype=output_dtype,
-        metadata={ORIGIN: {"operation": "predict", "run": run.name, "iteration": iteration}},
+        metadata={ORIGIN: {"operation": "predict", "run": trained.name, "iteration": iteration}},
         overwrite=overwrite,
         num_workers=num_workers,
         iteration=iteration,
-        raw_config=raw_config_of(run.config, source),
+        raw_config=raw_config_of(trained.config, source),
         resume=Resume.of(overwrite, resume),
         max_memory=max_memory,
         precision=precision,

@@ -46,7 +46,7 @@ def validate(
         NotFoundError: If there is no such run or checkpoint.
     """
     run = run_of(run_name)
-    create_weights_store().load_weights(run, iteration)
+    create_weights_store().load_model(run, iteration)
     run.validation_scores.scores = []
     for earlier in create_stats_store().retrieve_validation_iteration_scores(run.name):
         run.validation_scores.add_iteration_scores(earlier)

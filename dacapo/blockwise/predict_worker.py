@@ -14,14 +14,15 @@ from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.worker import Process
 from dacapo.blockwise.worker_cli import add_start_worker, input_options, log_level_option, output_options, set_log_level
 from dacapo.compute_context import create_compute_context
-from dacapo.errors import ChannelMismatchError, ConfigError
-from dacapo.experiments.block_plan import check_input, plan_blocks
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.errors import ConfigError
+from dacapo.experiments.block_plan import plan_blocks
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.inference.inputs import open_raw
-from dacapo.inference.prediction import BlockPredictor
+from dacapo.inference.prediction import BlockPredictor, check_prediction_array
+from dacapo.inference.trained_model import TrainedModel
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.store.create_store import create_config_store
 
 if TYPE_CHECKING:
     import daisy.v2 as daisy
@@ -62,46 +63,20 @@ def open_worker(
         ChannelMismatchError: If the output has other channels than the prediction, or the input than the network takes.
         InputTooSmallError: If the input is smaller than that of the network.
     """
-    run = _with_weights(run_name, iteration)
-    raw = open_raw(run.config, LocalArrayIdentifier(Path(input_container), input_dataset))
+    trained = TrainedModel.load(run_name, iteration)
+    raw = open_raw(trained.config, LocalArrayIdentifier(Path(input_container), input_dataset))
     output = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(Path(output_container), output_dataset))
-    _check_output(run, raw, output)
+    check_prediction_array(trained, raw, output)
     if "value_range" not in output.attrs:
-        output.add_metadata({"value_range": list(run.task.predictor.output_range)})
+        output.add_metadata({"value_range": list(trained.task.predictor.output_range)})
     device = create_compute_context().device
 
     def process(block: daisy.Block) -> None:
         roi = Roi(block.write_roi.offset, block.write_roi.shape).intersect(output.roi)
         if not roi.empty:
-            BlockPredictor(run, raw, plan_blocks(run.model, raw, roi, roi.shape), output, device).process(roi)
+            BlockPredictor(trained, raw, plan_blocks(trained.model, raw, roi, roi.shape), output, device).process(roi)
 
     return process
-
-
-def _with_weights(run_name: str | Run, iteration: int | None) -> Run:
-    if isinstance(run_name, Run):
-        run = run_name
-    else:
-        run = Run(create_config_store().retrieve_run_config(run_name), load_starter_model=iteration is None)
-        if iteration is None and run.start is None:
-            raise ConfigError(f"the run {run.name!r} has no weights without a checkpoint; say which iteration to use")
-    if iteration is not None:
-        create_weights_store().load_weights(run, iteration)
-    return run
-
-
-def _check_output(run: Run, raw: Array, output: Array) -> None:
-    check_input(run.model, raw)
-    voxel_size = run.model.scale(raw.voxel_size)
-    if output.voxel_size != voxel_size:
-        raise ConfigError(
-            f"{output} has voxels of {output.voxel_size}, the prediction of run {run.name!r} has those of {voxel_size}"
-        )
-    channels = 1 if output.channel_axis is None else output.num_channels
-    if channels != run.model.num_out_channels:
-        raise ChannelMismatchError(
-            f"{output} has {channels} channels, the prediction of run {run.name!r} {run.model.num_out_channels}"
-        )
 
 
 def start_worker_fn(

@@ -6,6 +6,7 @@ import torch
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import Architecture
+from dacapo.experiments.build import build_network, run_seed
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.model import Model
 from dacapo.experiments.run_config import RunConfig
@@ -15,7 +16,6 @@ from dacapo.experiments.trainers import Trainer
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_scores import ValidationScores
 from dacapo.store.create_store import create_config_store
-from dacapo.utils.seeding import seed_from
 
 __all__ = [
     "Architecture",
@@ -83,16 +83,9 @@ class Run:
         self._datasplit: DataSplit | None = None
         self._validation_scores: ValidationScores | None = None
 
-        self.task = run_config.task_config.task_type(run_config.task_config)
+        self.task, self.architecture, self.model = build_network(run_config)
         self.trainer = run_config.trainer_config.trainer_type(run_config.trainer_config)
-        configured = run_config.trainer_config.seed
-        seed = seed_from(self.name, run_config.repetition) if configured is None else configured
-        self.trainer.seed = seed
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.architecture = run_config.architecture_config.architecture_type(run_config.architecture_config)
-            self.model = self.task.create_model(self.architecture)
+        self.trainer.seed = run_seed(run_config)
         self.start = self._load_start() if load_starter_model else None
         self.optimizer = self.trainer.create_optimizer(self.model)
         self.training_stats = TrainingStats()

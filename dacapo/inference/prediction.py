@@ -24,14 +24,15 @@ from dacapo.blockwise.outputs import channels_on_disk, in_form_of
 from dacapo.blockwise.record import Resume
 from dacapo.blockwise.running import run_on_ranks, run_operation
 from dacapo.compute_context import create_compute_context, prediction_workers
-from dacapo.errors import ConfigError
-from dacapo.experiments.block_plan import BlockPlan, plan_blocks
+from dacapo.errors import ChannelMismatchError, ConfigError
+from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trainers.trained_network import LAYOUTS
 from dacapo.inference.budget import plan_within
+from dacapo.inference.trained_model import TrainedModel
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
@@ -57,8 +58,8 @@ class BlockPredictor:
     """Predicts single blocks.
 
     Args:
-        run: The run, with the weights to use loaded into its model.
-        raw: The input, prepared as in training.
+        run: A run or its model, with the weights to use.
+        raw: The input, as the raw data of the training is read.
         plan: Where the blocks lie.
         output: Where predictions are written.
         device: Where the network runs.
@@ -67,28 +68,28 @@ class BlockPredictor:
 
     def __init__(
         self,
-        run: Run,
+        run: Run | TrainedModel,
         raw: Array,
         plan: BlockPlan,
         output: ZarrArray,
         device: torch.device,
         precision: str = "float32",
     ) -> None:
-        self.run, self.raw, self.plan, self.output, self.device = run, raw, plan, output, device
+        self.trained, self.raw, self.plan, self.output, self.device = TrainedModel.of(run), raw, plan, output, device
         self.precision = precision
-        run.model.to(device).eval()
+        self.trained.model.to(device).eval()
 
     def process(self, write_roi: Roi) -> None:
         """Predict a block and write it."""
         voxel_size = self.plan.output_voxel_size
         read_roi = self.plan.read_roi(write_roi)
-        values = self.run.trainer.prepare_input(self.raw.read_padded(read_roi))
+        values = self.trained.prepare_input(self.raw.read_padded(read_roi))
         predicted = self._predict(as_network_input(values, self.raw.axes, self.device))
-        before, _ = self.run.model.context(self.raw.voxel_size)
+        before, _ = self.trained.model.context(self.raw.voxel_size)
         first = (write_roi.begin - read_roi.begin - before) / voxel_size
         extent = write_roi.shape / voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
-        value_range = self.run.task.predictor.output_range
+        value_range = self.trained.task.predictor.output_range
         values = quantize(predicted[(slice(None), *inner)], value_range, self.output.dtype)
         self.output[write_roi] = in_form_of(self.output, values, channel_axis=0)
 
@@ -98,10 +99,10 @@ class BlockPredictor:
         if fast:
             # Only where channels lie next to each other in memory are such convolutions fast.
             layout = LAYOUTS[values.ndim]
-            self.run.model.to(memory_format=layout)  # type: ignore[call-overload]
+            self.trained.model.to(memory_format=layout)  # type: ignore[call-overload]
             values = values.to(memory_format=layout)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
-            predicted: npt.NDArray[np.float32] = self.run.model(values)[0].float().cpu().numpy()
+            predicted: npt.NDArray[np.float32] = self.trained.model(values)[0].float().cpu().numpy()
         return predicted
 
 
@@ -129,15 +130,15 @@ class Prediction(BlockwiseOperation):
     precision: str = "float32"
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
-    _here: tuple[Run, Array] | None = attrs.field(default=None, init=False)
+    _here: tuple[TrainedModel, Array] | None = attrs.field(default=None, init=False)
 
     @property
     def name(self) -> str:
         return "predict"
 
-    def keep(self, run: Run, raw: Array) -> Prediction:
-        """Use what this process has, instead of loading it from what is stored, and return self."""
-        self._here = (run, raw)
+    def keep(self, trained: TrainedModel, raw: Array) -> Prediction:
+        """Use the model and the input of this process, instead of loading what is stored, and return self."""
+        self._here = (trained, raw)
         return self
 
     def parameters(self) -> dict[str, Any]:
@@ -172,51 +173,73 @@ class Prediction(BlockwiseOperation):
         return other if self._here is None else other.keep(*self._here)
 
     def create_output(self) -> None:
-        run, raw = self._loaded()
+        trained, raw = self._loaded()
         written = ZarrArray.create_from_array_identifier(
             self.output,
             ["c", *(axis for axis in raw.axes if axis != "c")],
             self.region,
-            channels_on_disk(run.model.num_out_channels),
+            channels_on_disk(trained.model.num_out_channels),
             self.plan.output_voxel_size,
             self.dtype,
             write_size=self.block_shape,
             overwrite=True,
         )
-        written.add_metadata({"value_range": list(run.task.predictor.output_range), **self.metadata})
+        written.add_metadata({"value_range": list(trained.task.predictor.output_range), **self.metadata})
 
     def open(self) -> None:
         device = create_compute_context().device
         output = ZarrArray.open_from_array_identifier(self.output)
         self._predictor = BlockPredictor(*self._loaded(), self.plan, output, device, self.precision)
 
-    def _loaded(self) -> tuple[Run, Array]:
+    def _loaded(self) -> tuple[TrainedModel, Array]:
         if self._here is None:
             if self.iteration is None or self.raw_config is None:
                 raise ConfigError("weights or data are only in the process that began; predict there")
-            run = Run(self.run_config, load_starter_model=False)
+            trained = TrainedModel.of(self.run_config)
             # The process that began has checked the config; this one has it without the data that the run learns from.
-            create_weights_store().retrieve_weights(run, self.iteration).put_into(run)
-            if weights_digest(run) != self.weights:
-                raise ConfigError(f"the checkpoint {self.iteration} of run {run.name!r} has changed; start anew")
-            self._here = run, self.raw_config.array_type(self.raw_config)
+            create_weights_store().retrieve_model(trained.name, self.iteration).put_into_model(trained)
+            if weights_digest(trained.model) != self.weights:
+                raise ConfigError(f"the checkpoint {self.iteration} of run {trained.name!r} has changed; start anew")
+            self._here = trained, self.raw_config.array_type(self.raw_config)
         return self._here
 
     def process(self, block: daisy.Block) -> None:
         self._predictor.process(Roi(block.write_roi.offset, block.write_roi.shape))
 
 
-def weights_digest(run: Run) -> str:
-    """Return a digest of the weights of a run's model."""
+def weights_digest(model: torch.nn.Module) -> str:
+    """Return a digest of the weights of a model."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(run.model.state_dict().items()):
+    for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
+def check_prediction_array(trained: TrainedModel, raw: Array, output: Array) -> None:
+    """Check that an array that exists can take the prediction of an input.
+
+    Raises:
+        ConfigError: If it has other voxels than the prediction.
+        ChannelMismatchError: If it has other channels, or the input has others than the network takes.
+        InputTooSmallError: If the input is smaller than that of the network.
+    """
+    check_input(trained.model, raw)
+    voxel_size = trained.model.scale(raw.voxel_size)
+    if output.voxel_size != voxel_size:
+        raise ConfigError(
+            f"{output} has voxels of {output.voxel_size}, "
+            f"the prediction of run {trained.name!r} has those of {voxel_size}"
+        )
+    channels = 1 if output.channel_axis is None else output.num_channels
+    if channels != trained.model.num_out_channels:
+        raise ChannelMismatchError(
+            f"{output} has {channels} channels, the prediction of run {trained.name!r} {trained.model.num_out_channels}"
+        )
+
+
 def predict_array(
-    run: Run,
+    run: Run | TrainedModel,
     raw: Array,
     output: LocalArrayIdentifier,
     *,
@@ -240,8 +263,8 @@ def predict_array(
     data, by ``iteration`` and ``raw_config``.
 
     Args:
-        run: The run, with the weights to use loaded into its model.
-        raw: The input, prepared as in training.
+        run: A run or its model, with the weights to use.
+        raw: The input, as the raw data of the training is read.
         output: Where to write. The array has a channel axis first, or none where the network has one channel.
         output_roi: Region in world units, the whole of ``raw`` by default. Near the edges of ``raw`` the network sees
             reflected data, so predictions there are less sure.
@@ -270,17 +293,18 @@ def predict_array(
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
-    dtype = storage_type(output_dtype, run.task.predictor.output_range)
+    trained = TrainedModel.of(run)
+    dtype = storage_type(output_dtype, trained.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
     context = create_compute_context()
     num_workers = prediction_workers(num_workers, context) if is_stored else 0
     in_workers = num_workers > 0
     ranks = distributed.world_size() if among_ranks and not in_workers else 1
     if block_shape is not None:
-        plan = plan_blocks(run.model, raw, output_roi, block_shape)
+        plan = plan_blocks(trained.model, raw, output_roi, block_shape)
     else:
         budget = plan_within(
-            run.model,
+            trained.model,
             raw,
             output_roi,
             dtype=dtype,
@@ -297,17 +321,17 @@ def predict_array(
         output=output,
         region=plan.output_roi,
         block_shape=plan.write_shape,
-        run_config=run.config,
+        run_config=trained.config,
         iteration=iteration,
-        weights=weights_digest(run),
+        weights=weights_digest(trained.model),
         raw_config=raw_config,
         plan=plan,
         dtype=dtype.name,
         precision=precision,
         metadata=metadata or {},
-    ).keep(run, raw)
+    ).keep(trained, raw)
     num_workers = min(num_workers, operation.most_workers()) or 1
-    was_training = run.model.training
+    was_training = trained.model.training
     try:
         if ranks > 1:
             run_on_ranks(operation)
@@ -323,5 +347,5 @@ def predict_array(
             if among_ranks:
                 distributed.barrier()
     finally:
-        run.model.train(was_training)
+        trained.model.train(was_training)
     return ZarrArray.open_from_array_identifier(output)

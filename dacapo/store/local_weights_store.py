@@ -36,7 +36,7 @@ from dacapo.errors import (
 )
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
 from dacapo.store.trained_config import check_trained_config, plain_config, read_trained_config, write_trained_config
-from dacapo.store.weights_store import Weights, WeightsStore
+from dacapo.store.weights_store import HasModel, Weights, WeightsStore
 from dacapo.utils.names import check_name
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class LocalWeightsStore(WeightsStore):
                 raise storage_error("write", path, error.__context__) from error
             raise StorageError(f"cannot write {path}: {error}") from error
 
-    def check_config(self, run: Run, weights: Weights) -> None:
+    def check_config(self, run: HasModel, weights: Weights) -> None:
         """Refuse a run whose config is another one than its checkpoints were trained with.
 
         A file beside the checkpoints says which one that is. Where it is missing it is written, unless the folder can
@@ -135,10 +135,17 @@ class LocalWeightsStore(WeightsStore):
             StorageError: If the file is damaged.
             UnsafeFileError: If it would execute code.
         """
-        path = self._iteration(run, iteration)
-        if not path.is_file():
-            raise CheckpointNotFoundError(self._not_there(run, iteration))
-        return read_checkpoint(path)
+        return read_checkpoint(self._existing(run, iteration))
+
+    def retrieve_model(self, run: Run | str, iteration: int) -> Weights:
+        """Return the checkpoint of an iteration for its model; tensors of other states are not read.
+
+        Raises:
+            CheckpointNotFoundError: If there is none.
+            StorageError: If the file is damaged.
+            UnsafeFileError: If it would execute code.
+        """
+        return read_checkpoint(self._existing(run, iteration), model_only=True)
 
     def remove(self, run: Run | str, iteration: int) -> None:
         """Delete the checkpoint of an iteration; a best one that was made from it stays.
@@ -146,10 +153,7 @@ class LocalWeightsStore(WeightsStore):
         Raises:
             CheckpointNotFoundError: If there is none.
         """
-        path = self._iteration(run, iteration)
-        if not path.is_file():
-            raise CheckpointNotFoundError(self._not_there(run, iteration))
-        remove_file(path)
+        remove_file(self._existing(run, iteration))
 
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
         """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the former one.
@@ -158,9 +162,7 @@ class LocalWeightsStore(WeightsStore):
             CheckpointNotFoundError: If there is no checkpoint of this iteration.
             StorageError: If the file cannot be written.
         """
-        source = self._iteration(run, iteration)
-        if not source.is_file():
-            raise CheckpointNotFoundError(self._not_there(run, iteration))
+        source = self._existing(run, iteration)
         best = self._best(run, dataset, criterion)
         remove_file(_record(best), missing_ok=True)  # a crash before the last line must not leave that of another one
         with atomic_path(best) as temporary:
@@ -252,13 +254,19 @@ class LocalWeightsStore(WeightsStore):
         known = f"there are {', '.join(map(str, stored[-10:]))}" if stored else "there are none"
         return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {self._checkpoints(run)}; {known}"
 
-    def _checkpoints(self, run: Run | str) -> Path:
+    def _checkpoints(self, run: HasModel | str) -> Path:
         return self.basedir / check_name(_name(run), "run name") / "checkpoints"
 
     def _iteration(self, run: Run | str, iteration: int) -> Path:
         return self._checkpoints(run) / _ITERATIONS / str(int(iteration))
 
-    def _config(self, run: Run | str) -> Path:
+    def _existing(self, run: Run | str, iteration: int) -> Path:
+        path = self._iteration(run, iteration)
+        if not path.is_file():
+            raise CheckpointNotFoundError(self._not_there(run, iteration))
+        return path
+
+    def _config(self, run: HasModel | str) -> Path:
         return self._checkpoints(run) / _CONFIG
 
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
@@ -268,14 +276,19 @@ class LocalWeightsStore(WeightsStore):
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 
 
-def read_checkpoint(path: Path) -> Weights:
+def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
     """Read a checkpoint of this package or of the original, its tensors on the CPU.
+
+    Args:
+        path: The file.
+        model_only: Whether to leave out optimizer and trainer. Tensors of the model are then read from the file as they
+            are used, so use them at once.
 
     Raises:
         StorageError: If the file cannot be read, is damaged or no checkpoint.
         UnsafeFileError: If it would execute code.
     """
-    content = read_tensors(path)
+    content = read_tensors(path, mapped=model_only)
     if isinstance(content, Weights):
         # The restricted unpickler fills the object without calling __init__.
         content = vars(content)
@@ -288,15 +301,19 @@ def read_checkpoint(path: Path) -> Weights:
         )
     return Weights(
         content["model"],
-        content["optimizer"],
-        trainer_state=content.get("trainer"),
+        {} if model_only else content["optimizer"],
+        trainer_state=None if model_only else content.get("trainer"),
         iteration=content.get("iteration"),
         config=content.get("config"),
     )
 
 
-def read_tensors(path: Path) -> Any:
+def read_tensors(path: Path, mapped: bool = False) -> Any:
     """Read a file of `torch.save` that holds tensors in plain containers, to the CPU.
+
+    Args:
+        path: The file.
+        mapped: Whether to read the values of a tensor only when it is used, where the format of the file allows it.
 
     Raises:
         StorageError: If the file cannot be read or is damaged.
@@ -305,21 +322,22 @@ def read_tensors(path: Path) -> Any:
     """
     try:
         with open(path, "rb") as file:
-            if not file.read(4).startswith(_MAGIC):
+            first = file.read(4)
+            if not first.startswith(_MAGIC):
                 raise DamagedFileError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
             file.seek(0)
-            return _load_tensors(file, path)
+            return _load_tensors(file, path, mapped and first.startswith(_MAGIC[0]))
     except StorageError:
         raise
     except OSError as error:
         raise storage_error("read", path, error) from error
 
 
-def _load_tensors(file: BinaryIO, path: Path) -> Any:
+def _load_tensors(file: BinaryIO, path: Path, mapped: bool) -> Any:
     """Do as :func:`read_tensors` for an open file. A damaged one can make torch raise almost anything."""
     try:
         with _reading, torch.serialization.safe_globals([Weights]):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         # The rest of torch's message tells how to read the file nonetheless.
         named = re.search(r"GLOBAL (\S+)", str(error))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -15,9 +15,22 @@ from dacapo.store.trained_config import plain_config
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
+    from dacapo.experiments.model import Model
     from dacapo.experiments.run import Run
+    from dacapo.experiments.run_config import RunConfig
 
 _PLAIN_TYPES = (type(None), bool, int, float, str)
+
+
+class HasModel(Protocol):
+    """The parts of a run that its checkpoints are loaded into for prediction."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> RunConfig: ...
+    @property
+    def model(self) -> Model: ...
 
 
 class Weights:
@@ -68,6 +81,15 @@ class Weights:
         config = _plain(plain_config(run.config), "config")
         return cls(model, optimizer, trainer_state=trainer, iteration=iteration, config=config)
 
+    def put_into_model(self, run: HasModel) -> None:
+        """Load the state of the model only, which is all that prediction needs.
+
+        Raises:
+            ConfigError: If the model is of another architecture or task; the message lists the parameters that do not
+                fit.
+        """
+        load_model_state(run.model, self.model, f"weights of {self._place(run)}")
+
     def put_into(self, run: Run) -> None:
         """Load the states into the parts of a run.
 
@@ -75,17 +97,20 @@ class Weights:
             ConfigError: If the run was built from another architecture, task or optimizer; the message lists the
                 parameters that do not fit.
         """
-        where = f"run {run.name!r}" + ("" if self.iteration is None else f", iteration {self.iteration}")
-        load_model_state(run.model, self.model, f"weights of {where}")
+        self.put_into_model(run)
         try:
             run.optimizer.load_state_dict(self.optimizer)
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"weights of {where}: the state of the optimizer is of another one than {type(run.optimizer).__name__} "
-                f"over the parameters of this model ({error}); use the trainer that the run was started with"
+                f"weights of {self._place(run)}: the state of the optimizer is of another one than "
+                f"{type(run.optimizer).__name__} over the parameters of this model ({error}); use the trainer that the "
+                "run was started with"
             ) from error
         if self.trainer:
             run.trainer.load_state_dict(self.trainer)
+
+    def _place(self, run: HasModel) -> str:
+        return f"run {run.name!r}" + ("" if self.iteration is None else f", iteration {self.iteration}")
 
 
 class WeightsStore(ABC):
@@ -106,6 +131,17 @@ class WeightsStore(ABC):
         self.check_config(run, weights)
         weights.put_into(run)
 
+    def load_model(self, run: HasModel, iteration: int) -> None:
+        """Restore only the model of a run from a checkpoint, for prediction.
+
+        Raises:
+            CheckpointNotFoundError: If there is no such checkpoint.
+            ConfigError: If it does not fit the model, or the run's config was changed since it was stored.
+        """
+        weights = self.retrieve_model(run.name, iteration)
+        self.check_config(run, weights)
+        weights.put_into_model(run)
+
     def load_best(self, run: Run, dataset: Dataset | str, criterion: str) -> None:
         """Restore model, optimizer and trainer of a run from its best checkpoint.
 
@@ -117,7 +153,7 @@ class WeightsStore(ABC):
         self.check_config(run, weights)
         weights.put_into(run)
 
-    def check_config(self, run: Run, weights: Weights) -> None:  # noqa: B027 - a store need not know configs
+    def check_config(self, run: HasModel, weights: Weights) -> None:  # noqa: B027 - a store need not know configs
         """Refuse a run whose config is another one than its checkpoints were trained with.
 
         By default nothing is known of that config, and every run is taken.
@@ -151,6 +187,16 @@ class WeightsStore(ABC):
     def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
         """Return the checkpoint of an iteration, its tensors on the CPU."""
         raise NotImplementedError
+
+    def retrieve_model(self, run: Run | str, iteration: int) -> Weights:
+        """Return the checkpoint of an iteration for its model; its other states may be missing.
+
+        A store that can leave the states of optimizer and trainer unread overrides this.
+
+        Raises:
+            CheckpointNotFoundError: If there is none.
+        """
+        return self.retrieve_weights(run, iteration)
 
     @abstractmethod
     def remove(self, run: Run | str, iteration: int) -> None:

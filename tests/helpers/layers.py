@@ -29,7 +29,7 @@ LAYERS = [
     ["experiments.architectures", "experiments.model", "experiments.block_plan"],
     ["experiments.tasks"],
     ["experiments.trainers", "experiments.starts"],
-    ["experiments", "experiments.run", "experiments.run_config", "experiments.validation_scores"],
+    ["experiments"],
     ["inference"],
     # The worker of a prediction is an operation; the original has it in blockwise.
     ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "report", "utils.view"],

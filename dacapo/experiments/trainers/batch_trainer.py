@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import attrs
 import numpy as np
@@ -148,12 +149,13 @@ class BatchTrainer(Trainer):
         self._set_learning_rate(optimizer, 0)
         return optimizer
 
+    @final
     def prepare_input(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return raw values as float32, after those augmentations that change every sample alike."""
-        values = raw.astype(np.float32)
-        for augment in self.augments:
-            values = augment.at_prediction(values)
-        return values
+        """Return raw values as float32, after those augmentations that change every sample alike.
+
+        A subclass that has others to do overrides ``input_preparation`` of its config, which prediction asks.
+        """
+        return prepare_input(self.augments, raw)
 
     def can_train(self, datasets: Sequence[Dataset]) -> bool:
         """Return whether there are datasets, and all of them have ground truth."""
@@ -458,6 +460,14 @@ def _to_arrays(counts: Any) -> Any:
     return counts.cpu().numpy().copy() if isinstance(counts, torch.Tensor) else counts
 
 
+def prepare_input(augments: Sequence[AugmentConfig], raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return raw values as float32, after those of the augmentations that change every sample alike."""
+    values = raw.astype(np.float32)
+    for augment in augments:
+        values = augment.at_prediction(values)
+    return values
+
+
 @attrs.define
 class BatchTrainerConfig(TrainerConfig):
     """Base of the configs of trainers on random, augmented samples."""
@@ -520,6 +530,10 @@ class BatchTrainerConfig(TrainerConfig):
         alters_training=False,
         kw_only=True,
     )
+
+    def input_preparation(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+        """Return the function that changes raw values as the augmentations change every sample; no trainer is built."""
+        return functools.partial(prepare_input, list(self.augments))
 
     def verify(self) -> tuple[bool, str]:
         """Check that the settings can work."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -186,6 +186,14 @@ class TrainerConfig(Config):
         default=None,
         kw_only=True,
     )
+
+    def input_preparation(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
+        """Return the function that does to raw values what :meth:`Trainer.prepare_input` does.
+
+        Prediction asks the config, and builds no trainer. By default one is built and asked after all, which is right
+        for every trainer; a config that can tell by itself overrides this.
+        """
+        return self.trainer_type(self).prepare_input
 
     def verify(self) -> tuple[bool, str]:
         """Check the types of all fields, and that batch size and learning rate are positive."""

@@ -1,0 +1,33 @@
+"""Building the network of a run from its config."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from dacapo.experiments.architectures import Architecture
+from dacapo.experiments.model import Model
+from dacapo.experiments.tasks import Task
+from dacapo.utils.seeding import seed_from
+
+if TYPE_CHECKING:
+    from dacapo.experiments.run_config import RunConfig
+
+
+def run_seed(config: RunConfig) -> int:
+    """Return the seed of all randomness of a run: the trainer's, or else one made of its name and repetition."""
+    configured = config.trainer_config.seed
+    return seed_from(config.name, config.repetition) if configured is None else configured
+
+
+def build_network(config: RunConfig) -> tuple[Task, Architecture, Model]:
+    """Build the task and the network of a run, whose random weights depend on the seed of the run only.
+
+    The random state of the process stays as it is.
+    """
+    task: Task = config.task_config.task_type(config.task_config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run_seed(config))
+        architecture: Architecture = config.architecture_config.architecture_type(config.architecture_config)
+        return task, architecture, task.create_model(architecture)
