@@ -179,10 +179,12 @@ class TestRunBlockwise:
         run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, 0, place=6, **more)
         assert blocks_done(done) == [6]
 
+    @pytest.mark.destructive
     def test_a_worker_that_dies_is_replaced(self, processes: DaCapoConfig, mark: Path, done: Path) -> None:
         assert run_blockwise(mark, TOTAL, BLOCK, BLOCK, 2, 1, folder=done, fault="die", place=3) is True
         assert blocks_done(done) == [0, 3, 6, 9]
 
+    @pytest.mark.destructive
     def test_workers_that_die_always(self, processes: DaCapoConfig, mark: Path, done: Path) -> None:
         with pytest.raises(BlockwiseError, match=r"\[3:6\] \(3\): its worker died or took too long"):
             run_blockwise(mark, TOTAL, BLOCK, BLOCK, 2, 1, folder=done, fault="die always", place=3)

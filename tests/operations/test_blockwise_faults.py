@@ -28,6 +28,8 @@ from tests.helpers.invert import Invert
 from tests.helpers.processes import is_alive, wait_until
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
+pytestmark = pytest.mark.destructive
+
 SHAPE, BLOCK = (4, 4, 12), (4, 4, 2)
 BEGINS = [[80, 40, 40 + 8 * i] for i in range(6)]
 

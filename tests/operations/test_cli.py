@@ -129,6 +129,7 @@ def test_apply_picks_the_best_and_says_why(trained: Path, tmp_path: Path, caplog
     assert array.roi.shape == ZarrArray.open_from_array_identifier(LocalArrayIdentifier(data, "raw")).roi.shape
 
 
+@pytest.mark.destructive
 @pytest.mark.parametrize("command", ["validate", "predict", "apply"])
 def test_ctrl_c_ends_with_its_own_status(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str

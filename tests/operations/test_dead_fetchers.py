@@ -24,6 +24,8 @@ from dacapo.store.create_store import create_config_store, create_stats_store, c
 from dacapo.train import train, train_run
 from tests.helpers.runs import affinities_run_config, unet_config
 
+pytestmark = pytest.mark.destructive
+
 ITERATIONS = 20
 
 

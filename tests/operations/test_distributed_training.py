@@ -29,6 +29,8 @@ from tests.helpers import ranks
 from tests.helpers.processes import wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config, dataset_config, dummy_run_config
 
+pytestmark = [pytest.mark.slow, pytest.mark.destructive]
+
 NAME = "affinities"
 
 

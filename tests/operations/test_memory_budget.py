@@ -322,6 +322,7 @@ print(json.dumps({"peak": peak * 1024, "told": chosen.total, "blocks": chosen.bl
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("padding", "budget"), [("same", "1GB"), ("valid", "900MB")])
 def test_what_is_told_is_what_is_measured(tmp_path: Path, padding: str, budget: str) -> None:
     command = [sys.executable, "-c", MEASURED, str(tmp_path), padding, budget]

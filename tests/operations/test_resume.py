@@ -29,6 +29,8 @@ from dacapo.validate import validate_run
 from tests.helpers.processes import wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config
 
+pytestmark = pytest.mark.destructive
+
 ITERATIONS, INTERVAL = 9, 3
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.destructive
+
 # Runs each job on the other host, as a cluster would.
 BSUB = """#!{python}
 import argparse, subprocess, sys

@@ -165,6 +165,7 @@ class TestStart:
         assert file.read_text() == "a password"
         assert file.stat().st_mode & 0o077 == 0
 
+    @pytest.mark.destructive
     def test_a_worker_takes_the_gpu_of_the_one_that_it_replaces(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

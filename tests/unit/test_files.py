@@ -119,6 +119,7 @@ def test_what_cannot_be_read_or_removed(tmp_path: Path) -> None:
     assert not missing.exists()
 
 
+@pytest.mark.destructive
 def test_no_space_left(tmp_path: Path) -> None:
     path = tmp_path / "file"
     files.write_text(path, "old")

@@ -167,6 +167,7 @@ class TestGunpowderBatches(BatchContract):
 class TestGunpowderOptions(TrainingOptionsContract):
     config_type = GunpowderTrainerConfig
 
+    @pytest.mark.slow
     @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
     def test_compiled_networks_train_alike(self) -> None:
         compiled = self.trained(compile=True)

@@ -10,6 +10,8 @@ import pytest
 
 from dacapo.utils.interrupts import SafeStop
 
+pytestmark = pytest.mark.destructive
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_asks_to_stop_and_says_what_is_finished(number, caplog):

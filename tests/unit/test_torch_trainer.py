@@ -575,14 +575,14 @@ def learn(trainer_type: Any, config_type: Any) -> tuple[float, float]:
     torch.manual_seed(0)
     model = task.create_model(config.architecture_type(config))
     augments = [SimpleAugmentConfig(), IntensityAugmentConfig((0.9, 1.1), (-0.1, 0.1), clip=False)]
-    settings = {"augments": augments, "warmup_iterations": 5, "decay_iterations": 400}
+    settings = {"augments": augments, "warmup_iterations": 5, "decay_iterations": 200}
     trainer = trainer_type(config_type("trainer", 4, 5e-3, 1, **settings))
     optimizer = trainer.create_optimizer(model)
     image, labels = cells(0)
     trainer.build_batch_provider([ArrayDataset(array(image), array(labels))], model, task)
     before = score(model)
     with trainer:
-        list(trainer.iterate(400, model, optimizer, CPU))
+        list(trainer.iterate(200, model, optimizer, CPU))
     return before, score(model)
 
 
@@ -597,6 +597,7 @@ def score(model: Any) -> float:
     return sum(voi(found, labels[inner]))
 
 
+@pytest.mark.slow
 def test_both_trainers_learn_to_segment_equally_well() -> None:
     before, ours = learn(TorchTrainer, TorchTrainerConfig)
     _, theirs = learn(GunpowderTrainer, GunpowderTrainerConfig)

@@ -65,6 +65,7 @@ print(json.dumps({"peak": peak * 1024, "told": told.total, "network": told.netwo
 """
 
 
+@pytest.mark.slow
 def test_what_is_told_is_what_is_measured(tmp_path: Path) -> None:
     peaks = {}
     for batch in (2, 32):

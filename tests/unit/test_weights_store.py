@@ -106,6 +106,7 @@ class TestLocalWeightsStore(WeightsStoreContract):
         with pytest.raises(ConfigError, match="'iterations'"):
             store.store_best("run", 1, "iterations", "1")
 
+    @pytest.mark.destructive
     def test_a_write_that_fails_leaves_the_old_checkpoint(self, store: LocalWeightsStore, tmp_path: Path) -> None:
         run = make_run(channels=200)
         store.store_weights(run, 1)
