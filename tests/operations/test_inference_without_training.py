@@ -22,8 +22,9 @@ from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
-from tests.operations.runs import affinities_run_config, unet_config, write_array
-from tests.operations.untrainable import FORBIDDEN, ForbiddenTrainerConfig
+from tests.helpers.runs import affinities_run_config, unet_config
+from tests.helpers.untrainable import FORBIDDEN, ForbiddenTrainerConfig
+from tests.helpers.volumes import write_array
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def install_plugin(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     info = folder / "untrainable-1.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: untrainable\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[dacapo.plugins]\nuntrainable = tests.operations.untrainable\n")
+    (info / "entry_points.txt").write_text("[dacapo.plugins]\nuntrainable = tests.helpers.untrainable\n")
     monkeypatch.syspath_prepend(folder)  # workers look where this process does
 
 
