@@ -14,6 +14,7 @@ import zarr
 from funlib.geometry import Coordinate
 from scipy.ndimage import gaussian_filter
 
+from dacapo.compute_context import Execution
 from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArray, IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import (
@@ -75,11 +76,11 @@ def prediction(setting: Setting, precision: str = "float32") -> Case:
     place, raw = raw_on_disk(setting.folder, values)
     output = LocalArrayIdentifier(place.container, "prediction")
     block = tuple(plan_within(run.model, raw).plan.write_shape / VOXEL_SIZE)
-    predict_array(run, raw, output, precision=precision)
+    predict_array(run, raw, output, Execution(precision=precision))
     ours_on_disk = zarr.open(str(place.container), mode="r")["prediction"]
 
     def ours() -> Values:
-        predict_array(run, raw, output, precision=precision)
+        predict_array(run, raw, output, Execution(precision=precision))
         return zarr.open(str(place.container), mode="r")["prediction"][:]
 
     def floor() -> Values:
@@ -93,7 +94,7 @@ def prediction(setting: Setting, precision: str = "float32") -> Case:
     def check(got: Values, expected: Values) -> None:
         same_levels(got, expected, 1 if precision == "float32" else 2)
         floats = LocalArrayIdentifier(place.container, "floats")
-        exact = predict_array(run, raw, floats, precision=precision, output_dtype=np.float32)
+        exact = predict_array(run, raw, floats, Execution(precision=precision), output_dtype=np.float32)
         (whole,) = boxes(values.shape, values.shape)
         errors = np.abs(exact[exact.roi] - predicted(run, values, whole))
         np.testing.assert_array_less((errors.mean(), errors.max()), ERRORS[precision])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -13,7 +11,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.record import Resume, check_free, is_complete
-from dacapo.compute_context import DEFAULT_WORKERS
+from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run, run_of
@@ -24,7 +22,6 @@ from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
-from dacapo.utils.memory import parse_size
 from dacapo.utils.world_text import parse_roi
 
 logger = logging.getLogger(__name__)
@@ -50,7 +47,7 @@ def apply(
     iteration: int | None = None,
     parameters: PostProcessorParameters | str | None = None,
     roi: Roi | str | None = None,
-    num_workers: int = DEFAULT_WORKERS,
+    num_workers: int | None = None,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     file_format: str = "zarr",
@@ -95,6 +92,7 @@ def apply(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
+    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
     run, region = run_of(run_name), parse_roi(roi)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
@@ -102,21 +100,8 @@ def apply(
     prediction = LocalArrayIdentifier(container, f"prediction_{run.name}_{selection.iteration}")
     output = LocalArrayIdentifier(container, f"output_{run.name}_{selection.iteration}_{selection.parameters}")
     logger.info("%s", selection.reason)
-    apply_run(
-        run,
-        selection.iteration,
-        selection.parameters,
-        source,
-        prediction,
-        output,
-        region,
-        num_workers,
-        output_dtype,
-        overwrite,
-        resume,
-        max_memory,
-        precision,
-    )
+    arrays = _Arrays(source, prediction, output, region)
+    _apply(run, selection.iteration, selection.parameters, arrays, output_dtype, execution)
     return Applied(output, prediction, selection)
 
 
@@ -129,7 +114,7 @@ def apply_run(
     prediction_array_identifier: LocalArrayIdentifier,
     output_array_identifier: LocalArrayIdentifier,
     roi: Roi | str | None = None,
-    num_workers: int = DEFAULT_WORKERS,
+    num_workers: int | None = None,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     resume: bool = True,
@@ -141,37 +126,49 @@ def apply_run(
     Returns:
         The identifier of the output.
     """
-    region = parse_roi(roi)
-    raw = open_raw(run.config, input_array_identifier)
-    plan_blocks(run.model, raw, region)
-    for identifier in (prediction_array_identifier, output_array_identifier):
-        check_free(identifier, overwrite, resume)
+    arrays = _Arrays(input_array_identifier, prediction_array_identifier, output_array_identifier, parse_roi(roi))
+    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
+    _apply(run, iteration, parameters, arrays, output_dtype, execution)
+    return output_array_identifier
+
+
+@attrs.frozen
+class _Arrays:
+    """Where to read and write, and which region; None is all of the raw data."""
+
+    raw: LocalArrayIdentifier
+    prediction: LocalArrayIdentifier
+    output: LocalArrayIdentifier
+    roi: Roi | None
+
+
+def _apply(
+    run: Run,
+    iteration: int,
+    parameters: PostProcessorParameters,
+    arrays: _Arrays,
+    output_dtype: npt.DTypeLike,
+    execution: Execution,
+) -> None:
+    raw = open_raw(run.config, arrays.raw)
+    plan_blocks(run.model, raw, arrays.roi)
+    for identifier in (arrays.prediction, arrays.output):
+        check_free(identifier, execution.overwrite, execution.resume is not Resume.NEVER)
     create_weights_store().load_model(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
-    how = Resume.of(overwrite, resume)
     # Before the output is finished, a finished prediction is part of the work that goes on.
-    is_part = how is Resume.UNFINISHED and not is_complete(output_array_identifier)
+    is_part = execution.resume is Resume.UNFINISHED and not is_complete(arrays.output)
     predict_array(
         run,
         raw,
-        prediction_array_identifier,
-        output_roi=region,
+        arrays.prediction,
+        attrs.evolve(execution, resume=Resume.ALWAYS) if is_part else execution,
+        output_roi=arrays.roi,
         output_dtype=output_dtype,
         metadata={ORIGIN: origin},
-        overwrite=overwrite,
-        num_workers=num_workers,
         iteration=iteration,
-        raw_config=raw_config_of(run.config, input_array_identifier),
-        resume=Resume.ALWAYS if is_part else how,
-        max_memory=max_memory,
-        precision=precision,
+        raw_config=raw_config_of(run.config, arrays.raw),
     )
-    run.task.post_processor.max_memory = None if max_memory is None else parse_size(max_memory)
-    run.task.post_processor.set_prediction(prediction_array_identifier)
-    process = run.task.post_processor.process
-    more: dict[str, Any] = {}
-    if "resume" in inspect.signature(process).parameters:
-        more = {"overwrite": overwrite, "resume": how}
-    process(parameters, output_array_identifier, num_workers=num_workers, **more)
-    ZarrArray.open_from_array_identifier(output_array_identifier).add_metadata({ORIGIN: origin})
-    return output_array_identifier
+    run.task.post_processor.set_prediction(arrays.prediction)
+    run.task.post_processor.process_within(parameters, arrays.output, execution)
+    ZarrArray.open_from_array_identifier(arrays.output).add_metadata({ORIGIN: origin})

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.record import Resume, check_free
-from dacapo.compute_context import DEFAULT_WORKERS
+from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.run import Run
 from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
@@ -29,7 +29,7 @@ def predict(
     input_dataset: str,
     output_path: LocalArrayIdentifier | Path | str,
     output_roi: Roi | str | None = None,
-    num_workers: int = DEFAULT_WORKERS,
+    num_workers: int | None = None,
     output_dtype: npt.DTypeLike = np.uint8,
     overwrite: bool = True,
     resume: bool = True,
@@ -52,9 +52,10 @@ def predict(
         output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
             folder for a container of the input's name.
         output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
-        num_workers: Number of worker processes at most, and no more than cores where they run on this machine. With 1,
-            or by default where there are not several GPUs, blocks are predicted one after another in this process, each
-            with all cores, unless the compute context distributes workers.
+        num_workers: Number of worker processes at most, and no more than cores if they run on this machine. With 1
+            blocks are predicted one after another in this process, each with all cores, unless the compute context
+            distributes workers. The default is the same, but up to 30 workers if the context distributes them, and
+            up to 4 for each of several GPUs.
         output_dtype: ``uint8`` scales the prediction's range to 0..255, float types keep it.
         overwrite: Whether to replace an earlier result, finished or of other parameters. Otherwise a finished result of
             the same parameters is kept as it is, and another one is an error. Data that dacapo did not write is never
@@ -75,6 +76,7 @@ def predict(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
         BlockwiseError: If blocks failed; all others are done.
     """
+    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
     trained, region = TrainedModel.of(run_name), parse_roi(output_roi)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     raw = open_raw(trained.config, source)
@@ -86,16 +88,12 @@ def predict(
         trained,
         raw,
         output,
+        execution,
         output_roi=region,
         output_dtype=output_dtype,
         metadata={ORIGIN: {"operation": "predict", "run": trained.name, "iteration": iteration}},
-        overwrite=overwrite,
-        num_workers=num_workers,
         iteration=iteration,
         raw_config=raw_config_of(trained.config, source),
-        resume=Resume.of(overwrite, resume),
-        max_memory=max_memory,
-        precision=precision,
     )
     return output
 

@@ -6,6 +6,7 @@ import logging
 
 import numpy.typing as npt
 
+from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import Dataset
@@ -19,7 +20,7 @@ from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
-from dacapo.utils.memory import parse_size, workers_within
+from dacapo.utils.memory import workers_within
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -90,11 +91,10 @@ def validate_run(
         raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
     check_validation(run)
     _make_room(run, iteration, overwrite)
-    limit = None if max_memory is None else parse_size(max_memory)
-    run.task.post_processor.max_memory = limit
+    execution = Execution(num_workers, max_memory)
     for dataset in datasets:
-        _predict_dataset(run, iteration, dataset, num_workers, output_dtype, limit)
-    scores = _scores(run, iteration, num_workers)
+        _predict_dataset(run, iteration, dataset, output_dtype, execution)
+    scores = _scores(run, iteration, execution)
     run.validation_scores.add_iteration_scores(scores)
     if distributed.is_main():
         keep_best(run, iteration)
@@ -110,31 +110,30 @@ def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
 
 
 def _predict_dataset(
-    run: Run, iteration: int, dataset: Dataset, num_workers: int, output_dtype: npt.DTypeLike, max_memory: int | None
+    run: Run, iteration: int, dataset: Dataset, output_dtype: npt.DTypeLike, execution: Execution
 ) -> None:
     predict_array(
         run,
         dataset.raw,
         create_array_store().validation_prediction_array(run.name, iteration, dataset.name),
+        execution,
         output_roi=ground_truth(dataset).roi,
         output_dtype=output_dtype,
         metadata={ORIGIN: {"operation": "validate", "run": run.name, "iteration": iteration}},
-        num_workers=num_workers,
         iteration=iteration,
         raw_config=getattr(dataset.config, "raw_config", None),
-        max_memory=max_memory,
         among_ranks=True,
     )
 
 
-def _scores(run: Run, iteration: int, num_workers: int) -> ValidationIterationScores:
+def _scores(run: Run, iteration: int, execution: Execution) -> ValidationIterationScores:
     """Return the scores of all datasets and parameters, which the ranks divide among themselves."""
     datasets, parameters = run.datasplit.validate or [], list(run.task.parameters)
     own = distributed.share([(dataset, choice) for dataset in datasets for choice in parameters])
     found = {}
     for dataset in datasets:
         choices = [choice for other, choice in own if other is dataset]
-        found.update(_score_dataset(run, iteration, dataset, choices, num_workers))
+        found.update(_score_dataset(run, iteration, dataset, choices, execution))
     everything = {name: row for part in distributed.gather(found) for name, row in part.items()}
     named = [[f"{dataset.name}/{choice}" for choice in parameters] for dataset in datasets]
     return ValidationIterationScores(
@@ -146,18 +145,18 @@ def _scores(run: Run, iteration: int, num_workers: int) -> ValidationIterationSc
 
 
 def _score_dataset(
-    run: Run, iteration: int, dataset: Dataset, choices: list[PostProcessorParameters], num_workers: int
+    run: Run, iteration: int, dataset: Dataset, choices: list[PostProcessorParameters], execution: Execution
 ) -> dict[str, tuple[list[float], str]]:
     """Return scores by criterion, and why some are undefined, by ``<dataset>/<parameters>``."""
     arrays = create_array_store()
     run.task.post_processor.set_prediction(arrays.validation_prediction_array(run.name, iteration, dataset.name))
     outputs = [arrays.validation_output_array(run.name, iteration, str(choice), dataset.name) for choice in choices]
     rows = {}
-    done = run.task.post_processor.process_all(choices, outputs, num_workers=num_workers)
+    done = run.task.post_processor.process_all_within(choices, outputs, execution)
     for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
         parameters = choices[index]
         try:
-            fewer = workers_within(run.task.post_processor.max_memory, num_workers, _EVALUATED_BLOCK)
+            fewer = workers_within(execution.max_memory, execution.workers, _EVALUATED_BLOCK)
             scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], fewer)
             row = [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
             reason = why_undefined(run.validation_scores.criteria, row)

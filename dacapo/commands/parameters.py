@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from dacapo.errors import RoiError
 
@@ -135,14 +134,6 @@ def extent_option(*names: str, **attributes: Any) -> Decorator:
     return click.option(*names, callback=_parsed_by(_extent), metavar="[Z,Y,X]", **attributes)
 
 
-def _num_workers(context: click.Context, parameter: click.Parameter, value: int) -> int:
-    """Mark a number that nobody asked for."""
-    from dacapo.compute_context import Unasked
-
-    is_default = context.get_parameter_source(str(parameter.name)) is ParameterSource.DEFAULT
-    return Unasked(value) if is_default else value
-
-
 run_name = by_place_or_name("-r", "--run-name", help="Name of a stored run.")
 
 iteration = by_place_or_name("-i", "--iteration", type=click.IntRange(0), help="Iteration of the checkpoint.")
@@ -182,8 +173,6 @@ prediction = several(
         "-w",
         "--num-workers",
         type=click.IntRange(1),
-        default=30,
-        callback=_num_workers,
         metavar="NUMBER",
         show_default="one process predicts; with several GPUs up to 4 workers for each; on a cluster 30 jobs",
         help="Number of worker processes at most; on this machine no more than its cores.",

@@ -3,18 +3,19 @@
 from .batch_system import BatchSystem
 from .bsub import Bsub
 from .compute_context import ComputeContext, create_compute_context, free_gpu_memory
+from .execution import Execution
 from .local_torch import LocalTorch
 from .slurm import Slurm
-from .worker_count import DEFAULT_WORKERS, Unasked, prediction_workers
+from .worker_count import DEFAULT_WORKERS, prediction_workers
 
 __all__ = [
     "DEFAULT_WORKERS",
     "BatchSystem",
     "Bsub",
     "ComputeContext",
+    "Execution",
     "LocalTorch",
     "Slurm",
-    "Unasked",
     "create_compute_context",
     "free_gpu_memory",
     "prediction_workers",

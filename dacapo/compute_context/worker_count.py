@@ -8,25 +8,22 @@ from dacapo.compute_context.compute_context import ComputeContext
 WORKERS_PER_GPU = 4
 
 
-class Unasked(int):
-    """A number of workers that nobody asked for: the default of a parameter."""
+DEFAULT_WORKERS = 30
+"""Number of workers at most where nobody says how many."""
 
 
-DEFAULT_WORKERS = Unasked(12)
-
-
-def prediction_workers(num_workers: int, context: ComputeContext) -> int:
+def prediction_workers(num_workers: int | None, context: ComputeContext) -> int:
     """Return how many worker processes are to predict, 0 to predict in this process.
 
-    There are worker processes where more than one is asked for, where the context has ``distribute_workers`` set, and
-    where nobody said how many, but this machine has several GPUs: up to four for each of them.
+    Worker processes are started if more than one is asked for, if the context has ``distribute_workers`` set, and if
+    nobody said how many, but this machine has several GPUs: up to four for each of them.
 
     Args:
-        num_workers: How many there may be; an :class:`Unasked` number if that is a default.
+        num_workers: How many there may be; None if nobody said, which stands for :data:`DEFAULT_WORKERS` at most.
         context: Where they would run.
     """
-    number, num_gpus = int(num_workers), context.local_gpus
-    if isinstance(num_workers, Unasked) and not context.distribute_workers:
+    number, num_gpus = DEFAULT_WORKERS if num_workers is None else num_workers, context.local_gpus
+    if num_workers is None and not context.distribute_workers:
         if num_gpus < 2:
             return 0
         # As many for each GPU, as far as that is possible.

@@ -18,10 +18,11 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks import TaskConfig
 from dacapo.experiments.tasks.evaluators import EvaluationScores, Evaluator
-from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
+from dacapo.experiments.tasks.evaluators.block_evaluator import IN_BLOCKS, BlockEvaluator
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, block_shape
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import count_blocks
+from dacapo.utils.capabilities import can
 from dacapo.utils.tally import Tally, add_up
 
 if TYPE_CHECKING:
@@ -104,8 +105,7 @@ def evaluate_array(
 
 
 def _in_blocks(evaluator: Evaluator) -> TypeGuard[BlockEvaluator[Any]]:
-    # A subclass with an `evaluate` of its own need not get its scores from blocks.
-    return isinstance(evaluator, BlockEvaluator) and type(evaluator).evaluate is BlockEvaluator.evaluate
+    return isinstance(evaluator, BlockEvaluator) and can(evaluator.evaluate, IN_BLOCKS)
 
 
 def _is_described(dataset: Dataset) -> bool:

@@ -21,9 +21,8 @@ from dacapo.blockwise.blockwise_task import works_here
 from dacapo.blockwise.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import channels_on_disk, in_form_of
-from dacapo.blockwise.record import Resume
 from dacapo.blockwise.running import run_on_ranks, run_operation
-from dacapo.compute_context import create_compute_context, prediction_workers
+from dacapo.compute_context import Execution, create_compute_context, prediction_workers
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
@@ -37,7 +36,6 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils import distributed
-from dacapo.utils.precision import PRECISIONS
 from dacapo.utils.quantize import quantize, storage_type
 
 if TYPE_CHECKING:
@@ -242,18 +240,14 @@ def predict_array(
     run: Run | TrainedModel,
     raw: Array,
     output: LocalArrayIdentifier,
+    execution: Execution | None = None,
     *,
     output_roi: Roi | None = None,
     output_dtype: npt.DTypeLike = np.uint8,
     metadata: dict[str, Any] | None = None,
-    overwrite: bool = True,
-    num_workers: int = 1,
     iteration: int | None = None,
     raw_config: ArrayConfig | None = None,
-    resume: Resume | None = None,
-    max_memory: str | int | None = None,
     block_shape: Coordinate | None = None,
-    precision: str = "float32",
     among_ranks: bool = False,
 ) -> ZarrArray:
     """Predict a volume block by block.
@@ -266,38 +260,33 @@ def predict_array(
         run: A run or its model, with the weights to use.
         raw: The input, as the raw data of the training is read.
         output: Where to write. The array has a channel axis first, or none where the network has one channel.
+        execution: With how many workers, if they can find weights and data; in how much memory, which decides about the
+            size of blocks and can lower the number of workers, see :func:`.plan_within`; and over what is there. By
+            default one process, which keeps no record. Only with a ``raw_config`` is it known that the input of earlier
+            work is the same.
         output_roi: Region in world units, the whole of ``raw`` by default. Near the edges of ``raw`` the network sees
             reflected data, so predictions there are less sure.
         output_dtype: ``uint8`` scales the range of the prediction to 0..255 (see :mod:`dacapo.utils.quantize`), float
             types keep it.
         metadata: Further attributes of the output.
-        overwrite: Whether to replace an output that exists.
-        num_workers: Number of worker processes at most, if they can find weights and data.
         iteration: The stored checkpoint that holds the weights.
         raw_config: Describes ``raw``.
-        resume: What becomes of earlier work with the same parameters; None begins anew, and keeps no record. Only with
-            a ``raw_config`` can it be told that the input is the same.
-        max_memory: What all processes may take together, such as ``"8GB"``, which decides about the size of blocks and
-            can lower the number of workers; see :func:`.plan_within`.
         block_shape: What a block writes, in world units, instead of the largest that memory allows.
-        precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
         among_ranks: Whether processes that train together divide the blocks; all of them call this then, and nothing is
             resumed. See :mod:`dacapo.utils.distributed`.
 
     Raises:
-        ConfigError: If there is no such precision.
         MemoryBudgetError: If not even the smallest block fits into the memory.
         DtypeError: If predictions cannot be stored as ``output_dtype``.
         OutputExistsError: If the output exists and must be kept.
         BlockwiseError: If blocks failed; all others are done.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision is {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    execution = execution or Execution(num_workers=1)
     trained = TrainedModel.of(run)
     dtype = storage_type(output_dtype, trained.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
     context = create_compute_context()
-    num_workers = prediction_workers(num_workers, context) if is_stored else 0
+    num_workers = prediction_workers(execution.num_workers, context) if is_stored else 0
     in_workers = num_workers > 0
     ranks = distributed.world_size() if among_ranks and not in_workers else 1
     if block_shape is not None:
@@ -309,7 +298,7 @@ def predict_array(
             output_roi,
             dtype=dtype,
             num_workers=num_workers or ranks,
-            max_memory=max_memory,
+            max_memory=execution.max_memory,
             context=context,
             here=not in_workers,
         )
@@ -327,7 +316,7 @@ def predict_array(
         raw_config=raw_config,
         plan=plan,
         dtype=dtype.name,
-        precision=precision,
+        precision=execution.precision,
         metadata=metadata or {},
     ).keep(trained, raw)
     num_workers = min(num_workers, operation.most_workers()) or 1
@@ -340,8 +329,8 @@ def predict_array(
                 run_operation(
                     operation,
                     num_workers,
-                    overwrite=overwrite,
-                    resume=resume if is_stored else None,
+                    overwrite=execution.overwrite,
+                    resume=execution.resume if is_stored else None,
                     in_process=not in_workers or works_here(num_workers, None, context),
                 )
             if among_ranks:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dacapo.apply import apply
 from dacapo.cli import cli
-from dacapo.compute_context import Bsub, ComputeContext, LocalTorch, Slurm
+from dacapo.compute_context import Bsub, ComputeContext, Execution, LocalTorch, Slurm
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -94,7 +94,7 @@ def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
     run, raw = unet_run(tmp_path, 3), large(tmp_path)
     target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
     with pytest.raises(MemoryBudgetError, match="so allow ") as caught:
-        predict_array(run, raw, target, max_memory="100MB")
+        predict_array(run, raw, target, Execution(1, "100MB"))
     assert not target.container.exists()
     least = str(caught.value).rpartition("so allow ")[2]
     # As it is written for people it is rounded.
@@ -227,14 +227,13 @@ class TestPostProcessing:
         prediction, planned = affinities(folder, edge), []
         post_processor = WatershedPostProcessor(OFFSETS)
         post_processor.set_prediction(prediction)
-        post_processor.max_memory = None if budget is None else parse_size(budget)
         monkeypatch.setattr(
             "dacapo.blockwise.segmentation.run_segmentation",
             lambda what, workers, **how: planned.append((what.block_shape, workers)),
         )
         monkeypatch.setattr(post_processor, "_segment_whole", lambda *how: planned.append(None))
         # The output is not written, but it is opened.
-        post_processor.process(WatershedPostProcessorParameters(id=0), prediction, num_workers=8)
+        post_processor.process_within(WatershedPostProcessorParameters(id=0), prediction, Execution(8, budget))
         (found,) = planned
         return found
 
@@ -265,8 +264,7 @@ class TestPostProcessing:
         post_processor, prediction = ThresholdPostProcessor(), affinities(tmp_path, 1024)
         post_processor.set_prediction(prediction)
         for budget in (None, "1GB", "9GB"):
-            post_processor.max_memory = None if budget is None else parse_size(budget)
-            post_processor.process(ThresholdPostProcessorParameters(id=0), prediction, num_workers=16)
+            post_processor.process_within(ThresholdPostProcessorParameters(id=0), prediction, Execution(16, budget))
         assert asked[:2] == [16, 1]
         assert 1 < asked[2] < 16
 
@@ -282,13 +280,13 @@ class TestPostProcessing:
             seen.append(("predict", None if max_memory is None else parse_size(max_memory)))
             return plan_within(*how, max_memory=max_memory, **more)
 
-        def whole(post_processor: WatershedPostProcessor, *how: Any) -> Any:
-            seen.append(("segment", post_processor.max_memory))
-            return segment(post_processor, *how)
+        def takes_blocks(post_processor: WatershedPostProcessor, execution: Execution) -> bool:
+            seen.append(("segment", execution.max_memory))
+            return choose(post_processor, execution)
 
-        segment = WatershedPostProcessor._segment
+        choose = WatershedPostProcessor._takes_blocks
         monkeypatch.setattr("dacapo.inference.prediction.plan_within", plan)
-        monkeypatch.setattr(WatershedPostProcessor, "_segment", whole)
+        monkeypatch.setattr(WatershedPostProcessor, "_takes_blocks", takes_blocks)
         raw = tmp_path / "validate.zarr"
         done = CliRunner().invoke(
             cli, ["--runs-dir", str(options.runs_base_dir), "validate", run.name, "1", "--max-memory", "64GB"]
@@ -345,13 +343,13 @@ def test_bfloat16_is_close(tmp_path: Path) -> None:
             run,
             raw,
             LocalArrayIdentifier(tmp_path / "out.zarr", precision),
+            Execution(precision=precision),
             output_dtype=np.float32,
-            precision=precision,
         )
         for precision in ("float32", "bfloat16")
     )
     difference = np.abs(exact[exact.roi] - fast[fast.roi])
     assert 0 < difference.max() < 0.02
     with pytest.raises(ConfigError, match="float32, bfloat16"):
-        predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "x"), precision="int8")
+        predict_array(run, raw, LocalArrayIdentifier(tmp_path / "out.zarr", "x"), Execution(precision="int8"))
     assert next(run.model.parameters()).dtype == torch.float32

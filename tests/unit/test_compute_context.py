@@ -21,9 +21,9 @@ from dacapo.compute_context import (
     DEFAULT_WORKERS,
     BatchSystem,
     Bsub,
+    Execution,
     LocalTorch,
     Slurm,
-    Unasked,
     create_compute_context,
     prediction_workers,
 )
@@ -212,25 +212,30 @@ class TestLocalTorch:
     def test_predictions_get_workers_that_were_asked_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(16)))
         default, always = LocalTorch(device="cpu"), LocalTorch(distribute_workers=True, device="cpu")
-        asked = (1, 2, 12, 30, DEFAULT_WORKERS, Unasked(30))
-        assert [prediction_workers(number, default) for number in asked] == [0, 2, 12, 16, 0, 0]
-        assert [prediction_workers(number, always) for number in asked] == [1, 2, 12, 16, 12, 16]
-        assert [prediction_workers(number, Slurm()) for number in asked] == [1, 2, 12, 30, 12, 30]
+        asked = (1, 2, 12, 30, None)
+        assert [prediction_workers(number, default) for number in asked] == [0, 2, 12, 16, 0]
+        assert [prediction_workers(number, always) for number in asked] == [1, 2, 12, 16, 16]
+        assert [prediction_workers(number, Slurm()) for number in asked] == [1, 2, 12, 30, 30]
         here = Slurm(distribute_workers=False)
-        assert [prediction_workers(number, here) for number in asked] == [0, 2, 12, 30, 0, 0]
+        assert [prediction_workers(number, here) for number in asked] == [0, 2, 12, 30, 0]
 
-    @pytest.mark.parametrize(
-        ("gpus", "expected"), [(0, [0, 0]), (1, [0, 0]), (2, [8, 8]), (5, [10, 20]), (8, [8, 24]), (20, [12, 20])]
-    )
-    def test_predictions_use_all_gpus(self, monkeypatch: pytest.MonkeyPatch, gpus: int, expected: list[int]) -> None:
+    @pytest.mark.parametrize(("gpus", "expected"), [(0, 0), (1, 0), (2, 8), (5, 20), (8, 24), (20, 20)])
+    def test_predictions_use_all_gpus(self, monkeypatch: pytest.MonkeyPatch, gpus: int, expected: int) -> None:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
         monkeypatch.setattr(LocalTorch, "local_gpus", gpus)
-        assert [prediction_workers(number, LocalTorch()) for number in (DEFAULT_WORKERS, Unasked(30))] == expected
+        assert prediction_workers(None, LocalTorch()) == expected
         assert prediction_workers(3, LocalTorch()) == 3
         assert prediction_workers(1, LocalTorch()) == 0
 
-    def test_a_number_that_nobody_asked_for_is_a_number(self) -> None:
-        assert (DEFAULT_WORKERS, repr(DEFAULT_WORKERS), json.dumps(DEFAULT_WORKERS)) == (12, "12", "12")
+    def test_an_execution_says_how_many_workers_nobody_asked_for(self) -> None:
+        assert (Execution().num_workers, Execution().workers, Execution(3).workers) == (None, DEFAULT_WORKERS, 3)
+
+    def test_an_execution_refuses_values_that_make_no_sense(self) -> None:
+        assert Execution(max_memory="2GB").max_memory == 2 * 1024**3  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="'16GB' or '500MB'"):
+            Execution(max_memory="much")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="precision is 'int8'; expected one of float32, bfloat16"):
+            Execution(precision="int8")
 
     def test_cores_are_shared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert LocalTorch().local_cores == len(os.sched_getaffinity(0))

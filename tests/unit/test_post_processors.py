@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from dacapo.blockwise.record import Resume
+from dacapo.compute_context import Execution
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import (
@@ -578,3 +579,37 @@ def test_dummy_drops_small_detections(predict, identifier):
     assert len(list(post_processor.enumerate_parameters())) == 10
     output = post_processor.process(DummyPostProcessorParameters(id=0, min_size=2), identifier("output"), 4)
     np.testing.assert_array_equal(output[output.roi] > 0, (data[0] > 0) & (np.arange(5)[:, None] == 0))
+
+
+class Recording(ThresholdPostProcessor):
+    """A post-processor of another package, whose methods take what the interface asks for and no more."""
+
+    def process(self, parameters, output_array_identifier, num_workers=16):
+        self.calls.append(num_workers)
+        return super().process(parameters, output_array_identifier, num_workers)
+
+    def process_all(self, parameters, output_array_identifiers, num_workers=16):
+        return super().process_all(parameters, output_array_identifiers, num_workers)
+
+
+def test_a_method_is_handed_only_what_it_declares(predict, identifier):
+    post_processor = Recording()
+    post_processor.calls = []
+    post_processor.set_prediction(predict(np.arange(64, dtype=np.uint8).reshape(8, 8) * 4, dims=2))
+    first, *others = post_processor.enumerate_parameters()
+    execution = Execution(2, 2**30, overwrite=False, resume=Resume.ALWAYS)
+    post_processor.process_within(first, identifier("one"), execution)
+    list(post_processor.process_all_within(others, [identifier("a"), identifier("b")], execution))
+    assert post_processor.calls == [2, 2, 2]
+
+
+def test_a_watershed_of_another_kind_that_declares_nothing_gets_no_limits(predict, identifier):
+    class Other(WatershedPostProcessor):
+        def process(self, parameters, output_array_identifier, num_workers=16):
+            return parameters.id, num_workers
+
+    post_processor, parameters = several(predict)
+    other = Other(post_processor.offsets)
+    execution = Execution(3, 2**30, resume=Resume.ALWAYS)
+    assert other.process_within(parameters[1], identifier("a"), execution) == (1, 3)
+    assert list(other.process_all_within(parameters[1:2], [identifier("a")], execution)) == [(0, (1, 3))]

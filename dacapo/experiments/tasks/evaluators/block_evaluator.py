@@ -11,6 +11,7 @@ from funlib.geometry import Roi
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.evaluator import EvaluationScores, Evaluator
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
+from dacapo.utils.capabilities import declares
 from dacapo.utils.progress import progress
 from dacapo.utils.tally import Tally, add_up
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
 
 T = TypeVar("T", bound=Tally)
+
+IN_BLOCKS = "scores follow from what tally counts in blocks"
+"""What :meth:`BlockEvaluator.evaluate` declares; an ``evaluate`` of a subclass need not get its scores from blocks."""
 
 
 class BlockEvaluator(Evaluator, Generic[T]):
@@ -33,6 +37,7 @@ class BlockEvaluator(Evaluator, Generic[T]):
     tally_type: ClassVar[type[Tally]]
     """Class of what is counted."""
 
+    @declares(IN_BLOCKS)
     def evaluate(self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array) -> Any:
         """Score the array stored under an identifier where it overlaps with the truth, and the mask if there is one.
 

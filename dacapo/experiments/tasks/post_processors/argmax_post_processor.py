@@ -9,12 +9,14 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate
 
+from dacapo.compute_context import Execution
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMORY, RESUMES, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
     DEFAULT_BLOCK_SIZE,
     StoredPredictionPostProcessor,
 )
+from dacapo.utils.capabilities import declares
 
 if TYPE_CHECKING:
     from dacapo.blockwise.record import Resume
@@ -36,6 +38,8 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         """Return the only set of parameters."""
         return [ArgmaxPostProcessorParameters(id=1)]
 
+    @declares(RESUMES)
+    @declares(LIMITS_MEMORY)
     def process(
         self,
         parameters: ArgmaxPostProcessorParameters,
@@ -45,6 +49,7 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         *,
         overwrite: bool = True,
         resume: Resume | None = None,
+        max_memory: int | None = None,
     ) -> Array:
         """Write the index of the largest channel, without channel axis, in the smallest type that holds all indices.
 
@@ -54,7 +59,8 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
             num_workers: How many worker processes may be started, where there are enough blocks for them.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
             overwrite: Whether to replace an output of other parameters.
-            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
+            resume: How to treat earlier work with the same parameters; None always begins anew, and keeps no record.
+            max_memory: Bytes that all processes together may take, which can lower the number of workers.
 
         Raises:
             ConfigError: If no prediction was set.
@@ -69,4 +75,4 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
             dtype=np.min_scalar_type((prediction.num_channels or 1) - 1).name,
             **over_all_of(prediction, block_size),
         )
-        return self.run(operation, num_workers, overwrite, resume)
+        return self.run(operation, Execution(num_workers, max_memory, overwrite=overwrite, resume=resume))

@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from funlib.geometry import Coordinate
 
+from dacapo.compute_context import Execution
 from dacapo.errors import UnknownTypeError
 from dacapo.experiments.config import load_plugins
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.store.converter import TYPE_KEY, add_hierarchy, converter
+from dacapo.utils.capabilities import can, declares
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
+
+
+RESUMES = "takes overwrite and resume"
+LIMITS_MEMORY = "takes max_memory"
 
 
 @attrs.frozen
@@ -82,12 +88,9 @@ add_hierarchy(converter, _is_parameters, parameters_class)
 class PostProcessor(ABC):
     """Turn the prediction of a network into the segmentation that is asked for.
 
-    Attributes:
-        max_memory: What all processes together may take, in bytes; None for what is usual. One that would take much
-            works in smaller blocks then, or with fewer workers.
+    The operations call :meth:`process_within` and :meth:`process_all_within`, which pass on to :meth:`process` and
+    :meth:`process_all` what these declare that they take.
     """
-
-    max_memory: int | None = None
 
     @abstractmethod
     def enumerate_parameters(self) -> Iterable[PostProcessorParameters]:
@@ -109,8 +112,11 @@ class PostProcessor(ABC):
     ) -> Array:
         """Post-process the prediction and return the array that holds the result.
 
-        A post-processor that can go on where it was interrupted also takes the keywords ``overwrite`` and ``resume`` of
-        :func:`dacapo.blockwise.running.run_operation`, None by default for ``resume``.
+        A method that is decorated with ``@declares(RESUMES)`` also takes the keywords ``overwrite`` and ``resume`` of
+        :func:`dacapo.blockwise.running.run_operation`, None by default for ``resume``, and goes on where it was
+        interrupted. One that is decorated with ``@declares(LIMITS_MEMORY)`` also takes ``max_memory``, the bytes that
+        all processes together may take, None by default; it works in smaller blocks then, or with fewer workers. See
+        :func:`dacapo.utils.capabilities.declares`.
 
         Args:
             parameters: One of those that :meth:`enumerate_parameters` returns.
@@ -120,11 +126,13 @@ class PostProcessor(ABC):
         """
         raise NotImplementedError
 
+    @declares(LIMITS_MEMORY)
     def process_all(
         self,
         parameters: Sequence[Any],
         output_array_identifiers: Sequence[LocalArrayIdentifier],
         num_workers: int = 16,
+        max_memory: int | None = None,
     ) -> Iterator[tuple[int, Array]]:
         """Post-process the prediction with several parameters, as :meth:`process` would do with each.
 
@@ -134,10 +142,34 @@ class PostProcessor(ABC):
             parameters: Some of those that :meth:`enumerate_parameters` returns.
             output_array_identifiers: Where to write the result of each.
             num_workers: How many blocks may be in work at once.
+            max_memory: Bytes that all processes together may take; None for what is usual.
 
         Returns:
             The index of parameters and the array that holds their result, one after the other and in any order. Work is
             done as they are asked for.
         """
         for index, (one, output) in enumerate(zip(parameters, output_array_identifiers, strict=True)):
-            yield index, self.process(one, output, num_workers=num_workers)
+            yield index, self.process_within(one, output, Execution(num_workers, max_memory))
+
+    def process_within(
+        self, parameters: Any, output_array_identifier: LocalArrayIdentifier, execution: Execution
+    ) -> Array:
+        """Call :meth:`process` with as much of an execution as it takes."""
+        how: dict[str, Any] = {"num_workers": execution.workers}
+        if can(self.process, RESUMES):
+            how |= {"overwrite": execution.overwrite, "resume": execution.resume}
+        if can(self.process, LIMITS_MEMORY):
+            how |= {"max_memory": execution.max_memory}
+        return self.process(parameters, output_array_identifier, **how)
+
+    def process_all_within(
+        self,
+        parameters: Sequence[Any],
+        output_array_identifiers: Sequence[LocalArrayIdentifier],
+        execution: Execution,
+    ) -> Iterator[tuple[int, Array]]:
+        """Call :meth:`process_all` with as much of an execution as it takes."""
+        how: dict[str, Any] = {"num_workers": execution.workers}
+        if can(self.process_all, LIMITS_MEMORY):
+            how |= {"max_memory": execution.max_memory}
+        return self.process_all(parameters, output_array_identifiers, **how)

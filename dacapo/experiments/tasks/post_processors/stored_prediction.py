@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate
 
+from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
@@ -18,7 +19,6 @@ from dacapo.utils.memory import workers_within
 
 if TYPE_CHECKING:
     from dacapo.blockwise.operation import BlockwiseOperation
-    from dacapo.blockwise.record import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 DEFAULT_BLOCK_SIZE = Coordinate((256, 256, 256))
@@ -61,16 +61,12 @@ class StoredPredictionPostProcessor(PostProcessor):
             raise ConfigError(f"this {type(self).__name__} has no prediction; call set_prediction first")
         return self._identifier
 
-    def run(
-        self, operation: BlockwiseOperation, num_workers: int, overwrite: bool = True, resume: Resume | None = None
-    ) -> ZarrArray:
+    def run(self, operation: BlockwiseOperation, execution: Execution) -> ZarrArray:
         """Do an operation block by block and return its output.
 
         Args:
             operation: What to do.
-            num_workers: How many worker processes may be started.
-            overwrite: Whether to replace an earlier output of other parameters.
-            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
+            execution: With how many workers, in how much memory, and over what is there.
 
         Raises:
             ConfigError: If there is no worker.
@@ -82,8 +78,8 @@ class StoredPredictionPostProcessor(PostProcessor):
         voxels = math.prod(operation.block_shape / prediction.voxel_size)
         # Values as they are stored, as they are computed with, and the result.
         taken = voxels * ((prediction.num_channels or 1) * (prediction.dtype.itemsize + 4) + 16)
-        num_workers = workers_within(self.max_memory, num_workers, taken)
-        run_operation(operation, num_workers, overwrite=overwrite, resume=resume)
+        num_workers = workers_within(execution.max_memory, execution.workers, taken)
+        run_operation(operation, num_workers, overwrite=execution.overwrite, resume=execution.resume)
         return ZarrArray.open_from_array_identifier(operation.output)
 
     def create_output(

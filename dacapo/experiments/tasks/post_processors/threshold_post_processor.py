@@ -10,13 +10,15 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate
 
+from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMORY, RESUMES, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
     DEFAULT_BLOCK_SIZE,
     StoredPredictionPostProcessor,
 )
+from dacapo.utils.capabilities import declares
 from dacapo.utils.quantize import above_level
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             return list(self.parameters)
         return [ThresholdPostProcessorParameters(id=i, threshold=t) for i, t in enumerate(DEFAULT_THRESHOLDS)]
 
+    @declares(RESUMES)
+    @declares(LIMITS_MEMORY)
     def process(
         self,
         parameters: ThresholdPostProcessorParameters,
@@ -64,6 +68,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
         *,
         overwrite: bool = True,
         resume: Resume | None = None,
+        max_memory: int | None = None,
     ) -> Array:
         """Write 1 where the prediction is above the threshold and 0 elsewhere, as uint8.
 
@@ -75,7 +80,8 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             num_workers: How many worker processes may be started, where there are enough blocks for them.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
             overwrite: Whether to replace an output of other parameters.
-            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
+            resume: How to treat earlier work with the same parameters; None always begins anew, and keeps no record.
+            max_memory: Bytes that all processes together may take, which can lower the number of workers.
 
         Raises:
             ConfigError: If no prediction was set, or the threshold is outside the values it can have.
@@ -92,7 +98,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             num_channels=None if prediction.channel_axis is None else prediction.num_channels,
             **over_all_of(prediction, block_size),
         )
-        return self.run(operation, num_workers, overwrite, resume)
+        return self.run(operation, Execution(num_workers, max_memory, overwrite=overwrite, resume=resume))
 
 
 def stored_threshold(threshold: float, prediction: Array) -> float:

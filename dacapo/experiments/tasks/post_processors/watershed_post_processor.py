@@ -12,11 +12,13 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
+from dacapo.compute_context import Execution
 from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMORY, RESUMES, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
 from dacapo.utils.blocks import fit_block_shape
+from dacapo.utils.capabilities import can, declares
 from dacapo.utils.memory import PROCESS_BYTES, workers_within
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DEFAULT_BIASES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+TOGETHER = "results of several parameters are those of the mutex watershed of the whole volume"
+"""What :meth:`WatershedPostProcessor.process` declares; a ``process`` of a subclass may do something else."""
 
 _MARGIN = 1.2
 _LEAST_EDGE = 32
@@ -121,6 +126,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
                 "affinity each; predict with the task whose offsets these are"
             )
 
+    @declares(RESUMES)
+    @declares(LIMITS_MEMORY)
+    @declares(TOGETHER)
     def process(
         self,
         parameters: WatershedPostProcessorParameters,
@@ -130,6 +138,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         *,
         overwrite: bool = True,
         resume: Resume | None = None,
+        max_memory: int | None = None,
     ) -> Array:
         """Write the labels of the segments as uint64, from 1 on without a gap, 0 where there is background.
 
@@ -140,25 +149,27 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             block_size: Shape of a block in voxels, adapted to the volume; that of the chunks of the output if the
                 volume is segmented as a whole.
             overwrite: Whether to replace an output of other parameters.
-            resume: What becomes of earlier work with the same parameters; None always begins anew, and keeps no record.
-                A volume that is segmented as a whole is so from its beginning, if that was not finished.
+            resume: How to treat earlier work with the same parameters; None always begins anew, and keeps no record.
+                A volume that is segmented as a whole begins anew if it was not finished.
+            max_memory: Bytes that all processes together may take; blocks and the number of workers depend on it.
 
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
             OutputExistsError: If the output exists and must be kept.
             BlockwiseError: If blocks failed.
         """
-        if self._takes_blocks():
-            return self._segment_in_blocks(
-                parameters, output_array_identifier, num_workers, block_size, overwrite, resume
-            )
-        return self._segment_whole(parameters, output_array_identifier, block_size, overwrite, resume)
+        execution = Execution(num_workers, max_memory, overwrite=overwrite, resume=resume)
+        if self._takes_blocks(execution):
+            return self._segment_in_blocks(parameters, output_array_identifier, block_size, execution)
+        return self._segment_whole(parameters, output_array_identifier, block_size, execution)
 
+    @declares(LIMITS_MEMORY)
     def process_all(
         self,
         parameters: Sequence[WatershedPostProcessorParameters],
         output_array_identifiers: Sequence[LocalArrayIdentifier],
         num_workers: int = 16,
+        max_memory: int | None = None,
     ) -> Iterator[tuple[int, Array]]:
         """Segment with several parameters, which takes much less time than one call of :meth:`process` for each.
 
@@ -168,9 +179,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
         """
-        one_by_one = type(self).process is not WatershedPostProcessor.process  # a subclass does something else
-        if one_by_one or self._takes_blocks():
-            return super().process_all(parameters, output_array_identifiers, num_workers)
+        if not can(self.process, TOGETHER) or self._takes_blocks(Execution(num_workers, max_memory)):
+            return super().process_all(parameters, output_array_identifiers, num_workers, max_memory)
         return self._segment(parameters, output_array_identifiers, DEFAULT_BLOCK_SIZE)
 
     def _segment_whole(
@@ -178,10 +188,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         parameters: WatershedPostProcessorParameters,
         output: LocalArrayIdentifier,
         block_size: Coordinate,
-        overwrite: bool,
-        resume: Resume | None,
+        execution: Execution,
     ) -> Array:
-        if resume is None:
+        if execution.resume is None:
             ((_, array),) = self._segment([parameters], [output], block_size)
             return array
 
@@ -196,7 +205,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             "long_range_bias": parameters.long_range_bias,
             "min_size": parameters.min_size,
         }
-        with open_record(output, what, {}, overwrite=overwrite, resume=resume) as record:
+        with open_record(output, what, {}, overwrite=execution.overwrite, resume=execution.resume) as record:
             if not record.is_complete:
                 list(self._segment([parameters], [output], block_size, record))
                 record.complete()
@@ -225,10 +234,10 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
                 bar.update()
                 yield index, output
 
-    def _takes_blocks(self) -> bool:
+    def _takes_blocks(self, execution: Execution) -> bool:
         prediction = self.prediction_array
         voxels: int = math.prod(prediction.roi.shape / prediction.voxel_size)
-        return voxels > min(self.whole_voxels, self._most_voxels())
+        return voxels > min(self.whole_voxels, self._most_voxels(execution))
 
     def _voxel_bytes(self) -> float:
         """Return what each voxel takes that is segmented, as measured with 3 to 9 offsets, and a little more."""
@@ -237,20 +246,18 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         others = max(0, (prediction.num_channels or 1) - count)
         return _MARGIN * (53 + count * (6 if size == 1 else 26 + 2 * size)) + others * size
 
-    def _most_voxels(self) -> float:
+    def _most_voxels(self, execution: Execution) -> float:
         """Return how many voxels can be segmented at once in this process."""
-        if self.max_memory is None:
+        if execution.max_memory is None:
             return math.inf
-        return max(0, self.max_memory - PROCESS_BYTES) / self._voxel_bytes()
+        return max(0, execution.max_memory - PROCESS_BYTES) / self._voxel_bytes()
 
     def _segment_in_blocks(
         self,
         parameters: WatershedPostProcessorParameters,
         output: LocalArrayIdentifier,
-        num_workers: int,
         block_size: Coordinate,
-        overwrite: bool,
-        resume: Resume | None,
+        execution: Execution,
     ) -> Array:
         from dacapo.blockwise.segmentation import Segmentation, run_segmentation
 
@@ -259,9 +266,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
         context = Coordinate(max(1, extent) for extent in _last_axes(parameters.context, prediction.dims))
         # Blocks depend on the budget only: other blocks would give other segments.
-        block_shape = _within(block_shape, context, self._most_voxels())
+        block_shape = _within(block_shape, context, self._most_voxels(execution))
         seen = math.prod(block_shape + context * 2)
-        num_workers = workers_within(self.max_memory, num_workers, int(seen * self._voxel_bytes()))
+        num_workers = workers_within(execution.max_memory, execution.workers, int(seen * self._voxel_bytes()))
         logger.info("segmenting %s in blocks of %s voxels with a context of %s", prediction.roi, block_shape, context)
         block = Roi((0,) * prediction.dims, block_shape * prediction.voxel_size)
         segmentation = Segmentation.plan(
@@ -283,7 +290,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             min_overlap=MIN_OVERLAP,
             absorb_below=parameters.min_size,
         )
-        run_segmentation(segmentation, num_workers, overwrite=overwrite, resume=resume)
+        run_segmentation(segmentation, num_workers, overwrite=execution.overwrite, resume=execution.resume)
         return ZarrArray.open_from_array_identifier(output)
 
 
