@@ -20,13 +20,10 @@ from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
-from dacapo.utils.memory import workers_within
+from dacapo.utils.memory_estimates import EVALUATED_BLOCK_BYTES, workers_within
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
-
-# Labels of two arrays, and their pairs, for 2^24 voxels.
-_EVALUATED_BLOCK = 700 * 1024**2
 
 
 @Options.kept()
@@ -156,7 +153,7 @@ def _score_dataset(
     for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
         parameters = choices[index]
         try:
-            fewer = workers_within(execution.max_memory, execution.workers, _EVALUATED_BLOCK)
+            fewer = workers_within(execution.max_memory, execution.workers, EVALUATED_BLOCK_BYTES)
             scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], fewer)
             row = [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
             reason = why_undefined(run.validation_scores.criteria, row)

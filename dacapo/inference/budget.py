@@ -1,7 +1,7 @@
 """How large the blocks of a prediction may be, and how many workers there is memory for.
 
 Larger blocks read less context for what they write, so they are as large as memory allows, up to where that hardly
-matters any more. What a block takes is known beforehand; see
+matters any more. The memory of a block is estimated beforehand; see
 :func:`~dacapo.experiments.architectures.network_memory.forward_bytes`.
 """
 
@@ -22,7 +22,8 @@ from dacapo.experiments.architectures.network_memory import forward_bytes
 from dacapo.experiments.block_plan import BlockPlan, plan_blocks, round_up
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
-from dacapo.utils.memory import PROCESS_BYTES, available_memory, format_size, parse_size, process_memory
+from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
+from dacapo.utils.memory_estimates import network_bytes, process_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,6 @@ logger = logging.getLogger(__name__)
 # Of a GPU it is this share in any case.
 _SHARE = 0.5
 _USUAL_BLOCK = 2 * 1024**3
-# Libraries take a little more than what is counted.
-_MARGIN = 1.25
 # Blocks gain little by writing more than this multiple of their context per axis, or more than so many voxels.
 _ENOUGH = 8
 _USUAL = {1: 2**20, 2: 1024, 3: 128}
@@ -46,7 +45,7 @@ class Budget:
     Attributes:
         plan: Where its blocks lie.
         num_workers: Processes that work at the same time.
-        block_bytes: What a block takes, on the device of the network and beside it; None if that cannot be told.
+        block_bytes: What a block takes, on the device of the network and beside it; None if it cannot be estimated.
         process_bytes: What each process takes beside that.
         limit: What all may take together, on GPUs too; None if that is not known.
         gpu_bytes: How much of what a process takes is on a GPU, the weights included.
@@ -63,21 +62,21 @@ class Budget:
 
     @property
     def each(self) -> int:
-        """What a process takes, in bytes, as far as it can be told."""
+        """Bytes that a process takes, as far as they can be estimated."""
         return (self.block_bytes or 0) + self.process_bytes
 
     @property
     def total(self) -> int:
-        """What all processes take together, in bytes, as far as it can be told."""
+        """Bytes that all processes take together, as far as they can be estimated."""
         return self.num_workers * self.each
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.plan.write_shape / self.plan.output_voxel_size))
         blocks = f"blocks of {shape} voxels in {self.num_workers} process(es)"
         if self.block_bytes is None:
-            return f"{blocks}; what they take of memory cannot be told"
+            return f"{blocks}; their memory cannot be estimated"
         allowed, on_gpu = (
-            "unknown what" if limit is None else format_size(limit) for limit in (self.limit, self.gpu_limit)
+            "an unknown amount" if limit is None else format_size(limit) for limit in (self.limit, self.gpu_limit)
         )
         told = (
             f"{blocks} take about {format_size(self.total)} of memory ({format_size(self.block_bytes)} for a block, "
@@ -117,8 +116,8 @@ class _Limits:
             pairs.append((budget.gpu_bytes, self.gpu(number)))
         return all(limit is None or taken <= limit for taken, limit in pairs)
 
-    def entered(self, budget: Budget) -> Budget:
-        """Return a budget that tells what is allowed."""
+    def with_limits(self, budget: Budget) -> Budget:
+        """Return a budget with its limits filled in."""
         each = [self.host(budget.num_workers), 0 if self.gpu is None else self.gpu(budget.num_workers)]
         known = [limit for limit in each if limit is not None]
         together = None if len(known) < len(each) else budget.num_workers * sum(known)
@@ -128,7 +127,7 @@ class _Limits:
 
 @attrs.frozen
 class _Costs:
-    """Tells what blocks of a prediction take.
+    """Estimates the memory of the blocks of a prediction.
 
     Attributes:
         model: The network.
@@ -174,7 +173,7 @@ def _block_parts(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike
     values = voxels * model.num_in_channels * (np.dtype(raw.dtype).itemsize + 4 + 4)
     written: int = math.prod(plan.write_shape / plan.output_voxel_size) * model.num_out_channels
     network = forward_bytes(model, (1, model.num_in_channels, *shape))
-    return int(_MARGIN * network), values + written * (4 + 4 + np.dtype(dtype).itemsize)
+    return network_bytes(network), values + written * (4 + 4 + np.dtype(dtype).itemsize)
 
 
 def plan_within(
@@ -209,12 +208,12 @@ def plan_within(
 
     Raises:
         MemoryBudgetError: If not even the smallest block fits; the message says what would do.
-        ConfigError: If there is a budget and it cannot be told what the network takes.
+        ConfigError: If there is a budget, and the memory of the network cannot be estimated.
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
     context = context or create_compute_context()
     alone = num_workers == 1 and (here or not context.distribute_workers)
-    process = max(PROCESS_BYTES, (process_memory() or 0) if alone else 0)
+    process = process_bytes(is_this_one=alone)
     is_remote = context.local_cores is None and not (here or alone)
     on_gpu = context.has_gpus if is_remote else context.device.type == "cuda"
     costs = _Costs(model, raw, dtype, process, on_gpu)
@@ -224,18 +223,18 @@ def plan_within(
     except (NotImplementedError, RuntimeError) as error:
         if max_memory is not None:
             raise ConfigError(
-                f"what the network takes cannot be told without running it ({error}); leave out max_memory"
+                f"the memory of the network cannot be estimated without running it ({error}); leave out max_memory"
             ) from error
         return Budget(plan, num_workers, None, process, None)
     limits = _limits(max_memory, default, context, is_remote, on_gpu)
     is_fixed = model.architecture.has_fixed_shape
     is_decided = is_fixed or any(model.architecture.eval_shape_increase)
     if max_memory is None and (is_decided or not limits.are_known(num_workers)):
-        return limits.entered(default)
+        return limits.with_limits(default)
     smallest = default
     if not is_fixed:
         smallest = costs.of(plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw)))
-    smallest = limits.entered(_for_most_workers(smallest, num_workers, limits))
+    smallest = limits.with_limits(_for_most_workers(smallest, num_workers, limits))
     if not limits.allow(smallest):
         return _too_large(smallest, limits)
     return smallest if is_fixed else _largest(smallest, limits, costs)
@@ -257,7 +256,7 @@ def _too_large(smallest: Budget, limits: _Limits) -> Budget:
     Raises:
         MemoryBudgetError: If it is above that one.
     """
-    least = f"{smallest}; that is the least that this network and volume take"
+    least = f"{smallest}; this network and volume take at least that"
     if limits.everything is not None and smallest.total > limits.everything:
         raise MemoryBudgetError(f"{least}, so allow {format_size(smallest.total)}")
     logger.warning("%s", least)
@@ -273,7 +272,7 @@ def _largest(smallest: Budget, limits: _Limits, costs: _Costs) -> Budget:
     while True:
         shape = _block_shape(least, counts)
         plan = plan_blocks(costs.model, costs.raw, least.output_roi, write_shape=shape)
-        budget = limits.entered(costs.of(plan, num_workers))
+        budget = limits.with_limits(costs.of(plan, num_workers))
         if limits.allow(budget) or not _split_longest(counts, shape, least):
             return budget
 

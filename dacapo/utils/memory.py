@@ -10,10 +10,6 @@ from dacapo.errors import ConfigError
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(?:i?B)?", re.IGNORECASE)
 _UNITS = "KMGT"
 
-PROCESS_BYTES = 600 * 1024**2
-"""What a process takes that has loaded PyTorch and reads and writes arrays."""
-_WORKER_BYTES = 300 * 1024**2  # without PyTorch
-
 
 def parse_size(size: str | int | float) -> int:
     """Return a size in bytes, rounded up.
@@ -46,19 +42,6 @@ def format_size(number: float) -> str:
             return f"{number:.0f} {unit}" if number >= 100 or unit == "bytes" else f"{number:.1f} {unit}"
         number /= 1024
     return f"{number:.1f} TB"
-
-
-def workers_within(max_memory: int | None, num_workers: int, block_bytes: int) -> int:
-    """Return for how many worker processes that need no network there is memory beside this process, at least 1.
-
-    Args:
-        max_memory: What all processes may take together; None for any amount.
-        num_workers: How many are wanted.
-        block_bytes: What a block takes.
-    """
-    if max_memory is None:
-        return num_workers
-    return max(1, min(num_workers, (max_memory - PROCESS_BYTES) // (_WORKER_BYTES + block_bytes)))
 
 
 def available_memory() -> int | None:

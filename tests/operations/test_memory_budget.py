@@ -191,7 +191,7 @@ class TestGpus:
         usual = self.plan(tmp_path, Slurm(memory="64GB"), workers)
         run = hungry_run(tmp_path)
         assert usual.plan == plan_blocks(run.model, large(tmp_path))
-        assert "where unknown what may be used" in str(usual)
+        assert "where an unknown amount may be used" in str(usual)
         told = self.plan(tmp_path, Slurm(gpu_memory="12GB"), workers)
         assert parse_size("3GB") < told.gpu_bytes <= parse_size("6GB")
         assert told.num_workers == workers
@@ -205,7 +205,7 @@ class TestGpus:
 
     def test_jobs_too_small_for_the_least(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert self.plan(tmp_path, Slurm(memory="100MB"), 3).num_workers == 3
-        assert "that is the least that this network and volume take" in caplog.text
+        assert "this network and volume take at least that" in caplog.text
 
 
 def test_processes_on_cpus_take_2_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures.network_memory import forward_bytes, training_bytes
 from dacapo.utils import memory
-from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory, workers_within
+from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
+from dacapo.utils.memory_estimates import network_bytes, process_bytes, watershed_voxel_bytes, workers_within
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,10 @@ class TestTraining:
     def test_gradients_of_weights_count(self) -> None:
         network = torch.nn.Linear(1000, 1000, bias=False)
         assert training_bytes(network, (1, 1000)) >= 4 * 1000 * 1000
+
+
+def test_estimates_have_a_margin() -> None:
+    assert network_bytes(1000) == 1250
+    assert process_bytes() >= process_bytes(is_this_one=False) == parse_size("600MB")
+    # Channels behind the affinities are only read.
+    assert watershed_voxel_bytes(3, 5, 4) == watershed_voxel_bytes(3, 3, 4) + 8 == 1.2 * (53 + 3 * 34) + 8

@@ -10,7 +10,8 @@ import attrs
 
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import training_bytes
-from dacapo.utils.memory import format_size, parse_size, process_memory
+from dacapo.utils.memory import format_size, parse_size
+from dacapo.utils.memory_estimates import FETCHER_BYTES, network_bytes, process_bytes
 
 from .batch_trainer import BatchTrainer
 
@@ -20,11 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Libraries take a little more than what is counted.
-_MARGIN = 1.25
-# A process that has loaded PyTorch, and one of those that make batches, which share what they have not changed.
-_PROCESS = 600 * 1024**2
-_FETCHER = 150 * 1024**2
 # Copies of each weight: itself, and the two moments of the optimizer. Gradients are counted with the network.
 _WEIGHT_COPIES = 3
 # Arrays of the size of a sample, as float32, that exist while it is made.
@@ -72,11 +68,11 @@ def training_memory(trainer: BatchTrainer, model: Model, batch_size: int, accumu
     target = 4 * math.prod(model.output_shape) * model.num_out_channels
     network = training_bytes(model, (batch_size, model.num_in_channels, *model.input_shape))
     # The loss keeps some values for each value of the prediction, and has a target and a weight to compare it with.
-    network = int(_MARGIN * network) + batch_size * 6 * target
+    network = network_bytes(network) + batch_size * 6 * target
     weights = sum(parameter.nbytes for parameter in model.parameters())
     fetchers = trainer.num_data_fetchers
     made = _SAMPLE_COPIES * (sample + 2 * target) * (1 if fetchers == 1 else fetchers)
-    processes = max(_PROCESS, process_memory() or 0) + (0 if fetchers == 1 else fetchers * _FETCHER)
+    processes = process_bytes() + (0 if fetchers == 1 else fetchers * FETCHER_BYTES)
     return TrainingMemory(batch_size, accumulate, network, _WEIGHT_COPIES * weights + processes + made)
 
 
@@ -92,7 +88,7 @@ def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> Train
         max_memory: What the training may take, such as ``"8GB"``.
 
     Raises:
-        ConfigError: If the trainer does not make batches, or it cannot be told what the network takes.
+        ConfigError: If the trainer does not make batches, or the memory of the network cannot be estimated.
         MemoryBudgetError: If not even batches of one sample fit; the message says what would do.
     """
     limit = parse_size(max_memory)
@@ -107,7 +103,7 @@ def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> Train
             memory = training_memory(trainer, model, size, samples // size)
         except (NotImplementedError, RuntimeError) as error:
             raise ConfigError(
-                f"what the network takes cannot be told without running it ({error}); leave out max_memory"
+                f"the memory of the network cannot be estimated without running it ({error}); leave out max_memory"
             ) from error
         if memory.total <= limit:
             break

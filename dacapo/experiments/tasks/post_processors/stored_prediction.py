@@ -15,7 +15,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
 from dacapo.utils.blocks import fit_block_shape
-from dacapo.utils.memory import workers_within
+from dacapo.utils.memory_estimates import voxelwise_bytes, workers_within
 
 if TYPE_CHECKING:
     from dacapo.blockwise.operation import BlockwiseOperation
@@ -76,8 +76,7 @@ class StoredPredictionPostProcessor(PostProcessor):
 
         prediction = self.prediction_array
         voxels = math.prod(operation.block_shape / prediction.voxel_size)
-        # Values as they are stored, as they are computed with, and the result.
-        taken = voxels * ((prediction.num_channels or 1) * (prediction.dtype.itemsize + 4) + 16)
+        taken = voxelwise_bytes(voxels, prediction.num_channels or 1, prediction.dtype.itemsize)
         num_workers = workers_within(execution.max_memory, execution.workers, taken)
         run_operation(operation, num_workers, overwrite=execution.overwrite, resume=execution.resume)
         return ZarrArray.open_from_array_identifier(operation.output)

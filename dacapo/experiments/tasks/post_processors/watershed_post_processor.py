@@ -19,7 +19,7 @@ from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMOR
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
 from dacapo.utils.blocks import fit_block_shape
 from dacapo.utils.capabilities import can, declares
-from dacapo.utils.memory import PROCESS_BYTES, workers_within
+from dacapo.utils.memory_estimates import PROCESS_BYTES, watershed_voxel_bytes, workers_within
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
 
@@ -34,7 +34,6 @@ DEFAULT_BIASES = (0.1, 0.25, 0.5, 0.75, 0.9)
 TOGETHER = "results of several parameters are those of the mutex watershed of the whole volume"
 """What :meth:`WatershedPostProcessor.process` declares; a ``process`` of a subclass may do something else."""
 
-_MARGIN = 1.2
 _LEAST_EDGE = 32
 
 SEGMENT_FUNCTION = "dacapo.blockwise.watershed_function"
@@ -240,11 +239,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         return voxels > min(self.whole_voxels, self._most_voxels(execution))
 
     def _voxel_bytes(self) -> float:
-        """Return what each voxel takes that is segmented, as measured with 3 to 9 offsets, and a little more."""
-        prediction, count = self.prediction_array, len(self.offsets)
-        size = prediction.dtype.itemsize
-        others = max(0, (prediction.num_channels or 1) - count)
-        return _MARGIN * (53 + count * (6 if size == 1 else 26 + 2 * size)) + others * size
+        prediction = self.prediction_array
+        return watershed_voxel_bytes(len(self.offsets), prediction.num_channels or 1, prediction.dtype.itemsize)
 
     def _most_voxels(self, execution: Execution) -> float:
         """Return how many voxels can be segmented at once in this process."""
