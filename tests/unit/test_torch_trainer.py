@@ -53,6 +53,7 @@ from dacapo.experiments.trainers.torch_trainer import weighted
 from dacapo.options import DaCapoConfig
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.create_store import create_stats_store, create_weights_store
+from dacapo.store.trained_config import plain_config, write_trained_config
 from dacapo.train import train_run
 from dacapo.utils import distributed
 from dacapo.utils.segmentation import mutex_watershed
@@ -138,7 +139,7 @@ def test_a_run_is_not_trained_on_with_the_other_trainer(
     # Who does what the message says to use the checkpoints all the same is told that these cannot be used.
     written = tmp_path / "runs" / configs[0].name / "checkpoints" / "config.yaml"
     assert str(written) in str(caught.value)
-    written.unlink()
+    write_trained_config(written, plain_config(configs[1]))
     with pytest.raises(TrainingError, match=f"got that of a {one[0].__name__}"):
         train_run(Run(configs[1]))
     assert create_weights_store().latest_iteration(configs[0].name) == 2
