@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import gunpowder as gp
 import numpy as np
 
 from dacapo.errors import DtypeError
+from dacapo.experiments.trainers.gp_augments.gamma_config import raise_to_power
+
+from .apply_change import change_values
 
 
 class GammaAugment(gp.BatchFilter):  # type: ignore[misc]
-    """Raise values to a random power, between the smallest and the largest value of each array.
+    """Raise the values of some arrays to one random power, between the smallest and the largest value of each.
 
-    Values are scaled to 0..1, raised to the power and scaled back, so smallest and largest value stay. An array of
-    one value is left alone.
+    It is the change of a ``GammaAugmentConfig``, for any number of arrays.
     """
 
     def __init__(self, arrays: Sequence[gp.ArrayKey], gamma_min: float, gamma_max: float) -> None:
@@ -30,8 +33,12 @@ class GammaAugment(gp.BatchFilter):  # type: ignore[misc]
             self.updates(key, self.spec[key])
 
     def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
-        """Draw one power and apply it to all arrays."""
-        gamma = np.random.uniform(self.gamma_min, self.gamma_max)
+        """Draw one power and apply it to all arrays.
+
+        Raises:
+            DtypeError: If an array is not of a floating point type.
+        """
+        change = partial(raise_to_power, gamma=np.random.uniform(self.gamma_min, self.gamma_max))
         for key in self.arrays:
             if key not in batch:
                 continue
@@ -40,7 +47,4 @@ class GammaAugment(gp.BatchFilter):  # type: ignore[misc]
                 raise DtypeError(
                     f"{key} has type {array.data.dtype}; only floating point values can be raised to a power"
                 )
-            low, high = array.data.min(), array.data.max()
-            if high > low:
-                scaled = (array.data - low) / (high - low)
-                array.data = (scaled**gamma * (high - low) + low).astype(array.data.dtype)
+            array.data = change_values(change, array.data, array.spec.roi.dims)

@@ -24,7 +24,8 @@ LAYERS = [
     ],
     ["store"],
     ["experiments.datasplits.datasets.arrays"],  # what the nodes of gp read and make
-    ["gp", "utils.pipeline", "compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
+    ["gp", "experiments.trainers.gp_augments", "utils.pipeline"],  # augmentations, as changes of tensors and as nodes
+    ["compute_context", "blockwise"],  # what post-processors and evaluators run in blocks
     ["experiments.datasplits"],
     ["experiments.architectures", "experiments.model", "experiments.block_plan"],
     ["experiments.tasks"],

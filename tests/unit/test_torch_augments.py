@@ -26,19 +26,12 @@ from dacapo.experiments.trainers.gp_augments import (
     NoiseAugmentConfig,
     SimpleAugmentConfig,
 )
-from dacapo.experiments.trainers.torch_augments import (
-    Deformation,
-    Flip,
-    SampleRois,
-    _sample_grid,
-    draw_deformation,
-    interpolate_linearly,
-    one_thread,
-    take_nearest,
-    value_range,
-)
-from dacapo.gp.elastic_augment_fuse import Deformation as PlainDeformation
-from dacapo.gp.elastic_augment_fuse import ElasticAugment
+from dacapo.experiments.trainers.gp_augments.change import SampleRois, value_range
+from dacapo.experiments.trainers.gp_augments.elastic_config import Deformation, draw_deformation
+from dacapo.experiments.trainers.gp_augments.simple_config import Flip, _before_flip, _transposable
+from dacapo.utils.deformation import keys_kernel
+from dacapo.utils.one_thread import one_thread
+from dacapo.utils.sampling import _sample_grid, interpolate_linearly, take_nearest
 from tests.helpers.augments import ALL_AUGMENTS
 from tests.helpers.golden_data import item_arrays, items
 
@@ -140,10 +133,8 @@ def test_range_is_found() -> None:
 # --- mirroring and transposing ---
 
 
-def node_and_change(
-    config: AugmentConfig, wanted: SampleRois, change: Any
-) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return raw data and labels as the node and as the change of the same draws make them."""
+def node_and_change(node: Any, wanted: SampleRois, change: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return raw data and labels as a node of gunpowder and as the change of the same draws make them."""
     keys = [gp.ArrayKey(name) for name in ("RAW", "GT")]
     sizes = [wanted.raw_voxel_size, wanted.label_voxel_size]
     places = [wanted.raw, wanted.labels]
@@ -169,7 +160,6 @@ def node_and_change(
                 batch[key] = gp.Array(values(roi, size), spec)
             return batch
 
-    node = config.node(keys[0], keys[1], keys[1])
     pipeline = Source() + node
     request = gp.BatchRequest(random_seed=1)
     for key, roi in zip(keys, places, strict=True):
@@ -195,15 +185,14 @@ def node_and_change(
     ],
 )
 def test_mirroring_and_transposing_are_those_of_gunpowder(wanted: SampleRois, seed: int) -> None:
-    from dacapo.experiments.trainers.torch_augments import _before_flip
-
     config = SimpleAugmentConfig()
 
     def same(node: Any) -> Flip:
         mirrored, order = [bool(m) for m in node.mirror], node.transpose
         return Flip(_before_flip(wanted, mirrored, order), mirrored, order)
 
-    from_node, ours = node_and_change(config, wanted, same)
+    node = gp.SimpleAugment(transpose_only=_transposable(wanted, None))
+    from_node, ours = node_and_change(node, wanted, same)
     for expected, got in zip(from_node, ours, strict=True):
         np.testing.assert_array_equal(got, expected)
     # What is drawn here may only be what the node can draw.
@@ -242,17 +231,25 @@ def test_axes_and_probabilities_of_flips_are_kept_to() -> None:
 
 
 def plain_positions(change: Deformation, labels: bool) -> np.ndarray:
-    """Return the positions that the node reads raw data or labels from, given the same numbers."""
+    """Return the positions that raw data or labels are read from, by definition and in double precision."""
     wanted = change.wanted
-    finest = np.minimum(wanted.raw_voxel_size, wanted.label_voxel_size).astype(float)
-    numbers = change.rotation, change.centre, change.displacements, change.origin, change.spacing
-    deformation = PlainDeformation(*numbers, finest)
     roi, size = (wanted.labels, wanted.label_voxel_size) if labels else (wanted.raw, wanted.raw_voxel_size)
-    # The node evaluates all arrays of a voxel size at once.
-    grid = wanted.total if wanted.raw_voxel_size == wanted.label_voxel_size else roi
-    place = (roi - grid.offset) / size
-    positions = deformation.source_voxels(grid, size, change.subsample)[(slice(None), *place.to_slices())]
-    return np.asarray(positions - np.reshape(place.offset, (-1, *(1,) * wanted.dims)))
+    field, places = change.displacements, []
+    for axis, (offset, length, voxel) in enumerate(zip(roi.offset, roi.shape, size, strict=True)):
+        place = offset + (np.arange(length // voxel) + 0.5) * voxel
+        points = np.arange(change.displacements.shape[axis + 1])
+        finest = min(wanted.raw_voxel_size[axis], wanted.label_voxel_size[axis])
+        first, step = wanted.total.offset[axis] + 0.5 * finest, change.subsample * finest
+        knots = first + step * np.arange(np.ceil((place.max() - first) / step) + 1) if change.subsample > 1 else place
+        weights = keys_kernel(((knots - change.origin[axis]) / change.spacing[axis])[:, None] - points)
+        if change.subsample > 1:
+            weights = np.stack([np.interp(place, knots, column) for column in weights.T], axis=1)
+        field = np.tensordot(field, weights, axes=(1, 1))  # takes the first axis of the grid, and adds one at the end
+        places.append(place)
+    column = (-1, *(1,) * wanted.dims)
+    center = np.reshape(change.centre, column)
+    turned = np.tensordot(change.rotation, np.stack(np.meshgrid(*places, indexing="ij")) - center, axes=1)
+    return np.asarray((turned + center + field - np.reshape(roi.offset, column)) / np.reshape(size, column) - 0.5)
 
 
 DEFORMED = [
@@ -268,7 +265,7 @@ DEFORMED = [
 
 
 @pytest.mark.parametrize(("wanted", "config"), DEFORMED)
-def test_positions_are_those_of_the_node(wanted: SampleRois, config: ElasticAugmentConfig) -> None:
+def test_positions_are_those_by_definition(wanted: SampleRois, config: ElasticAugmentConfig) -> None:
     change = config.torch_augment(wanted, rng(2))
     assert isinstance(change, Deformation)
     raw, labels = change._source_voxels(torch.device("cpu"))
@@ -348,10 +345,9 @@ def test_a_deformation_is_sent_without_its_positions() -> None:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_rotations_and_displacements_are_distributed_like_those_of_the_node(dims: int) -> None:
+def test_rotations_and_displacements_are_distributed_as_the_config_says(dims: int) -> None:
     wanted = rois() if dims == 3 else flat(2)
     config = ElasticAugmentConfig([5] * dims, [0.75, 1.25, 1.0][:dims], (0.3, 2.5))
-    node = ElasticAugment([20] * dims, [3.0, 5.0, 4.0][:dims], (0.3, 2.5))
     changes = [config.torch_augment(wanted, rng(seed)) for seed in range(60)]
     angles, scaled = [], []
     for change in changes:
@@ -360,8 +356,6 @@ def test_rotations_and_displacements_are_distributed_like_those_of_the_node(dims
         scaled.append(change.displacements / np.reshape([3.0, 5.0, 4.0][:dims], (-1, *(1,) * dims)))
     assert kstest(angles, "uniform", (0.3, 2.2)).pvalue > 0.01
     assert kstest(np.concatenate([s.ravel() for s in scaled]), "norm").pvalue > 0.01
-    drawn = node._draw_rotation(dims)
-    assert drawn.shape == changes[0].rotation.shape  # type: ignore[attr-defined]
 
 
 def test_uniform_rotations_point_everywhere_alike() -> None:
@@ -401,7 +395,7 @@ def test_interpolation_in_parts_is_that_of_the_whole(monkeypatch: pytest.MonkeyP
     positions = torch.from_numpy(rng(1).uniform(0, 11, (3, 10, 9, 8)).astype(np.float32))
     whole = interpolate_linearly(values, positions)
     kept = positions.clone()
-    monkeypatch.setattr("dacapo.experiments.trainers.torch_augments.CHUNK", 200)
+    monkeypatch.setattr("dacapo.utils.sampling.CHUNK", 200)
     torch.testing.assert_close(interpolate_linearly(values, positions), whole, rtol=0, atol=0)
     torch.testing.assert_close(positions, kept)
 

@@ -25,8 +25,6 @@ from dacapo.experiments.tasks.predictors.torch_targets import (
     Classes,
     SampleLabels,
     TorchTarget,
-    as_array,
-    as_tensor,
     class_weights,
     count_classes,
     count_on_device,
@@ -40,6 +38,7 @@ from dacapo.experiments.tasks.predictors.torch_targets import (
 )
 from dacapo.utils.affinities import grow_boundaries, seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
+from dacapo.utils.tensors import as_array, as_tensor
 
 OFFSETS = [Coordinate(1, 0, 0), Coordinate(0, -2, 0), Coordinate(0, 0, 3), Coordinate(-1, 1, 0), Coordinate(0, 40, 0)]
 FLAT = [Coordinate(1, 0), Coordinate(0, -2)]

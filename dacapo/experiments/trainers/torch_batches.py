@@ -16,9 +16,9 @@ import torch.utils.data
 
 from dacapo.errors import TrainingError
 from dacapo.experiments.tasks.predictors.torch_targets import Classes, TorchTarget, stack_targets
+from dacapo.utils.one_thread import one_thread
 
 from .batches import BatchStream, Sampling, shared_memory_holds
-from .torch_augments import one_thread
 from .torch_samples import Crop, PlainTarget, SampleMaker
 
 if TYPE_CHECKING:

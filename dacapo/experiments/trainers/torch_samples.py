@@ -17,10 +17,12 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import TrainingError
 from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, OnesArray, Read, read_all
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
-from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget, as_array, as_tensor
+from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget
+from dacapo.utils.one_thread import one_thread
+from dacapo.utils.tensors import as_array, as_tensor
 
+from .gp_augments.change import Change, SampleRois
 from .regions import DatasetRegions, SampleRegions, dataset_regions
-from .torch_augments import Change, SampleRois, one_thread
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset

@@ -17,6 +17,7 @@ from dacapo.experiments.model import Model
 from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
 from dacapo.utils.balance_weights import MovingCounts, balance_weights
 from dacapo.utils.lsds import TRUNCATE, LsdExtractor, descriptor_names, local_shape_descriptors, num_descriptors
+from dacapo.utils.tensors import as_array
 
 from .predictor import (
     Predictor,
@@ -36,7 +37,6 @@ from .torch_targets import (
     TorchTarget,
     affinities_known,
     affinity_classes,
-    as_array,
     mark_unknown,
     with_background,
 )

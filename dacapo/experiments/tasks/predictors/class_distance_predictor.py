@@ -12,9 +12,10 @@ import torch
 
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
+from dacapo.utils.tensors import as_array
 
 from .predictor import Predictor, grow_region, read_labels, read_mask, region_voxel_size, whole_voxels, wrap_channels
-from .torch_targets import SampleLabels, as_array
+from .torch_targets import SampleLabels
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi

@@ -21,6 +21,7 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ChannelMismatchError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
+from dacapo.utils.tensors import as_array
 
 if TYPE_CHECKING:
     from funlib.geometry import Roi
@@ -29,33 +30,12 @@ UNKNOWN = 2
 """The class of voxels that are not annotated, which have weight 0 and are not counted."""
 
 
-def as_tensor(values: npt.NDArray[Any]) -> torch.Tensor:
-    """Return values as a tensor, over the same memory where it can be; unsigned integers as signed ones.
-
-    The bits are the same, so equality and 0 mean the same. Torch can do little with unsigned integers of more than 8
-    bits.
-    """
-    values = np.ascontiguousarray(values)
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if values.dtype.kind == "u" and values.dtype.itemsize > 1:
-        values = values.view(f"i{values.dtype.itemsize}")
-    if not values.flags.writeable:  # torch has no such tensors
-        values = values.copy()
-    return torch.from_numpy(values)
-
-
-def as_array(values: torch.Tensor, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Undo :func:`as_tensor`, for values that had the given type."""
-    array: npt.NDArray[Any] = np.ascontiguousarray(values.cpu().numpy())
-    return array.view(np.dtype(dtype).newbyteorder("="))
-
-
 @attrs.frozen
 class SampleLabels:
     """The labels of one sample.
 
     Attributes:
-        gt: Ground truth, axes channel (where there is one) and space, as :func:`as_tensor` returns it.
+        gt: Ground truth, axes channel (where there is one) and space, as ``as_tensor`` returns it.
         mask: Not 0 where annotated, likewise.
         gt_dtype: Data type of the ground truth.
         mask_dtype: Data type of the mask.

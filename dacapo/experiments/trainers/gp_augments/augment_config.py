@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ..torch_augments import Change, SampleRois
+    from .change import Change, SampleRois
 
 
 @attrs.define
@@ -86,6 +86,45 @@ class AugmentConfig(Config, ABC):
             raw: Values as the raw array gives them, any axes.
         """
         return raw
+
+
+@attrs.define
+class ValueAugmentConfig(AugmentConfig, ABC):
+    """Base of augmentations of raw values that are written as a change of tensors."""
+
+    def node(
+        self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
+    ) -> Any:
+        """Return a gunpowder node that draws and applies the change to the raw data."""
+        from dacapo.gp.apply_change import ApplyChange
+
+        return ApplyChange(self.torch_augment, raw_key)
+
+    @abstractmethod
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, whose ``raw`` acts on raw values."""
+        raise NotImplementedError
+
+
+@attrs.define
+class GeometryAugmentConfig(AugmentConfig, ABC):
+    """Base of augmentations that move voxels, written as a change of tensors."""
+
+    def node(
+        self,
+        _raw_key: gp.ArrayKey | None = None,
+        _gt_key: gp.ArrayKey | None = None,
+        _mask_key: gp.ArrayKey | None = None,
+    ) -> Any:
+        """Return a gunpowder node that draws the change and applies it to all arrays."""
+        from dacapo.gp.apply_change import ApplyChange
+
+        return ApplyChange(self.torch_augment)
+
+    @abstractmethod
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
+        """Draw the change of one sample, which acts on all arrays."""
+        raise NotImplementedError
 
 
 def range_problem(name: str, limits: tuple[float, float]) -> str | None:

@@ -2,24 +2,262 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
+import torch
+from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
+from dacapo.utils.deformation import GRID_MARGIN, grid_weights
 from dacapo.utils.field_types import as_tuple
+from dacapo.utils.sampling import interpolate_linearly, nearest_voxels, take_nearest
 
-from ..torch_augments import Change, SampleRois, draw_deformation
-from .augment_config import AugmentConfig, range_problem
+from .augment_config import GeometryAugmentConfig, range_problem
+from .change import Change, SampleRois
 
 if TYPE_CHECKING:
-    import gunpowder as gp
-    import numpy as np
+    import numpy.typing as npt
+
+
+class Deformation(Change):
+    """Rotated and smoothly deformed samples.
+
+    Every voxel is read from the place that a rotation around the centre of the sample and the displacement at its own
+    place lead to. Displacements are those of the points of a coarse grid, and between them cubic convolution (Keys
+    1981), which passes through the values at the grid points. Raw values are interpolated linearly; labels are those of
+    the nearest voxel.
+    """
+
+    def __init__(
+        self,
+        wanted: SampleRois,
+        rotation: npt.NDArray[np.float64],
+        displacements: npt.NDArray[np.float64],
+        spacing: npt.NDArray[np.float64],
+        subsample: int,
+    ) -> None:
+        """Find out which values are needed.
+
+        Args:
+            wanted: Where the deformed sample lies.
+            rotation: Matrix.
+            displacements: Vectors at the points of the grid, world units, shape (dims, *number of points). The grid
+                begins ``GRID_MARGIN`` spacings before the sample.
+            spacing: Distance of the points of the grid along each axis, world units.
+            subsample: Evaluate displacements at every so many of the finest voxels only, and linearly in between.
+        """
+        total = wanted.total
+        self.wanted = wanted
+        self.rotation = rotation
+        self.displacements = displacements
+        self.spacing = spacing
+        self.subsample = subsample
+        self.centre = np.array(total.offset) + np.array(total.shape) / 2
+        self.origin = np.array(total.offset) - GRID_MARGIN * spacing
+        self._sources: tuple[torch.device, torch.Tensor, torch.Tensor] | None = None
+        raw, labels = self._source_voxels(torch.device("cpu"))
+        super().__init__(
+            attrs.evolve(
+                wanted,
+                raw=_box(raw, torch.floor, torch.ceil, wanted.raw, wanted.raw_voxel_size),
+                labels=self._box_of_nearest(labels),
+                mask=self._box_of_nearest(self._of_mask(labels)),
+            )
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is quicker to compute again than to send."""
+        return {**self.__dict__, "_sources": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the attributes up."""
+        self.__dict__.update(state)
+
+    def raw(self, values: torch.Tensor) -> torch.Tensor:
+        """Read raw values from where the deformation says."""
+        begin = (self.needed.raw.offset - self.wanted.raw.offset) / self.wanted.raw_voxel_size
+        return interpolate_linearly(values, self._source_voxels(values.device)[0], begin)
+
+    def labels(self, values: torch.Tensor) -> torch.Tensor:
+        """Read labels from where the deformation says."""
+        begin = (self.needed.labels.offset - self.wanted.labels.offset) / self.wanted.label_voxel_size
+        return take_nearest(values, self._source_voxels(values.device)[1], begin)
+
+    def mask(self, values: torch.Tensor) -> torch.Tensor:
+        """Read a mask from where the deformation says."""
+        begin = (self.needed.mask.offset - self.wanted.labels.offset) / self.wanted.label_voxel_size
+        return take_nearest(values, self._of_mask(self._source_voxels(values.device)[1]), begin)
+
+    def _of_mask(self, labels: torch.Tensor) -> torch.Tensor:
+        """Cut the positions of the mask out of those of labels; they still count from the first voxel of labels."""
+        place = (self.wanted.mask - self.wanted.labels.offset) / self.wanted.label_voxel_size
+        return labels[(slice(None), *place.to_slices())]
+
+    def _box_of_nearest(self, positions: torch.Tensor) -> Roi:
+        return _box(positions, nearest_voxels, nearest_voxels, self.wanted.labels, self.wanted.label_voxel_size)
+
+    def _source_voxels(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return where the voxels of raw data and of labels are read from, each in voxels of its own region."""
+        if self._sources is None or self._sources[0] != device:
+            wanted = self.wanted
+            if wanted.raw_voxel_size == wanted.label_voxel_size:
+                whole = self.source_voxels(wanted.total, wanted.raw_voxel_size, device)
+                raw, labels = (self._part(whole, roi) for roi in (wanted.raw, wanted.labels))
+            else:
+                raw = self.source_voxels(wanted.raw, wanted.raw_voxel_size, device)
+                labels = self.source_voxels(wanted.labels, wanted.label_voxel_size, device)
+            self._sources = device, raw, labels
+        return self._sources[1:]
+
+    def _part(self, whole: torch.Tensor, roi: Roi) -> torch.Tensor:
+        """Cut the positions of a region out of those of the whole sample."""
+        if roi == self.wanted.total:
+            return whole
+        place = (roi - self.wanted.total.offset) / self.wanted.raw_voxel_size
+        begin = torch.tensor(place.offset, dtype=whole.dtype, device=whole.device)
+        return whole[(slice(None), *place.to_slices())] - begin.reshape(-1, *(1,) * place.dims)
+
+    def source_voxels(self, roi: Roi, voxel_size: Coordinate, device: torch.device) -> torch.Tensor:
+        """Return where every voxel of a region is read from.
+
+        Args:
+            roi: The region, world units.
+            voxel_size: World units.
+            device: Where to compute.
+
+        Returns:
+            Positions in voxels, 0 being the centre of the first voxel of ``roi``; shape (dims, *shape of the region).
+        """
+        size = np.array(voxel_size, dtype=float)
+        shape = [int(n) for n in roi.shape / voxel_size]
+        dims = len(shape)
+        middle = (self.centre - np.array(roi.offset)) / size - 0.5
+        matrix = self.rotation * size[None, :] / size[:, None]  # rotation acts on world units, positions count voxels
+        steps = [np.arange(n) - m for n, m in zip(shape, middle, strict=True)]
+        weights = [self._weights(axis, roi, size[axis], n) for axis, n in enumerate(shape)]
+
+        # On a GPU, products of single precision may be set to be inexact.
+        dtype = torch.float32 if device.type == "cpu" else torch.float64
+
+        def tensor(values: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.tensor(np.ascontiguousarray(values), dtype=dtype, device=device)
+
+        terms = tensor(self.displacements / size.reshape(-1, *(1,) * dims)) @ tensor(weights[-1]).T
+        if dims == 3:
+            terms = tensor(weights[1]) @ terms
+        # The rotation of all axes but the first, and what the first adds to it, are two more terms of the last product.
+        flat = (dims, *(1,) * (dims - 1))
+        turned = middle.reshape(flat) + np.zeros((dims, *shape[1:]))
+        for axis in range(1, dims):
+            turned += matrix[:, axis].reshape(flat) * _along(steps[axis], axis - 1, dims - 1)
+        added = np.broadcast_to(matrix[:, 0].reshape(flat), turned.shape)
+        terms = torch.cat([terms, tensor(np.stack([turned, added], axis=1))], dim=1).flatten(start_dim=2)
+        first = tensor(np.concatenate([weights[0], np.ones((shape[0], 1)), steps[0][:, None]], axis=1))
+        return (first @ terms).to(torch.float32).reshape(dims, *shape)
+
+    def _weights(self, axis: int, roi: Roi, size: float, count: int) -> npt.NDArray[np.float64]:
+        """Return the matrix that interpolates along an axis from grid points to voxels, shape (voxels, points)."""
+        wanted = self.wanted
+        finest = min(wanted.raw_voxel_size[axis], wanted.label_voxel_size[axis])
+        return grid_weights(
+            roi.offset[axis] + (np.arange(count) + 0.5) * size,
+            self.origin[axis],
+            self.spacing[axis],
+            self.displacements.shape[axis + 1],
+            wanted.total.offset[axis] + 0.5 * finest,
+            self.subsample * finest if self.subsample > 1 else None,
+        )
+
+
+def draw_deformation(
+    wanted: SampleRois,
+    rng: np.random.Generator,
+    spacing: Sequence[float],
+    sigma: Sequence[float],
+    rotation_interval: tuple[float, float],
+    subsample: int = 1,
+    uniform_3d_rotation: bool = False,
+    *,
+    in_voxels: bool = False,
+) -> Deformation:
+    """Draw a rotation, and the displacements of the grid points.
+
+    Args:
+        wanted: Where the deformed sample lies.
+        rng: Where all that is random comes from.
+        spacing: Distance of the grid points along each axis, world units.
+        sigma: Standard deviation of their displacement along each axis, world units.
+        rotation_interval: Smallest and largest angle, radians, in the plane of the last two axes.
+        subsample: Evaluate displacements at every so many voxels only, and linearly in between.
+        uniform_3d_rotation: Rotate three-dimensional samples into any direction instead.
+        in_voxels: Spacing and sigma are numbers of voxels, each as large as the least common multiple of voxel sizes.
+
+    Raises:
+        ConfigError: If there are not as many spacings as axes.
+    """
+    dims = wanted.dims
+    if len(spacing) != dims:
+        raise ConfigError(
+            f"elastic augmentation has {len(spacing)} control point spacings, but the samples have {dims} spatial "
+            "axes; give one per axis"
+        )
+    unit = np.array(wanted.step if in_voxels else (1,) * dims)
+    steps, deviations = np.array(spacing, dtype=float) * unit, np.array(sigma, dtype=float) * unit
+    # The last of the voxels that displacements are evaluated at can lie this far outside.
+    extent = np.array(wanted.total.shape) + subsample * np.maximum(wanted.raw_voxel_size, wanted.label_voxel_size)
+    points = np.ceil(extent / steps).astype(int) + 4
+    displacements = rng.standard_normal((dims, *points)) * deviations.reshape(-1, *(1,) * dims)
+    rotation = _draw_rotation(dims, rng, rotation_interval, uniform_3d_rotation)
+    return Deformation(wanted, rotation, displacements, steps, subsample)
+
+
+def _draw_rotation(
+    dims: int, rng: np.random.Generator, interval: tuple[float, float], uniform_3d: bool
+) -> npt.NDArray[np.float64]:
+    if dims == 3 and uniform_3d:
+        from scipy.spatial.transform import Rotation
+
+        return np.asarray(Rotation.from_quat(rng.standard_normal(4)).as_matrix())
+    angle = rng.uniform(*interval)
+    rotation = np.eye(dims)
+    rotation[-2:, -2:] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    return rotation
+
+
+def _along(values: npt.NDArray[Any], axis: int, dims: int) -> npt.NDArray[Any]:
+    """Return values along one of several axes, to be broadcast along the others."""
+    return values.reshape([-1 if a == axis else 1 for a in range(dims)])
+
+
+def _box(
+    positions: torch.Tensor,
+    lower: Callable[[torch.Tensor], torch.Tensor],
+    upper: Callable[[torch.Tensor], torch.Tensor],
+    roi: Roi,
+    voxel_size: Coordinate,
+) -> Roi:
+    """Return the smallest region that holds all voxels that are read for some positions.
+
+    Args:
+        positions: In voxels from the first one of ``roi``, shape (dims, *shape).
+        lower: Gives the number of the first voxel that is read for a position; it never falls as positions rise.
+        upper: Gives that of the last one, likewise.
+        roi: World units.
+        voxel_size: World units.
+    """
+    values = positions.numpy()  # which finds extremes in a fraction of the time
+    first = lower(torch.from_numpy(np.array([along.min() for along in values])))
+    last = upper(torch.from_numpy(np.array([along.max() for along in values])))
+    begin, end = Coordinate(map(int, first)), Coordinate(int(number) + 1 for number in last)
+    return Roi(roi.offset + begin * voxel_size, (end - begin) * voxel_size)
 
 
 @attrs.define
-class ElasticAugmentConfig(AugmentConfig):
+class ElasticAugmentConfig(GeometryAugmentConfig):
     """Rotate samples and deform them smoothly. Lengths are in voxels, as in the original; angles in radians."""
 
     control_point_spacing: list[int] = field(
@@ -59,24 +297,6 @@ class ElasticAugmentConfig(AugmentConfig):
             "give one per axis"
         )
 
-    def node(
-        self,
-        _raw_key: gp.ArrayKey | None = None,
-        _gt_key: gp.ArrayKey | None = None,
-        _mask_key: gp.ArrayKey | None = None,
-    ) -> Any:
-        """Return the node, which acts on all arrays."""
-        from dacapo.gp import ElasticAugment
-
-        return ElasticAugment(
-            control_point_spacing=self.control_point_spacing,
-            control_point_displacement_sigma=self.control_point_displacement_sigma,
-            rotation_interval=self.rotation_interval,
-            subsample=self.subsample,
-            uniform_3d_rotation=self.uniform_3d_rotation,
-            in_voxels=True,
-        )
-
     def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
         """Draw the change of one sample, which acts on all arrays."""
         problem = self.misfit(wanted.dims)
@@ -85,9 +305,10 @@ class ElasticAugmentConfig(AugmentConfig):
         return draw_deformation(
             wanted,
             rng,
-            [number * size for number, size in zip(self.control_point_spacing, wanted.step, strict=True)],
-            [number * size for number, size in zip(self.control_point_displacement_sigma, wanted.step, strict=True)],
+            self.control_point_spacing,
+            self.control_point_displacement_sigma,
             self.rotation_interval,
             self.subsample,
             self.uniform_3d_rotation,
+            in_voxels=True,
         )

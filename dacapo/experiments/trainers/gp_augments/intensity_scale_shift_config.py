@@ -6,31 +6,35 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
+import torch
 
 from dacapo.experiments.config import field
 
-from ..torch_augments import Change, SampleRois, ScaleShift
-from .augment_config import AugmentConfig
+from .augment_config import ValueAugmentConfig
+from .change import Change, SampleRois
 
 if TYPE_CHECKING:
-    import gunpowder as gp
     import numpy.typing as npt
 
 
 @attrs.define
-class IntensityScaleShiftAugmentConfig(AugmentConfig):
+class ScaleShift(Change):
+    """Values multiplied with a number, and a number added."""
+
+    scale: float
+    shift: float
+
+    def raw(self, values: torch.Tensor) -> torch.Tensor:
+        """Change the values."""
+        return values.mul_(self.scale).add_(self.shift)
+
+
+@attrs.define
+class IntensityScaleShiftAugmentConfig(ValueAugmentConfig):
     """Multiply raw values and add to them, by fixed amounts; to get from 0..1 to -1..1, for example."""
 
     scale: float = field("What values are multiplied with.")
     shift: float = field("What is added afterwards.")
-
-    def node(
-        self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
-    ) -> Any:
-        """Return the node, which acts on the raw data."""
-        import gunpowder as gp
-
-        return gp.IntensityScaleShift(raw_key, self.scale, self.shift)
 
     def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
         """Draw the change of one sample, which acts on the raw data, always alike."""

@@ -2,23 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
+import torch
+from funlib.geometry import Coordinate, Roi
 
+from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
 
-from ..torch_augments import Change, SampleRois, draw_flip
-from .augment_config import AugmentConfig
+from .augment_config import GeometryAugmentConfig
+from .change import Change, SampleRois
 
 if TYPE_CHECKING:
-    import gunpowder as gp
     import numpy as np
 
 
 @attrs.define
-class SimpleAugmentConfig(AugmentConfig):
+class Flip(Change):
+    """Mirrored and transposed samples.
+
+    Attributes:
+        mirrored: For each spatial axis, whether it is mirrored. This comes first.
+        order: For each axis of the result, the axis it was.
+    """
+
+    mirrored: Sequence[bool]
+    order: Sequence[int]
+
+    def raw(self, values: torch.Tensor) -> torch.Tensor:
+        """Mirror and transpose."""
+        return self.labels(values)
+
+    def labels(self, values: torch.Tensor) -> torch.Tensor:
+        """Mirror and transpose."""
+        leading = values.ndim - len(self.order)
+        axes = [leading + axis for axis, mirror in enumerate(self.mirrored) if mirror]
+        return values.flip(axes).permute(*range(leading), *(leading + axis for axis in self.order))
+
+
+def draw_flip(
+    wanted: SampleRois,
+    rng: np.random.Generator,
+    mirror_only: Sequence[int] | None,
+    transpose_only: Sequence[int] | None,
+    mirror_probs: Sequence[float] | None,
+) -> Flip:
+    """Draw how to mirror and transpose; only axes along which voxels have the same size are transposed.
+
+    Raises:
+        ConfigError: If there are not as many probabilities as axes.
+    """
+    dims = wanted.dims
+    probabilities = [0.5] * dims if mirror_probs is None else list(mirror_probs)
+    if len(probabilities) != dims:
+        raise ConfigError(f"mirror_probs is {probabilities}, but the samples have {dims} spatial axes; give one each")
+    mirrored = [
+        bool(rng.random() < probabilities[axis]) and (mirror_only is None or axis in mirror_only)
+        for axis in range(dims)
+    ]
+    axes = _transposable(wanted, transpose_only)
+    order = list(range(dims))
+    for axis, source in zip(axes, rng.permutation(axes).tolist(), strict=True):
+        order[axis] = source
+    return Flip(_before_flip(wanted, mirrored, order), mirrored, order)
+
+
+def _transposable(wanted: SampleRois, transpose_only: Sequence[int] | None) -> list[int]:
+    """Return the chosen axes, all by default, of the most common voxel size."""
+    sizes = list(zip(wanted.raw_voxel_size, wanted.label_voxel_size, strict=True))
+    most_common = Counter(sizes).most_common(1)[0][0]
+    chosen = range(wanted.dims) if transpose_only is None else transpose_only
+    return [axis for axis in chosen if axis < wanted.dims and sizes[axis] == most_common]
+
+
+def _before_flip(wanted: SampleRois, mirrored: Sequence[bool], order: Sequence[int]) -> SampleRois:
+    """Return where the values of a sample lie before they are mirrored and then transposed, as a whole."""
+    back = [order.index(axis) for axis in range(wanted.dims)]
+    total = wanted.total
+    centre = total.center - Coordinate(c % s for c, s in zip(total.center, wanted.step, strict=True))
+
+    def transposed(roi: Roi) -> Roi:
+        to_centre = centre - roi.offset
+        return Roi(centre - Coordinate(to_centre[a] for a in back), Coordinate(roi.shape[a] for a in back))
+
+    rois = _each_roi(wanted, transposed)
+    whole = rois.total
+
+    def mirror(roi: Roi) -> Roi:
+        opposite = whole.begin + whole.end - roi.end
+        offset = (o if m else b for m, o, b in zip(mirrored, opposite, roi.begin, strict=True))
+        return Roi(Coordinate(offset), roi.shape)
+
+    return _each_roi(rois, mirror)
+
+
+def _each_roi(rois: SampleRois, change: Callable[[Roi], Roi]) -> SampleRois:
+    return attrs.evolve(rois, raw=change(rois.raw), labels=change(rois.labels), mask=change(rois.mask))
+
+
+@attrs.define
+class SimpleAugmentConfig(GeometryAugmentConfig):
     """Mirror and transpose samples at random. Axes of different voxel size are never transposed."""
 
     mirror_only: list[int] | None = field("The axes that may be mirrored, counted from 0; None is all.", default=None)
@@ -57,19 +143,6 @@ class SimpleAugmentConfig(AugmentConfig):
         for name, axes in (("mirror_only", self.mirror_only), ("transpose_only", self.transpose_only)):
             if axes is not None:
                 yield name, axes
-
-    def node(
-        self,
-        _raw_key: gp.ArrayKey | None = None,
-        _gt_key: gp.ArrayKey | None = None,
-        _mask_key: gp.ArrayKey | None = None,
-    ) -> Any:
-        """Return the node, which acts on all arrays."""
-        from dacapo.gp import SimpleAugment
-
-        return SimpleAugment(
-            mirror_only=self.mirror_only, transpose_only=self.transpose_only, mirror_probs=self.mirror_probs
-        )
 
     def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
         """Draw the change of one sample, which acts on all arrays."""
