@@ -1,6 +1,6 @@
 """Augmentations: random changes of samples that a network should not depend on."""
 
-from .augment_config import AugmentConfig
+from .augment_config import AugmentConfig, GeometryAugmentConfig, ValueAugmentConfig
 from .elastic_config import ElasticAugmentConfig
 from .gamma_config import GammaAugmentConfig
 from .intensity_config import IntensityAugmentConfig
@@ -12,8 +12,10 @@ __all__ = [
     "AugmentConfig",
     "ElasticAugmentConfig",
     "GammaAugmentConfig",
+    "GeometryAugmentConfig",
     "IntensityAugmentConfig",
     "IntensityScaleShiftAugmentConfig",
     "NoiseAugmentConfig",
     "SimpleAugmentConfig",
+    "ValueAugmentConfig",
 ]
