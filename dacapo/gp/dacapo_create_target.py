@@ -9,6 +9,7 @@ import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
+from dacapo.utils.balance_weights import zero_unannotated
 
 from .dacapo_array_source import channels_first
 from .specs import Request, Spec
@@ -92,14 +93,9 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
                 target = _part(target, request[self.weights_key].roi)
             weight, self.moving_class_counts = self.predictor.create_weight(gt, target, mask, self.moving_class_counts)
             output[self.weights_key] = self._wrap(self.weights_key, weight)
-            self._leave_out(output[self.weights_key], mask[weight.roi])
+            made = output[self.weights_key]
+            made.data = zero_unannotated(made.data, mask[weight.roi])
         return output
-
-    def _leave_out(self, weight: gp.Array, mask: np.ndarray[Any, Any]) -> None:
-        """Set weights to 0 where nothing is annotated, also of predictors that do not look at the mask."""
-        extra = mask.ndim - weight.spec.roi.dims
-        if extra == 0 or mask.shape[0] in (1, weight.data.shape[0]):
-            weight.data = np.where(mask != 0, weight.data, np.zeros((), dtype=weight.data.dtype))
 
     def _ones_like(self, gt: NumpyArray) -> NumpyArray:
         return NumpyArray.from_np_array(np.ones(gt.data.shape, dtype=np.uint8), gt.roi, gt.voxel_size, gt.axes)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dacapo.errors import ConfigError, DtypeError, LabelError
 
@@ -120,8 +120,39 @@ def _update(
 def _class_weights(
     counts: list[tuple[float, float]], clipmin: float | None, clipmax: float | None
 ) -> npt.NDArray[np.float32]:
-    """Return the weight of each class; that of a class never seen and not clipped is of no use, so 0."""
-    low = -math.inf if clipmin is None else clipmin
-    high = math.inf if clipmax is None else clipmax
-    fractions = [min(max(numerator / denominator, low), high) for numerator, denominator in counts]
-    return np.array([1 / max(len(counts) * f, 1e-30) if f > 0 else 0 for f in fractions], dtype=np.float32)
+    """Return the weight of each class."""
+    found, total = torch.tensor(counts, dtype=torch.float64).T
+    return inverse_frequencies(found, total, clipmin, clipmax).numpy().astype(np.float32)
+
+
+def inverse_frequencies(
+    found: torch.Tensor, total: torch.Tensor, clipmin: float | None, clipmax: float | None
+) -> torch.Tensor:
+    """Return 1 / (number of classes * fraction), the weight of every class, on the device of the counts.
+
+    The weight of a class that was never seen and is not clipped is of no use, so it is 0.
+
+    Args:
+        found: Voxels of each class, float64, the last axis being classes.
+        total: All voxels, of a shape that broadcasts.
+        clipmin: Lower limit of the fraction of a class; None for no limit.
+        clipmax: Upper limit of the fraction; None for no limit.
+    """
+    fractions = found / total
+    if clipmin is not None or clipmax is not None:
+        fractions = fractions.clamp(clipmin, clipmax)
+    return torch.where(fractions > 0, 1 / (found.shape[-1] * fractions).clamp(min=1e-30), 0.0)
+
+
+def zero_unannotated(weights: npt.NDArray[Any], mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return weights with 0 where nothing is annotated, also those of predictors that ignore the mask.
+
+    Args:
+        weights: Channels first.
+        mask: Not 0 where annotated, channels first or without channels. One with several channels, but not those of
+            the weights, is left to the predictor.
+    """
+    if mask.ndim < weights.ndim:
+        mask = mask[np.newaxis]
+    fits = len(mask) in (1, len(weights))
+    return np.where(mask != 0, weights, np.zeros((), dtype=weights.dtype)) if fits else weights

@@ -28,7 +28,7 @@ from dacapo.experiments.trainers import (
     ElasticAugmentConfig,
     SimpleAugmentConfig,
 )
-from dacapo.experiments.trainers.batches import Sampling
+from dacapo.experiments.trainers.batch_sampler import BatchSampler
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.testing.trainer import CPU
 from tests.helpers.batch_trainers import BatchTrainers
@@ -259,9 +259,9 @@ class BatchContract(BatchTrainers):
             seed
             for part in range(2)
             for rank in range(3)
-            for seed in Sampling(5, 2, accumulate=2, rank=rank, world_size=3).seeds(7 * 2 + part)
+            for seed in BatchSampler(5, 2, accumulate=2, rank=rank, world_size=3).seeds(7 * 2 + part)
         ]
-        assert numbered == Sampling(5, 12).seeds(7)
+        assert numbered == BatchSampler(5, 12).seeds(7)
         assert len(set(numbered)) == 12
 
     # --- refused before training ---

@@ -32,7 +32,7 @@ from dacapo.experiments.trainers import (
     TorchTrainerConfig,
     TrainerConfig,
 )
-from dacapo.experiments.trainers.batches import TrainingBatch
+from dacapo.experiments.trainers.loader import TrainingBatch
 from tests.helpers.batch_contract import BatchContract
 from tests.helpers.batch_training_contract import (
     BatchTrainingContract,

@@ -22,12 +22,13 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, Zar
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig
 from dacapo.experiments.tasks.predictors import Predictor
 from dacapo.experiments.trainers import ElasticAugmentConfig, SimpleAugmentConfig
-from dacapo.experiments.trainers.batches import Sampling, iterate_batches
+from dacapo.experiments.trainers.batch_sampler import BatchSampler
 from dacapo.experiments.trainers.gunpowder_trainer import GunpowderBatches
+from dacapo.experiments.trainers.loader import load_batches
 from dacapo.experiments.trainers.pipeline import Pipeline, build_pipeline
 from dacapo.experiments.trainers.regions import SampleRegions
+from dacapo.experiments.trainers.sampler import PatchSampler
 from dacapo.experiments.trainers.torch_batches import TorchBatches
-from dacapo.experiments.trainers.torch_samples import SampleMaker
 from dacapo.gp import (
     ElasticAugment,
     PaddedArraySource,
@@ -92,8 +93,8 @@ def pipeline(data: Data, *augments: Any) -> Pipeline:
     return build_pipeline([data], REGIONS, affinities(), augments, 0.1, clip_raw=False)  # type: ignore[list-item]
 
 
-def maker(data: Data) -> SampleMaker:
-    return SampleMaker([data], REGIONS, affinities(), [], min_masked=0.1, clip_raw=False)  # type: ignore[list-item]
+def maker(data: Data) -> PatchSampler:
+    return PatchSampler([data], REGIONS, affinities(), [], min_masked=0.1, clip_raw=False)  # type: ignore[list-item]
 
 
 def sample(built: Pipeline, seed: int) -> gp.Batch:
@@ -304,9 +305,9 @@ def test_slow_stores_are_read_ahead(fetchers: int) -> None:
     slow = [SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes) for one in (data.raw, data.gt)]
     SlowArray.waited = multiprocessing.Value("d", 0.0)
     built = pipeline(Data(*slow))
-    stream = GunpowderBatches(built, Sampling(0, size), 0, [None] * fetchers)
+    stream = GunpowderBatches(built, BatchSampler(0, size), 0, [None] * fetchers)
     with gp.build(built.provider):
-        iterator = iterate_batches(stream)
+        iterator = load_batches(stream)
         started = time.perf_counter()
         for _ in range(batches):
             next(iterator)
@@ -326,8 +327,8 @@ def test_samples_of_a_batch_are_read_at_the_same_time() -> None:
     stored = (data.raw, data.gt, data.mask)
     slow = [SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes) for one in stored]
     SlowArray.waited = multiprocessing.Value("d", 0.0)
-    stream = TorchBatches(maker(Data(*slow)), torch.device("cpu"), Sampling(0, size), 0, 1)
-    iterator = iterate_batches(stream)
+    stream = TorchBatches(maker(Data(*slow)), torch.device("cpu"), BatchSampler(0, size), 0, 1)
+    iterator = load_batches(stream)
     started = time.perf_counter()
     for _ in range(batches):
         next(iterator)
@@ -339,8 +340,8 @@ def test_samples_of_a_batch_are_read_at_the_same_time() -> None:
 def test_processes_without_a_cache_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     importlib.import_module("tensorstore")
     with caplog.at_level("INFO", logger="dacapo"):
-        stream = TorchBatches(maker(dataset()), torch.device("cpu"), Sampling(0, 1), 0, 2)
-        next(iterate_batches(stream))
+        stream = TorchBatches(maker(dataset()), torch.device("cpu"), BatchSampler(0, 1), 0, 2)
+        next(load_batches(stream))
     assert "without a cache of decoded chunks" in caplog.text
 
 
@@ -370,4 +371,4 @@ def test_a_damaged_chunk_stops_the_training_and_is_named(tmp_path: Path, fetcher
     os.truncate(chunk, chunk.stat().st_size // 2)
     built = pipeline(Data(*stored))
     with gp.build(built.provider), pytest.raises(TrainingError, match=r"data\.zarr/gt.* chunk .*data\.zarr/gt/0\.0 is"):
-        next(iterate_batches(GunpowderBatches(built, Sampling(0, 1), 0, [None] * fetchers)))
+        next(load_batches(GunpowderBatches(built, BatchSampler(0, 1), 0, [None] * fetchers)))

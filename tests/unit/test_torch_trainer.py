@@ -36,27 +36,26 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TorchTrainer,
     TorchTrainerConfig,
-    batches,
 )
-from dacapo.experiments.trainers.batches import Sampling
+from dacapo.experiments.trainers.batch_sampler import BatchSampler
+from dacapo.experiments.trainers.prefetch import Prefetcher
 from dacapo.experiments.trainers.regions import check_datasets
+from dacapo.experiments.trainers.sampler import PatchSampler
 from dacapo.experiments.trainers.torch_batches import (
     CPU,
-    Ahead,
-    MadeBatch,
     TorchBatches,
+    UnweightedBatch,
     finish,
-    received,
 )
-from dacapo.experiments.trainers.torch_samples import SampleMaker
 from dacapo.experiments.trainers.torch_trainer import weighted
 from dacapo.options import DaCapoConfig
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.create_store import create_stats_store, create_weights_store
 from dacapo.store.trained_config import plain_config, write_trained_config
 from dacapo.train import train_run
-from dacapo.utils import distributed
+from dacapo.utils import distributed, shared_memory
 from dacapo.utils.segmentation import mutex_watershed
+from dacapo.utils.shared_memory import from_shared_memory, to_shared_memory
 from dacapo.utils.voi import voi
 from tests.helpers.batch_contract import BatchContract
 from tests.helpers.batch_training_contract import (
@@ -155,14 +154,14 @@ ALL_AUGMENTS = [
 ]
 
 
-def maker(augments: Sequence[AugmentConfig] = ALL_AUGMENTS, task: Task | None = None, **changes: Any) -> SampleMaker:
+def maker(augments: Sequence[AugmentConfig] = ALL_AUGMENTS, task: Task | None = None, **changes: Any) -> PatchSampler:
     task = task or affinities()
     datasets = [blobs()]
     regions = check_datasets(datasets, task.create_model(TinyNet()), 0.3)
-    return SampleMaker(datasets, regions, task.predictor, augments, min_masked=0.3, clip_raw=False)
+    return PatchSampler(datasets, regions, task.predictor, augments, min_masked=0.3, clip_raw=False)
 
 
-def assert_same(a: MadeBatch, b: MadeBatch) -> None:
+def assert_same(a: UnweightedBatch, b: UnweightedBatch) -> None:
     torch.testing.assert_close(list(a.tensors()), list(b.tensors()), rtol=0, atol=0)
 
 
@@ -172,13 +171,13 @@ def assert_same(a: MadeBatch, b: MadeBatch) -> None:
 @pytest.mark.parametrize("lsds", [False, True])
 def test_a_batch_read_for_a_gpu_is_the_same_when_it_is_finished_elsewhere(lsds: bool) -> None:
     task = AffinitiesTask(AffinitiesTaskConfig("task", [Coordinate(1, 0), Coordinate(0, -3)], lsds=lsds))
-    sampling = Sampling(seed=3, batch_size=2)
+    sampling = BatchSampler(seed=3, batch_size=2)
     here = TorchBatches(maker(task=task), CPU, sampling, 0, 1, snapshot_interval=2)
     for_gpu = TorchBatches(maker(task=task), torch.device("cuda"), sampling, 0, 1, snapshot_interval=2)
     for position in range(3):
         read = pickle.loads(pickle.dumps(for_gpu.make(position, None)))
         assert (read.targets is not None) == lsds  # descriptors are computed before
-        made, expected = finish(here.maker, read, CPU), here.make(position, None)
+        made, expected = finish(here.sampler, read, CPU), here.make(position, None)
         assert_same(made, expected)
         assert (made.gt is not None) == (position % 2 == 0)
         if made.gt is not None:
@@ -187,24 +186,26 @@ def test_a_batch_read_for_a_gpu_is_the_same_when_it_is_finished_elsewhere(lsds: 
 
 
 def test_what_makes_batches_can_be_sent_to_processes_that_are_not_forked() -> None:
-    stream = TorchBatches(maker(), CPU, Sampling(seed=3, batch_size=2), 0, 2)
+    stream = TorchBatches(maker(), CPU, BatchSampler(seed=3, batch_size=2), 0, 2)
     assert_same(pickle.loads(pickle.dumps(stream)).make(4, None), stream.make(4, None))
 
 
 @pytest.mark.parametrize("enough", [True, False])
 def test_batches_are_copied_where_there_is_no_shared_memory(monkeypatch: pytest.MonkeyPatch, enough: bool) -> None:
     worker = SimpleNamespace(id=0, num_workers=2)
-    monkeypatch.setattr(batches.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9 if enough else 10**3))
+    monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9 if enough else 10**3))
     for device in (CPU, torch.device("cuda")):
-        stream = TorchBatches(maker(), device, Sampling(seed=3, batch_size=2), 0, 2)
-        expected = TorchBatches(maker(), CPU, Sampling(seed=3, batch_size=2), 0, 2).make(0, None)
+        stream = TorchBatches(maker(), device, BatchSampler(seed=3, batch_size=2), 0, 2)
+        expected = TorchBatches(maker(), CPU, BatchSampler(seed=3, batch_size=2), 0, 2).make(0, None)
         with monkeypatch.context() as context:
             context.setattr(torch.utils.data, "get_worker_info", lambda: worker)
-            sent = stream.make(0, None)
-        assert all(torch.is_tensor(tensor) == enough for tensor in sent.tensors())
+            sent = to_shared_memory(stream.make(0, None))
+        raw = sent.raw if device == CPU else sent.crops[0].raw
+        assert torch.is_tensor(raw) == enough
+        assert any(True for _ in shared_memory._large(sent)) == enough
         assert sent.moving_class_counts is None
-        got = received(pickle.loads(pickle.dumps(sent)))
-        assert_same(got if device == CPU else finish(stream.maker, got, CPU), expected)
+        got = from_shared_memory(pickle.loads(pickle.dumps(sent)))
+        assert_same(got if device == CPU else finish(stream.sampler, got, CPU), expected)
 
 
 def test_batches_are_worked_on_ahead_and_in_order() -> None:
@@ -217,7 +218,7 @@ def test_batches_are_worked_on_ahead_and_in_order() -> None:
             second.set()
         return number * 10
 
-    ahead = Ahead(iter(range(100)), work, CPU, lambda _: iter(()))
+    ahead = Prefetcher(iter(range(100)), work, CPU, lambda _: iter(()))
     results = iter(ahead)
     assert next(results) == 0
     assert second.wait(5)  # without being asked for
@@ -233,11 +234,11 @@ def test_errors_ahead_are_raised_where_batches_are_taken() -> None:
             raise TrainingError("the disk is gone")
         return number
 
-    results = iter(Ahead(iter(range(3)), work, CPU, lambda _: iter(())))
+    results = iter(Prefetcher(iter(range(3)), work, CPU, lambda _: iter(())))
     assert next(results) == 0
     with pytest.raises(TrainingError, match="the disk is gone"):
         next(results)
-    assert list(Ahead(iter(range(3)), str, CPU, lambda _: iter(()))) == ["0", "1", "2"]
+    assert list(Prefetcher(iter(range(3)), str, CPU, lambda _: iter(()))) == ["0", "1", "2"]
 
 
 def test_trainers_make_batches_ahead_for_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,8 +253,8 @@ def test_trainers_make_batches_ahead_for_other_devices(monkeypatch: pytest.Monke
             "dacapo.experiments.trainers.torch_trainer.finish", lambda maker, batch, _: finish(maker, batch, CPU)
         )
         monkeypatch.setattr(
-            "dacapo.experiments.trainers.torch_trainer.Ahead",
-            lambda items, work, _, tensors: Ahead(items, work, CPU, tensors),
+            "dacapo.experiments.trainers.torch_trainer.Prefetcher",
+            lambda items, work, _, tensors: Prefetcher(items, work, CPU, tensors),
         )
         with trainer:
             results.append([batch for batch, _ in zip(trainer, range(3), strict=False)])
@@ -271,8 +272,8 @@ def test_ranks_see_what_one_process_with_larger_batches_sees(monkeypatch: pytest
     source = maker()
     predictor = source.predictor
 
-    def made(rank: int, ranks: int) -> list[MadeBatch]:
-        sampling = Sampling(seed=3, batch_size=4 // ranks, rank=rank, world_size=ranks)
+    def made(rank: int, ranks: int) -> list[UnweightedBatch]:
+        sampling = BatchSampler(seed=3, batch_size=4 // ranks, rank=rank, world_size=ranks)
         stream = TorchBatches(source, CPU, sampling, 0, 1)
         return [stream.make(position, None) for position in range(3)]
 
@@ -316,7 +317,7 @@ def test_no_voxel_is_read_that_is_not_needed() -> None:
     dataset.mask = Watched(array(np.ones((60, 60), np.uint8)), "mask")
     regions = check_datasets([dataset], dummy_task().create_model(TinyNet()), 0.5)
     augments = [ElasticAugmentConfig([5, 5], [0.5, 0.5], (0.0, 1.5)), SimpleAugmentConfig()]
-    source = SampleMaker([dataset], regions, dummy_task().predictor, augments, 0.5, False)
+    source = PatchSampler([dataset], regions, dummy_task().predictor, augments, 0.5, False)
     for seed in range(10):
         reads.clear()
         crops = source.read([2 * seed, 2 * seed + 1])
@@ -334,7 +335,7 @@ def test_nothing_but_masks_is_read_of_samples_that_are_left_out() -> None:
     dataset.mask = array(mask, (18, 22))
     regions = check_datasets([dataset], dummy_task().create_model(TinyNet()), 0.2)
     dataset.raw = dataset.gt = DamagedArray(dataset.raw)
-    source = SampleMaker([blobs()], regions, dummy_task().predictor, [], 0.2, False)
+    source = PatchSampler([blobs()], regions, dummy_task().predictor, [], 0.2, False)
     source.crops[0].raw = source.crops[0].gt = dataset.raw
     source.crops[0].mask = dataset.mask
     draws = source._draw_annotated([np.random.default_rng(seed) for seed in range(5)])

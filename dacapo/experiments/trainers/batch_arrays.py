@@ -11,7 +11,7 @@ from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
 
-    from .batches import TrainingBatch
+    from .loader import TrainingBatch
     from .regions import SampleRegions
 
 

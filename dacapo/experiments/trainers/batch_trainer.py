@@ -21,8 +21,9 @@ from dacapo.utils import distributed
 from dacapo.utils.precision import TRAINING_PRECISIONS
 
 from .batch_arrays import BatchArrays, batch_arrays
-from .batches import Sampling, TrainingBatch
+from .batch_sampler import BatchSampler
 from .gp_augments import AugmentConfig
+from .loader import TrainingBatch
 from .regions import SampleRegions, check_datasets
 from .schedule import learning_rate_factor
 from .snapshots import write_snapshot
@@ -116,8 +117,8 @@ class BatchTrainer(Trainer):
         raise NotImplementedError
 
     @abstractmethod
-    def _open_batches(self, sampling: Sampling, start: int) -> Iterator[TrainingBatch]:
-        """Return the batches from some position on, without end, such as ``iterate_batches`` of a ``BatchStream``.
+    def _open_batches(self, sampling: BatchSampler, start: int) -> Iterator[TrainingBatch]:
+        """Return the batches from some position on, without end, such as ``load_batches`` of a ``BatchStream``.
 
         Args:
             sampling: Which samples a batch holds.
@@ -291,8 +292,8 @@ class BatchTrainer(Trainer):
     # --- batches ---
 
     @property
-    def _sampling(self) -> Sampling:
-        return Sampling(self.seed, self.batch_size, self.accumulate, distributed.rank(), distributed.world_size())
+    def _sampling(self) -> BatchSampler:
+        return BatchSampler(self.seed, self.batch_size, self.accumulate, distributed.rank(), distributed.world_size())
 
     @property
     def _shown_interval(self) -> int | None:

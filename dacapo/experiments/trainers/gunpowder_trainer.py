@@ -11,8 +11,9 @@ import numpy as np
 
 from dacapo.errors import TrainingError
 
+from .batch_sampler import BatchSampler
 from .batch_trainer import BatchTrainer, BatchTrainerConfig
-from .batches import BatchStream, Sampling, TrainingBatch, iterate_batches
+from .loader import BatchStream, TrainingBatch, load_batches
 from .pipeline import Pipeline, build_pipeline
 from .trainer import Trainer
 
@@ -29,7 +30,7 @@ class GunpowderBatches(BatchStream):
     def __init__(
         self,
         pipeline: Pipeline,
-        sampling: Sampling,
+        sampling: BatchSampler,
         start: int,
         slots: list[Any],
         snapshot_interval: int | None = None,
@@ -102,11 +103,9 @@ class GunpowderTrainer(BatchTrainer):
             datasets, regions, task.predictor, self.augments, self.min_masked, self.clip_raw
         )
 
-    def _open_batches(self, sampling: Sampling, start: int) -> Iterator[TrainingBatch]:
+    def _open_batches(self, sampling: BatchSampler, start: int) -> Iterator[TrainingBatch]:
         assert self._pipeline is not None
-        return iterate_batches(
-            GunpowderBatches(self._pipeline, sampling, start, list(self._slots), self._shown_interval)
-        )
+        return load_batches(GunpowderBatches(self._pipeline, sampling, start, list(self._slots), self._shown_interval))
 
     def _set_up(self) -> None:
         assert self._pipeline is not None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from dacapo.store.array_store import LocalContainerIdentifier
 
-    from .batches import TrainingBatch
+    from .loader import TrainingBatch
     from .regions import SampleRegions
 
 

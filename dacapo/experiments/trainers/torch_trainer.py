@@ -20,12 +20,15 @@ from dacapo.experiments.tasks.predictors.torch_targets import (
 )
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
+from dacapo.utils.balance_weights import zero_unannotated
 
+from .batch_sampler import BatchSampler
 from .batch_trainer import BatchTrainer, BatchTrainerConfig
-from .batches import Sampling, TrainingBatch, iterate_batches
+from .loader import TrainingBatch, load_batches
 from .pipeline import uses_tensorstore
-from .torch_batches import CPU, Ahead, CropBatch, MadeBatch, TorchBatches, finish, received
-from .torch_samples import PlainTarget, SampleMaker
+from .prefetch import Prefetcher
+from .sampler import PatchSampler, PlainTarget
+from .torch_batches import CPU, ReadBatch, TorchBatches, UnweightedBatch, finish
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ class TorchTrainer(BatchTrainer):
 
     kind = "TorchTrainer"
 
-    _maker: SampleMaker | None = None
+    _sampler: PatchSampler | None = None
     _can_fork: bool = True
     _device: torch.device = CPU
 
@@ -65,7 +68,7 @@ class TorchTrainer(BatchTrainer):
         self._slots = [None]  # classes are counted in one place
 
     def _prepare(self, datasets: Sequence[Dataset], regions: SampleRegions, task: Task) -> None:
-        self._maker = SampleMaker(datasets, regions, task.predictor, self.augments, self.min_masked, self.clip_raw)
+        self._sampler = PatchSampler(datasets, regions, task.predictor, self.augments, self.min_masked, self.clip_raw)
         self._can_fork = not any(
             uses_tensorstore(array) for dataset in datasets for array in (dataset.raw, dataset.gt, dataset.mask)
         )
@@ -84,31 +87,31 @@ class TorchTrainer(BatchTrainer):
             self._device, self._batches = device, None
         return super().iterate(num_iterations, model, optimizer, device)
 
-    def _open_batches(self, sampling: Sampling, start: int) -> Iterator[TrainingBatch]:
-        maker, device = self._maker, self._device
-        assert maker is not None
+    def _open_batches(self, sampling: BatchSampler, start: int) -> Iterator[TrainingBatch]:
+        sampler, device = self._sampler, self._device
+        assert sampler is not None
         stream = TorchBatches(
-            maker, device, sampling, start, self.num_data_fetchers, self._shown_interval, self._can_fork
+            sampler, device, sampling, start, self.num_data_fetchers, self._shown_interval, self._can_fork
         )
-        made = self._made(map(received, iterate_batches(stream)))
-        return weighted(made, maker.predictor, self._slots[0])
+        made = self._made(load_batches(stream))
+        return weighted(made, sampler.predictor, self._slots[0])
 
-    def _made(self, batches: Iterator[Any]) -> Iterator[MadeBatch]:
+    def _made(self, batches: Iterator[Any]) -> Iterator[UnweightedBatch]:
         """Return batches but for their weights; those for a GPU are finished there."""
-        maker, device = self._maker, self._device
-        assert maker is not None
+        sampler, device = self._sampler, self._device
+        assert sampler is not None
         if device.type == "cpu":
             yield from batches
             return
 
-        def work(batch: CropBatch) -> MadeBatch:
-            return finish(maker, batch, device)
+        def work(batch: ReadBatch) -> UnweightedBatch:
+            return finish(sampler, batch, device)
 
-        ahead = Ahead(batches, work, device, MadeBatch.tensors)
+        prefetcher = Prefetcher(batches, work, device, UnweightedBatch.tensors)
         try:
-            yield from ahead
+            yield from prefetcher
         finally:
-            ahead.close()
+            prefetcher.close()
 
     def _to_device(self, batch: TrainingBatch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         raw, target, weight = (torch.as_tensor(a).to(device) for a in (batch.raw, batch.target, batch.weight))
@@ -126,7 +129,7 @@ class TorchTrainer(BatchTrainer):
         del self._slots[1:]  # all ranks count the same
 
 
-def weighted(batches: Iterator[MadeBatch], predictor: Predictor, counts: Any) -> Iterator[TrainingBatch]:
+def weighted(batches: Iterator[UnweightedBatch], predictor: Predictor, counts: Any) -> Iterator[TrainingBatch]:
     """Add weights to batches, in their order.
 
     Args:
@@ -175,10 +178,7 @@ def from_arrays(
         weight_array, counts = predictor.create_weight(sample.gt, sample.target, sample.mask, counts)
         roi = sample.target_roi
         values, weights = (channels_first(array, roi) for array in (sample.target, weight_array))
-        annotated = channels_first(sample.mask, roi) != 0
-        if len(annotated) in (1, len(weights)):
-            weights = np.where(annotated, weights, 0)
-        made.append((values, weights))
+        made.append((values, zero_unannotated(weights, channels_first(sample.mask, roi))))
     target, weight = (torch.from_numpy(np.stack(arrays).astype(np.float32)) for arrays in zip(*made, strict=True))
     return target, weight, counts
 

@@ -21,6 +21,8 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ChannelMismatchError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
+from dacapo.utils.balance_weights import inverse_frequencies
+from dacapo.utils.shared_memory import Transferable
 from dacapo.utils.tensors import as_array
 
 if TYPE_CHECKING:
@@ -140,7 +142,7 @@ class SampleLabels:
 
 
 @attrs.frozen
-class Classes:
+class Classes(Transferable):
     """The classes of some channels of a target.
 
     Attributes:
@@ -159,7 +161,7 @@ class Classes:
 
 
 @attrs.frozen
-class TorchTarget:
+class TorchTarget(Transferable):
     """What a network is to predict for a sample, or for the samples of a batch.
 
     Attributes:
@@ -398,7 +400,7 @@ def count_on_device(channels: torch.Tensor) -> torch.Tensor:
 def class_weights(classes: Sequence[Classes], counts: TensorCounts) -> torch.Tensor:
     """Return the weights of a batch, float32, axes batch, channel, space.
 
-    Weights are those of ``balance_weights``: 1 / (2 f) where f is the fraction of the class among all voxels counted.
+    Weights are those of ``balance_weights``, with the fractions of the classes among all voxels counted so far.
 
     Args:
         classes: Classes of the batch.
@@ -415,9 +417,7 @@ def _table(group: Classes, counts: torch.Tensor) -> torch.Tensor:
     """Return the weights of the codes 0, 1 and 2, float32, shape (channel, 3)."""
     if not group.balanced:
         return torch.tensor([[0.0, 1.0, 0.0]], device=counts.device).expand(len(counts), 3)
-    fractions = (counts[:, :2] / counts[:, 2:]).clamp(group.clipmin, group.clipmax)
-    # The weight of a class never seen and not clipped is of no use.
-    weights = torch.where(fractions > 0, 1 / (2 * fractions).clamp(min=1e-30), 0.0)
+    weights = inverse_frequencies(counts[:, :2], counts[:, 2:], group.clipmin, group.clipmax)
     return torch.nn.functional.pad(weights, (0, 1)).to(torch.float32)
 
 

@@ -26,7 +26,7 @@ class AugmentConfig(Config, ABC):
 
     One config stands for the same random change in a pipeline of gunpowder (:meth:`node`) and on tensors
     (:meth:`torch_augment`). A subclass that has only the first of the two works with the gunpowder trainer only; one
-    that derives from :class:`ValueAugmentConfig` or :class:`GeometryAugmentConfig` writes the second and gets the first.
+    that derives from :class:`ValueAugmentConfig` or :class:`GeometryAugmentConfig` needs only the second.
 
     Attributes:
         works_on_tensors: Whether :meth:`torch_augment` stands for :meth:`node`. True for a class that defines it; False

@@ -19,6 +19,7 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, One
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
 from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget
 from dacapo.utils.one_thread import one_thread
+from dacapo.utils.shared_memory import Transferable
 from dacapo.utils.tensors import as_array, as_tensor
 
 from .gp_augments.change import Change, SampleRois
@@ -52,7 +53,7 @@ class TargetSpec:
 
 
 @attrs.define
-class Crop:
+class Crop(Transferable):
     """What was read for one sample, and what is to be done with it.
 
     Attributes:
@@ -208,7 +209,7 @@ class Draw:
         )
 
 
-class SampleMaker:
+class PatchSampler:
     """Makes the samples of a training, in any process.
 
     All that is random in a sample follows from its seed. First a dataset is chosen by weight and a place in it by

@@ -5,13 +5,11 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
-import shutil
 import signal
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -20,15 +18,16 @@ import torch
 import torch.utils.data
 
 from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import is_lost_by_forking, share_cache
+from dacapo.utils.shared_memory import Transferable, from_shared_memory, to_shared_memory
 
+from .batch_sampler import BatchSampler
 from .fetchers import FetchedBatches
-from .trainer import sample_seed
 
 logger = getLogger(__name__)
 
 
 @attrs.define
-class TrainingBatch:
+class TrainingBatch(Transferable):
     """What a network is trained on at once. Arrays have the axes batch, channel (where there are any), space.
 
     Attributes:
@@ -52,49 +51,6 @@ class TrainingBatch:
     moving_class_counts: Any
 
 
-@attrs.frozen
-class Sampling:
-    """Which samples a batch holds.
-
-    The samples of an iteration are numbered: its first batch on every rank in turn, then its second one, and so on. All
-    that is random in a sample follows from the seed of the run, the iteration and the number of the sample. So an
-    iteration sees the same samples, whether one process puts them in one batch or many processes in many.
-
-    Batches have positions, counted from 0 over all iterations.
-
-    Attributes:
-        seed: Seed of the run.
-        batch_size: Number of samples in a batch.
-        accumulate: Number of batches that a rank has in an iteration.
-        rank: The rank that the batches are for.
-        world_size: Number of ranks.
-    """
-
-    seed: int
-    batch_size: int
-    accumulate: int = 1
-    rank: int = 0
-    world_size: int = 1
-
-    def position(self, iteration: int, part: int = 0) -> int:
-        """Return the position of a batch of an iteration."""
-        return iteration * self.accumulate + part
-
-    def iteration(self, position: int) -> int:
-        """Return the iteration that a batch belongs to."""
-        return position // self.accumulate
-
-    def part(self, position: int) -> int:
-        """Return the number of a batch within its iteration."""
-        return position % self.accumulate
-
-    def seeds(self, position: int) -> list[int]:
-        """Return the seeds of the samples of a batch, each below 2**32."""
-        first = (self.part(position) * self.world_size + self.rank) * self.batch_size
-        iteration = self.iteration(position)
-        return [sample_seed(self.seed, iteration, first + number) for number in range(self.batch_size)]
-
-
 class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
     """Make the batches from some position on, without end.
 
@@ -108,7 +64,9 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
 
     can_fork: bool = True
 
-    def __init__(self, sampling: Sampling, start: int, slots: list[Any], snapshot_interval: int | None = None) -> None:
+    def __init__(
+        self, sampling: BatchSampler, start: int, slots: list[Any], snapshot_interval: int | None = None
+    ) -> None:
         """Set where to start.
 
         Args:
@@ -160,7 +118,7 @@ class BatchStream(torch.utils.data.IterableDataset[TrainingBatch], ABC):
         raise NotImplementedError
 
 
-def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
+def load_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
     """Return the batches of a stream, made by as many processes as it has slots; in this one if that is one.
 
     Processes end when the iterator is deleted.
@@ -180,47 +138,14 @@ def iterate_batches(stream: BatchStream) -> Iterator[TrainingBatch]:
             stream,
             batch_size=None,
             num_workers=num_workers,
-            collate_fn=_packed,
+            collate_fn=to_shared_memory,
             worker_init_fn=_leave_signals_to_parent,
             # A forked process starts at once and has all that this one has; but not every source works in one.
             multiprocessing_context=multiprocessing.get_context("fork" if stream.can_fork else "spawn"),
             # Otherwise the loader would draw from torch's global generator.
             generator=torch.Generator().manual_seed(stream.sampling.seed),
         )
-        return map(_unpacked, FetchedBatches(loader))
-
-
-_ARRAYS = ("raw", "target", "weight")
-_SHARED_MEMORY = Path("/dev/shm")
-
-
-def _packed(batch: Any) -> Any:
-    """Return a batch with tensors for large arrays; they go to the training process in shared memory, not as a copy."""
-    if not isinstance(batch, TrainingBatch):
-        return batch
-    arrays = {name: getattr(batch, name) for name in _ARRAYS}
-    if not shared_memory_holds(sum(array.nbytes for array in arrays.values())):
-        return batch
-    tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return attrs.evolve(batch, **tensors)
-
-
-def shared_memory_holds(size: int) -> bool:
-    """Return whether each process that makes batches can hand two of a size, in bytes, on in shared memory.
-
-    Containers often have next to none.
-    """
-    worker = torch.utils.data.get_worker_info()
-    needed = 2 * size * (1 if worker is None else worker.num_workers)
-    return not _SHARED_MEMORY.is_dir() or shutil.disk_usage(_SHARED_MEMORY).free >= needed
-
-
-def _unpacked(batch: Any) -> Any:
-    """Undo `_packed`."""
-    tensors: dict[str, Any] = {name: getattr(batch, name, None) for name in _ARRAYS}
-    if not isinstance(batch, TrainingBatch) or not all(torch.is_tensor(tensor) for tensor in tensors.values()):
-        return batch
-    return attrs.evolve(batch, **{name: tensor.numpy() for name, tensor in tensors.items()})
+        return map(from_shared_memory, FetchedBatches(loader))
 
 
 def _leave_signals_to_parent(worker_id: int) -> None:
