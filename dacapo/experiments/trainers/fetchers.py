@@ -64,13 +64,15 @@ class FetchedBatches(Generic[T]):
             # Where a process dies while it hands something on, what is raised first is about a connection or a file.
             wait([process.sentinel for process in self._processes], timeout=1)
             try:
-                self._check()
+                # A process whose stream has raised ends as usual; then the exception says more.
+                self._check(ended_well=False)
             finally:
                 self._end()
             raise
 
-    def _check(self) -> None:
-        dead = [process for process in self._processes if process.exitcode is not None]
+    def _check(self, ended_well: bool = True) -> None:
+        codes = {None} if ended_well else {None, 0}
+        dead = [process for process in self._processes if process.exitcode not in codes]
         if dead:
             raise BatchError("; ".join(map(how_it_died, dead)))
 
