@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @attrs.frozen
 class Applied:
-    """What :func:`apply` wrote, and with what."""
+    """The arrays that :func:`apply` wrote, and the checkpoint and parameters that it used."""
 
     output: LocalArrayIdentifier
     prediction: LocalArrayIdentifier
@@ -57,8 +57,8 @@ def apply(
 ) -> Applied:
     """Segment a volume with the best checkpoint and parameters of a run.
 
-    Everything is checked before any work is done. A call that was interrupted, or whose blocks failed in part, goes on
-    when it is made again: only what is missing is done. See :mod:`dacapo.blockwise.record`.
+    Everything is checked before any work is done. If a call was interrupted, or some of its blocks failed, the same
+    call does only the missing work. See :mod:`dacapo.blockwise.record`.
 
     Args:
         run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
@@ -69,8 +69,9 @@ def apply(
         validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
         criterion: The score that decides; where each channel has its own, one name stands for their mean.
         iteration: Checkpoint to use, the best one by default.
-        parameters: Post-processing parameters, or what ``str`` makes of them, also others than those that a validation
-            tries, such as ``"ThresholdPostProcessorParameters(id=5, threshold=131)"``; the best ones by default.
+        parameters: Post-processing parameters, or the text that ``str`` makes of them, such as
+            ``"ThresholdPostProcessorParameters(id=5, threshold=131)"``; the best ones by default. They need not be
+            among those that a validation tries.
         roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
         num_workers: Number of worker processes at most, for predicting as in :func:`dacapo.predict.predict`.
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
@@ -79,7 +80,7 @@ def apply(
             replaced.
         file_format: Only ``zarr``.
         resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
-        max_memory: What all processes may take together, such as ``"8GB"``: for predicting as in
+        max_memory: Memory of all processes together, such as ``"8GB"``: for predicting as in
             :func:`dacapo.predict.predict`, and for post-processing, where it can change what the mutex watershed finds;
             see :class:`~dacapo.experiments.tasks.post_processors.watershed_post_processor.WatershedPostProcessor`.
         precision: That of predicting, ``float32`` or ``bfloat16``.
@@ -89,7 +90,7 @@ def apply(
         RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
         ChannelMismatchError: If the volume has another number of channels than the network takes.
         OutputExistsError: If an output exists and must be kept.
-        MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
+        MemoryBudgetError: If not even the smallest block fits into the memory; it says how much is enough.
         BlockwiseError: If blocks failed; all others are done.
     """
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))

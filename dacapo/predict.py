@@ -38,8 +38,8 @@ def predict(
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
 
-    A call that was interrupted, or whose blocks failed in part, goes on when it is made again: only the blocks that are
-    missing are done. See :mod:`dacapo.blockwise.record`.
+    If a call was interrupted, or some of its blocks failed, the same call does only the missing blocks. See
+    :mod:`dacapo.blockwise.record`.
 
     Raw data is changed as in training (see :func:`dacapo.inference.inputs.open_raw`). Everything is checked before any
     work is done.
@@ -61,19 +61,19 @@ def predict(
             the same parameters is kept as it is, and another one is an error. Data that dacapo did not write is never
             replaced.
         resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
-        max_memory: What all processes may take together, such as ``"8GB"``. It decides about the size of blocks and can
+        max_memory: Memory of all processes together, such as ``"8GB"``. It sets the size of blocks and can
             lower the number of workers; see :func:`dacapo.inference.budget.plan_within` for the default.
         precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
 
     Returns:
-        The array that was written: axes channel first, attribute ``value_range`` with what its values span.
+        The array that was written: axes channel first, attribute ``value_range`` with its lowest and highest value.
 
     Raises:
         NotFoundError: If there is no such run, checkpoint or volume.
         RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
         ChannelMismatchError: If the volume has another number of channels than the network takes.
         OutputExistsError: If the output exists and must be kept.
-        MemoryBudgetError: If not even the smallest block fits into the memory; it says what would do.
+        MemoryBudgetError: If not even the smallest block fits into the memory; it says how much is enough.
         BlockwiseError: If blocks failed; all others are done.
     """
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))

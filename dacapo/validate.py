@@ -68,12 +68,12 @@ def validate_run(
 
     Args:
         run: The run, its weights being those of ``iteration``.
-        iteration: What to record the scores under.
+        iteration: Iteration that the scores are recorded for.
         num_workers: Number of worker processes at most for predicting, post-processing and scoring. With several, the
             checkpoint has to be stored.
         output_dtype: Type of the predictions, as in :func:`dacapo.predict.predict`.
         overwrite: Whether scores of this iteration may be replaced.
-        max_memory: What all processes may take together, such as ``"8GB"``; see :func:`dacapo.apply.apply`.
+        max_memory: Memory of all processes together, such as ``"8GB"``; see :func:`dacapo.apply.apply`.
 
     Returns:
         Scores by dataset, parameters, criterion, counted where the dataset's mask is not 0. NaN stands where a
@@ -81,7 +81,7 @@ def validate_run(
 
     Raises:
         ConfigError: If the run has no validation datasets, or scores of the iteration exist and must be kept.
-        MemoryBudgetError: If not even the smallest block of a prediction fits into the memory; it says what would do.
+        MemoryBudgetError: If not even the smallest block of a prediction fits; it says how much is enough.
     """
     datasets = run.datasplit.validate
     if not datasets:

@@ -1,4 +1,4 @@
-"""What the batch systems of clusters have in common."""
+"""The parts that the batch systems of clusters share."""
 
 from __future__ import annotations
 

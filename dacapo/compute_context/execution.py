@@ -22,7 +22,8 @@ def _check_precision(instance: object, attribute: object, value: str) -> None:
 
 @attrs.frozen
 class Execution:
-    """How to predict, post-process and score: with how many workers, in how much memory, and over what is there.
+    """How to predict, post-process and score: with how many workers, in how much memory, and whether to replace earlier
+    results.
 
     Attributes:
         num_workers: Number of worker processes at most. None if nobody said: then a prediction has workers only where

@@ -1,4 +1,4 @@
-"""How large the blocks of a prediction may be, and how many workers there is memory for.
+"""The size of the blocks of a prediction, and the number of workers, that fit into memory.
 
 Larger blocks read less context for what they write, so they are as large as memory allows, up to where that hardly
 matters any more. The memory of a block is estimated beforehand; see
@@ -27,29 +27,29 @@ from dacapo.utils.memory_estimates import network_bytes, process_bytes
 
 logger = logging.getLogger(__name__)
 
-# Unless a budget is given, this share of what is free is used, on a CPU no more than so much for each process's block.
-# Of a GPU it is this share in any case.
+# Without a budget this share of the free memory is used, on a CPU no more than so much for the block of each process.
+# Of a GPU it is always this share.
 _SHARE = 0.5
 _USUAL_BLOCK = 2 * 1024**3
 # Blocks gain little by writing more than this multiple of their context per axis, or more than so many voxels.
 _ENOUGH = 8
 _USUAL = {1: 2**20, 2: 1024, 3: 128}
-# Blocks for each worker, where there are enough, so that they end at about the same time.
+# Blocks for each worker, if there are enough, so that all workers finish at about the same time.
 _BLOCKS_PER_WORKER = 4
 
 
 @attrs.frozen
 class Budget:
-    """What a prediction is going to take.
+    """The blocks and workers of a prediction, and the memory that they take; sizes are in bytes.
 
     Attributes:
-        plan: Where its blocks lie.
+        plan: Where the blocks lie.
         num_workers: Processes that work at the same time.
-        block_bytes: What a block takes, on the device of the network and beside it; None if it cannot be estimated.
-        process_bytes: What each process takes beside that.
-        limit: What all may take together, on GPUs too; None if that is not known.
-        gpu_bytes: How much of what a process takes is on a GPU, the weights included.
-        gpu_limit: How much of that each process may take; None if that is not known.
+        block_bytes: Memory of a block, on the device of the network and beside it; None if it cannot be estimated.
+        process_bytes: Memory of each process beside that.
+        limit: Limit of all processes together, GPUs included; None if it is unknown.
+        gpu_bytes: The part of the memory of a process that is on a GPU, weights included.
+        gpu_limit: Limit of that part, for each process; None if it is unknown.
     """
 
     plan: BlockPlan
@@ -89,13 +89,13 @@ class Budget:
 
 @attrs.frozen
 class _Limits:
-    """What processes may take, in bytes; None where nobody knows, or nothing says so.
+    """Limits of memory, in bytes; None stands for no limit, or an unknown one.
 
     Attributes:
-        everything: What all may take together, on GPUs too.
-        host: What each of so many processes may take beside its GPU.
-        gpu: What each of so many processes may take of a GPU; None if they have none.
-        are_shared: Whether there is more for each process if there are fewer.
+        everything: Limit of all processes together, GPUs included.
+        host: Returns the limit of each of some processes, beside its GPU.
+        gpu: Returns the limit of each of some processes on its GPU; None if they have no GPU.
+        are_shared: Whether processes share the memory, so that fewer processes get more of it each.
     """
 
     everything: int | None
@@ -104,7 +104,7 @@ class _Limits:
     are_shared: bool
 
     def are_known(self, num_workers: int) -> bool:
-        """Return whether there is a limit where the network runs."""
+        """Return whether the memory that the network runs in has a known limit."""
         decisive = self.host if self.gpu is None else self.gpu
         return self.everything is not None or decisive(num_workers) is not None
 
@@ -116,7 +116,7 @@ class _Limits:
             pairs.append((budget.gpu_bytes, self.gpu(number)))
         return all(limit is None or taken <= limit for taken, limit in pairs)
 
-    def with_limits(self, budget: Budget) -> Budget:
+    def annotate(self, budget: Budget) -> Budget:
         """Return a budget with its limits filled in."""
         each = [self.host(budget.num_workers), 0 if self.gpu is None else self.gpu(budget.num_workers)]
         known = [limit for limit in each if limit is not None]
@@ -133,7 +133,7 @@ class _Costs:
         model: The network.
         raw: The input.
         dtype: Type that predictions are stored as.
-        process: What a process takes beside weights and blocks.
+        process: Bytes that a process takes beside weights and blocks.
         on_gpu: Whether the network runs on a GPU.
     """
 
@@ -144,7 +144,7 @@ class _Costs:
     on_gpu: bool
 
     def of(self, plan: BlockPlan, num_workers: int = 1) -> Budget:
-        """Return what blocks take in some processes, without limits."""
+        """Return the budget of some processes, without limits."""
         weights: int = sum(parameter.nbytes for parameter in self.model.parameters())
         network, beside = _block_parts(self.model, self.raw, plan, self.dtype)
         if not self.on_gpu:
@@ -154,7 +154,7 @@ class _Costs:
 
 
 def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> int:
-    """Return how many bytes a process takes for a block of a prediction, beside what it takes anyway.
+    """Return how many bytes a block of a prediction adds to the memory of a process.
 
     Args:
         model: The network.
@@ -187,27 +187,27 @@ def plan_within(
     context: ComputeContext | None = None,
     here: bool = False,
 ) -> Budget:
-    """Choose the largest blocks, and as many of the workers asked for as there is memory for.
+    """Choose the largest blocks that fit into memory, and as many of the workers asked for as fit.
 
-    Without a budget, an architecture that has an ``eval_shape_increase`` decides about the blocks itself. The shape of
-    its input decides where the memory of the machine, or of the GPU, that the network runs on is not known.
+    Without a budget, an architecture that has an ``eval_shape_increase`` sets the size of the blocks itself. If the
+    memory of the machine or GPU that runs the network is unknown, the shape of the network's input sets it.
 
     Args:
         model: The network.
         raw: The input.
         output_roi: Region to predict in world units, the whole of ``raw`` by default.
         dtype: Type that predictions are stored as.
-        num_workers: Processes that are to work at the same time; 1 stands for this one, unless the context distributes
-            workers.
-        max_memory: What all of them may take together, such as ``"8GB"``, of GPUs too. By default half of what is free
-            on this machine, but on CPUs no more than 2 GB for the block of each. A job of a cluster never takes more
-            than its ``memory``. Of a GPU never more than half of what is free is used, divided by the processes that
-            share it; in a job, of its ``gpu_memory``, or of what is free of the GPU of this machine if there is one.
-        context: Where they run, by default that of the options.
-        here: Whether they are this process, or those that train together with it, in any case.
+        num_workers: Number of processes that work at the same time; 1 stands for this one, unless the context
+            distributes workers.
+        max_memory: Limit of all processes together, GPUs included, such as ``"8GB"``. The default is half of the free
+            memory of this machine, but on CPUs at most 2 GB for the block of each process. A job of a cluster never
+            takes more than its ``memory``. Of a GPU at most half of the free memory is used, divided by the processes
+            that share it; in a job half of its ``gpu_memory``, or else of the free memory of this machine's GPU.
+        context: Where the processes run, by default that of the options.
+        here: Whether they are this process, or those that train together with it, whatever the context.
 
     Raises:
-        MemoryBudgetError: If not even the smallest block fits; the message says what would do.
+        MemoryBudgetError: If not even the smallest block fits; the message says how much memory is enough.
         ConfigError: If there is a budget, and the memory of the network cannot be estimated.
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
@@ -230,11 +230,11 @@ def plan_within(
     is_fixed = model.architecture.has_fixed_shape
     is_decided = is_fixed or any(model.architecture.eval_shape_increase)
     if max_memory is None and (is_decided or not limits.are_known(num_workers)):
-        return limits.with_limits(default)
+        return limits.annotate(default)
     smallest = default
     if not is_fixed:
         smallest = costs.of(plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw)))
-    smallest = limits.with_limits(_for_most_workers(smallest, num_workers, limits))
+    smallest = limits.annotate(_for_most_workers(smallest, num_workers, limits))
     if not limits.allow(smallest):
         return _too_large(smallest, limits)
     return smallest if is_fixed else _largest(smallest, limits, costs)
@@ -272,7 +272,7 @@ def _largest(smallest: Budget, limits: _Limits, costs: _Costs) -> Budget:
     while True:
         shape = _block_shape(least, counts)
         plan = plan_blocks(costs.model, costs.raw, least.output_roi, write_shape=shape)
-        budget = limits.with_limits(costs.of(plan, num_workers))
+        budget = limits.annotate(costs.of(plan, num_workers))
         if limits.allow(budget) or not _split_longest(counts, shape, least):
             return budget
 
@@ -282,7 +282,7 @@ def _limits(
 ) -> _Limits:
     everything = None if max_memory is None else parse_size(max_memory)
     most = None if on_gpu else default.process_bytes + _USUAL_BLOCK
-    # What is free is asked for once, and the same for all comparisons.
+    # Asked once, so that all comparisons use the same number.
     free = None if is_remote or everything is not None else available_memory()
     usable = None if free is None else int(_SHARE * free) + (process_memory() or 0)
 
@@ -304,7 +304,7 @@ def _limits(
 
 
 def _least_shape(model: Model, raw: Array) -> Coordinate:
-    """Return the smallest block that is worth it: as large as what a sample of the training predicts."""
+    """Return the smallest useful block: the size of the output in training."""
     stride = model.architecture.stride * raw.voxel_size
     output = model.output_shape * model.scale(raw.voxel_size)
     return Coordinate(max(step, extent // step * step) for step, extent in zip(stride, output, strict=True))

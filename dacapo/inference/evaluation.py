@@ -34,13 +34,13 @@ BLOCKS_PER_WORKER = 4
 
 @attrs.define(kw_only=True, eq=False)
 class Evaluation(BlockwiseOperation):
-    """Counts in blocks what the scores of an output follow from, and writes a file for each block.
+    """Counts, block by block, the numbers that scores are computed from, and writes a file for each block.
 
     Attributes:
-        output: What is scored; it is only read.
+        output: The segmentation to score; it is only read.
         task_config: The task with the evaluator.
-        truth_config: What the output is compared with.
-        mask_config: Where to compare them, None for everywhere.
+        truth_config: The ground truth.
+        mask_config: Where to compare the two, None for everywhere.
         folder: Where the files go.
     """
 
@@ -71,7 +71,7 @@ class Evaluation(BlockwiseOperation):
         self._evaluator.tally(self._volumes, roi).save(self.file(roi))
 
     def file(self, block: Roi) -> Path:
-        """Return the file with what was counted in a block."""
+        """Return the file with the counts of a block."""
         return self.folder / f"{'_'.join(str(int(begin)) for begin in block.begin)}.npz"
 
 
@@ -86,8 +86,8 @@ def evaluate_array(
     Args:
         run: Its task has the evaluator.
         dataset: Has the mask, and the configs of mask and truth.
-        truth: What to compare with.
-        output: What to score.
+        truth: The ground truth.
+        output: The segmentation.
         num_workers: Number of worker processes at most.
 
     Raises:
@@ -130,7 +130,7 @@ def _operation(
 
 
 def _tally(operation: Evaluation, tally_type: type[Tally], num_workers: int) -> Tally:
-    """Let workers count, and add up what they wrote."""
+    """Let workers count, and add up their files."""
     folder = Path(tempfile.mkdtemp(prefix=".evaluate_", dir=operation.folder))
     try:
         run_operation(attrs.evolve(operation, folder=folder), num_workers, resume=None)

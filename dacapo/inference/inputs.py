@@ -25,7 +25,7 @@ def raw_config_of(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Ar
         identifier: The new volume.
 
     Raises:
-        ConfigError: If what the training data goes through cannot be put on top of the volume.
+        ConfigError: If the changes of the training data cannot be applied to the volume.
         ArrayNotFoundError: If the volume does not exist.
     """
     return raw_chain(run_config.datasplit_config, identifier)
@@ -50,7 +50,7 @@ def _warn_of_other_voxels(run_config: RunConfig, array: Array) -> None:
     trained_on = voxel_size_of(configs[0]) if configs else None
     if trained_on is not None and trained_on != tuple(array.voxel_size):
         logger.warning(
-            "the volume has voxels of %s, the run was trained on %s; what it learned may not hold at that scale",
+            "the volume has voxels of %s, the run was trained on %s; its predictions may be poor at this scale",
             tuple(array.voxel_size),
             trained_on,
         )

@@ -113,7 +113,7 @@ class Prediction(BlockwiseOperation):
         iteration: The stored checkpoint with the weights; None if only this process has them.
         weights: Digest of the weights.
         raw_config: Describes the input; None if only this process has it.
-        plan: Where blocks lie and what they read.
+        plan: Where blocks lie, and the regions that they read.
         dtype: Type that predictions are stored as.
         precision: See :class:`BlockPredictor`.
         metadata: Attributes of the output.
@@ -192,7 +192,7 @@ class Prediction(BlockwiseOperation):
     def _loaded(self) -> tuple[TrainedModel, Array]:
         if self._here is None:
             if self.iteration is None or self.raw_config is None:
-                raise ConfigError("weights or data are only in the process that began; predict there")
+                raise ConfigError("weights or data are only in the process that started the prediction; predict there")
             trained = TrainedModel.of(self.run_config)
             # The process that began has checked the config; this one has it without the data that the run learns from.
             create_weights_store().retrieve_model(trained.name, self.iteration).put_into_model(trained)
@@ -260,10 +260,10 @@ def predict_array(
         run: A run or its model, with the weights to use.
         raw: The input, as the raw data of the training is read.
         output: Where to write. The array has a channel axis first, or none where the network has one channel.
-        execution: With how many workers, if they can find weights and data; in how much memory, which decides about the
-            size of blocks and can lower the number of workers, see :func:`.plan_within`; and over what is there. By
-            default one process, which keeps no record. Only with a ``raw_config`` is it known that the input of earlier
-            work is the same.
+        execution: With how many workers, if they can find weights and data; in how much memory, which sets the size of
+            blocks and can lower the number of workers, see :func:`.plan_within`; and whether to replace earlier work.
+            By default one process, which keeps no record. Earlier work is only resumed with a ``raw_config``, because
+            nothing else identifies the input.
         output_roi: Region in world units, the whole of ``raw`` by default. Near the edges of ``raw`` the network sees
             reflected data, so predictions there are less sure.
         output_dtype: ``uint8`` scales the range of the prediction to 0..255 (see :mod:`dacapo.utils.quantize`), float
@@ -271,7 +271,7 @@ def predict_array(
         metadata: Further attributes of the output.
         iteration: The stored checkpoint that holds the weights.
         raw_config: Describes ``raw``.
-        block_shape: What a block writes, in world units, instead of the largest that memory allows.
+        block_shape: Shape of the region that a block writes, in world units; by default the largest that memory allows.
         among_ranks: Whether processes that train together divide the blocks; all of them call this then, and nothing is
             resumed. See :mod:`dacapo.utils.distributed`.
 
@@ -305,7 +305,7 @@ def predict_array(
         logger.info("predicting %s: %s", output.dataset, budget)
         plan, num_workers = budget.plan, budget.num_workers
     if ranks > 1:
-        plan = distributed.gather(plan)[0]  # what is free of memory changes, but all need the same blocks
+        plan = distributed.gather(plan)[0]  # free memory differs between ranks, but all need the same blocks
     operation = Prediction(
         output=output,
         region=plan.output_roi,

@@ -1,8 +1,8 @@
-"""What a run's raw data goes through before training, put on top of another volume.
+"""The changes that raw data goes through before training, applied to another volume.
 
 The raw data of a dataset is described by a tree of array configs, whose leaves are arrays in files. A network has to
-see a new volume through the same tree. What the tree says about the place of the training data is left out: crops, and
-the files themselves. What it says about how a file is read holds: the axes and the grid of a
+see a new volume through the same tree. The parts that describe the place of the training data are left out: crops, and
+the files themselves. The parts that describe how to read a file stay: the axes and the grid of a
 :class:`~dacapo.experiments.datasplits.datasets.arrays.ZarrArrayConfig`.
 
 Where the leaves are several arrays, a single volume stands for all of them only if
@@ -57,11 +57,11 @@ def raw_configs(datasplit: DataSplitConfig, part: str = "train") -> list[ArrayCo
 def raw_chain(datasplit: DataSplitConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
     """Describe a volume with all that the raw data of a data split goes through before training.
 
-    A volume of the data split goes through what its own dataset says. For another one all training datasets have to say
-    the same, or there has to be a single one among them that gives the volume voxels of a size that was trained on.
+    A volume of the data split gets the changes of its own dataset. For another volume all training datasets must agree,
+    or exactly one of them must give the volume voxels of a size that was trained on.
 
     Raises:
-        ConfigError: If that cannot be put on top of the volume, or there is more than one way.
+        ConfigError: If the changes cannot be applied to the volume, or are ambiguous.
         ArrayNotFoundError: If the volume does not exist.
     """
     volume = ZarrArrayConfig(
@@ -122,7 +122,7 @@ def _map_inner(config: ArrayConfig, change: Change) -> ArrayConfig:
 
 
 def _source_of(leaf: ArrayConfig) -> str:
-    """Return what tells the array that a leaf reads from others."""
+    """Return a text that identifies the array that a leaf reads."""
     if isinstance(leaf, ZarrArrayConfig):
         return f"{leaf.file_name.resolve()}: {dataset_name(leaf.dataset)}"
     return repr(attrs.evolve(leaf, name=""))
@@ -133,7 +133,7 @@ def _sources(config: ArrayConfig) -> set[str]:
 
 
 def _described(value: Any, numbers: dict[str, int] | None = None) -> str:
-    """Return what a config does to values: all but names, crops and files.
+    """Describe how a config changes values: everything but names, crops and files.
 
     Which leaves are the same array is part of it; they are numbered in the order in which they come.
     """
@@ -181,8 +181,8 @@ def _only(volume: ZarrArrayConfig, configs: list[ArrayConfig], change: Change) -
     if len(fitting) == 1:
         return fitting[0]
     raise ConfigError(
-        f"the datasets that the run was trained on change raw data in different ways ({'; '.join(different)}), so that "
-        f"it cannot be told which is right for {volume.name}; train on data that is prepared in one way, {_OTHER_WAY}"
+        f"the datasets that the run was trained on change raw data in different ways ({'; '.join(different)}), and "
+        f"nothing says which is right for {volume.name}; train on data that is prepared in one way, {_OTHER_WAY}"
     )
 
 
@@ -228,7 +228,7 @@ def _to_read(leaf: ArrayConfig) -> ArrayConfig:
 
 
 def _on_top_of(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig:
-    """Put what a config does on top of a volume.
+    """Apply the changes of a config to a volume.
 
     Raises:
         ConfigError: If a leaf may change values itself, or the volume cannot stand for all leaves.
@@ -236,8 +236,8 @@ def _on_top_of(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig:
     for leaf in _leaves(config):
         if not leaf.is_as_stored:
             raise ConfigError(
-                f"the run was trained on {type(leaf).__name__} {leaf.name!r}, which may change values, so that it "
-                f"cannot be told what to do with {volume.name}; set is_as_stored = True in that class if its values "
+                f"the run was trained on {type(leaf).__name__} {leaf.name!r}, which may change values in a "
+                f"way that cannot be repeated on {volume.name}; set is_as_stored = True in that class if its values "
                 f"are those that are stored, {_OTHER_WAY}"
             )
     if len(_sources(config)) == 1:

@@ -237,12 +237,12 @@ def test_datasets_that_differ_are_refused_except_for_their_own_volumes(
     volume(tmp_path / "new.zarr", "em", 3)
     configs = [scaled(leaf(tmp_path)), scaled(leaf(tmp_path, "other"), 9.0)]
     config = there(*configs)
-    with pytest.raises(ConfigError, match=r"min=0.0, max=5.0.*; .*min=0.0, max=9.0.*cannot be told which is right"):
+    with pytest.raises(ConfigError, match=r"min=0.0, max=5.0.*; .*min=0.0, max=9.0.*nothing says which is right"):
         open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
     for one, name in zip(configs, ("raw", "other"), strict=True):
         seen = open_raw(config, LocalArrayIdentifier(tmp_path / "train.zarr", name))
         np.testing.assert_array_equal(values_of(seen), values_of(built(one)))
-    with pytest.raises(ConfigError, match="cannot be told which"):  # one volume in two ways
+    with pytest.raises(ConfigError, match="nothing says which"):  # one volume in two ways
         open_raw(there(configs[0], scaled(leaf(tmp_path), 7.0)), LocalArrayIdentifier(tmp_path / "train.zarr", "raw"))
 
 
@@ -261,7 +261,7 @@ def test_voxels_tell_which_of_several_ways_is_right(
     assert seen.roi.shape == SIZE * 2 * voxels
     shutil.rmtree(tmp_path / "coarse.zarr")
     shutil.rmtree(tmp_path / "train.zarr")  # nothing tells the voxel size of the training any more
-    with pytest.raises(ConfigError, match="cannot be told which is right"):
+    with pytest.raises(ConfigError, match="nothing says which is right"):
         open_raw(config, new)
 
 

@@ -29,12 +29,12 @@ _SAMPLE_COPIES = 8
 
 @attrs.frozen
 class TrainingMemory:
-    """What a training takes of memory, in bytes.
+    """The memory that a training takes, in bytes.
 
     Attributes:
         batch_size: Samples in a batch.
         accumulate: Batches in an iteration.
-        network: What computing and its gradients take for a batch.
+        network: Forward and backward pass of a batch, gradients included.
         beside: Weights, the optimizer, and the processes.
     """
 
@@ -56,7 +56,7 @@ class TrainingMemory:
 
 
 def training_memory(trainer: BatchTrainer, model: Model, batch_size: int, accumulate: int) -> TrainingMemory:
-    """Estimate what a training takes of memory, on the device of the network and beside it.
+    """Estimate the memory of a training, on the device of the network and beside it.
 
     Args:
         trainer: The trainer, as configured.
@@ -85,11 +85,11 @@ def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> Train
     Args:
         trainer: The trainer; its ``batch_size`` and ``accumulate`` are changed where there is need.
         model: The network.
-        max_memory: What the training may take, such as ``"8GB"``.
+        max_memory: Memory that the training may take, such as ``"8GB"``.
 
     Raises:
         ConfigError: If the trainer does not make batches, or the memory of the network cannot be estimated.
-        MemoryBudgetError: If not even batches of one sample fit; the message says what would do.
+        MemoryBudgetError: If not even batches of one sample fit; the message says how much is enough.
     """
     limit = parse_size(max_memory)
     if not isinstance(trainer, BatchTrainer):

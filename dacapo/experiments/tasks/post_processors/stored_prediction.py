@@ -1,4 +1,4 @@
-"""What the post-processors of stored predictions share."""
+"""The base of post-processors that read a stored prediction."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class StoredPredictionPostProcessor(PostProcessor):
         """Do an operation block by block and return its output.
 
         Args:
-            operation: What to do.
-            execution: With how many workers, in how much memory, and over what is there.
+            operation: The operation.
+            execution: With how many workers, in how much memory, and whether to replace earlier results.
 
         Raises:
             ConfigError: If there is no worker.
