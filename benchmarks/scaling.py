@@ -29,7 +29,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise import segment_blockwise
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.record import Resume, check_free, is_complete
+from dacapo.blockwise.journal import Resume, check_free, is_complete
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -58,7 +58,7 @@ def apply(
     """Segment a volume with the best checkpoint and parameters of a run.
 
     Everything is checked before any work is done. If a call was interrupted, or some of its blocks failed, the same
-    call does only the missing work. See :mod:`dacapo.blockwise.record`.
+    call does only the missing work. See :mod:`dacapo.blockwise.journal`.
 
     Args:
         run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.

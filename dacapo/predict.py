@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.record import Resume, check_free
+from dacapo.blockwise.journal import Resume, check_free
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.run import Run
@@ -39,7 +39,7 @@ def predict(
     """Predict a volume with a checkpoint, block by block.
 
     If a call was interrupted, or some of its blocks failed, the same call does only the missing blocks. See
-    :mod:`dacapo.blockwise.record`.
+    :mod:`dacapo.blockwise.journal`.
 
     Raw data is changed as in training (see :func:`dacapo.inference.inputs.open_raw`). Everything is checked before any
     work is done.

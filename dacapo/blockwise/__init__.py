@@ -1,8 +1,8 @@
 """Work on volumes block by block, in many processes and on many machines.
 
 :func:`run_blockwise` runs a *worker module* over the blocks of a region, :func:`segment_blockwise` a function that
-segments; both are on the command line too. Daisy hands out the blocks, and the compute context of the options says
-where the workers run.
+segments. Both are commands, too. Daisy hands out the blocks, and the compute context of the options says where the
+workers run.
 
 A worker module is a Python file, or the import path of a module. It defines one of these functions::
 
@@ -15,34 +15,45 @@ A worker module is a Python file, or the import path of a module. It defines one
             ...
         return process            # called for each block
 
-``start_worker`` is another name for ``open_worker``, for files that have only one of them.
+``start_worker`` is another name for ``open_worker``, for files that define only one of them.
 
-``block.read_roi`` and ``block.write_roi`` are in world units. What is read may reach beyond the data where blocks have
-context; what is written never reaches beyond the region to write, since the last blocks are smaller. ``args`` and
-``kwargs`` are those of :func:`run_blockwise`, as JSON has them: numbers, strings, lists and dicts; paths arrive as
+``block.read_roi`` and ``block.write_roi`` are in world units. Where blocks have context, the region to read may reach
+beyond the data. The region to write never reaches beyond the total, since the last blocks are smaller. ``args`` and
+``kwargs`` are those of :func:`run_blockwise`, as JSON holds them: numbers, strings, lists and dicts; paths arrive as
 strings.
 
-Worker files that were written for the original work too. Their ``start_worker`` asks ``daisy.Client()`` for blocks by
-itself, and returns nothing; their ``spawn_worker`` returns a function without arguments that starts a worker, and is
-called where the arguments of :func:`run_blockwise` are for it. Such workers are always processes of their own.
+Worker files for the original run unchanged. Their ``start_worker`` asks ``daisy.Client()`` for blocks by itself and
+returns nothing; their ``spawn_worker`` returns a function without arguments that starts a worker, and is called if it
+accepts the arguments of :func:`run_blockwise`. Such workers are always processes of their own.
 
-The worker modules of this package are :mod:`.threshold_worker`, :mod:`.argmax_worker` and :mod:`.predict_worker`. Each
-has an ``open_worker``; a ``start_worker`` for processes that a Daisy task of yours has started, also as a command such
+This package comes with the worker modules :mod:`.threshold_worker`, :mod:`.argmax_worker` and :mod:`.predict_worker`.
+Each has an ``open_worker``; a ``start_worker`` for processes that a Daisy task of yours starts, also as a command such
 as ``python -m dacapo.blockwise.threshold_worker start-worker``; and a ``spawn_worker`` whose result is a
 ``process_function`` for such a task. :mod:`.segment_worker` and :mod:`.relabel_worker` segment in two such tasks, which
 :func:`segment_blockwise` does in one call, with a function like that of :mod:`.watershed_function`.
 
-A block whose function raises is tried again, by any worker, up to ``max_retries`` times, and so is a block whose worker
-dies; dead workers are replaced a bounded number of times. All other blocks are still done before the call fails, unless
-the disk is full.
+A block whose function raises, or whose worker dies, is tried again by any worker, up to ``max_retries`` times; dead
+workers are replaced a bounded number of times. All other blocks are still done before the call fails, unless the disk
+is full.
 
-The operations of this package derive from :class:`~dacapo.blockwise.operation.BlockwiseOperation`, and
-:func:`~dacapo.blockwise.running.run_operation` runs them. What is done of an output lies beside it, see
-:mod:`dacapo.blockwise.record`, so that a call that was interrupted goes on where it is made again; the same with
-``run_blockwise`` where it gets a ``tracking_path``.
+The way of a block, and the packages that it passes:
+
+1. An operation (:mod:`.operation`, for example :mod:`.voxelwise`) says how to process a block. ``run_operation`` in
+   :mod:`.scheduling` opens the journal of the output and makes a Daisy task of the operation.
+2. :mod:`.journal` lies beside the output. It knows which blocks are done, so that a repeated call does only the others.
+3. :mod:`.scheduling` hands the block to a worker, and hands it out again if that fails or takes too long.
+4. :mod:`.worker` is the process that gets the block. It loads the operation or worker module once, and calls it for
+   each block.
+5. :mod:`.segmentation` takes three such passes: it segments each block, matches the segments of neighbors, and writes
+   the joined labels.
 """
 
-from .blockwise_task import DaCapoBlockwiseTask
+from dacapo.utils.aliases import alias_modules
+
 from .scheduler import run_blockwise, segment_blockwise
+from .scheduling.task import DaCapoBlockwiseTask
+
+# Module paths of the original.
+alias_modules(__name__, {"blockwise_task": "scheduling.task"})
 
 __all__ = ["DaCapoBlockwiseTask", "run_blockwise", "segment_blockwise"]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Volume: TypeAlias = npt.NDArray[Any]
 
 AXES = {"xy": 0, "xz": 1, "yz": 2}
-"""Axes along which slices follow one another, by the plane of the slices, for volumes with axes z, y, x."""
+"""The axis across the slices, by the plane of the slices, for volumes with axes z, y, x."""
 LABEL_DIVISOR = 1000
 INSTALL = (
     "segmenting with empanada needs its package; install it with: "
@@ -29,7 +29,7 @@ INSTALL = (
 )
 _HOME = Path("~/.empanada")
 _NEEDED = ("model", "norms", "labels", "thing_list")
-# Slices of an object are one where they overlap so far, in parts of both or of the smaller one.
+# Thresholds to join objects of neighboring slices: overlap as a part of both, or of the smaller one.
 _MERGE_IOU = _MERGE_IOA = 0.25
 
 
@@ -82,7 +82,7 @@ class StackEngine:
         return None, trackers
 
     def _slices(self, volume: Volume, axis: int) -> Iterator[Any]:
-        """Yield what is found in each slice, as run lengths."""
+        """Yield the objects found in each slice, as run lengths."""
         import torch
         from empanada.inference.engines import PanopticDeepLabRenderEngine3d
         from empanada.inference.rle import pan_seg_to_rle_seg
@@ -93,17 +93,17 @@ class StackEngine:
             self.network,
             things,
             label_divisor=self.label_divisor,
-            stuff_area=1,  # in each slice; classes without objects have no least size
+            stuff_area=1,  # in each slice; classes without instances have no minimum size
             nms_threshold=self.center_confidence_thr,
             nms_kernel=self.min_distance,
             confidence_thr=self.confidence_thr,
-            # It loses slices where there are fewer than these.
+            # With fewer, it would lose slices.
             median_kernel_size=min(self.median_slices, count - 1 + count % 2),
             padding_factor=self.config.get("padding_factor", 16),
             coarse_boundaries=not self.fine_boundaries,
         )
         device = next((tensor.device for tensor in self.network.parameters()), torch.device("cpu"))
-        engine.to_model_device = lambda tensor: tensor.to(device)  # quantized networks have no parameters to ask
+        engine.to_model_device = lambda tensor: tensor.to(device)  # quantized networks have no parameters
 
         def encoded(found: torch.Tensor) -> Any:
             seg = found.squeeze().cpu().numpy().reshape(np.delete(volume.shape, axis))
@@ -119,7 +119,7 @@ class StackEngine:
             yield encoded(_cropped(found, np.delete(volume.shape, axis)))
 
     def _network_input(self, image: Volume, size: tuple[int, ...]) -> torch.Tensor:
-        """Return a slice for the network: of shape (1, 1, height, width), normalized and made smaller."""
+        """Return a slice for the network, of shape (1, 1, height, width), normalized and downsampled."""
         import torch
 
         highest = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
@@ -138,7 +138,7 @@ def _cropped(found: torch.Tensor, shape: Any) -> torch.Tensor:
 
 
 def read_model_config(model_config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
-    """Return what describes a network.
+    """Return the description of a network.
 
     Args:
         model_config: A YAML file, what it holds, or the name of a network that empanada's plugin for napari knows.
@@ -181,7 +181,7 @@ def _places(spec: Any) -> list[str]:
 
 
 def load_network(config: Mapping[str, Any], use_gpu: bool, use_quantized: bool) -> torch.nn.Module:
-    """Return the network that a config describes; one that was loaded before is not loaded again.
+    """Return the network that a config describes, loaded once per process.
 
     A network that has an address is downloaded once, into ``~/.empanada``.
 
@@ -234,7 +234,7 @@ def require_empanada() -> None:
 
 
 def mend_voting() -> None:
-    """Let empanada count votes without numba where that cannot compile the function, as version 0.68 cannot."""
+    """Let empanada count votes in plain Python if numba cannot compile its function, as version 0.68 cannot."""
     from empanada import array_utils
     from numba.core.errors import NumbaError
 

@@ -1,14 +1,14 @@
 """Segment function that finds organelles with a panoptic network of empanada; see :mod:`dacapo.blockwise`.
 
-empanada segments the slices of a volume along one axis or three, and joins what it finds. Its package ``empanada-dl``
-is not installed with this one. Networks, such as MitoNet, are files of their own::
+empanada segments the slices of a volume along one axis or three, and joins the objects that it finds. Install its
+package ``empanada-dl`` separately. Networks, such as MitoNet, are files of their own::
 
     segment_blockwise("dacapo.blockwise.empanada_function", ..., model_config="mitonet.yaml", min_size=500)
 
-A network is described by a YAML file, as empanada exports and registers it: ``model`` and, if there is one,
-``model_quantized`` name a file of TorchScript or its address, ``norms`` holds the ``mean`` and ``std`` of values from 0
-to 1, ``labels`` its classes, ``thing_list`` those with instances, ``class_names`` their names, ``padding_factor`` what
-the edges of a slice are rounded up to. TorchScript is code: use networks that you trust.
+A YAML file, as empanada exports and registers it, describes a network: ``model`` and, optionally, ``model_quantized``
+name a TorchScript file or its address, ``norms`` the ``mean`` and ``std`` of values from 0 to 1, ``labels`` the
+classes, ``thing_list`` those with instances, ``class_names`` their names, and ``padding_factor`` the number that
+divides the edges of a padded slice. TorchScript is code: use networks that you trust.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from dacapo.blockwise.empanada_engine import (
     read_model_config,
     require_empanada,
 )
-from dacapo.blockwise.user_modules import check_arguments
+from dacapo.blockwise.worker.user_modules import check_arguments
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 
@@ -45,14 +45,14 @@ _CONSENSUS_IOU = 0.75
 
 
 def check_segment_function(**parameters: Any) -> None:
-    """Check what can be checked of the parameters before anything is segmented.
+    """Check the parameters, as far as possible, before anything is segmented.
 
     Args:
         **parameters: For :func:`empanada_segmenter`.
 
     Raises:
         MissingDependencyError: If empanada is not installed.
-        PathNotFoundError: If nothing describes the network.
+        PathNotFoundError: If no file describes the network.
         ConfigError: If a parameter makes no sense.
     """
     require_empanada()
@@ -81,7 +81,7 @@ def segment_function(input_array: Array, block: Roi | daisy.Block, **parameters:
 
     Args:
         input_array: The image, in 2D or 3D; at most one channel.
-        block: What to segment, in world units; of a block what it reads.
+        block: The region to segment in world units; of a block, the region that it reads.
         **parameters: For :func:`empanada_segmenter`.
 
     Returns:
@@ -151,7 +151,7 @@ def empanada_segmenter(
 
     Raises:
         MissingDependencyError: If empanada is not installed.
-        PathNotFoundError: If nothing describes the network.
+        PathNotFoundError: If no file describes the network.
         ConfigError: If a parameter makes no sense.
     """
     given = {name: value for name, value in locals().items() if name != "image"}
@@ -200,7 +200,7 @@ def stack_inference(engine: Any, volume: Volume, axis_name: str) -> tuple[Any, s
         axis_name: ``xy``, ``xz`` or ``yz``.
 
     Returns:
-        What the engine returns of the stack, the plane, and by the plane the trackers of all classes.
+        The result of the engine for the stack, the plane, and the trackers of all classes by plane.
     """
     stack, trackers = engine.infer_on_axis(volume, axis_name)
     return stack, axis_name, {axis_name: trackers}
@@ -227,7 +227,7 @@ def stack_postprocessing(
     min_extent: int = 4,
     dtype: npt.DTypeLike = np.uint32,
 ) -> Iterator[tuple[Volume, str, Any]]:
-    """Yield what was found of each class in one plane.
+    """Yield the objects of each class found in one plane.
 
     Args:
         trackers: Of :func:`stack_inference`.
@@ -260,7 +260,7 @@ def tracker_consensus(
     min_extent: int = 4,
     dtype: npt.DTypeLike = np.uint32,
 ) -> Iterator[tuple[Volume, str, Any]]:
-    """Yield what several planes agree on, of each class.
+    """Yield the objects of each class on which several planes agree.
 
     Args:
         trackers: Of :func:`orthoplane_inference`.
@@ -283,7 +283,7 @@ def tracker_consensus(
         of_class = patterns.get_axis_trackers_by_class(trackers, class_id)
         if class_id in config["thing_list"]:
             agreed = patterns.create_instance_consensus(of_class, pixel_vote_thr, cluster_iou_thr, allow_one_view)
-            first = class_id * agreed.label_divisor  # they are numbered anew, from 1 on in each class
+            first = class_id * agreed.label_divisor  # numbered from 1 on in each class
             agreed.instances = {first + number: instance for number, instance in agreed.instances.items()}
         else:
             agreed = patterns.create_semantic_consensus(of_class, pixel_vote_thr)
@@ -293,7 +293,7 @@ def tracker_consensus(
 def _filled(
     tracker: Any, config: Mapping[str, Any], min_size: int, min_extent: int, dtype: npt.DTypeLike
 ) -> tuple[Volume, str, Any]:
-    """Return what a tracker has found as labels, without small objects, and the name of its class."""
+    """Return the objects of a tracker as labels, without small ones, and the name of its class."""
     from empanada.inference import filters, patterns
 
     if tracker.class_id in config["thing_list"]:

@@ -1,6 +1,6 @@
-"""The base class of what is done block by block: a subclass says what to do with one block.
+"""The base class of blockwise operations: a subclass says how to process one block.
 
-An operation is an attrs class whose fields are all that a worker has to know. Its one method reads a block, computes
+An operation is an attrs class whose fields are all that a worker needs. Its one required method reads a block, computes
 and writes::
 
     @attrs.define(kw_only=True, eq=False)
@@ -20,7 +20,8 @@ and writes::
 
     run_operation(Invert(input=..., output=..., region=..., block_shape=...), num_workers=8)
 
-:func:`~dacapo.blockwise.running.run_operation` does the rest: workers, retries, and what is done already.
+:func:`~dacapo.blockwise.scheduling.run_operation.run_operation` does the rest: workers, retries, and the journal. This
+module is also the worker module of operations, see :func:`open_worker`.
 """
 
 from __future__ import annotations
@@ -30,23 +31,21 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 import cattrs
-import numpy as np
+import daisy.v2 as daisy
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.identity import array_identity
+from dacapo.blockwise.block_grid import BlockGrid
+from dacapo.blockwise.journal.identity import CLASS_KEY, array_identity, class_name
+from dacapo.blockwise.worker.user_modules import ProcessBlock, load_module
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
 
-if TYPE_CHECKING:
-    import daisy.v2 as daisy
-
-CLASS_KEY = "class"
-WORKER = "dacapo.blockwise.operation_worker"
+WORKER = "dacapo.blockwise.operation"
 
 
 def _no_context(operation: BlockwiseOperation) -> Coordinate:
@@ -55,26 +54,27 @@ def _no_context(operation: BlockwiseOperation) -> Coordinate:
 
 @attrs.define(slots=False, kw_only=True, eq=False)
 class BlockwiseOperation(ABC):
-    """What to do with each block of a region; all regions and extents in world units.
+    """Processes each block of a region; all regions and extents are in world units.
 
-    Fields must be values that JSON can hold, configs, paths, coordinates, regions or array identifiers, and have type
-    annotations: they are how a worker process gets the operation. What :meth:`open` sets is no field.
+    Workers get the operation through its fields, which need type annotations and values that JSON can hold: numbers,
+    strings, lists, dicts, configs, paths, coordinates, regions or array identifiers. Attributes that :meth:`open` sets
+    are no fields.
 
     Attributes:
-        output: The array to write. An operation without one names it for the place of its record, which lies beside it
-            (see :mod:`dacapo.blockwise.record`).
-        region: What all blocks write together.
-        block_shape: What a block writes. Blocks begin at the lower corner of the region; the last ones are smaller. No
-            two blocks may write to the same chunk: the output's chunks must divide blocks.
-        before: How far a block reads beyond what it writes, towards lower coordinates. What it reads may reach beyond
-            the region, and beyond the data.
-        after: The same towards higher coordinates.
+        output: The array to write. An operation without an array names one for the place of its journal, which lies
+            beside it (see :mod:`dacapo.blockwise.journal`).
+        region: The region that all blocks write together.
+        block_shape: The shape that a block writes. Blocks begin at the lower corner of the region; the last ones are
+            smaller. No two blocks may write to the same chunk: the output's chunks must divide blocks.
+        before: The context of a block towards lower coordinates: how far it reads beyond the region that it writes,
+            which may be beyond the data.
+        after: The context towards higher coordinates.
     """
 
     read_write_conflict: ClassVar[bool] = False
-    """Whether blocks read what others write, so that such two are never done at the same time."""
+    """Whether blocks read what others write, so that two such blocks never run at the same time."""
     fixed_blocks: ClassVar[bool] = False
-    """Whether the blocks belong to what defines the result. Otherwise work that goes on keeps the blocks of before."""
+    """Whether the result depends on the blocks. If not, resumed work keeps the blocks of the earlier call."""
 
     output: LocalArrayIdentifier
     region: Roi
@@ -86,15 +86,15 @@ class BlockwiseOperation(ABC):
     def process(self, block: daisy.Block) -> None:
         """Read ``block.read_roi``, compute, write ``block.write_roi``.
 
-        A block may be done again, after a failure for example, and has to give the same then.
+        A block may be repeated, after a failure for example, and must give the same result.
         """
         raise NotImplementedError
 
-    def open(self) -> None:  # noqa: B027  # not all need it
+    def open(self) -> None:  # noqa: B027  # not every operation needs it
         """Prepare for blocks, once in each worker: open arrays, load a network."""
 
     def create_output(self) -> None:  # noqa: B027
-        """Create what blocks write to, once before all blocks; what is there may be replaced."""
+        """Create the output, once before all blocks; an existing one may be replaced."""
 
     @property
     def name(self) -> str:
@@ -103,32 +103,32 @@ class BlockwiseOperation(ABC):
 
     @property
     def needs_process(self) -> bool:
-        """Whether its workers are processes even where there is a single one."""
+        """Whether even a single worker is a process of its own."""
         return False
 
     @property
     def grid(self) -> tuple[int, ...]:
         """Number of blocks along each axis."""
-        return tuple(int(-(-extent // step)) for extent, step in zip(self.region.shape, self.block_shape, strict=True))
+        return BlockGrid(self.region, self.block_shape).shape
 
     def block_index(self, write_roi: Roi) -> int:
-        """Return the number of a block in the order of the grid, by what it writes."""
-        position = (write_roi.offset - self.region.offset) / self.block_shape
-        return int(np.ravel_multi_index(tuple(position), self.grid))
+        """Return the number of the block that writes a region, in the order of the grid."""
+        return BlockGrid(self.region, self.block_shape).index(write_roi)
 
     def most_workers(self) -> int | None:
-        """Return how many worker processes are worth starting, which takes about a second; None for any number."""
+        """Return how many worker processes are worth their start of about a second; None for any number."""
         return None
 
     def parameters(self) -> dict[str, Any]:
-        """Return all that defines the result, as JSON can hold it.
+        """Return everything that defines the result, as JSON can hold it.
 
-        Work that was interrupted only goes on where these are the same. They are the fields, apart from the blocks, and
-        for each field that identifies an array what tells it from others in the same place.
+        Interrupted work is only resumed with the same parameters. They are the fields, without the blocks unless those
+        are fixed, and the identity of each array that a field names.
         """
         fields = self.as_settings()
-        for how in () if self.fixed_blocks else ("block_shape",):
-            del fields[how]
+        fields[CLASS_KEY] = class_name(fields[CLASS_KEY])
+        if not self.fixed_blocks:
+            del fields["block_shape"]
         inputs = {
             field.name: array_identity(value)
             for field in attrs.fields(type(self))
@@ -141,11 +141,11 @@ class BlockwiseOperation(ABC):
         return {"block_shape": [int(extent) for extent in self.block_shape]}
 
     def with_blocks(self, blocks: Mapping[str, Any]) -> Self:
-        """Return the same operation with the blocks that :meth:`blocks` described."""
+        """Return the operation with the blocks that :meth:`blocks` described."""
         return attrs.evolve(self, block_shape=Coordinate(blocks["block_shape"]))
 
     def worker(self) -> tuple[str, list[Any], dict[str, Any]]:
-        """Return the worker module that does the blocks in a process of its own, and its arguments."""
+        """Return the worker module that does the blocks in a process of its own, with its arguments."""
         return WORKER, [], {"operation": self.as_settings()}
 
     def as_settings(self) -> dict[str, Any]:
@@ -155,10 +155,10 @@ class BlockwiseOperation(ABC):
 
     @staticmethod
     def from_settings(settings: Mapping[str, Any]) -> BlockwiseOperation:
-        """Return what :meth:`as_settings` described.
+        """Return the operation that :meth:`as_settings` described.
 
         Raises:
-            ConfigError: If it does not describe an operation.
+            ConfigError: If the settings describe no operation.
         """
         values = dict(settings)
         cls = class_at(values.pop(CLASS_KEY))
@@ -168,8 +168,19 @@ class BlockwiseOperation(ABC):
             raise ConfigError(f"{cls.__name__} cannot be made from {values}: {error}") from error
 
 
+def open_worker(operation: dict[str, Any]) -> ProcessBlock:
+    """Return the function that does a block, in a worker process.
+
+    Args:
+        operation: The operation, from :meth:`BlockwiseOperation.as_settings`.
+    """
+    opened = BlockwiseOperation.from_settings(operation)
+    opened.open()
+    return opened.process
+
+
 def class_path(cls: type) -> str:
-    """Return where a class is found, as ``module:name``; as ``file.py:name`` for a class of the script that runs.
+    """Return where to find a class, as ``module:name``, or ``file.py:name`` for a class of the script that runs.
 
     Raises:
         ConfigError: If other processes cannot find it.
@@ -178,7 +189,7 @@ def class_path(cls: type) -> str:
     if module == "__main__":
         main = sys.modules[module]
         file = getattr(main, "__file__", None)
-        # With "python -m package.module" it can be imported by that name, as its own imports may need.
+        # "python -m package.module" has an import path, which relative imports need.
         name = None if main.__spec__ is None else main.__spec__.name
         module = name or ("" if file is None else str(Path(file).resolve()))
     if not module or "<" in cls.__qualname__:
@@ -192,10 +203,8 @@ def class_at(path: str) -> type[BlockwiseOperation]:
     """Return the class that :func:`class_path` described.
 
     Raises:
-        ConfigError: If there is none, or it is no operation.
+        ConfigError: If it is missing, or no operation.
     """
-    from dacapo.blockwise.user_modules import load_module
-
     source, _, name = path.rpartition(":")
     cls: Any = load_module(source) if source.endswith(".py") else importlib.import_module(source)
     for part in name.split("."):

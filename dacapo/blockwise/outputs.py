@@ -1,4 +1,4 @@
-"""Where results go, and what they may replace."""
+"""Creating output arrays, and protecting those that must be kept."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def output_container(output_path: Path | str, input_container: Path | str, file_
 def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
     """Refuse to write over an array that must be kept.
 
-    With ``overwrite`` only arrays that this package wrote as a result are replaced, never anything else.
+    With ``overwrite``, results of this package may be replaced, but nothing else.
 
     Raises:
         OutputExistsError: If the array exists and must be kept.
@@ -52,25 +52,25 @@ def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
 
 
 def channels_on_disk(count: int | None) -> int | None:
-    """Return the length of the channel axis that predictions of so many channels are written with; None for no axis.
+    """Return the length of the channel axis of an output; None, so no axis, for a single channel.
 
-    A single channel has none. Readers take it with an axis, too, as versions before wrote it.
+    Readers accept a single channel with an axis, too, as earlier versions wrote it.
     """
     return None if count == 1 else count
 
 
 def in_form_of(target: Array, values: npt.NDArray[Any], channel_axis: int | None) -> npt.NDArray[Any]:
-    """Return values of a single channel with the channel axis of the array they are written to, or without one.
+    """Return values of a single channel with a channel axis exactly if the array to write to has one.
 
-    Work that goes on may have begun with an array of the other form.
+    Resumed work may have an output of the other form.
 
     Args:
         target: The array to write to.
-        values: With or without a channel axis; those of several channels are returned as they are.
-        channel_axis: Which axis that is, None for no such axis.
+        values: With or without a channel axis; several channels are returned unchanged.
+        channel_axis: The channel axis of the values, None for no such axis.
 
     Raises:
-        ChannelMismatchError: If there are several channels and the array has no axis for them.
+        ChannelMismatchError: If the array has no axis for several channels.
     """
     if channel_axis is None and target.channel_axis is not None:
         return np.expand_dims(values, target.channel_axis)
@@ -97,17 +97,17 @@ def create_output(
     """Create an array for blocks to write to.
 
     Args:
-        identifier: Where.
+        identifier: Where to create it.
         like: Gives the spatial axes and the voxel size.
         roi: Region to cover, in world units. Blocks begin at its lower corner.
-        block_shape: What a block writes, in world units; blocks never share a chunk.
+        block_shape: Shape of a block in world units; blocks never share a chunk.
         channels: Length of the channel axis, which comes first; None for no such axis.
         dtype: Type of the values.
         overwrite: Whether to replace an earlier result.
-        origin: What the result is of, kept in its attributes.
+        origin: How the result was made, for its attributes.
 
     Raises:
-        OutputExistsError: If there is something that must be kept.
+        OutputExistsError: If an existing array must be kept.
     """
     check_output(identifier, overwrite)
     spatial = [axis for axis in like.axes if axis not in ("b", "c")]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import daisy.v2 as daisy
 from funlib.geometry import Roi
 
-from dacapo.blockwise.io_loop import io_loop
-from dacapo.blockwise.spawned_worker import SpawnedWorker
-from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import add_start_worker, input_options, log_level_option, output_options, set_log_level
+from dacapo.blockwise.worker.command_line import array_options, worker_cli
+from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.spawned import SpawnedWorker
+from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.experiments.block_plan import plan_blocks
@@ -24,16 +24,6 @@ from dacapo.inference.trained_model import TrainedModel
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
 
-if TYPE_CHECKING:
-    import daisy.v2 as daisy
-
-
-@click.group()
-@log_level_option
-def cli(log_level: str) -> None:
-    """Predict the blocks of a Daisy task."""
-    set_log_level(log_level)
-
 
 def open_worker(
     run_name: str | Run,
@@ -42,25 +32,25 @@ def open_worker(
     input_dataset: str,
     output_container: Path | str,
     output_dataset: str,
-) -> Process:
-    """Return the function that predicts a block; it writes ``block.write_roi`` and reads what the network needs.
+) -> ProcessBlock:
+    """Return the function that predicts a block; it writes ``block.write_roi`` and reads the input of the network.
 
-    Blocks of any size fit together as in :func:`dacapo.predict`, and raw data is changed as there.
+    As in :func:`dacapo.predict`, blocks of any size fit together, and raw data is changed as in training.
 
     Args:
         run_name: A stored run, or the run itself.
-        iteration: The checkpoint to use. With None a run that was given as such keeps its weights, and the one of a
-            name has those that its start names.
+        iteration: The checkpoint to use. With None, a run object keeps its weights, and a stored run gets those
+            of its start.
         input_container: Container of the raw data.
         input_dataset: Dataset inside it.
         output_container: Container of the prediction.
-        output_dataset: Dataset inside it, which exists, with a voxel size and channels as the run predicts them; a
+        output_dataset: Dataset inside it, which must exist, with the voxel size and channels of the prediction; a
             single channel needs no axis. ``uint8`` scales the range of the prediction to 0..255.
 
     Raises:
-        NotFoundError: If there is no such run, checkpoint or array.
-        ConfigError: If nothing says which weights to use, or the output has other voxels than the prediction.
-        ChannelMismatchError: If the output has other channels than the prediction, or the input than the network takes.
+        NotFoundError: If the run, the checkpoint or an array does not exist.
+        ConfigError: If no weights are named, or the voxel size of the output is not that of the prediction.
+        ChannelMismatchError: If the channels do not fit, of the output or of the input.
         InputTooSmallError: If the input is smaller than that of the network.
     """
     trained = TrainedModel.load(run_name, iteration)
@@ -88,16 +78,10 @@ def start_worker_fn(
     output_dataset: str,
     return_io_loop: bool = False,
 ) -> Callable[[], None] | None:
-    """Predict the blocks of the Daisy task that this process is a worker of; see :func:`open_worker`.
+    """Predict the blocks of the Daisy task that this process is a worker of.
 
-    Args:
-        run_name: A stored run, or the run itself.
-        iteration: The checkpoint to use.
-        input_container: Container of the raw data.
-        input_dataset: Dataset inside it.
-        output_container: Container of the prediction.
-        output_dataset: Dataset inside it.
-        return_io_loop: Whether to return the function that does the blocks, instead of calling it.
+    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
+    instead of calling it.
     """
     return io_loop(
         lambda: open_worker(run_name, iteration, input_container, input_dataset, output_container, output_dataset),
@@ -126,9 +110,10 @@ def start_worker(
     )
 
 
-_run_option = click.option("-r", "--run-name", required=True, help="A stored run.")
-_iteration_option = click.option("-i", "--iteration", type=int, help="Its checkpoint; else what the run starts with.")
-add_start_worker(cli, start_worker, _run_option, _iteration_option, input_options, output_options)
+_run = click.option("-r", "--run-name", required=True, help="A stored run.")
+_iteration = click.option("-i", "--iteration", type=int, help="Its checkpoint; else what the run starts with.")
+_arrays = array_options("input", "output")
+cli = worker_cli("Predict the blocks of a Daisy task.", start_worker, _run, _iteration, _arrays)
 
 
 def spawn_worker(

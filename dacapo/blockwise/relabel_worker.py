@@ -1,33 +1,23 @@
-"""Worker module that joins the segments of blocks, in their place; see :mod:`.segment_worker`."""
+"""Worker module that joins the segments of blocks in place; see :mod:`.segment_worker`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import click
+import daisy.v2 as daisy
 import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.cross_block_merges import find_components, read_cross_block_merges, without_doubtful
-from dacapo.blockwise.io_loop import io_loop
-from dacapo.blockwise.spawned_worker import SpawnedWorker
-from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import (
-    add_start_worker,
-    log_level_option,
-    long_output_options,
-    set_log_level,
-    tmpdir_option,
-)
+from dacapo.blockwise.segmentation.cross_block_merges import find_components, read_cross_block_merges, without_doubtful
+from dacapo.blockwise.worker.command_line import array_options, tmpdir_option, worker_cli
+from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.spawned import SpawnedWorker
+from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
-
-if TYPE_CHECKING:
-    import daisy.v2 as daisy
-
 
 __all__ = [
     "cli",
@@ -40,25 +30,18 @@ __all__ = [
 ]
 
 
-@click.group()
-@log_level_option
-def cli(log_level: str) -> None:
-    """Join segments in the blocks of a Daisy task."""
-    set_log_level(log_level)
-
-
 def open_worker(
     output_container: Path | str, output_dataset: str, tmpdir: Path | str, *args: Any, **kwargs: Any
-) -> Process:
-    """Return the function that writes the joined segments of a block in the place of the single ones.
+) -> ProcessBlock:
+    """Return the function that replaces the segments of a block by the joined ones.
 
-    Blocks can be others than those that were segmented, and may be done again.
+    The blocks need not be those that were segmented, and may be repeated.
 
     Args:
         output_container: Container of the segments.
         output_dataset: Dataset inside it.
-        tmpdir: Folder of the segment worker, which has done all blocks.
-        *args: Not used; the segment worker has more.
+        tmpdir: Folder of the segment worker, after all its blocks.
+        *args: Not used; accepts the further arguments of the segment worker.
         **kwargs: Not used.
 
     Raises:
@@ -79,31 +62,28 @@ def start_worker(
     *args: Any,
     **kwargs: Any,
 ) -> Callable[[], None] | None:
-    """Do the blocks of the Daisy task that this process is a worker of; see :func:`open_worker`.
+    """Do the blocks of the Daisy task that this process is a worker of.
 
-    Args:
-        output_container: Container of the segments.
-        output_dataset: Dataset inside it.
-        tmpdir: Folder of the segment worker.
-        return_io_loop: Whether to return the function that does the blocks, instead of calling it.
-        *args: Not used.
-        **kwargs: Not used.
+    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
+    instead of calling it.
     """
     return io_loop(lambda: open_worker(output_container, output_dataset, tmpdir), return_io_loop)
 
 
-add_start_worker(cli, start_worker, long_output_options, tmpdir_option)
+cli = worker_cli(
+    "Join segments in the blocks of a Daisy task.", start_worker, array_options("output", short=False), tmpdir_option
+)
 
 
 def relabel_in_block(
     array_out: Any, old_values: npt.NDArray[Any], new_values: npt.NDArray[Any], block: daisy.Block
 ) -> None:
-    """Replace values of an array in what a block writes; others stay.
+    """Replace values of an array in a block; other values stay.
 
     Args:
-        array_out: The array; what of the block lies outside of it is left out.
-        old_values: Values to replace, of any order; each once.
-        new_values: What each of them becomes.
+        array_out: The array; a block may reach beyond it.
+        old_values: Distinct values to replace, in any order.
+        new_values: The replacement of each.
         block: The block.
     """
     import fastremap

@@ -1,4 +1,4 @@
-"""Running worker modules and segmentation over the blocks of a region."""
+"""The two calls of this package: run a worker module over the blocks of a region, and segment an array in blocks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
-from dacapo.blockwise.blockwise_task import DaCapoBlockwiseTask, check_numbers, written_region
-from dacapo.blockwise.identity import code_identity
-from dacapo.blockwise.jobs import plain_values
-from dacapo.blockwise.record import Resume, marks_of
-from dacapo.blockwise.segment_block import with_parameters
-from dacapo.blockwise.segmentation import Segmentation, run_segmentation
-from dacapo.blockwise.task_running import run_task
-from dacapo.blockwise.worker_call import WorkerCall
+from dacapo.blockwise.block_grid import written_region
+from dacapo.blockwise.journal import Resume, tracking_folder
+from dacapo.blockwise.journal.identity import code_identity
+from dacapo.blockwise.scheduling.run_task import run_task
+from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+from dacapo.blockwise.scheduling.workers import Workers
+from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
+from dacapo.blockwise.segmentation.segment_function import with_parameters
+from dacapo.blockwise.worker.call import WorkerCall
+from dacapo.blockwise.worker.job import plain_values
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
@@ -39,33 +41,33 @@ def run_blockwise(
 ) -> bool:
     """Run a worker module over all blocks of a region.
 
-    Workers are processes, started where the compute context of the options says. A single worker without upstream tasks
-    works in this process, unless the context has ``distribute_workers`` set; ``timeout`` is without effect then.
+    Workers are processes that start where the compute context of the options says. A single worker without upstream
+    tasks works in this process, unless the context has ``distribute_workers`` set; ``timeout`` has no effect then.
 
-    The parameters are those of :class:`DaCapoBlockwiseTask`. With a ``tracking_path`` an interrupted call goes on where
-    it is made again; that folder also remembers worker module, arguments and regions, and refuses others. Logs are
-    deleted when all blocks are done, unless they are in a ``log_dir`` that was given.
+    The parameters are those of :class:`DaCapoBlockwiseTask`. With a ``tracking_path``, a repeated call resumes an
+    interrupted one; the folder also remembers worker module, arguments and regions, and refuses others. Logs are
+    deleted when all blocks are done, unless you name a ``log_dir``.
 
     Returns:
-        True; when not all blocks were done there is an error.
+        True; blocks that are not done raise an error.
 
     Raises:
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
             to read more. All other blocks are done.
-        NotFoundError: If there is no such worker module.
+        NotFoundError: If the worker module does not exist.
         ConfigError: If it is no worker module, its function takes other arguments, a number makes no sense, or an
             argument cannot be sent to a worker.
         RoiError: If the regions do not fit together.
-        OutputExistsError: If ``tracking_path`` is about other parameters.
+        OutputExistsError: If ``tracking_path`` belongs to other parameters.
     """
     call = WorkerCall.of(worker_file, args, kwargs)
-    check_numbers(num_workers, max_retries, timeout)
+    Workers(num_workers, max_retries, timeout)
     written_region(total_roi, read_roi, write_roi)
     if tracking_path is not None:
         rois = [[list(map(int, roi.offset)), list(map(int, roi.shape))] for roi in (total_roi, read_roi, write_roi)]
         given = converter.unstructure({"args": call.args, "kwargs": call.kwargs})
         what = {"worker": call.worker_file, "code": code_identity(call.worker_file), **given}
-        tracking_path = marks_of(tracking_path, plain_values({**what, "rois": rois}))
+        tracking_path = tracking_folder(tracking_path, plain_values({**what, "rois": rois}))
     run_task(
         DaCapoBlockwiseTask(
             worker_file,
@@ -112,36 +114,34 @@ def segment_blockwise(
 ) -> bool:
     """Segment an array in blocks, and join the segments of neighboring blocks.
 
-    Each block is segmented with context around it. Where its segments lie over those that a neighbor has written, next
-    to the face between them, and the other way round, the two are taken for one. A function that finds connected
-    components so gives exactly those of the whole. For one whose result depends on all of the volume, such as a
-    watershed, the blocks agree the better the more context they have. The result does not depend on the number of
-    workers or their pace.
+    Each block is segmented with context around it. Two segments of neighboring blocks are joined if, near the common
+    face, each overlaps the other in the labels of both blocks. A function that finds connected components thus gives
+    exactly those of the whole volume. If the result depends on the whole volume, as that of a watershed does, more
+    context makes the blocks agree better. The result does not depend on the number or the pace of workers.
 
-    A call that was interrupted, or in which blocks failed, goes on where it is made again. With other arguments it is
-    refused, unless it may overwrite, which begins anew. What it keeps is in ``.<dataset>.blocks`` beside the output.
+    A call that was interrupted, or in which blocks failed, is resumed when it is repeated. With other arguments it is
+    refused, unless it may overwrite, which starts over. Its journal is ``.<dataset>.blocks`` beside the output.
 
     Args:
         segment_function_file: A Python file, or the import path of a module, that defines
             ``segment_function(input_array, roi, *args, **kwargs)``. It gets the input as an
             :class:`~dacapo.experiments.datasplits.datasets.arrays.Array`, and returns labels for a region of it: whole
             numbers of the spatial shape of the region in voxels, 0 for background. It may return evidence with them, a
-            real number for each voxel: segments become background whose evidence sums up to less than 0 over the whole.
-            The region also has ``read_roi``, which is the same, and ``write_roi``, as a block has, for functions that
-            expect one. If the file has a function ``check_segment_function``, that gets ``*args, **kwargs`` before
-            anything is written, and can refuse them by an error.
+            real number for each voxel: a segment becomes background if its evidence in the whole volume sums up to less
+            than 0. For functions that expect a block, the region has ``read_roi``, which is the same, and
+            ``write_roi``. If the file defines ``check_segment_function``, that gets ``*args, **kwargs`` before anything
+            is written, and can refuse them by an error.
         context: How far a block looks beyond ``read_roi`` on all sides, in world units, one number or one per axis; at
             least a voxel along axes with several blocks. The function gets less where the input ends.
-        total_roi: Region to segment in world units, when ``read_roi`` equals ``write_roi``; else what is segmented is
-            smaller by their difference.
-        read_roi: What a block reads besides the context, relative to any origin.
-        write_roi: What it writes, relative to the same origin and inside ``read_roi``.
+        total_roi: Region to segment in world units if ``read_roi`` equals ``write_roi``; otherwise the segmented region
+            is smaller by their difference.
+        read_roi: The region that a block reads besides the context, relative to any origin.
+        write_roi: The region that it writes, relative to the same origin and inside ``read_roi``.
         num_workers: Number of workers at most.
-        max_retries: How often a block that failed is tried again.
+        max_retries: How often a failed block is tried again.
         timeout: Seconds that a block may take; no limit by default.
         upstream_tasks: Tasks that come before.
-        keep_tmpdir: Whether to keep the segments of the single blocks, in ``.<dataset>.blocks`` beside the output.
-            They are kept in any case until all blocks are done.
+        keep_tmpdir: Whether to keep the intermediate results after success, in ``.<dataset>.blocks`` beside the output.
         *args: For the function.
         input_container: Container of the array to segment.
         input_dataset: Dataset inside it.
@@ -151,21 +151,21 @@ def segment_blockwise(
         input_array_identifier: The array to segment, in place of its container and dataset.
         output_array_identifier: The same for the segmentation.
         min_overlap: Join two segments only if they share more than this part of the smaller of them, counted in the
-            layers of voxels on both sides of the face between their blocks; each block counts in the layer beyond it,
-            and both must agree.
-        absorb_below: Segments of fewer voxels, counted over the whole, are absorbed by those that they touch, or else
-            removed, as by :func:`~dacapo.utils.segmentation.absorb_small`. That is exact where others reach all of
-            their voxels within the context.
-        overwrite: Whether to replace the output if this package wrote it. Otherwise, if it was finished with the same
-            arguments, nothing is done.
-        into_existing: Whether labels are written into an output that exists, so that what is outside of the region
-            stays. By default they are, but not where this package has made it with other arguments; True writes there
-            too, into a finished segmentation. False refuses any output that exists.
+            layers of voxels on both sides of the face between their blocks. Each block counts in the layer beyond its
+            own voxels, and both must agree.
+        absorb_below: Segments of fewer voxels in the whole volume are absorbed by those that they touch, or removed, as
+            by :func:`~dacapo.utils.segmentation.absorb_small`. The result is exact if others reach all their voxels
+            within the context.
+        overwrite: Whether to replace the output if this package wrote it. Otherwise nothing is done if it was
+            finished with the same arguments.
+        into_existing: Whether to write labels into an output that exists, so that voxels outside the region stay. By
+            default yes, except into an output that this package made with other arguments; True writes even there,
+            once that segmentation is finished. False refuses any output that exists.
         **kwargs: For the function. A dict ``parameters`` stands for what it holds, unless the function has a parameter
             of that name.
 
     Returns:
-        True; when something failed there is an error.
+        True; failures raise an error.
 
     Raises:
         BlockwiseError: If blocks failed, as for :func:`run_blockwise`.
@@ -176,7 +176,8 @@ def segment_blockwise(
         RoiError: If regions do not fit together, or reach outside the arrays.
         DtypeError: If there are more segments than the type of the output can count.
     """
-    segmentation = Segmentation.plan(
+    workers = Workers(num_workers, max_retries, timeout, upstream_tasks)
+    plan = SegmentationPlan.of(
         _identifier("input", input_container, input_dataset, input_array_identifier),
         _identifier("output", output_container, output_dataset, output_array_identifier),
         segment_function_file,
@@ -189,15 +190,12 @@ def segment_blockwise(
         absorb_below=absorb_below,
     )
     run_segmentation(
-        segmentation,
-        num_workers,
+        plan,
+        workers,
         overwrite=overwrite,
         resume=Resume.of(overwrite, not overwrite),
         into_existing=False if overwrite else into_existing,
         keep=keep_tmpdir,
-        max_retries=max_retries,
-        timeout=timeout,
-        upstream_tasks=upstream_tasks,
     )
     return True
 

@@ -1,6 +1,6 @@
 """Worker module that segments single blocks; :mod:`.relabel_worker` joins their segments. See :mod:`dacapo.blockwise`.
 
-:func:`dacapo.blockwise.segment_blockwise` does both at once, and its result depends on no order of blocks.
+:func:`dacapo.blockwise.segment_blockwise` does both at once, with a result that does not depend on the order of blocks.
 """
 
 from __future__ import annotations
@@ -11,29 +11,15 @@ from typing import Any
 
 import click
 
-from dacapo.blockwise.cross_block_merges import BlockSegmenter
-from dacapo.blockwise.io_loop import io_loop
-from dacapo.blockwise.spawned_worker import SpawnedWorker
-from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import (
-    add_start_worker,
-    log_level_option,
-    long_input_options,
-    long_output_options,
-    set_log_level,
-    tmpdir_option,
-)
+from dacapo.blockwise.segmentation.block_segmenter import BlockSegmenter
+from dacapo.blockwise.worker.command_line import array_options, tmpdir_option, worker_cli
+from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.spawned import SpawnedWorker
+from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 
 PARAMETERS = "parameters.yaml"
-
-
-@click.group()
-@log_level_option
-def cli(log_level: str) -> None:
-    """Segment the blocks of a Daisy task."""
-    set_log_level(log_level)
 
 
 def open_worker(
@@ -44,25 +30,24 @@ def open_worker(
     tmpdir: Path | str,
     function_path: Path | str,
     parameters: Mapping[str, Any] | None = None,
-) -> Process:
+) -> ProcessBlock:
     """Return the function that segments a block.
 
-    A block reads ``block.read_roi``, which has to reach at least a voxel beyond ``block.write_roi`` where there are
-    neighbors.
+    Where a block has neighbors, ``block.read_roi`` must reach at least a voxel beyond ``block.write_roi``.
 
     Args:
         input_container: Container of the array to segment.
         input_dataset: Dataset inside it.
         output_container: Container of the segments.
-        output_dataset: Dataset inside it, which exists, without channels. Its type is one of whole numbers, up to the
-            number of its voxels.
-        tmpdir: Folder that all workers see, for what :mod:`.relabel_worker` needs; empty before the first one.
+        output_dataset: Dataset inside it, which must exist, without channels, of an integer type that can count its
+            voxels.
+        tmpdir: Folder that all workers see, for the input of :mod:`.relabel_worker`; empty before the first worker.
         function_path: File with the ``segment_function``, as for :func:`dacapo.blockwise.segment_blockwise`.
-        parameters: For that function, by default what the file ``parameters.yaml`` in ``tmpdir`` holds, if it is there.
+        parameters: For that function, by default those of the file ``parameters.yaml`` in ``tmpdir``, if it exists.
 
     Raises:
         ArrayNotFoundError: If an array does not exist.
-        ConfigError: If there is no such function, it takes other parameters, or ``tmpdir`` holds other work.
+        ConfigError: If the function is missing or takes other parameters, or ``tmpdir`` holds other work.
         DtypeError: If the output cannot hold the segments.
     """
     folder = Path(tmpdir)
@@ -98,16 +83,10 @@ def start_worker(
     function_path: str,
     return_io_loop: bool = False,
 ) -> Callable[[], None] | None:
-    """Do the blocks of the Daisy task that this process is a worker of; see :func:`open_worker`.
+    """Do the blocks of the Daisy task that this process is a worker of.
 
-    Args:
-        input_container: Container of the array to segment.
-        input_dataset: Dataset inside it.
-        output_container: Container of the segments.
-        output_dataset: Dataset inside it.
-        tmpdir: Folder that all workers see.
-        function_path: File with the ``segment_function``.
-        return_io_loop: Whether to return the function that does the blocks, instead of calling it.
+    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
+    instead of calling it.
     """
     return io_loop(
         lambda: open_worker(input_container, input_dataset, output_container, output_dataset, tmpdir, function_path),
@@ -115,8 +94,9 @@ def start_worker(
     )
 
 
-_function_option = click.option("--function_path", required=True, help="File with the segment_function.")
-add_start_worker(cli, start_worker, long_input_options, long_output_options, tmpdir_option, _function_option)
+_function = click.option("--function_path", required=True, help="File with the segment_function.")
+_arrays = array_options("input", "output", short=False)
+cli = worker_cli("Segment the blocks of a Daisy task.", start_worker, _arrays, tmpdir_option, _function)
 
 
 def spawn_worker(

@@ -7,23 +7,12 @@ from pathlib import Path
 
 import click
 
-from dacapo.blockwise.io_loop import io_loop
-from dacapo.blockwise.spawned_worker import SpawnedWorker
 from dacapo.blockwise.voxelwise import Threshold, into
-from dacapo.blockwise.worker import Process
-from dacapo.blockwise.worker_cli import add_start_worker, input_options, log_level_option, output_options, set_log_level
+from dacapo.blockwise.worker.command_line import array_options, worker_cli
+from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.spawned import SpawnedWorker
+from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.store.array_store import LocalArrayIdentifier
-
-_threshold_option = click.option(
-    "-th", "--threshold", type=float, default=0.0, show_default=True, help="What stored values are compared with."
-)
-
-
-@click.group()
-@log_level_option
-def cli(log_level: str) -> None:
-    """Threshold the blocks of a Daisy task."""
-    set_log_level(log_level)
 
 
 def open_worker(
@@ -32,15 +21,15 @@ def open_worker(
     output_container: Path | str,
     output_dataset: str,
     threshold: float = 0.0,
-) -> Process:
+) -> ProcessBlock:
     """Return the function that does a block.
 
     Args:
         input_container: Container of the input.
         input_dataset: Dataset inside it.
         output_container: Container of the output.
-        output_dataset: Dataset inside it, which exists. It has the channels of the input; a single one needs no axis.
-        threshold: What stored values are compared with.
+        output_dataset: Dataset inside it, which must exist, with the channels of the input; a single one needs no axis.
+        threshold: The threshold for the stored values.
 
     Raises:
         ArrayNotFoundError: If an array does not exist.
@@ -61,22 +50,20 @@ def start_worker(
     threshold: float = 0.0,
     return_io_loop: bool = False,
 ) -> Callable[[], None] | None:
-    """Do the blocks of the Daisy task that this process is a worker of; see :func:`open_worker`.
+    """Do the blocks of the Daisy task that this process is a worker of.
 
-    Args:
-        input_container: Container of the input.
-        input_dataset: Dataset inside it.
-        output_container: Container of the output.
-        output_dataset: Dataset inside it.
-        threshold: What stored values are compared with.
-        return_io_loop: Whether to return the function that does the blocks, instead of calling it.
+    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
+    instead of calling it.
     """
     return io_loop(
         lambda: open_worker(input_container, input_dataset, output_container, output_dataset, threshold), return_io_loop
     )
 
 
-add_start_worker(cli, start_worker, input_options, output_options, _threshold_option)
+_threshold = click.option(
+    "-th", "--threshold", type=float, default=0.0, show_default=True, help="Threshold for the stored values."
+)
+cli = worker_cli("Threshold the blocks of a Daisy task.", start_worker, array_options("input", "output"), _threshold)
 
 
 def spawn_worker(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import attrs
+import daisy.v2 as daisy
 import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
@@ -20,10 +21,7 @@ from dacapo.utils.blocks import fit_block_shape
 from dacapo.utils.largest_channel import largest_channel
 from dacapo.utils.quantize import comparable
 
-if TYPE_CHECKING:
-    import daisy.v2 as daisy
-
-# A worker does about so many voxels in the time that it takes to start it.
+# A worker takes about as long to start as to do this many voxels.
 _VOXELS_PER_WORKER = 2**26
 
 
@@ -34,12 +32,12 @@ class VoxelwiseOperation(BlockwiseOperation):
     Attributes:
         input: The array to read.
         dtype: Type of the result.
-        num_channels: How many channels of the input are used, the first ones; all by default.
+        num_channels: How many of the first channels of the input to use; all by default.
         metadata: Further attributes of the output.
     """
 
     keep_channels: ClassVar[bool] = True
-    """Whether the result has the channels of the input, or none. One of several channels has no axis."""
+    """Whether the result has the channels of the input; one channel out of several has no axis."""
 
     input: LocalArrayIdentifier
     dtype: str = "uint8"
@@ -48,7 +46,7 @@ class VoxelwiseOperation(BlockwiseOperation):
 
     @abstractmethod
     def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the result for a block of values, which have all axes of the input."""
+        """Return the result for a block of values, which has all axes of the input."""
         raise NotImplementedError
 
     def parameters(self) -> dict[str, Any]:
@@ -74,7 +72,7 @@ class VoxelwiseOperation(BlockwiseOperation):
         output.add_metadata({ORIGIN: {"operation": self.name}, **self.metadata})
 
     def _channels_of(self, source: Array) -> int | None:
-        """Return the length of the channel axis of the result: that of the input, unless it is a part of it."""
+        """Return the length of the channel axis of the result: that of the input, unless only a part is used."""
         is_part = self.num_channels not in (None, source.num_channels)
         return channels_on_disk(self.num_channels) if is_part else source.num_channels
 
@@ -99,13 +97,13 @@ class Threshold(VoxelwiseOperation):
     """Writes 1 where values are above a threshold, and 0 elsewhere.
 
     Attributes:
-        threshold: What stored values are compared with.
+        threshold: The threshold for the stored values.
     """
 
     threshold: float
 
     def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        # Integers are compared with an integer, which says the same and is faster.
+        # Comparing integers with an integer gives the same result faster.
         exact = values.dtype.kind in "iu" and math.isfinite(self.threshold)
         limit = math.floor(self.threshold) if exact else self.threshold
         return np.asarray(comparable(values) > limit, dtype=self.dtype)
@@ -113,10 +111,10 @@ class Threshold(VoxelwiseOperation):
 
 @attrs.define(kw_only=True, eq=False)
 class Argmax(VoxelwiseOperation):
-    """Writes the index of the largest channel, the first one of equals.
+    """Writes the index of the largest channel, the first among equals.
 
     Attributes:
-        axis: Which axis of the input is that of the channels; None for a single channel, which is the largest.
+        axis: The channel axis of the input; None for a single channel.
     """
 
     keep_channels: ClassVar[bool] = False
@@ -132,12 +130,12 @@ class Argmax(VoxelwiseOperation):
 def into(
     operation: type[VoxelwiseOperation], source: LocalArrayIdentifier, target: LocalArrayIdentifier, **fields: Any
 ) -> Callable[[daisy.Block], None]:
-    """Return the function of an operation for a block, which writes into an array that exists.
+    """Return the function that applies an operation to a block of an existing array.
 
     Args:
-        operation: What to do.
+        operation: The operation.
         source: The array to read.
-        target: The array to write, whose type the result gets.
+        target: The array to write; its type is that of the result.
         **fields: Further fields of the operation.
 
     Raises:

@@ -1,23 +1,21 @@
-"""A worker module as an operation, so that work with it can go on where it was interrupted."""
+"""A worker module as an operation, so that interrupted work with it can be resumed."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import attrs
+import daisy.v2 as daisy
 
-from dacapo.blockwise.identity import code_identity
+from dacapo.blockwise.journal.identity import code_identity
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
-from dacapo.blockwise.worker import prepare_module
-from dacapo.blockwise.worker_call import WorkerCall
+from dacapo.blockwise.worker.call import WorkerCall
+from dacapo.blockwise.worker.user_modules import open_module
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
-
-if TYPE_CHECKING:
-    import daisy.v2 as daisy
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -62,7 +60,7 @@ class WorkerModule(BlockwiseOperation):
         return self.worker_file, self.args, self.kwargs
 
     def open(self) -> None:
-        process = prepare_module(self.worker_file, self.args, self.kwargs)
+        process = open_module(self.worker_file, self.args, self.kwargs)
         if process is None:
             raise ConfigError(f"start_worker of {self.worker_file} returned nothing; it needs a process of its own")
         self._process = process

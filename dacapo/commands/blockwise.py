@@ -152,9 +152,9 @@ def run_blockwise(
     output is created for it. The function gets input_container, input_dataset, output_container and output_dataset, and
     all parameters that come last on the command line, such as --threshold 0.5. Extents are in world units.
     """
-    from dacapo.blockwise.record import Resume
-    from dacapo.blockwise.running import run_operation
-    from dacapo.blockwise.worker_call import WorkerCall
+    from dacapo.blockwise.journal import Resume
+    from dacapo.blockwise.scheduling.run_operation import run_operation
+    from dacapo.blockwise.worker.call import WorkerCall
     from dacapo.blockwise.worker_module import WorkerModule
     from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
     from dacapo.store.array_store import LocalArrayIdentifier

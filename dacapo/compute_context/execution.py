@@ -12,7 +12,7 @@ from dacapo.utils.memory import parse_size
 from dacapo.utils.precision import PRECISIONS
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.record import Resume
+    from dacapo.blockwise.journal import Resume
 
 
 def _check_precision(instance: object, attribute: object, value: str) -> None:
@@ -34,7 +34,7 @@ class Execution:
         precision: How the network computes: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less
             exact.
         overwrite: Whether to replace an earlier output of other parameters.
-        resume: How to treat earlier work with the same parameters; None begins anew, and keeps no record.
+        resume: How to treat earlier work with the same parameters; None begins anew, and keeps no journal.
     """
 
     num_workers: int | None = None

@@ -11,7 +11,7 @@ import attrs
 from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig

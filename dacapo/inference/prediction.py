@@ -17,11 +17,11 @@ import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.blockwise_task import works_here
-from dacapo.blockwise.identity import config_identities
+from dacapo.blockwise.journal.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import channels_on_disk, in_form_of
-from dacapo.blockwise.running import run_on_ranks, run_operation
+from dacapo.blockwise.scheduling.run_operation import run_on_ranks, run_operation
+from dacapo.blockwise.scheduling.workers import works_here
 from dacapo.compute_context import Execution, create_compute_context, prediction_workers
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
@@ -262,7 +262,7 @@ def predict_array(
         output: Where to write. The array has a channel axis first, or none where the network has one channel.
         execution: With how many workers, if they can find weights and data; in how much memory, which sets the size of
             blocks and can lower the number of workers, see :func:`.plan_within`; and whether to replace earlier work.
-            By default one process, which keeps no record. Earlier work is only resumed with a ``raw_config``, because
+            By default one process, which keeps no journal. Earlier work is only resumed with a ``raw_config``, because
             nothing else identifies the input.
         output_roi: Region in world units, the whole of ``raw`` by default. Near the edges of ``raw`` the network sees
             reflected data, so predictions there are less sure.

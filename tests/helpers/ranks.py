@@ -14,7 +14,7 @@ import zarr
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.running import run_on_ranks
+from dacapo.blockwise.scheduling.run_operation import run_on_ranks
 from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray

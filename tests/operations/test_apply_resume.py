@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dacapo.apply import apply_run
-from dacapo.blockwise.record import Record, record_folder
+from dacapo.blockwise.journal import Journal, journal_folder
 from dacapo.errors import OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
@@ -44,14 +44,14 @@ def test_what_is_done_again(run: Run, tmp_path: Path) -> None:
     arguments = (run, 1, PARAMETERS, source, *arrays)
 
     def made() -> list[str]:
-        return [json.loads((record_folder(array) / "parameters.json").read_text())["id"] for array in arrays]
+        return [json.loads((journal_folder(array) / "parameters.json").read_text())["id"] for array in arrays]
 
     apply_run(*arguments)
     first = made()
     apply_run(*arguments, overwrite=False)
     assert made() == first
 
-    (record_folder(arrays[1]) / "complete").unlink()  # as if it had been interrupted
+    (journal_folder(arrays[1]) / "complete").unlink()  # as if it had been interrupted
     apply_run(*arguments)
     assert made() == first
 
@@ -112,7 +112,7 @@ def test_a_volume_that_is_segmented_as_a_whole(
 
         with monkeypatch.context() as patch:
             patch.setattr(cls, at, dies)
-            patch.setattr(Record, "forget", lambda record: None)
+            patch.setattr(Journal, "forget", lambda journal: None)
             with pytest.raises(KeyboardInterrupt):
                 apply(**how)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.record import Resume, record_folder
-from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.journal import Resume, journal_folder
+from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.blockwise.voxelwise import Threshold
 from dacapo.errors import BlockwiseError, DacapoError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -191,7 +191,7 @@ class TestWhatIsOnTheTerminal:
 PARENT = """
     import json, sys
     from dacapo.blockwise.operation import BlockwiseOperation
-    from dacapo.blockwise.running import run_operation
+    from dacapo.blockwise.scheduling.run_operation import run_operation
 
     if __name__ == "__main__":
         operation = BlockwiseOperation.from_settings(json.loads(sys.argv[1]))
@@ -209,7 +209,7 @@ def test_a_killed_parent_that_is_started_again(
     settings = json.dumps(operation.as_settings())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
     parent = subprocess.Popen([sys.executable, script, settings, str(workers)], env=environment)
-    done = record_folder(operation.output) / "invert" / "done" / "c"
+    done = journal_folder(operation.output) / "invert" / "done" / "c"
     count = 3 if workers == 1 else 5
     wait_until(lambda: (tmp_path / "waiting").exists() and sum(marks(done)) >= count)
     parent.send_signal(signal.SIGKILL)
@@ -298,7 +298,7 @@ def test_a_command_that_is_repeated_does_what_is_missing(
         with pytest.raises(BlockwiseError, match="this block is bad"):
             run_operation(operation, 1, overwrite=False, resume=Resume.ALWAYS, max_retries=0)
     assert tried(operation.folder) == sorted([*BEGINS, BEGINS[1]])
-    shutil.rmtree(record_folder(operation.output) / "logs")  # whatever becomes of those
+    shutil.rmtree(journal_folder(operation.output) / "logs")  # whatever becomes of those
     (operation.folder / "fault").unlink()
     run_operation(operation, 1, overwrite=False, resume=Resume.ALWAYS)
     assert tried(operation.folder) == [BEGINS[1]]

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
 
+from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.record import Resume, record_folder
-from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig, Options
@@ -76,7 +76,7 @@ def test_result_and_settings(operation: Invert, values: np.ndarray, workers: int
     run_operation(operation, workers)
     np.testing.assert_array_equal(result(operation), 255 - values)
     assert len(tried(tmp_path)) == NUM_BLOCKS
-    assert not (record_folder(operation.output) / "logs").exists()
+    assert not (journal_folder(operation.output) / "logs").exists()
 
 
 def test_only_what_is_missing_is_done_again(
@@ -188,7 +188,7 @@ def test_without_a_record_nothing_is_left_beside_the_output(
     monkeypatch.chdir(tmp_path / "here")
     run_operation(operation, resume=None)
     assert not list((tmp_path / "here").iterdir())
-    assert not record_folder(operation.output).exists()
+    assert not journal_folder(operation.output).exists()
 
 
 def test_failures_are_listed_without_a_record_too(
@@ -215,7 +215,7 @@ def test_a_class_that_workers_cannot_find(options: DaCapoConfig, operation: Inve
 
 
 def test_two_processes_do_not_write_the_same(options: DaCapoConfig, operation: Invert) -> None:
-    folder = record_folder(operation.output)
+    folder = journal_folder(operation.output)
     folder.mkdir(parents=True)
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)

@@ -17,8 +17,12 @@ from scipy import ndimage
 
 from dacapo import segment_blockwise
 from dacapo.apply import apply_run
-from dacapo.blockwise.record import Record
-from dacapo.blockwise.segmentation import SMALL, Relabeling, Segmentation, dense_numbers
+from dacapo.blockwise.journal import Journal
+from dacapo.blockwise.segmentation import SegmentationPlan, run
+from dacapo.blockwise.segmentation.fragments import Fragments
+from dacapo.blockwise.segmentation.lookup_table import SMALL, dense_numbers
+from dacapo.blockwise.segmentation.matching import Matching
+from dacapo.blockwise.segmentation.relabeling import Relabeling
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
@@ -203,14 +207,12 @@ class TestInterruptions:
     def test_later_passes_go_on_too(
         self, options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, stage: str
     ) -> None:
-        from dacapo.blockwise import segmentation
-
-        where = {"match": (segmentation.Matching, "process"), "relabel": (segmentation.Relabeling, "process")}
-        cls, name = where.get(stage, (Segmentation, "merge"))
+        where: dict[str, tuple[Any, str]] = {"match": (Matching, "process"), "relabel": (Relabeling, "process")}
+        cls, name = where.get(stage, (run, "write_lookup_table"))
         done: list[Any] = []
         original = getattr(cls, name)
 
-        def fails(operation: Segmentation, *block: Any) -> None:
+        def fails(operation: Any, *block: Any) -> None:
             if len(done) == (0 if stage == "merge" else 5):
                 raise BlockwiseError("the disk is away")
             original(operation, *block)
@@ -234,16 +236,16 @@ class TestInterruptions:
 
 def killed(monkeypatch: pytest.MonkeyPatch, folder: Path, values: np.ndarray, when: str, **kwargs: Any) -> None:
     """Begin to segment, and end before or after the output is created, as if the process had been killed."""
-    create = Segmentation.create_output
+    create = run.create_arrays
 
-    def dies(segmentation: Segmentation, *arguments: Any) -> None:
+    def dies(*arguments: Any) -> None:
         if when == "after":
-            create(segmentation, *arguments)
+            create(*arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Segmentation, "create_output", dies)
-        patch.setattr(Record, "forget", lambda record: None)  # a process that is killed tidies nothing
+        patch.setattr(run, "create_arrays", dies)
+        patch.setattr(Journal, "forget", lambda journal: None)  # a process that is killed tidies nothing
         with pytest.raises(KeyboardInterrupt):
             segment(folder, values, (4, 4), **kwargs)
 
@@ -331,10 +333,10 @@ def test_order_and_number_of_workers_do_not_matter(options: DaCapoConfig, folder
     np.testing.assert_array_equal(segment(folder, values, (5, 7, 6), context=2, min_overlap=0.6, num_workers=2), alone)
 
 
-def make(region: Roi, block_shape: Coordinate) -> Segmentation:
+def make(region: Roi, block_shape: Coordinate) -> SegmentationPlan:
     identifier = LocalArrayIdentifier(Path("volume.zarr"), "raw")
     one = Coordinate((1,) * region.dims)
-    return Segmentation(
+    return SegmentationPlan(
         input=identifier,
         output=identifier,
         function_file="",
@@ -352,8 +354,8 @@ def test_numbers_of_segments_never_overflow() -> None:
     edge = 1 << 21
     largest = make(Roi((0, 0, 0), (edge, edge, edge - 1)), Coordinate(1 << 9, 1 << 9, edge - 1))
     largest.check()
-    blocks, voxels = largest.grid[0] * largest.grid[1], largest.block_voxels
-    last = largest.block_index(Roi((edge - (1 << 9), edge - (1 << 9), 0), largest.block_shape))
+    blocks, voxels = largest.grid.shape[0] * largest.grid.shape[1], largest.block_voxels
+    last = largest.grid.index(Roi((edge - (1 << 9), edge - (1 << 9), 0), largest.block_shape))
     assert last == blocks - 1
     highest = last * voxels + voxels
     assert 2**62 < highest < 2**63
@@ -396,7 +398,7 @@ def test_applying_a_run_to_a_large_volume_goes_on(
     with pytest.raises(BlockwiseError, match="the disk is away"):
         apply("blocks", bias)
     monkeypatch.setattr(Relabeling, "process", process)
-    monkeypatch.setattr(Segmentation, "process", fails)  # it has nothing to do any more
+    monkeypatch.setattr(Fragments, "process", fails)  # it has nothing to do any more
     labels = apply("blocks", bias)
     assert labels.max() == whole.max() > 1
     assert same_parts(labels, whole)

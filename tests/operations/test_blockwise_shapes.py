@@ -14,7 +14,7 @@ from funlib.geometry import Coordinate, Roi
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dacapo.blockwise.running import run_operation
+from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.blockwise.voxelwise import Argmax, Threshold
 from dacapo.blockwise.worker_module import WorkerModule
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray

@@ -27,7 +27,7 @@ from dacapo.blockwise import (
     threshold_worker,
     watershed_function,
 )
-from dacapo.blockwise.worker_call import WorkerCall
+from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.cli import cli
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, DtypeError, NotFoundError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray

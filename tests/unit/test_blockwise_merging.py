@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dacapo.blockwise import merging
-from dacapo.blockwise.merging import Joined, check_min_overlap, join_all, overlapping_pairs
+from dacapo.blockwise.segmentation import joining
+from dacapo.blockwise.segmentation.joining import Joined, check_min_overlap, join_all, overlapping_pairs
 from dacapo.errors import ConfigError
 
 EDGES = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40)
@@ -37,11 +37,11 @@ def check(joined: Joined, count: int, edges: np.ndarray) -> None:
 @given(st.lists(EDGES, max_size=5), st.sampled_from([1, 3, 1000]))
 def test_roots_are_the_components_of_the_graph(batches: list[list[tuple[int, int]]], batch: int) -> None:
     arrays = [np.array(edges, dtype=np.uint64).reshape(-1, 2) for edges in batches]
-    original, merging.BATCH = merging.BATCH, batch
+    original, joining.BATCH = joining.BATCH, batch
     try:
         joined = join_all(lambda: arrays)
     finally:
-        merging.BATCH = original
+        joining.BATCH = original
     check(joined, 20, np.concatenate([np.zeros((0, 2), np.uint64), *arrays]).astype(np.int64))
 
 
@@ -95,14 +95,14 @@ def test_memory_does_not_grow_with_the_number_of_pairs(tmp_path: Path) -> None:
             yield np.load(tmp_path / f"{name}.npy")
 
     join_all(lambda: [np.array([[0, 1]])])  # imports
-    original, merging.BATCH = merging.BATCH, 1 << 12
+    original, joining.BATCH = joining.BATCH, 1 << 12
     tracemalloc.start()
     try:
         joined = join_all(edges)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-        merging.BATCH = original
+        joining.BATCH = original
     assert len(joined.nodes) == 1 << 12
     assert peak < 3 * (1 << 17) * 16 < names * (1 << 17) * 16 / 5
 

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dacapo.blockwise import DaCapoBlockwiseTask, run_blockwise
-from dacapo.blockwise.blockwise_task import count_blocks, written_region
-from dacapo.blockwise.jobs import JOB_VARIABLE, Job, write_job
-from dacapo.blockwise.user_modules import load_module
-from dacapo.blockwise.worker import main, prepare
-from dacapo.blockwise.worker_call import WorkerCall
-from dacapo.blockwise.worker_starter import taken_place
+from dacapo.blockwise.block_grid import count_blocks, written_region
+from dacapo.blockwise.worker.call import WorkerCall
+from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
+from dacapo.blockwise.worker.place import taken_place
+from dacapo.blockwise.worker.process import main
+from dacapo.blockwise.worker.user_modules import load_module
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, RoiError
 from dacapo.options import DaCapoConfig, Options
@@ -82,7 +82,7 @@ class TestJob:
 class TestModules:
     def test_file(self, tmp_path: Path) -> None:
         file = write(tmp_path, "def process_block(block, *args, **kwargs):\n    return block, args, kwargs\n")
-        process = prepare(make_job(file, 1, x=2))
+        process = make_job(file, 1, x=2).open()
         assert process is not None
         assert process("block") == ("block", (1,), {"x": 2})
 
@@ -91,7 +91,7 @@ class TestModules:
         write(tmp_path / "some_package", "", "__init__.py")
         write(tmp_path / "some_package", "def start_worker(factor):\n    return lambda block: block * factor\n", "w.py")
         monkeypatch.syspath_prepend(tmp_path)
-        process = prepare(make_job("some_package.w", factor=3))
+        process = make_job("some_package.w", factor=3).open()
         assert process is not None
         assert process(5) == 15
 
@@ -99,7 +99,7 @@ class TestModules:
         text = (
             "import click\n@click.command()\n@click.option('--a')\ndef start_worker(a):\n    return lambda block: a\n"
         )
-        process = prepare(make_job(write(tmp_path, text), a=7))
+        process = make_job(write(tmp_path, text), a=7).open()
         assert process is not None
         assert process(None) == 7
 
@@ -108,11 +108,11 @@ class TestModules:
         assert load_module(write(tmp_path, text)).A(3).x == 3
 
     def test_worker_without_a_function_per_block(self, tmp_path: Path) -> None:
-        assert prepare(make_job(write(tmp_path, "def start_worker():\n    pass\n"))) is None
+        assert make_job(write(tmp_path, "def start_worker():\n    pass\n")).open() is None
 
     def test_start_worker_returns_nonsense(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="returned 5; expected a function of one block"):
-            prepare(make_job(write(tmp_path, "def start_worker():\n    return 5\n")))
+            make_job(write(tmp_path, "def start_worker():\n    return 5\n")).open()
 
     @pytest.mark.parametrize(
         ("name", "text", "error", "message"),
@@ -290,7 +290,7 @@ def test_conflicting_blocks_are_never_handed_out_together(data: st.DataObject, d
 
 def test_workers_load_no_torch() -> None:
     code = (
-        "import sys, dacapo.blockwise.segmentation, dacapo.blockwise.operation_worker\n"
+        "import sys, dacapo.blockwise.segmentation, dacapo.blockwise.operation\n"
         "assert not {'torch', 'gunpowder', 'skimage'} & set(sys.modules), sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

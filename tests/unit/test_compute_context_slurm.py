@@ -16,8 +16,8 @@ import torch
 from funlib.geometry import Roi
 
 from dacapo import run_blockwise
-from dacapo.blockwise.jobs import Job
-from dacapo.blockwise.worker_starter import WorkerStarter
+from dacapo.blockwise.worker.job import Job
+from dacapo.blockwise.worker.starter import WorkerStarter
 from dacapo.compute_context import ComputeContext, LocalTorch, Slurm, create_compute_context
 from dacapo.errors import BlockwiseError
 from dacapo.options import DaCapoConfig, Options

@@ -16,7 +16,7 @@ from funlib.geometry import Coordinate, Roi
 import dacapo
 from dacapo import errors, ext
 from dacapo.blockwise.outputs import check_output
-from dacapo.blockwise.user_modules import load_module
+from dacapo.blockwise.worker.user_modules import load_module
 from dacapo.compute_context import LocalTorch
 from dacapo.errors import DacapoError
 from dacapo.experiments.block_plan import plan_blocks

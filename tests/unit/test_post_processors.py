@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dacapo.blockwise.record import Resume
+from dacapo.blockwise.journal import Resume
 from dacapo.compute_context import Execution
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray

@@ -113,10 +113,10 @@ class PostProcessor(ABC):
         """Post-process the prediction and return the array that holds the result.
 
         A method that is decorated with ``@declares(RESUMES)`` also takes the keywords ``overwrite`` and ``resume`` of
-        :func:`dacapo.blockwise.running.run_operation`, None by default for ``resume``, and goes on where it was
-        interrupted. One that is decorated with ``@declares(LIMITS_MEMORY)`` also takes ``max_memory``, the bytes that
-        all processes together may take, None by default; it works in smaller blocks then, or with fewer workers. See
-        :func:`dacapo.utils.capabilities.declares`.
+        :func:`dacapo.blockwise.scheduling.run_operation.run_operation`, None by default for ``resume``, and goes on
+        where it was interrupted. One that is decorated with ``@declares(LIMITS_MEMORY)`` also takes ``max_memory``, the
+        bytes that all processes together may take, None by default; it works in smaller blocks then, or with fewer
+        workers. See :func:`dacapo.utils.capabilities.declares`.
 
         Args:
             parameters: One of those that :meth:`enumerate_parameters` returns.

@@ -72,7 +72,7 @@ class StoredPredictionPostProcessor(PostProcessor):
             ConfigError: If there is no worker.
             BlockwiseError: If blocks failed.
         """
-        from dacapo.blockwise.running import run_operation
+        from dacapo.blockwise.scheduling.run_operation import run_operation
 
         prediction = self.prediction_array
         voxels = math.prod(operation.block_shape / prediction.voxel_size)

@@ -22,7 +22,7 @@ from dacapo.utils.capabilities import declares
 from dacapo.utils.quantize import above_level
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.record import Resume
+    from dacapo.blockwise.journal import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             num_workers: How many worker processes may be started, where there are enough blocks for them.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
             overwrite: Whether to replace an output of other parameters.
-            resume: How to treat earlier work with the same parameters; None always begins anew, and keeps no record.
+            resume: How to treat earlier work with the same parameters; None always starts over and keeps no journal.
             max_memory: Bytes that all processes together may take, which can lower the number of workers.
 
         Raises:

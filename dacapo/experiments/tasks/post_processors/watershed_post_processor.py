@@ -24,7 +24,7 @@ from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.record import Record, Resume
+    from dacapo.blockwise.journal import Journal, Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             block_size: Shape of a block in voxels, adapted to the volume; that of the chunks of the output if the
                 volume is segmented as a whole.
             overwrite: Whether to replace an output of other parameters.
-            resume: How to treat earlier work with the same parameters; None always begins anew, and keeps no record.
+            resume: How to treat earlier work with the same parameters; None always starts over and keeps no journal.
                 A volume that is segmented as a whole begins anew if it was not finished.
             max_memory: Bytes that all processes together may take; blocks and the number of workers depend on it.
 
@@ -193,8 +193,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             ((_, array),) = self._segment([parameters], [output], block_size)
             return array
 
-        from dacapo.blockwise.identity import array_identity
-        from dacapo.blockwise.record import open_record
+        from dacapo.blockwise.journal import open_journal
+        from dacapo.blockwise.journal.identity import array_identity
 
         what = {
             "operation": "mutex watershed",
@@ -204,10 +204,10 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             "long_range_bias": parameters.long_range_bias,
             "min_size": parameters.min_size,
         }
-        with open_record(output, what, {}, overwrite=execution.overwrite, resume=execution.resume) as record:
-            if not record.is_complete:
-                list(self._segment([parameters], [output], block_size, record))
-                record.complete()
+        with open_journal(output, what, {}, overwrite=execution.overwrite, resume=execution.resume) as journal:
+            if not journal.is_complete:
+                list(self._segment([parameters], [output], block_size, journal))
+                journal.complete()
         return ZarrArray.open_from_array_identifier(output)
 
     def _segment(
@@ -215,7 +215,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         parameters: Sequence[WatershedPostProcessorParameters],
         outputs: Sequence[LocalArrayIdentifier],
         block_size: Coordinate,
-        record: Record | None = None,
+        journal: Journal | None = None,
     ) -> Iterator[tuple[int, Array]]:
         from dacapo.blockwise.watershed_function import read_affinities
 
@@ -224,10 +224,10 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
             for index, labels in mutex_watersheds(affinities, self.offsets, chosen, value_range):
                 create = functools.partial(self.create_output, outputs[index], np.uint64, False, block_size)
-                if record is None:
+                if journal is None:
                     create()
                 else:
-                    record.create(create)
+                    journal.create(create)
                 output = ZarrArray.open_from_array_identifier(outputs[index])
                 output[output.roi] = labels
                 bar.update()
@@ -255,7 +255,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         block_size: Coordinate,
         execution: Execution,
     ) -> Array:
-        from dacapo.blockwise.segmentation import Segmentation, run_segmentation
+        from dacapo.blockwise.scheduling.workers import Workers
+        from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
 
         prediction = self.prediction_array
         check_offsets(len(self.offsets), prediction.dims, self.offsets)
@@ -267,7 +268,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         num_workers = workers_within(execution.max_memory, execution.workers, int(seen * self._voxel_bytes()))
         logger.info("segmenting %s in blocks of %s voxels with a context of %s", prediction.roi, block_shape, context)
         block = Roi((0,) * prediction.dims, block_shape * prediction.voxel_size)
-        segmentation = Segmentation.plan(
+        plan = SegmentationPlan.of(
             self.prediction_array_identifier,
             output,
             SEGMENT_FUNCTION,
@@ -286,7 +287,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             min_overlap=MIN_OVERLAP,
             absorb_below=parameters.min_size,
         )
-        run_segmentation(segmentation, num_workers, overwrite=execution.overwrite, resume=execution.resume)
+        run_segmentation(plan, Workers(num_workers), overwrite=execution.overwrite, resume=execution.resume)
         return ZarrArray.open_from_array_identifier(output)
 
 

@@ -1,4 +1,4 @@
-"""Which function of a worker module does the work, and what it is given."""
+"""Finding the function of a worker module to call, and checking its arguments."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from dacapo.blockwise.spawned_worker import SpawnedWorker
-from dacapo.blockwise.user_modules import check_arguments, function_of, load_module
+from dacapo.blockwise.worker.spawned import SpawnedWorker
+from dacapo.blockwise.worker.user_modules import check_arguments, function_of, load_module
 from dacapo.errors import ConfigError
 
 SPAWN = "spawn_worker"
@@ -23,9 +23,8 @@ class WorkerCall:
         worker_file: A Python file, or the import path of a module.
         args: For its function.
         kwargs: For its function.
-        spawns: Whether that is ``spawn_worker``, whose result starts a worker.
-        needs_process: Whether its workers ask for blocks by themselves, so that none can work in the process that runs
-            the task.
+        spawns: Whether the function is ``spawn_worker``, whose result starts a worker.
+        needs_process: Whether workers ask for blocks by themselves, so that none can run in the scheduling process.
     """
 
     worker_file: str
@@ -36,12 +35,12 @@ class WorkerCall:
 
     @classmethod
     def of(cls, worker_file: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]) -> WorkerCall:
-        """Find the function of a worker module that takes some arguments.
+        """Find the function of a worker module that accepts the arguments.
 
         Raises:
             PathNotFoundError: If there is no such file or module.
             BlockwiseError: If the module raises while it is loaded.
-            ConfigError: If it defines none of the functions, or they take other arguments.
+            ConfigError: If it defines none of the functions, or none accepts the arguments.
         """
         module = load_module(worker_file)
         names = ("process_block", "open_worker", "start_worker", SPAWN)
@@ -53,24 +52,24 @@ class WorkerCall:
         try:
             check_arguments(function, worker_file, [*block, *args], kwargs)
         except ConfigError:
-            if not callable(spawn) or not _takes(spawn, worker_file, args, kwargs):
+            if not callable(spawn) or not _accepts(spawn, worker_file, args, kwargs):
                 raise
             function = spawn
         if function is not spawn:
             return cls(str(worker_file), list(args), dict(kwargs), False, needs_process)
         start = spawn(*args, **kwargs)
-        if isinstance(start, SpawnedWorker):  # of this package, whose function takes the same in another form
+        if isinstance(start, SpawnedWorker):  # from a worker module of this package: call its other function directly
             return cls.of(start.job.worker_file, start.job.args, start.job.kwargs)
         if not callable(start):
             raise ConfigError(f"{SPAWN} of {worker_file} returned {start!r}; expected a function without arguments")
         return cls(str(worker_file), list(args), dict(kwargs), True, True)
 
     def start(self) -> None:
-        """Start a worker by ``spawn_worker``, and wait for its end."""
+        """Start a worker through ``spawn_worker`` and wait until it ends."""
         function_of(load_module(self.worker_file), self.worker_file, SPAWN)(*self.args, **self.kwargs)()
 
 
-def _takes(function: Any, source: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+def _accepts(function: Any, source: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     try:
         check_arguments(function, source, args, kwargs)
     except ConfigError:

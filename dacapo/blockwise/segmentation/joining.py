@@ -1,4 +1,9 @@
-"""Joining the segments of neighboring blocks."""
+"""Joining fragments: pairs that overlap, and a union-find over pairs that do not fit in memory.
+
+Sets are trees of parents, as in `Galler and Fischer (1964) <https://doi.org/10.1145/364099.364331>`_. A Python loop
+over single pairs would be slow, so pairs are joined in batches: SciPy finds the connected components of the roots in a
+batch, and the least root of a component becomes the parent of the others.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +26,13 @@ BATCH = 1 << 20
 def overlapping_pairs(
     labels: npt.NDArray[Any], others: npt.NDArray[Any], min_overlap: float = 0.0
 ) -> npt.NDArray[np.uint64]:
-    """Return which segments of two segmentations of the same place overlap.
+    """Return the pairs of segments of two segmentations of the same place that overlap.
 
     Args:
         labels: Labels of one segmentation, 0 for background.
         others: Those of the other, of the same shape.
-        min_overlap: Pairs are left out whose overlap is not more than this part of the smaller segment. Voxels that are
-            background in one of the two do not count.
+        min_overlap: The overlap of a pair must exceed this part of the smaller segment. Voxels that are background in
+            one of the two do not count.
 
     Returns:
         One row (label, other label) per pair, sorted.
@@ -52,30 +57,36 @@ def _totals(ids: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64]) -> npt.N
     return np.asarray(np.bincount(index, weights=counts)[index])
 
 
+def check_min_overlap(min_overlap: float) -> None:
+    """Raise a ConfigError unless the value is a part of a whole."""
+    if not 0 <= min_overlap < 1:
+        raise ConfigError(f"min_overlap is {min_overlap}; expected a number from 0 up to, but not, 1")
+
+
 @attrs.frozen
 class Joined:
-    """Which segments are joined; only those that have a pair.
+    """The joined fragments, without those that have no pair.
 
     Attributes:
-        nodes: The segments, sorted.
-        roots: For each of them the index, among all, of the first segment that it is joined to; its own if it is that.
+        nodes: The fragments, sorted.
+        roots: For each of them the index in ``nodes`` of its root, the least fragment that it is joined to, or itself.
     """
 
     nodes: Numbers
     roots: Numbers
 
     def slice(self, begin: int, end: int) -> slice:
-        """Return where the segments from one number up to another are."""
+        """Return the part of ``nodes`` between two numbers, without the second."""
         first, last = np.searchsorted(self.nodes, [begin, end])
         return slice(int(first), int(last))
 
     def totals(
         self, measures: Iterable[tuple[int, Numbers, npt.NDArray[np.float64]]]
     ) -> tuple[Numbers, npt.NDArray[np.float64]]:
-        """Return the sums of two measures over all that is joined to each root.
+        """Return the sums of two measures over the fragments of each root.
 
         Args:
-            measures: For runs of segments the number of the first one, and the measures of all of them.
+            measures: For runs of consecutive fragments the number of the first one, and both measures of each.
         """
         sizes, sums = np.zeros(len(self.nodes), dtype=np.int64), np.zeros(len(self.nodes))
         for begin, some_sizes, some_sums in measures:
@@ -86,12 +97,12 @@ class Joined:
 
 
 def join_all(edges: Callable[[], Iterable[npt.NDArray[Any]]]) -> Joined:
-    """Join segments by a union-find over pairs that are never all in memory.
+    """Join fragments by pairs that are never all in memory.
 
-    Memory grows with the number of segments that have a pair, by some 50 bytes for each.
+    Memory grows with the number of fragments that have a pair, by some 50 bytes for each.
 
     Args:
-        edges: Returns arrays of pairs of segments, one row per pair; called twice.
+        edges: Returns arrays of pairs of fragments, one row per pair; called twice.
 
     >>> joined = join_all(lambda: [np.array([[3, 1]]), np.array([[4, 3], [7, 9]])])
     >>> joined.nodes.tolist(), joined.nodes[joined.roots].tolist()
@@ -106,7 +117,7 @@ def join_all(edges: Callable[[], Iterable[npt.NDArray[Any]]]) -> Joined:
 
 
 def _batches(edges: Iterable[npt.NDArray[Any]]) -> Iterator[Numbers]:
-    """Yield pairs in arrays of a useful size."""
+    """Yield pairs in batches."""
     waiting: list[Numbers] = []
     size = 0
     for some in edges:
@@ -121,14 +132,14 @@ def _batches(edges: Iterable[npt.NDArray[Any]]) -> Iterator[Numbers]:
 
 
 def _distinct(parts: Iterable[Numbers]) -> Numbers:
-    """Return all different numbers, sorted."""
+    """Return the distinct numbers, sorted."""
     found = np.zeros(0, dtype=np.int64)
     waiting: list[Numbers] = []
     size = 0
     for part in parts:
         waiting.append(np.unique(part))
         size += len(waiting[-1])
-        if size > len(found) / 2:  # the fewer there are, the less time it takes to sort them in
+        if size > len(found) / 2:  # enough are waiting to make it worth sorting all again
             found = np.unique(np.concatenate([found, *waiting]))
             waiting, size = [], 0
     return np.unique(np.concatenate([found, *waiting])) if waiting else found
@@ -143,7 +154,7 @@ def find(parent: Numbers, nodes: Numbers) -> Numbers:
 
 
 def _flatten(parent: Numbers) -> None:
-    """Let all nodes of a union-find forest point to their representatives, in place."""
+    """Make the representative of each node its parent, in place."""
     for begin in range(0, len(parent), BATCH):
         part = slice(begin, begin + BATCH)
         parent[part] = find(parent, parent[part])
@@ -169,9 +180,3 @@ def join(parent: Numbers, edges: Numbers) -> None:
     np.minimum.at(least, component, roots)
     parent[roots] = least[component]
     parent[edges.ravel()] = find(parent, edges.ravel())
-
-
-def check_min_overlap(min_overlap: float) -> None:
-    """Raise a ConfigError if the value is no part of a whole."""
-    if not 0 <= min_overlap < 1:
-        raise ConfigError(f"min_overlap is {min_overlap}; expected a number from 0 up to, but not, 1")

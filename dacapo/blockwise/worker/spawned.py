@@ -1,9 +1,8 @@
-"""A worker process for a Daisy task of the user."""
+"""Starting a worker process for a Daisy task of the user."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 import attrs
 import daisy.v2 as daisy
 
-from dacapo.blockwise.jobs import JOB_VARIABLE, Job, write_job
-from dacapo.blockwise.worker import check_is_worker
-from dacapo.blockwise.worker_starter import ends_with, log_base
+from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
+from dacapo.blockwise.worker.lifetime import end_with
+from dacapo.blockwise.worker.loop import check_is_worker
+from dacapo.blockwise.worker.starter import WORKER_COMMAND, log_base, search_path
 from dacapo.compute_context import ComputeContext, create_compute_context
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -21,19 +21,19 @@ from dacapo.store.array_store import LocalArrayIdentifier
 
 @attrs.frozen
 class SpawnedWorker:
-    """Starts a worker where the compute context of the options says, and waits for its end.
+    """Starts a worker where the compute context of the options says, and waits until it ends.
 
-    A Daisy task takes it as its ``process_function``, and calls it in a small process for each worker.
+    It is the ``process_function`` of a Daisy task, which calls it in a small process for each worker.
 
     Attributes:
-        job: What the worker does; the settings of the process that made it are part of that.
+        job: The job of the worker, with the settings of the process that made it.
         compute_context: Where the worker runs.
-        python_path: Where modules are looked for.
+        python_path: Where the worker looks for modules.
     """
 
     job: Job
     compute_context: ComputeContext = attrs.field(factory=create_compute_context)
-    python_path: str = attrs.field(factory=lambda: os.pathsep.join(path for path in sys.path if path))
+    python_path: str = attrs.field(factory=search_path)
 
     @classmethod
     def of(
@@ -47,8 +47,8 @@ class SpawnedWorker:
 
         Args:
             worker_file: A Python file, or the import path of a module.
-            input_array: What its workers read; None if that is not for the caller to say.
-            output_array: What they write.
+            input_array: The array that workers read; None if the function takes no input.
+            output_array: The array that they write.
             **kwargs: Further arguments of its function: numbers, strings, lists, dicts or paths.
 
         Raises:
@@ -75,9 +75,9 @@ class SpawnedWorker:
         folder = log_base(self.compute_context, None)
         folder.mkdir(parents=True, exist_ok=True)
         worker = int(daisy.Context.from_env()["worker_id"])
-        with tempfile.TemporaryDirectory(prefix="dacapo_worker_", dir=folder) as own, ends_with(os.getppid()):
+        with tempfile.TemporaryDirectory(prefix="dacapo_worker_", dir=folder) as own, end_with(os.getppid()):
             self.compute_context.execute(
-                [sys.executable, "-m", "dacapo.blockwise"],
+                WORKER_COMMAND,
                 environment={
                     JOB_VARIABLE: str(write_job(self.job.to_json(), Path(own))),
                     "PYTHONPATH": self.python_path,

@@ -1,4 +1,4 @@
-"""What the workers of a task are told: the worker module, its arguments, and the settings."""
+"""The job of a worker: its worker module, the arguments, and the settings."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from typing import Any
 import attrs
 import numpy as np
 
+from dacapo.blockwise.worker.user_modules import ProcessBlock, open_module
 from dacapo.errors import ConfigError
 
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
-"""The variable with the path of the :data:`JOB_FILE`; a job itself can be larger than an environment may be."""
+"""Environment variable with the path of the :data:`JOB_FILE`; a job can be too large for the variable itself."""
 JOB_FILE = "job.json"
-"""File in the log folder that says what the workers do."""
+"""File in the log folder that holds the job."""
 
 
 @attrs.frozen
 class Job:
-    """What the workers of a task need to know.
+    """All that the workers of a task need to know.
 
     Attributes:
         worker_file: The worker module, a Python file or an import path.
         args: For the worker's function.
         kwargs: For the worker's function.
-        log_dir: Folder for reports of what failed; None in a task of the user, to whom Daisy reports.
+        log_dir: Folder for reports of failures; None in a task of the user, where Daisy reports them.
         options: The settings of the process that started the workers.
     """
 
@@ -40,7 +41,7 @@ class Job:
         """Return the job as text.
 
         Raises:
-            ConfigError: If an argument is nothing that JSON can hold.
+            ConfigError: If JSON cannot hold an argument.
         """
         return _as_json(attrs.asdict(self, recurse=False))
 
@@ -49,18 +50,22 @@ class Job:
         """Return the job that :meth:`to_json` wrote."""
         return cls(**json.loads(text))
 
+    def open(self) -> ProcessBlock | None:
+        """Load the worker module and return its function for one block, see :func:`.open_module`."""
+        return open_module(self.worker_file, self.args, self.kwargs)
+
 
 def write_job(job: str, log_dir: Path) -> Path:
-    """Return the file in the log folder that holds a job, written by the first worker that is started.
+    """Return the file in the log folder that holds a job; the first worker to start writes it.
 
     Args:
-        job: What :meth:`Job.to_json` returned.
+        job: The job as text, from :meth:`Job.to_json`.
         log_dir: The folder, on a file system that the workers see.
     """
     file = log_dir / JOB_FILE
     if not file.exists():
         partial = file.with_suffix(f".{os.getpid()}.partial")
-        # Settings can hold passwords.
+        # Settings may hold passwords.
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
             handle.write(job)
         partial.replace(file)
@@ -71,7 +76,7 @@ def plain_values(values: dict[str, Any]) -> dict[str, Any]:
     """Return values as they arrive at a worker.
 
     Raises:
-        ConfigError: If there is something that JSON cannot hold.
+        ConfigError: If JSON cannot hold one of them.
     """
     plain: dict[str, Any] = json.loads(_as_json(values))
     return plain

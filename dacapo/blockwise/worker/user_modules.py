@@ -1,4 +1,4 @@
-"""Modules that users write, loaded from a file or by an import path."""
+"""Loading the modules of users, from a file or by import path, and calling their functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,36 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import daisy.v2 as daisy
+
 from dacapo.errors import BlockwiseError, ConfigError, PathNotFoundError
+
+ProcessBlock = Callable[[daisy.Block], Any]
+
+
+def open_module(worker_file: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ProcessBlock | None:
+    """Load a worker module and return its function for one block.
+
+    Args:
+        worker_file: A Python file, or the import path of a module.
+        args: For the function of the module.
+        kwargs: For the function of the module.
+
+    Returns:
+        The function, or None if the module has asked for blocks by itself and all are done.
+
+    Raises:
+        ConfigError: If the module defines no such function, or it returns something else.
+    """
+    module = load_module(worker_file)
+    if hasattr(module, "process_block"):
+        process_block = function_of(module, worker_file, "process_block")
+        return lambda block: process_block(block, *args, **kwargs)
+    name = "open_worker" if hasattr(module, "open_worker") else "start_worker"
+    process = function_of(module, worker_file, name)(*args, **kwargs)
+    if process is not None and not callable(process):
+        raise ConfigError(f"{name} of {worker_file} returned {process!r}; expected a function of one block, or None")
+    return process  # type: ignore[no-any-return]
 
 
 def load_module(source: str | Path) -> ModuleType:
@@ -45,14 +74,14 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def function_of(module: ModuleType, source: str | Path, *names: str) -> Callable[..., Any]:
-    """Return the first of some functions that a module defines.
+    """Return the first of the named functions that a module defines.
 
     Raises:
         ConfigError: If it defines none of them.
     """
     for name in names:
         function = getattr(module, name, None)
-        function = getattr(function, "callback", function)  # of a click command, the function itself
+        function = getattr(function, "callback", function)  # the function behind a click command
         if callable(function):
             return function  # type: ignore[no-any-return]
     raise ConfigError(f"{source} defines no function {' or '.join(names)}")
@@ -61,7 +90,7 @@ def function_of(module: ModuleType, source: str | Path, *names: str) -> Callable
 def check_arguments(
     function: Callable[..., Any], source: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> None:
-    """Check that a user's function takes some arguments, since otherwise every block would fail.
+    """Check that a user's function accepts the arguments, since otherwise every block would fail.
 
     Raises:
         ConfigError: If it does not.
@@ -69,7 +98,7 @@ def check_arguments(
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # of compiled code, which need not have one
+        return  # compiled code may have none
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:

@@ -1,6 +1,6 @@
-"""Files in the log folder of a task that say what failed, and why.
+"""Reports of failures, as files in the log folder of a task.
 
-They are how workers, which may run on other machines, tell the process that hands out the blocks.
+Workers may run on other machines; through these files they tell the scheduling process which block failed, and why.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from dacapo.errors import StorageError
 logger = logging.getLogger(__name__)
 
 START_ERROR = "start_error.txt"
-"""File in the log folder that a worker leaves behind when it cannot start, or no other could go on either."""
-KEPT_ROOM = "room"
-"""File in the log folder whose room :func:`report_stop` may need."""
+"""File in the log folder that a worker writes if it cannot start, or if no other worker could go on either."""
+RESERVE = "reserved_space"
+"""File in the log folder whose space :func:`report_stop` takes over on a full disk."""
 DISK_FULL = "the disk is full, so no more blocks are begun"
-_ROOM = 4096
+_RESERVED_BYTES = 4096
 _TAKEN, _DEAD = "taken_", "dead_"
-# Where a compute context says how a command ended, this comes before its output.
+# Separates how a command ended from its output, in errors of a compute context.
 _OUTPUT_ENDS = "; its output ends:\n"
 
 
 def report_file(log_dir: str | Path, number: int) -> Path:
-    """Return the file that says why the block of a number failed."""
+    """Return the file that says why a block failed."""
     return Path(log_dir) / f"block_{number}.txt"
 
 
@@ -41,9 +41,9 @@ def log_file(log_dir: str | Path, worker: int) -> Path:
 
 
 def report(file: Path, title: str, error: BaseException) -> None:
-    """Write down an error: what failed, the error in a line, and its traceback.
+    """Write an error to a file: what failed, the error in a line, and its traceback.
 
-    If the file cannot be written they are only in the log of this process.
+    If the file cannot be written, they go to the log of this process only.
     """
     text = f"{title}\n{_in_a_line(error)}\n\n{''.join(traceback.format_exception(error))}"
     try:
@@ -51,7 +51,7 @@ def report(file: Path, title: str, error: BaseException) -> None:
         file.write_text(text, encoding="utf-8")
     except OSError as full:
         with suppress(OSError):
-            file.unlink(missing_ok=True)  # what was written of it says nothing
+            file.unlink(missing_ok=True)  # a truncated report says nothing
         logger.error("cannot write %s: %s\n%s", file, full, text)
 
 
@@ -61,13 +61,13 @@ def _in_a_line(error: BaseException) -> str:
 
 
 def reported(file: Path) -> tuple[str, str]:
-    """Return what :func:`report` wrote of what failed, and the error in a line."""
+    """Return the title and the error line that :func:`report` wrote."""
     title, error, *_ = [*file.read_text(encoding="utf-8").splitlines(), "", ""]
     return title, error.strip()
 
 
 def report_death(log_dir: Path, worker: int, error: BaseException) -> None:
-    """Write down, also at the end of its log, how a worker ended that should not have."""
+    """Write down how a worker died, also at the end of its log."""
     command, _, output = str(error).partition(_OUTPUT_ENDS)
     last = output.strip().splitlines()[-1:]
     text = ": ".join([" ".join(command.split()), *last])
@@ -78,7 +78,7 @@ def report_death(log_dir: Path, worker: int, error: BaseException) -> None:
 
 
 def deaths(log_dir: Path) -> list[str]:
-    """Return how workers ended that should not have, the last one at the end, and where more can be read of each."""
+    """Return how workers died, the last one at the end, each with the path of its log."""
     files = sorted(log_dir.glob(f"{_DEAD}*.txt"), key=lambda file: file.stat().st_mtime_ns)
     numbers = [int(file.stem.removeprefix(_DEAD)) for file in files]
     return [
@@ -88,8 +88,8 @@ def deaths(log_dir: Path) -> list[str]:
 
 
 @contextmanager
-def noted(log_dir: Path, worker: int, block: daisy.Block) -> Iterator[None]:
-    """Keep a note of what a worker does, which stays where it does not come to an end."""
+def block_in_progress(log_dir: Path, worker: int, block: daisy.Block) -> Iterator[None]:
+    """Keep a note of the block that a worker processes; the note stays if the worker dies."""
     file = log_dir / f"{_TAKEN}{block.block_id[1]}.json"
     with suppress(OSError):
         file.write_text(json.dumps({"worker": worker, "block": str(block.write_roi)}), encoding="utf-8")
@@ -98,42 +98,42 @@ def noted(log_dir: Path, worker: int, block: daisy.Block) -> Iterator[None]:
         file.unlink(missing_ok=True)
 
 
-def unfinished(log_dir: Path) -> dict[int, tuple[str, int]]:
-    """Return by their numbers the blocks that workers did not come to an end with: their regions, and which worker."""
+def blocks_of_dead_workers(log_dir: Path) -> dict[int, tuple[str, int]]:
+    """Return by number the blocks whose worker died: the region of each, and the number of the worker."""
     found = {}
     for file in log_dir.glob(f"{_TAKEN}*.json"):
-        with suppress(OSError, ValueError):  # its worker may have died while it wrote this
+        with suppress(OSError, ValueError):  # the worker may have died while writing the note
             note = json.loads(file.read_text(encoding="utf-8"))
             found[int(file.stem.removeprefix(_TAKEN))] = note["block"], note["worker"]
     return found
 
 
 def report_stop(log_dir: str | Path, title: str, error: BaseException) -> None:
-    """Write down why no worker can go on; into room that was kept for this if there is none left on the disk."""
-    file, kept = Path(log_dir) / START_ERROR, Path(log_dir) / KEPT_ROOM
+    """Write down why no worker can go on, on a full disk in the space that was reserved for it."""
+    file, kept = Path(log_dir) / START_ERROR, Path(log_dir) / RESERVE
     report(file, title, error)
     with suppress(OSError):
         if not file.exists():
             with kept.open("r+b") as handle:
-                handle.write(f"{title}\n{_in_a_line(error)}\n".encode()[:_ROOM])
+                handle.write(f"{title}\n{_in_a_line(error)}\n".encode()[:_RESERVED_BYTES])
             kept.rename(file)
 
 
-def keep_room(log_dir: Path) -> None:
-    """Keep room for :func:`report_stop`.
+def reserve_space(log_dir: Path) -> None:
+    """Reserve space on disk for :func:`report_stop`.
 
     Raises:
-        StorageError: If there is none.
+        StorageError: If the disk is full.
     """
     try:
         log_dir.mkdir(parents=True, exist_ok=True)
-        (log_dir / KEPT_ROOM).write_bytes(b" " * _ROOM)
+        (log_dir / RESERVE).write_bytes(b" " * _RESERVED_BYTES)
     except OSError as error:
         raise StorageError(f"cannot write {log_dir}: {error}") from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:
-    """Return whether an error, or one that led to it, says that nothing more can be written."""
+    """Return whether an error, or one of its causes, says that the disk is full."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return True

@@ -1,0 +1,176 @@
+"""The journal as an object, and its folder."""
+
+from __future__ import annotations
+
+import enum
+import json
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from dacapo.blockwise.journal.identity import JOURNAL_ID, journal_id
+from dacapo.errors import StorageError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.store.array_store import LocalArrayIdentifier
+
+PARAMETERS = "parameters.json"
+_COMPLETE, _LOGS = "complete", "logs"
+
+
+class Resume(enum.Enum):
+    """How to treat earlier work on an output with the same parameters."""
+
+    NEVER = "never"
+    """Drop it."""
+    UNFINISHED = "unfinished"
+    """Resume it if it was interrupted; repeat it if it was finished and may be replaced."""
+    ALWAYS = "always"
+    """Resume it if it was interrupted; do nothing if it was finished."""
+
+    @classmethod
+    def of(cls, overwrite: bool, resume: bool) -> Resume:
+        """Return the policy that the two flags of the commands stand for."""
+        if not resume:
+            return cls.NEVER
+        return cls.UNFINISHED if overwrite else cls.ALWAYS
+
+
+def journal_folder(output: LocalArrayIdentifier) -> Path:
+    """Return the folder of the journal of an output."""
+    path = output.container / output.dataset
+    return path.parent / f".{path.name}.blocks"
+
+
+@attrs.define
+class Journal:
+    """The journal of one output.
+
+    Attributes:
+        output: The array that blocks are written to.
+        parameters: Everything that defines the result.
+        blocks: How the region is cut into blocks.
+        id: Tells this making of the output from others; also an attribute of the output.
+        created: Whether the output has been created.
+        has_array: Whether the output is an array.
+        into_existing: Whether the array existed before, so that it may hold more than this work.
+    """
+
+    output: LocalArrayIdentifier
+    parameters: dict[str, Any]
+    blocks: dict[str, Any]
+    id: str = attrs.field(factory=lambda: secrets.token_hex(8))
+    created: bool = False
+    has_array: bool = False
+    into_existing: bool = False
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """Return the journal in a folder, None if there is none or it is unreadable.
+
+        Without a readable journal the work starts over, if the output may be replaced.
+        """
+        try:
+            content = json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
+            name = folder.name.removeprefix(".").removesuffix(".blocks")
+            return cls(output=LocalArrayIdentifier(folder.parent, name), **content)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the journal; operations may keep intermediate results there, too."""
+        return journal_folder(self.output)
+
+    @property
+    def path(self) -> Path:
+        """Path of the output."""
+        return self.output.container / self.output.dataset
+
+    @property
+    def log_dir(self) -> Path:
+        """Folder for logs."""
+        return self.folder / _LOGS
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every block is done."""
+        return (self.folder / _COMPLETE).exists()
+
+    def done_markers(self, name: str) -> Path:
+        """Return the folder for Daisy's done markers of one operation."""
+        return self.folder / name
+
+    def fits_output(self) -> bool:
+        """Return whether the output on disk is still the one that this journal describes."""
+        if not self.created or not self.has_array:
+            return self.created
+        return self.path.exists() and journal_id(self.output) == self.id
+
+    def is_untouched(self) -> bool:
+        """Return whether the output is missing, or was created and never written.
+
+        A process can die after creating the output and before noting so.
+        """
+        if not self.path.exists():
+            return True
+        data = ZarrArray.open_from_array_identifier(self.output, mode="r").data
+        return journal_id(self.output) == self.id or not getattr(data, "nchunks_initialized", 1)
+
+    def create(self, create_output: Callable[[], object]) -> None:
+        """Create the output, unless an earlier call did."""
+        if self.created:
+            return
+        try:
+            create_output()
+        except BaseException:
+            self.forget()
+            raise
+        self.has_array = self.path.exists()
+        if self.has_array:
+            ZarrArray.open_from_array_identifier(self.output).add_metadata({JOURNAL_ID: self.id})
+        self.created = True
+        self.save()
+
+    def save(self) -> None:
+        """Write the journal.
+
+        Raises:
+            StorageError: If that fails.
+        """
+        content = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "output")
+        partial = self.folder / f"{PARAMETERS}.partial"
+        try:
+            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+            partial.replace(self.folder / PARAMETERS)
+        except OSError as error:
+            raise StorageError(f"cannot write {partial}: {error}") from error
+
+    def clear(self) -> None:
+        """Delete the content of the folder, the parameters first, so that a half-deleted journal is never believed."""
+        for child in sorted(self.folder.iterdir(), key=lambda child: child.name != PARAMETERS):
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+    def complete(self) -> None:
+        """Note that every block is done, and delete the logs."""
+        shutil.rmtree(self.log_dir, ignore_errors=True)
+        (self.folder / _COMPLETE).touch()
+
+    def forget(self) -> None:
+        """Delete the journal but not the output, and the folders around it that are empty then."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            for above in self.folder.parents:
+                above.rmdir()
+                if above == self.output.container:
+                    break
+
+
+def is_complete(output: LocalArrayIdentifier) -> bool:
+    """Return whether an output was finished block by block, with any parameters, and still exists."""
+    earlier = Journal.read(journal_folder(output))
+    return earlier is not None and earlier.is_complete and earlier.fits_output()

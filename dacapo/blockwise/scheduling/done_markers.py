@@ -1,0 +1,66 @@
+"""Daisy's markers of the blocks that are done."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import daisy.v2 as daisy
+import numpy as np
+
+from dacapo.errors import BlockwiseError, StorageError
+
+logger = logging.getLogger(__name__)
+
+
+def allocate_done_markers(task: daisy.Task) -> None:
+    """Create the files of the done markers of a task, at full size.
+
+    Daisy writes markers through a memory map; on a full disk, that would kill the process without an error.
+
+    Raises:
+        StorageError: If the files cannot be written, for example because the disk is full.
+        BlockwiseError: If they belong to other blocks.
+    """
+    folder = Path(str(task.done_marker_path))
+    # A task that skips every block creates the files and does nothing else.
+    skipped = daisy.Task(
+        task.task_id,
+        task.total_roi,
+        task.read_roi,
+        task.write_roi,
+        _nothing,
+        read_write_conflict=task.read_write_conflict,
+        fit=task.fit,
+        tracking_path=task.done_marker_path,
+        skip_mask=np.ones(tuple(task.block_grid_shape), dtype=bool),
+    )
+    try:
+        daisy.run_blockwise(skipped, multiprocessing=False, progress=False, summary=False)
+        for file in folder.glob("*/c/**/*"):
+            if file.is_file():
+                _allocate(file)
+        done = _count_done(folder)
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error}") from error
+    except RuntimeError as error:
+        raise BlockwiseError(f"cannot keep done markers of blocks in {folder}: {error}") from error
+    if done:
+        logger.info("%s: %d of %d blocks are done already", task.task_id, done, int(np.prod(task.block_grid_shape)))
+
+
+def _count_done(folder: Path) -> int:
+    # Daisy stores an uncompressed byte per block.
+    files = [file for file in folder.glob("done/c/**/*") if file.is_file()]
+    return sum(file.stat().st_size - file.read_bytes().count(0) for file in files)
+
+
+def _nothing(block: daisy.Block) -> None:
+    pass
+
+
+def _allocate(file: Path) -> None:
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)

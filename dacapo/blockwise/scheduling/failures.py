@@ -1,0 +1,101 @@
+"""Which blocks failed, and why, for the error at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import daisy.v2 as daisy
+
+from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+from dacapo.blockwise.worker.reports import (
+    DISK_FULL,
+    START_ERROR,
+    blocks_of_dead_workers,
+    deaths,
+    log_file,
+    report_file,
+    reported,
+)
+from dacapo.errors import BlockwiseError
+
+_LISTED = 10
+
+
+def raise_failures(tasks: Sequence[daisy.Task], states: Mapping[str, Any]) -> None:
+    """Raise an error if blocks are missing.
+
+    Args:
+        tasks: The tasks that ran.
+        states: Their states at the end, by id.
+
+    Raises:
+        BlockwiseError: If blocks of a task are not done.
+    """
+    problems = []
+    for task in tasks:
+        state = states[task.task_id]
+        if state.completed_count < state.total_block_count:
+            problems.append(_describe(task, state))
+    if problems:
+        raise BlockwiseError("\n".join(problems))
+
+
+def _describe(task: daisy.Task, state: Any) -> str:
+    done, total = state.completed_count, state.total_block_count
+    missing = f"{task.task_id}: {total - done} of {total} blocks are not done"
+    if not isinstance(task, DaCapoBlockwiseTask):
+        untried = f", {state.orphaned_count} of them were not tried" if state.orphaned_count else ""
+        return f"{missing}{untried}\n{state.first_worker_error}"
+    if task.in_process is not None and task.in_process.stopped_by is not None:
+        return f"{missing}\n{DISK_FULL}: {task.in_process.stopped_by} (logs in {task.log_dir})"
+    start_error = task.log_dir / START_ERROR
+    if start_error.is_file():
+        return f"{missing}\n{': '.join(reported(start_error))} ({start_error})"
+    failed = _failed_blocks(task)
+    if state.orphaned_count and len(failed) < total - done:
+        missing += f", {total - done - len(failed)} of them were not tried"
+    return "\n".join([missing, *(_why_abandoned(task) if state.abandoned else []), *_listed(task, failed)])
+
+
+def _failed_blocks(task: DaCapoBlockwiseTask) -> list[str]:
+    """Return a line for each block that failed: its region, the reason, and where to read more."""
+    here = {} if task.in_process is None else task.in_process.failed
+    failed = task.failed_blocks() if task.has_done_markers else here.values()
+    regions = {block.block_id[1]: str(block.write_roi) for block in failed}
+    # When Daisy gives up, it does not count the last blocks of dead workers.
+    dead = blocks_of_dead_workers(task.log_dir)
+    regions |= {number: region for number, (region, _) in dead.items()}
+    return [f"block {regions[number]}: {_reason(task, number, dead)}" for number in sorted(regions)]
+
+
+def _reason(task: DaCapoBlockwiseTask, number: int, dead: Mapping[int, tuple[str, int]]) -> str:
+    if number in dead:
+        return f"its worker died or took too long ({log_file(task.log_dir, dead[number][1])})"
+    file = report_file(task.log_dir, number)
+    if not file.is_file():
+        return f"its worker died or took too long (logs in {task.log_dir})"
+    return f"{reported(file)[1]} ({file})"
+
+
+def _why_abandoned(task: DaCapoBlockwiseTask) -> list[str]:
+    died = deaths(task.log_dir)
+    if died:
+        return [f"{len(died)} workers died, the last one: {died[-1]}"]
+    return [
+        "no worker reached the process that hands out the blocks; give the compute context, as its host, the name "
+        f"or address under which the machines of the workers reach this one (logs in {task.log_dir})"
+    ]
+
+
+def _listed(task: DaCapoBlockwiseTask, lines: list[str]) -> list[str]:
+    """Return the first lines about failed blocks, and write all of them to a file if there are more."""
+    if len(lines) <= _LISTED:
+        return lines
+    file = task.log_dir / "failed_blocks.txt"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        return [*lines[:_LISTED], f"and {len(lines) - _LISTED} more blocks ({file} cannot be written: {error})"]
+    return [*lines[:_LISTED], f"and {len(lines) - _LISTED} more blocks, all in {file}"]

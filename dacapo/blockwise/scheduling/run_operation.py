@@ -1,0 +1,157 @@
+"""Running a blockwise operation: its journal, its workers, and retries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import daisy.v2 as daisy
+from funlib.geometry import Roi
+
+from dacapo.blockwise.journal import Journal, Resume, open_journal
+from dacapo.blockwise.operation import WORKER, BlockwiseOperation
+from dacapo.blockwise.scheduling.workers import Workers, works_here
+from dacapo.compute_context import create_compute_context
+from dacapo.utils import distributed
+
+
+def run_operation(
+    operation: BlockwiseOperation,
+    num_workers: int = 1,
+    *,
+    overwrite: bool = True,
+    resume: Resume | None = Resume.UNFINISHED,
+    max_retries: int = 2,
+    timeout: float | None = None,
+    upstream_tasks: Sequence[daisy.Task] | None = None,
+    in_process: bool = False,
+) -> None:
+    """Do all blocks of an operation.
+
+    Several workers are processes that the compute context of the options starts. A single one works in this process,
+    unless the context has ``distribute_workers`` set.
+
+    Args:
+        operation: The operation.
+        num_workers: Number of workers at most.
+        overwrite: Whether to replace an earlier output of other parameters. An output that this package did not write
+            is never replaced.
+        resume: How to treat earlier work with the same parameters, see :class:`.Resume`. None keeps no journal: the
+            output is created anew and nothing lies beside it afterwards, as suits temporary results.
+        max_retries: How often a failed block is tried again.
+        timeout: Seconds that a block may take in a worker process; no limit by default.
+        upstream_tasks: Daisy tasks that come before.
+        in_process: Whether to work in this process in any case, with this very operation, whose fields JSON then need
+            not hold.
+
+    Raises:
+        BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
+            to read more. All other blocks are done, and the same call does only those that are missing.
+        ConfigError: If a number makes no sense.
+        OutputExistsError: If the output exists and must be kept.
+        StorageError: If the output, or the done markers, cannot be written.
+    """
+    workers = Workers(  # checks the numbers before anything is written
+        num_workers, max_retries, timeout, upstream_tasks, in_process
+    )
+    if resume is None:
+        operation.create_output()
+        run_stage(operation, None, workers)
+        return
+    with open_journal(
+        operation.output,
+        operation.parameters(),
+        operation.blocks(),
+        overwrite=overwrite,
+        resume=resume,
+        fixed_blocks=operation.fixed_blocks,
+    ) as journal:
+        if journal.is_complete:
+            return
+        if journal.blocks != operation.blocks():
+            operation = operation.with_blocks(journal.blocks)
+        journal.create(operation.create_output)
+        run_stage(operation, journal, workers)
+        journal.complete()
+
+
+def run_on_ranks(operation: BlockwiseOperation) -> None:
+    """Split the blocks of an operation among the processes that train together; all of them call this.
+
+    No journal is kept. A single process does all blocks.
+
+    Args:
+        operation: The operation, the same in all processes; JSON need not hold its fields.
+
+    Raises:
+        BlockwiseError: If blocks failed in this process.
+    """
+    if distributed.is_main():
+        operation.create_output()
+    distributed.barrier()
+    run_stage(
+        operation, None, Workers(in_process=True), wanted=lambda block: _is_own(operation.block_index(block.write_roi))
+    )
+    distributed.barrier()
+
+
+def _is_own(index: int) -> bool:
+    """Return whether this rank does the block of a number."""
+    return index % distributed.world_size() == distributed.rank()
+
+
+def run_stage(
+    operation: BlockwiseOperation,
+    journal: Journal | None,
+    workers: Workers,
+    *,
+    wanted: Callable[[daisy.Block], bool] = lambda block: True,
+) -> None:
+    """Do the missing blocks of one of several operations that make an output together.
+
+    The caller opens the journal and creates the output; ``create_output`` is not called here. Each operation has done
+    markers of its own in the journal, by its ``name``.
+
+    Args:
+        operation: The operation.
+        journal: Where done blocks are marked; None marks none.
+        workers: Who does the blocks.
+        wanted: Selects the blocks to do, when this process does them.
+
+    Raises:
+        BlockwiseError: If blocks failed, or no worker could start.
+        StorageError: If the done markers cannot be written.
+    """
+    from dacapo.blockwise.scheduling.run_task import run_task
+    from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+
+    write_roi = Roi((0,) * operation.region.dims, operation.block_shape)
+    in_process = workers.in_process
+    num_workers = 1 if in_process else min(workers.number, operation.most_workers() or workers.number)
+    alone = not operation.needs_process and works_here(num_workers, workers.upstream_tasks, create_compute_context())
+    # Blocks of this process that no later call resumes need no markers on disk.
+    markers: Literal[False] | None = False if in_process or alone else None
+    # In this process the operation itself is used, so that its worker module is only named.
+    worker_file, args, kwargs = (WORKER, [{}], {}) if in_process else operation.worker()
+    task = DaCapoBlockwiseTask(
+        worker_file,
+        operation.region.grow(operation.before, operation.after),
+        write_roi.grow(operation.before, operation.after),
+        write_roi,
+        num_workers,
+        workers.max_retries,
+        workers.timeout,
+        workers.upstream_tasks,
+        *args,
+        log_dir=None if journal is None else journal.log_dir,
+        read_write_conflict=operation.read_write_conflict,
+        tracking_path=markers if journal is None else journal.done_markers(operation.name),
+        task_name=operation.name,
+        **kwargs,
+    )
+
+    def here() -> Callable[[daisy.Block], None]:
+        operation.open()
+        return lambda block: operation.process(block) if wanted(block) else None
+
+    run_task(task, here if in_process else None)

@@ -1,0 +1,113 @@
+"""Running Daisy tasks, in this process or in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import daisy.v2 as daisy
+from daisy import logging as daisy_logging
+from tqdm import tqdm
+
+from dacapo.blockwise.scheduling.done_markers import allocate_done_markers
+from dacapo.blockwise.scheduling.failures import raise_failures
+from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+from dacapo.blockwise.scheduling.workers import works_here
+from dacapo.blockwise.worker.reports import reserve_space
+from dacapo.blockwise.worker.user_modules import ProcessBlock
+from dacapo.utils.progress import progress
+
+
+def run_task(task: DaCapoBlockwiseTask, here: Callable[[], ProcessBlock] | None = None) -> None:
+    """Do the blocks of a task and of its upstream tasks.
+
+    Args:
+        task: The task.
+        here: Makes the task run in this process, with the function for a block that it returns. By default a task with
+            a single worker runs here, with the function of its worker module.
+
+    Raises:
+        BlockwiseError: If blocks failed, or no worker could start.
+        StorageError: If the done markers cannot be written.
+    """
+    tasks = _with_upstream(task)
+    alone = not task.needs_process and works_here(task.num_workers, task.upstream_tasks, task.compute_context)
+    with _worker_logs(task):
+        for one in tasks:
+            if isinstance(one, DaCapoBlockwiseTask) and one.has_done_markers:
+                allocate_done_markers(one)
+        if alone or here is not None:
+            states = _run_here(task, (here or task.load_process)())
+        else:
+            states = _run_workers(task, tasks)
+    raise_failures(tasks, states)
+    for done in tasks:
+        if isinstance(done, DaCapoBlockwiseTask):
+            done.remove_traces()
+
+
+def _with_upstream(task: daisy.Task) -> list[daisy.Task]:
+    """Return a task and all its upstream tasks, each once."""
+    found: list[daisy.Task] = []
+    todo = [task]
+    while todo:
+        task = todo.pop()
+        if not any(task is other for other in found):
+            found.append(task)
+            todo.extend(getattr(task, "upstream_tasks", None) or ())
+    return found
+
+
+@contextmanager
+def _worker_logs(task: DaCapoBlockwiseTask) -> Iterator[None]:
+    """Let Daisy write its logs beside those of the task while it runs."""
+    before = daisy_logging.get_log_basedir()
+    daisy_logging.set_log_basedir(task.log_dir / "daisy")
+    try:
+        yield
+    finally:
+        daisy_logging.set_log_basedir(before)
+
+
+def _run_here(task: DaCapoBlockwiseTask, process: ProcessBlock) -> Mapping[str, Any]:
+    with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar:
+        task.process_here(process, bar.update)
+        states: Mapping[str, Any] = daisy.run_blockwise(
+            task, multiprocessing=False, progress=False, summary=False, return_states=True
+        )
+    return states
+
+
+def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
+    for one in tasks:
+        if isinstance(one, DaCapoBlockwiseTask):
+            reserve_space(one.log_dir)
+    edges = [(before, after) for after in tasks for before in getattr(after, "upstream_tasks", None) or ()]
+    states: Mapping[str, Any] = daisy.Server().run_blockwise(
+        daisy.Pipeline(list(tasks), edges),
+        progress=_Bars(),
+        host=task.compute_context.scheduler_host,
+        summary=False,
+    )
+    return states
+
+
+class _Bars:
+    """Shows the progress of tasks; Daisy calls its methods."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tqdm[None]] = {}
+
+    def on_start(self, states: Mapping[str, Any]) -> None:
+        for task_id, state in states.items():
+            self._bars[task_id] = progress(total=state.total_block_count, desc=task_id, unit="block")
+
+    def on_progress(self, states: Mapping[str, Any]) -> None:
+        for task_id, bar in self._bars.items():
+            bar.update(states[task_id].completed_count - bar.n)
+
+    def on_finish(self, states: Mapping[str, Any]) -> None:
+        self.on_progress(states)
+        for bar in self._bars.values():
+            bar.close()

@@ -1,0 +1,79 @@
+"""The intermediate results of a segmentation, in a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import BlockwiseError
+from dacapo.store.array_store import LocalArrayIdentifier
+
+_FILES_PER_FOLDER = 1000
+
+
+@attrs.frozen
+class Workspace:
+    """The folder and its content::
+
+        fragments.zarr/fragments   the fragments of all blocks
+        blocks/<n>/<block>.npz     sizes of the fragments of a block, sums of their evidence, labels of the halo
+        pairs/<n>/<block>.npz      pairs of its fragments with those of later blocks
+        first.npy                  dense number of the first fragment of each block
+        labels.npy                 lookup table: the label of each fragment, by dense number
+
+    Attributes:
+        folder: The folder.
+    """
+
+    folder: Path
+
+    @property
+    def fragments(self) -> LocalArrayIdentifier:
+        """The array of fragments."""
+        return LocalArrayIdentifier(self.folder / "fragments.zarr", "fragments")
+
+    @property
+    def first_file(self) -> Path:
+        """The file with the dense number of the first fragment of each block."""
+        return self.folder / "first.npy"
+
+    @property
+    def labels_file(self) -> Path:
+        """The lookup table."""
+        return self.folder / "labels.npy"
+
+    def save(self, kind: str, index: int, **content: Any) -> None:
+        """Write a file of a block, of the kind ``blocks`` or ``pairs``, completely or not at all."""
+        file = self._file(kind, index)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial = file.with_suffix(f".{os.getpid()}.npz")
+        np.savez_compressed(partial, **content)
+        partial.replace(file)
+
+    def load(self, kind: str, index: int, *names: str) -> list[npt.NDArray[Any]]:
+        """Return content of a file of a block.
+
+        Raises:
+            BlockwiseError: If the file is missing or damaged.
+        """
+        try:
+            with np.load(self._file(kind, index), allow_pickle=False) as loaded:
+                return [np.asarray(loaded[name]) for name in names]
+        except (OSError, ValueError, KeyError) as error:
+            raise BlockwiseError(f"{self._file(kind, index)} is missing or damaged: {error}") from error
+
+    def remove(self) -> None:
+        """Delete all intermediate results."""
+        for path in (self.fragments.container, self.folder / "blocks", self.folder / "pairs"):
+            shutil.rmtree(path, ignore_errors=True)
+        for file in self.folder.glob("*.npy"):
+            file.unlink()
+
+    def _file(self, kind: str, index: int) -> Path:
+        return self.folder / kind / str(index // _FILES_PER_FOLDER) / f"{index}.npz"

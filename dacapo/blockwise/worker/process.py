@@ -1,0 +1,34 @@
+"""The main function of a worker process, ``python -m dacapo.blockwise``.
+
+Environment variables tell it what to do: Daisy's say who hands out the blocks, and :data:`.JOB_VARIABLE` names the file
+with the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from dacapo.blockwise.worker.job import JOB_VARIABLE, Job
+from dacapo.blockwise.worker.loop import process_all, process_and_report
+from dacapo.blockwise.worker.reports import START_ERROR, report
+from dacapo.options import Options
+
+
+def main() -> None:
+    """Do the job that the environment names."""
+    # Its output goes to a log file.
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    job = Job.from_json(Path(os.environ[JOB_VARIABLE]).read_text(encoding="utf-8"))
+    try:
+        Options.instance(**job.options)
+        process = job.open()
+    except Exception as error:
+        if job.log_dir is not None:
+            report(Path(job.log_dir) / START_ERROR, f"the worker {job.worker_file} cannot start", error)
+        raise
+    if process is not None and job.log_dir is not None:
+        process_and_report(process, Path(job.log_dir))
+    elif process is not None:
+        process_all(process)
