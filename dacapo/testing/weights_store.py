@@ -135,6 +135,22 @@ class WeightsStoreContract:
         assert_same(run.optimizer.state_dict(), other.optimizer.state_dict())
         assert_same(remembering(run).state, remembering(other).state)
 
+    def test_prediction_loads_the_model_only(self, store: WeightsStore, reopened: WeightsStore) -> None:
+        run = make_run()
+        train(run, 2)
+        remembering(run).state = {"count": 7}
+        store.store_weights(run, 2)
+        other = make_run()
+        before = other.optimizer.state_dict()
+        reopened.load_model(other, 2)
+        assert_same(run.model.state_dict(), other.model.state_dict())
+        assert_same(before, other.optimizer.state_dict())
+        assert remembering(other).state == {}
+        with pytest.raises(NotFoundError, match=r"'run'.*3"):
+            reopened.load_model(other, 3)
+        with pytest.raises(ConfigError, match=r"'run', iteration 2.*of another shape: architecture.conv.weight"):
+            reopened.retrieve_model("run", 2).put_into_model(make_run(channels=5))
+
     def test_going_on_from_a_checkpoint_is_the_same_as_not_stopping(self, store: WeightsStore) -> None:
         run = make_run()
         train(run)

@@ -245,12 +245,24 @@ def test_the_exception_for_the_original_ends_with_reading() -> None:
     assert Weights not in torch.serialization.get_safe_globals()
 
 
+@pytest.mark.parametrize("model_only", [False, True])
 @pytest.mark.parametrize("kept", [0, 3, 500, -1])
-def test_a_truncated_file_is_named(tmp_path: Path, kept: int) -> None:
+def test_a_truncated_file_is_named(tmp_path: Path, kept: int, model_only: bool) -> None:
     path = tmp_path / "100"
     path.write_bytes(ORIGINAL.read_bytes()[:kept])
     with pytest.raises(StorageError, match=rf"{path} is damaged"):
-        read_checkpoint(path)
+        read_checkpoint(path, model_only)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_model_is_read_without_the_optimizer(tmp_path: Path, legacy: bool) -> None:
+    path, weight = tmp_path / "100", torch.arange(500.0)
+    content = {"format": 1, "model": {"weight": weight}, "optimizer": {"exp_avg": weight}, "trainer": {"count": 1}}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    weights = read_checkpoint(path, model_only=True)
+    assert_same(dict(weights.model), {"weight": weight})
+    assert (weights.optimizer, weights.trainer) == ({}, {})
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
