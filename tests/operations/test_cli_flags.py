@@ -224,6 +224,7 @@ def test_help_tells_places_and_names(command: str) -> None:
         assert (name.upper() in places) == (name.upper() in shown.split("\n\n")[0].split()), name
 
 
+@pytest.mark.slow
 def test_a_run_with_several_devices_is_named_by_a_flag_too(trained: Path) -> None:
     command = [
         sys.executable,

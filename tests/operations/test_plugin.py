@@ -86,11 +86,17 @@ def test_is_not_known_without_being_installed() -> None:
 
 
 def test_the_command_line_knows_it(python: Run, tmp_path: Path) -> None:
-    assert "TwoClassTaskConfig " in python("-m", "dacapo.cli", "config", "list", "TaskConfig").stdout
-    schema = json.loads(python("-m", "dacapo.cli", "config", "schema").stdout)
-    assert "foreground" in schema["$defs"]["TwoClassTaskConfig"]["properties"]
-    checked = python("-m", "dacapo.cli", "config", "validate", run_file(tmp_path), check=False)
-    (line,) = checked.stdout.splitlines()
+    commands = [["list", "TaskConfig"], ["schema"], ["validate", str(run_file(tmp_path))]]
+    code = (
+        "import json\n"
+        "from click.testing import CliRunner\n"
+        "from dacapo.cli import cli\n"
+        f"print(json.dumps([CliRunner().invoke(cli, ['config', *command]).stdout for command in {commands}]))\n"
+    )
+    listed, schema, checked = json.loads(python("-c", code).stdout)
+    assert "TwoClassTaskConfig " in listed
+    assert "foreground" in json.loads(schema)["$defs"]["TwoClassTaskConfig"]["properties"]
+    (line,) = checked.splitlines()
     assert line.startswith(f"{tmp_path}/run.yaml: trainer_config: a DummyTrainer learns nothing")
 
 
@@ -98,9 +104,9 @@ def test_a_stored_run_trains_and_validates_without_an_import(python: Run, tmp_pa
     path = run_file(tmp_path)
     assert "stored run plugged" in python("-m", "dacapo.cli", "config", "store", path).stdout
     assert "trained 2 of 2 iterations" in python("-m", "dacapo.cli", "train", "plugged").stdout
-    assert "validate" in python("-m", "dacapo.cli", "validate", "plugged", 2).stdout
     code = (
-        "import sys\n"
+        "from dacapo.cli import cli\n"
+        "cli(['validate', 'plugged', '2'], standalone_mode=False)\n"
         "from dacapo.store.create_store import create_config_store\n"
         "config = create_config_store().retrieve_run_config('plugged')\n"
         "kinds = [config.task_config, config.architecture_config, config.trainer_config,\n"
@@ -110,7 +116,7 @@ def test_a_stored_run_trains_and_validates_without_an_import(python: Run, tmp_pa
         "source = kinds[3].source_array_config.array_type(kinds[3].source_array_config)\n"
         "assert abs(array[array.roi] + source[source.roi] - 1).max() < 1e-6\n"
     )
-    python("-c", code)
+    assert "validate" in python("-c", code).stdout
 
 
 def test_its_own_tests_pass(python: Run) -> None:
