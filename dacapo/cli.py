@@ -1,7 +1,7 @@
 """The command line: ``dacapo train RUN``, ``validate``, ``predict``, ``apply``, ``run-blockwise``, ``demo``, and more.
 
-Errors that a user can mend are printed on one line, and the exit status is 1. Modules that load torch are imported by
-the command that needs them, so that ``--help`` is quick.
+Errors that a user can fix are printed on one line, and the exit status is 1. Each command imports the modules that load
+torch itself, to keep ``--help`` fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class _Group(click.Group):
-    """A group that turns errors of this package into one line."""
+    """A group that prints errors of this package on one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -43,11 +43,11 @@ class _Group(click.Group):
         except DacapoError as error:
             if logging.getLogger("dacapo").isEnabledFor(logging.DEBUG):
                 raise
-            # A list of blocks keeps its lines.
+            # Keep the line breaks of a list of blocks.
             lines = str(error).splitlines() if isinstance(error, BlockwiseError) else [str(error)]
             raise click.ClickException("\n".join(" ".join(line.split()) for line in lines)) from error
         except KeyboardInterrupt:
-            click.echo("Error: interrupted; what was saved before is kept", err=True)
+            click.echo("Error: interrupted; everything saved before is kept", err=True)
             raise SystemExit(runs.INTERRUPTED) from None
 
 
@@ -57,13 +57,13 @@ class _Group(click.Group):
     "--log-level",
     type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], case_sensitive=False),
     default="INFO",
-    help="What is reported on stderr; DEBUG also shows where an error came from.",
+    help="Level of messages on stderr; DEBUG also shows the traceback of an error.",
 )
 @click.option(
     "--runs-dir",
     type=click.Path(path_type=Path),
     default=None,
-    help="Folder that holds configs, checkpoints and scores; by default the one in dacapo.yaml, or ~/dacapo.",
+    help="Folder of configs, checkpoints and scores; by default the one set in dacapo.yaml, or ~/dacapo.",
 )
 def cli(log_level: str, runs_dir: Path | None = None) -> None:
     """Train networks that segment microscopy volumes, and apply them."""
@@ -74,20 +74,20 @@ def cli(log_level: str, runs_dir: Path | None = None) -> None:
 
 
 @cli.command()
-@click.option("--output", type=click.Path(path_type=Path), default="demo", help="Folder for everything.")
-@click.option("--raw", type=click.Path(path_type=Path), help="Your own image, as container.zarr/dataset.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Labels of the same place, whole numbers.")
+@click.option("--output", type=click.Path(path_type=Path), default="demo", help="Folder for all files of the demo.")
+@click.option("--raw", type=click.Path(path_type=Path), help="Your image, as container.zarr/dataset.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Labels of the same region, as integers.")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=2.0, help="Training time on two cores.")
 @click.option("--overwrite", is_flag=True, help="Delete an earlier demo in the folder first.")
 def demo(output: Path, raw: Path | None, labels: Path | None, minutes: float, overwrite: bool) -> None:
-    """Train a small network on synthetic tissue, or on your own data, and segment a volume that it has not seen.
+    """Train a small network on synthetic tissue, or on your own data, and segment a volume it has not seen.
 
-    Nothing is downloaded. The folder keeps data, run, results and a picture; a demo that was interrupted goes on.
+    Nothing is downloaded. The folder keeps data, run, results and a picture; an interrupted demo resumes.
     """
     from dacapo.demo import demo as run_demo
 
     done = run_demo(output, raw, labels, minutes, overwrite)
-    click.echo(f"\nVariation of information on an unseen volume, in bits, 0 is perfect:\n\n{done.table}\n")
+    click.echo(f"\nVariation of information on an unseen volume, in bits (0 is perfect):\n\n{done.table}\n")
     click.echo(f"Picture: {done.picture}\n\nTry next:\n")
     for line in done.next_steps:
         click.echo(f"  {line}")
@@ -104,7 +104,7 @@ def _one_line(
 
 
 def main() -> None:
-    """Run the command line; warnings are one line each, without the place in the code."""
+    """Run the command line; print each warning on one line, without its place in the code."""
     warnings.formatwarning = _one_line
     cli()
 

@@ -1,6 +1,6 @@
 """The commands below ``dacapo config``: check, store and describe configs in files.
 
-What loads NumPy or torch is imported by the function that needs it, so that ``--help`` is quick.
+Imports of NumPy and torch are deferred to the functions that need them, to keep ``--help`` fast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, config_class, usable_configs, verify_all
 
-# What a store keeps, and what the methods for it are called after.
+# The kinds of config a store keeps, as they appear in the names of its methods.
 STORED = {
     "RunConfig": "run",
     "TaskConfig": "task",
@@ -27,15 +27,15 @@ STORED = {
 
 
 def read_plain(path: Path) -> tuple[Any, type[Config]]:
-    """Return the plain values of a config file, and the class they are read as.
+    """Return the plain values of a config file, and the class to read them as.
 
     Args:
-        path: YAML or JSON. ``__type__`` names the class; without it, the file is taken for a run.
+        path: YAML or JSON. ``__type__`` names the class; without it, the file is read as a run.
 
     Raises:
         StorageError: If the file cannot be read.
         ConfigError: If it is neither YAML nor JSON.
-        UnknownTypeError: If there is no class of that name.
+        UnknownTypeError: If no class has that name.
     """
     from dacapo.store.converter import TYPE_KEY
     from dacapo.store.yaml_files import read_yaml
@@ -48,7 +48,7 @@ def read_plain(path: Path) -> tuple[Any, type[Config]]:
 
 
 def problems_of(path: Path) -> tuple[str, list[str]]:
-    """Return the kind of config that a file holds, and a line for everything that is wrong with it."""
+    """Return the kind of config that a file holds, and one line per problem."""
     from dacapo.store.converter import find_problems, from_plain
 
     plain, cls = read_plain(path)
@@ -76,10 +76,10 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def validate(file: Path) -> None:
-    """Check the config in FILE, YAML or JSON, with all configs inside.
+    """Check the config in FILE, YAML or JSON, including all nested configs.
 
-    Looks for unknown fields, missing ones, wrong types, values that cannot work and files that are not there. Prints
-    one line for each problem, with the place in the config, and then exits with status 1.
+    Finds unknown and missing fields, wrong types, invalid values and files that do not exist. Prints one line per
+    problem, with its place in the config, and exits with status 1 if it finds any.
     """
     kind, problems = problems_of(file)
     for problem in problems:
@@ -92,10 +92,10 @@ def validate(file: Path) -> None:
 @config.command()
 @click.argument("type_name", metavar="[TYPE]", default="RunConfig")
 def schema(type_name: str) -> None:
-    """Print the JSON Schema of files that hold a config of TYPE, a run by default.
+    """Print the JSON Schema of files that hold a config of TYPE, by default a run.
 
-    TYPE is a class, such as ZarrArrayConfig, a kind, such as ArrayConfig, or Config for all. Editors that know the
-    schema complete and check fields while a file is written.
+    TYPE is a class, such as ZarrArrayConfig, a kind, such as ArrayConfig, or Config for all. Editors use the schema to
+    complete and check fields as you type.
     """
     from dacapo.store.schema import json_schema
 
@@ -106,7 +106,7 @@ def schema(type_name: str) -> None:
 @config.command("list")
 @click.argument("type_name", metavar="[KIND]", default="Config")
 def list_types(type_name: str) -> None:
-    """List the types of config that are known, those of plugins too; of one KIND such as TaskConfig, or all."""
+    """List the known types of config, including those of plugins: those of one KIND, such as TaskConfig, or all."""
     classes = usable_configs(Config if type_name == "Config" else config_class(type_name))
     width = max(map(len, classes), default=0)
     for name, cls in classes.items():
@@ -116,15 +116,15 @@ def list_types(type_name: str) -> None:
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def store(file: Path) -> None:
-    """Put the config in FILE into the store, under its name: a run can then be trained by that name."""
+    """Store the config in FILE under its name; a stored run can then be trained by that name."""
     from dacapo.store.create_store import create_config_store
 
     read = read_config(file)
     kind = next((word for base, word in STORED.items() if isinstance(read, config_class(base))), None)
     if kind is None:
         raise ConfigError(
-            f"{file}: a {type(read).__name__} is not stored by itself, only inside other configs; "
-            f"stored are those of {', '.join(STORED)}"
+            f"{file}: a {type(read).__name__} cannot be stored by itself, only inside other configs; "
+            f"a store accepts configs of {', '.join(STORED)}"
         )
     getattr(create_config_store(), f"store_{kind}_config")(read)
     name = getattr(read, "name", "")

@@ -1,9 +1,9 @@
 """Exceptions that dacapo raises on purpose.
 
 Every class also derives from builtin exceptions: from the one that it specializes, and from those that the original
-raised in its place. So code that catches ``ValueError`` or ``FileNotFoundError`` keeps working, and so does code that
-was written for the original. Messages say what was given, what was expected, and what to do about it; the command line
-prints them on one line.
+raises in the same place. Code that catches ``ValueError`` or ``FileNotFoundError`` therefore keeps working, and so does
+code written for the original. A message says what was given, what was expected, and how to fix it; the command line
+prints it on one line.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import pickle
 
 
 class DacapoError(Exception):
-    """Base of all errors that a user can do something about."""
+    """Base class of all errors that a user can act on."""
 
-    # KeyError would print the message in quotes, OSError an error number beside it; the message is all there is.
+    # KeyError would print the message in quotes, OSError with an error number; print the message alone.
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""
 
 
 class ConfigError(DacapoError, ValueError, AssertionError):
-    """A configuration holds a value that cannot work."""
+    """A configuration holds an invalid value."""
 
 
 class DimensionsError(ConfigError, RuntimeError):
-    """An operation was asked for in a number of dimensions that it does not know."""
+    """An operation does not support the requested number of dimensions."""
 
 
 class UnknownTypeError(ConfigError):
@@ -32,11 +32,11 @@ class UnknownTypeError(ConfigError):
 
 
 class DuplicateNameError(DacapoError, ValueError):
-    """A name is taken already, by something with another content."""
+    """A name is already taken by something with different content."""
 
 
 class NotFoundError(DacapoError, KeyError, IndexError, ValueError):
-    """Something was asked for by a name that is not known: a dataset, criterion, or set of parameters, for example."""
+    """A name is unknown, for example that of a dataset, a criterion or a set of parameters."""
 
 
 class PathNotFoundError(NotFoundError, FileNotFoundError):
@@ -44,11 +44,11 @@ class PathNotFoundError(NotFoundError, FileNotFoundError):
 
 
 class ConfigNotFoundError(NotFoundError, FileNotFoundError):
-    """A run or another config was asked for by a name that the store does not hold."""
+    """The store holds no config, of a run or otherwise, under the requested name."""
 
 
 class CheckpointNotFoundError(PathNotFoundError):
-    """A run has no checkpoint of the iteration, or none that is the best."""
+    """A run has no checkpoint of the requested iteration, or no best checkpoint."""
 
 
 class ArrayNotFoundError(PathNotFoundError):
@@ -60,7 +60,7 @@ class MetadataError(DacapoError, ValueError, AssertionError):
 
 
 class ReadOnlyError(DacapoError, ValueError):
-    """An array in memory that cannot be changed is written to."""
+    """A write was attempted on a read-only array in memory."""
 
 
 class RoiError(DacapoError, ValueError, AssertionError, IndexError):
@@ -72,27 +72,27 @@ class InputTooSmallError(RoiError, RuntimeError):
 
 
 class ChannelMismatchError(DacapoError, ValueError, AssertionError, RuntimeError):
-    """An array has another number of channels than the network expects."""
+    """An array has a different number of channels than the network expects."""
 
 
 class DtypeError(DacapoError, TypeError, ValueError):
-    """An array has a data type that cannot be used for its purpose."""
+    """The data type of an array does not suit its purpose."""
 
 
 class LabelError(DacapoError, ValueError, AssertionError):
-    """A label names none of the classes it should name."""
+    """A label belongs to none of the expected classes."""
 
 
 class OutputExistsError(DacapoError, FileExistsError, ValueError, RuntimeError):
-    """An output is there already and overwriting was not asked for."""
+    """An output already exists and overwriting was not requested."""
 
 
 class StorageError(DacapoError, OSError):
-    """A file or folder cannot be written or read."""
+    """A file or folder cannot be read or written."""
 
 
 class DamagedFileError(StorageError, ValueError, RuntimeError, EOFError):
-    """A file was read and does not hold what it should hold."""
+    """A file could be read but its content is invalid."""
 
 
 class UnsafeFileError(DacapoError, ValueError, pickle.UnpicklingError):
@@ -100,19 +100,19 @@ class UnsafeFileError(DacapoError, ValueError, pickle.UnpicklingError):
 
 
 class EvaluationError(DacapoError, ValueError):
-    """A segmentation cannot be scored because of the data; the score is recorded as NaN with this reason."""
+    """A segmentation cannot be scored because of its data; the score is recorded as NaN with this reason."""
 
 
 class RecordError(DacapoError, AssertionError, ValueError):
-    """A record of statistics or scores is added out of order, or a second time."""
+    """A record of statistics or scores is added out of order or twice."""
 
 
 class TrainingError(DacapoError, RuntimeError):
-    """Training cannot go on, for example because the loss is no longer finite."""
+    """Training cannot continue, for example because the loss is no longer finite."""
 
 
 class BatchError(TrainingError):
-    """A batch could not be made. The network is as the iteration before left it, and can be saved."""
+    """A batch could not be made. The network keeps the state of the previous iteration, which can be saved."""
 
 
 class BlockwiseError(DacapoError, RuntimeError):
@@ -120,16 +120,16 @@ class BlockwiseError(DacapoError, RuntimeError):
 
 
 class MemoryBudgetError(DacapoError, MemoryError, RuntimeError):
-    """What is asked for takes more memory than may be used."""
+    """The operation needs more memory than it may use."""
 
 
 class MissingDependencyError(DacapoError, ModuleNotFoundError):
-    """An optional package is needed for this and not installed."""
+    """A required optional package is not installed."""
 
 
 class MissingModuleError(MissingDependencyError, RuntimeError):
-    """Something was used of a module that is not installed."""
+    """Code used an attribute of a module that is not installed."""
 
 
 class MetadataWarning(UserWarning):
-    """An array lacks metadata and a stated default was used."""
+    """An array lacks metadata, so a documented default was used."""

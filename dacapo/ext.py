@@ -1,4 +1,4 @@
-"""Packages that are optional: what needs them imports them when it is used, and says what to install without them."""
+"""Import optional packages on first use, and name the command that installs a missing one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXTRAS = {
     "neuroglancer": "neuroglancer",
     "pymongo": "mongo",
 }
-"""The extra of this package that brings each optional one."""
+"""The extra of this package that installs each optional package."""
 
 
 def install_line(name: str) -> str:
@@ -35,10 +35,10 @@ def optional_module(name: str, need: str) -> ModuleType:
 
     Args:
         name: Name of the module.
-        need: Who needs it, as a sentence for the message: ``pictures need matplotlib``.
+        need: The feature that needs it, as a sentence for the message: ``pictures need matplotlib``.
 
     Raises:
-        MissingDependencyError: If it is not installed; the message says how to install it.
+        MissingDependencyError: If it is not installed; the message names the command that installs it.
     """
     try:
         return importlib.import_module(name)
@@ -47,7 +47,7 @@ def optional_module(name: str, need: str) -> ModuleType:
 
 
 class NoSuchModule:
-    """Stands for an optional module that is not installed, until something of it is used.
+    """Stand in for an optional module that is not installed; using it raises an error.
 
     ::
 
@@ -61,20 +61,20 @@ class NoSuchModule:
         """Set the name of the module.
 
         Args:
-            name: As it would be imported.
+            name: The name under which it would be imported.
         """
         self.__name = name
 
     def __getattr__(self, item: str) -> Any:
-        """Raise; nothing can be had from a module that is not there.
+        """Raise an error, since the module cannot provide any attribute.
 
         Raises:
-            MissingModuleError: For every name but those that begin with an underscore.
-            AttributeError: For those. Python, debuggers and notebooks ask every object for some of them, and need this
-                answer.
+            MissingModuleError: For every name that does not begin with an underscore.
+            AttributeError: For names that do. Python, debuggers and notebooks probe every object for some of them and
+                rely on this answer.
         """
         if item.startswith("_"):
-            raise AttributeError(f"a module that is not installed has no {item}")
+            raise AttributeError(f"the module is not installed and has no {item}")
         raise MissingModuleError(
             f"{item} is in the module {self.__name}, which is not installed; "
             f"install it with: {install_line(self.__name)}"

@@ -1,9 +1,9 @@
-"""Settings of an installation: where runs are kept and where workers run.
+"""Settings of an installation: where runs are stored and where workers run.
 
-They come from the first of these files that exists: the one that ``$DACAPO_OPTIONS_FILE`` names, or else
-``$OPTIONS_FILE``; without either, ``dacapo.yaml`` in the working directory, ``~/dacapo.yaml``,
-``~/.config/dacapo/dacapo.yaml``. Without a file the defaults hold. Files are read whenever :meth:`Options.instance` is
-called, never on import.
+Settings come from the first of these files that exists: the one named by ``$DACAPO_OPTIONS_FILE``, or else by
+``$OPTIONS_FILE``; without either, ``dacapo.yaml`` in the working directory, ``~/dacapo.yaml``, or
+``~/.config/dacapo/dacapo.yaml``. Without a file, the defaults apply. Files are read whenever :meth:`Options.instance`
+is called, never on import.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import attrs
 from dacapo.errors import ConfigError
 
 ENVIRONMENT_VARIABLE = "DACAPO_OPTIONS_FILE"
-# In this order, since only the first one is surely meant for this package.
+# The package's own variable comes first: another program may define the other one.
 ENVIRONMENT_VARIABLES = (ENVIRONMENT_VARIABLE, "OPTIONS_FILE")
 PLACES = ("dacapo.yaml", "~/dacapo.yaml", "~/.config/dacapo/dacapo.yaml")
 
@@ -95,7 +95,7 @@ class DaCapoConfig:
 
 @attrs.frozen
 class _Sources:
-    """All that settings are made of; as long as it is the same, so are they."""
+    """Everything that determines the settings; equal sources give equal settings."""
 
     file: Path | None
     content: bytes
@@ -111,7 +111,7 @@ class _Sources:
 
 
 class Options:
-    """Access to the settings of this process; use :meth:`instance`."""
+    """Access to the settings of this process; see :meth:`instance`."""
 
     _given: ClassVar[dict[str, Any]] = {}
     _built: ClassVar[tuple[_Sources, DaCapoConfig] | None] = None
@@ -124,17 +124,17 @@ class Options:
 
     @classmethod
     def instance(cls, **kwargs: Any) -> DaCapoConfig:
-        """Return the settings as they are now; the same object as long as nothing has changed.
+        """Return the current settings; the same object as long as nothing has changed.
 
-        The file is looked for and read at each call, so that another one takes effect, and so does another working
-        directory. While an operation such as a training is at work, its settings stay those that it began with.
+        Each call looks for the file and reads it, so a changed file or working directory takes effect. A running
+        operation, such as a training, keeps the settings that it started with.
 
         Args:
-            **kwargs: Settings that go before those of the file. They stay in effect until others are given, which
-                replace all of them, or until :meth:`reset`.
+            **kwargs: Settings that override those of the file. They stay in effect until a call with other settings,
+                which replaces all of them, or until :meth:`reset`.
 
         Raises:
-            ConfigError: If the file cannot be read, or it or ``kwargs`` hold an unknown setting or a wrong value.
+            ConfigError: If the file cannot be read, or a setting is unknown or invalid.
         """
         if cls._kept is not None and not kwargs:
             return cls._kept
@@ -152,9 +152,9 @@ class Options:
     @classmethod
     @contextmanager
     def kept(cls) -> Iterator[DaCapoConfig]:
-        """Keep the settings as they are as long as this lasts, so that what belongs together has one place.
+        """Keep the settings unchanged inside a ``with`` block, so that everything it writes goes to one place.
 
-        Only values given to :meth:`instance` still change them.
+        Only values passed to :meth:`instance` still change them.
         """
         with cls._lock:
             if cls._keepers == 0:
@@ -171,7 +171,7 @@ class Options:
     @classmethod
     @contextmanager
     def temporarily(cls, **kwargs: Any) -> Iterator[DaCapoConfig]:
-        """Give settings that go before those of the file, as to :meth:`instance`, as long as this lasts."""
+        """Override settings of the file inside a ``with`` block, as :meth:`instance` does until further notice."""
         before = cls._given, cls._kept
         try:
             yield cls.instance(**kwargs)
@@ -180,7 +180,7 @@ class Options:
 
     @classmethod
     def config_file(cls) -> Path | None:
-        """Return the file that settings are read from, or None if there is none.
+        """Return the file that settings are read from, or None if no file exists.
 
         Raises:
             ConfigError: If ``$DACAPO_OPTIONS_FILE`` or ``$OPTIONS_FILE`` names a file that does not exist.
@@ -190,18 +190,18 @@ class Options:
             if named:
                 path = Path(named).expanduser()
                 if not path.is_file():
-                    raise ConfigError(f"${variable} names {path}, which is no file; create it or unset it")
+                    raise ConfigError(f"${variable} names {path}, which is not a file; create it or unset the variable")
                 return path
         return next((path for path in (Path(place).expanduser() for place in PLACES) if path.is_file()), None)
 
     @classmethod
     def reset(cls) -> None:
-        """Forget what was given to :meth:`instance`, so that the next call of it reads the file alone."""
+        """Forget the values passed to :meth:`instance`, so that its next call reads the file alone."""
         cls._given, cls._built, cls._kept = {}, None, None
 
 
 def _refuse() -> NoReturn:
-    raise RuntimeError("Options holds the settings of the whole process; use Options.instance()")
+    raise RuntimeError("Options holds the settings of the whole process; call Options.instance()")
 
 
 def _read(path: Path) -> bytes:

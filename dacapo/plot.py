@@ -1,7 +1,7 @@
 """Pictures of data, segmentations and the progress of runs, with matplotlib (the extra ``dacapo[plot]``).
 
-Figures are made without a screen and without matplotlib's global state. Colours come from the Okabe-Ito palette, which
-people with any kind of colour vision can tell apart.
+Figures need no display and no global state of matplotlib. Colors come from the Okabe-Ito palette, which people with any
+kind of color vision can tell apart.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dacapo.errors import MissingDependencyError
+from dacapo.ext import optional_module
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ORANGE, BLUE, GREEN, INK, GREY = "#E69F00", "#0072B2", "#009E73", "#222222", "#8C8C8C"
+ORANGE, BLUE, GREEN, INK, GRAY = "#E69F00", "#0072B2", "#009E73", "#222222", "#8C8C8C"
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "axes.titlesize": 11,
-    "axes.edgecolor": GREY,
+    "axes.edgecolor": GRAY,
     "axes.labelcolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -39,16 +39,16 @@ STYLE = {
 
 @attrs.frozen
 class Slices:
-    """One section through a volume and what was made of it, each of shape (rows, columns).
+    """A section through a volume and the results for it, each of shape (rows, columns).
 
     Attributes:
-        raw: Grey values.
-        truth: Labels, 0 where nothing is labelled.
-        prediction: What the network predicts, from 0 to 1.
+        raw: Gray values.
+        truth: Labels, 0 where unlabeled.
+        prediction: Output of the network, from 0 to 1.
         segmentation: Labels of the segmentation.
         voxel_size: Size of a pixel in ``unit``; pixels are square.
         unit: Unit of ``voxel_size``.
-        origin: What the raw data is, for its title.
+        origin: Source of the raw data, for its title.
     """
 
     raw: npt.NDArray[Any]
@@ -62,14 +62,14 @@ class Slices:
 
 @attrs.frozen
 class Progress:
-    """How training went.
+    """The course of a training.
 
     Attributes:
         losses: Loss of each iteration.
-        validated: The iterations that were validated.
-        voi_split: Split part of the variation of information, one for each of them, in bits.
-        voi_merge: Merge part, likewise.
-        best: The validated iteration that was chosen.
+        validated: The validated iterations.
+        voi_split: Split part of the variation of information at each validated iteration, in bits.
+        voi_merge: Merge part at each validated iteration, in bits.
+        best: The chosen iteration.
     """
 
     losses: Sequence[float]
@@ -83,10 +83,10 @@ def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "
     """Write a picture: a section of raw, truth, prediction and segmentation above loss and scores over iterations.
 
     Args:
-        path: The file to write; its ending tells the format. 1320 by 726 pixels for PNG.
+        path: The file to write; its suffix sets the format. A PNG file has 1320 by 726 pixels.
         slices: The section.
         progress: The curves.
-        title: One line above it all.
+        title: One line above the picture.
 
     Raises:
         MissingDependencyError: If matplotlib is not installed.
@@ -105,13 +105,13 @@ def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "
 
 
 def label_colors(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return an image of labels in colours that depend on the label only; 0 is black.
+    """Return an image of labels in colors that depend only on the label; 0 is black.
 
     Args:
         labels: Labels of any shape.
 
     Returns:
-        Red, green and blue from 0 to 1, on an additional last axis.
+        Red, green and blue from 0 to 1, along an additional last axis.
     """
     from matplotlib.colors import hsv_to_rgb
 
@@ -126,17 +126,17 @@ def label_colors(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 def match_labels(segmentation: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Rename segments after the objects that they cover, so that both get the same colours.
+    """Rename segments after the objects that they cover, so that both get the same colors.
 
-    An object gives its name to the segment with the largest part of it, if no other object has a larger part of that
-    segment. Other segments get new names.
+    A segment takes the label of the object that covers most of it, if that object has no larger part in another
+    segment. Other segments get new labels.
 
     Args:
         segmentation: Segments; 0 is kept.
         truth: Objects, of the same shape; 0 counts as no object.
 
     Returns:
-        The segmentation with its segments renamed, each to a name of its own.
+        The segmentation with each segment renamed to a unique label.
     """
     segments, segment_index = np.unique(segmentation, return_inverse=True)
     objects, object_index = np.unique(truth, return_inverse=True)
@@ -152,7 +152,7 @@ def match_labels(segmentation: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt
 
 
 def draw_loss(axes: Axes, losses: Sequence[float]) -> None:
-    """Draw the loss over iterations, as it was and smoothed."""
+    """Draw the loss over iterations, raw and smoothed."""
     values = np.asarray(losses, dtype=float)
     iterations = np.arange(1, len(values) + 1)
     window = max(1, len(values) // 25)
@@ -163,7 +163,7 @@ def draw_loss(axes: Axes, losses: Sequence[float]) -> None:
 
 
 def draw_voi(axes: Axes, progress: Progress) -> None:
-    """Draw split, merge and their sum over the validated iterations, and mark the chosen one."""
+    """Draw the split and merge parts and their sum over the validated iterations, and mark the chosen iteration."""
     split, merge = np.asarray(progress.voi_split, dtype=float), np.asarray(progress.voi_merge, dtype=float)
     style: dict[str, Any] = {"markersize": 4, "linewidth": 2}
     axes.plot(progress.validated, split + merge, "-o", color=INK, label="sum", **style)
@@ -186,10 +186,10 @@ def draw_voi(axes: Axes, progress: Progress) -> None:
 
 def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
     raw_range = np.percentile(slices.raw, (0.5, 99.5))
-    grey: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"}
-    panels[0].imshow(slices.raw, vmin=raw_range[0], vmax=raw_range[1], **grey)
+    gray: dict[str, Any] = {"cmap": "gray", "interpolation": "nearest"}
+    panels[0].imshow(slices.raw, vmin=raw_range[0], vmax=raw_range[1], **gray)
     panels[1].imshow(label_colors(slices.truth), interpolation="nearest")
-    panels[2].imshow(slices.prediction, vmin=0, vmax=1, **grey)
+    panels[2].imshow(slices.prediction, vmin=0, vmax=1, **gray)
     panels[3].imshow(label_colors(match_labels(slices.segmentation, slices.truth)), interpolation="nearest")
     raw_title = f"Raw ({slices.origin})" if slices.origin else "Raw"
     for panel, name in zip(panels, (raw_title, "Truth", "Prediction (affinity)", "Segmentation"), strict=True):
@@ -201,7 +201,7 @@ def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
 
 
 def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
-    """Draw a bar of a round length, about a quarter as wide as the image."""
+    """Draw a bar of a round length, about a quarter of the width of the image."""
     from matplotlib.patheffects import withStroke
 
     rows, columns = slices.raw.shape
@@ -225,7 +225,7 @@ def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
 
 
 def _running_mean(values: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
-    """Return the mean of each value and those before it, at most ``window`` of them."""
+    """Return the running mean over each value and up to ``window - 1`` values before it."""
     sums = np.cumsum(np.concatenate([[0.0], values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
@@ -247,8 +247,4 @@ def require_matplotlib() -> ModuleType:
     Raises:
         MissingDependencyError: If it is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise MissingDependencyError("pictures need matplotlib; install it with: pip install 'dacapo[plot]'") from error
-    return matplotlib
+    return optional_module("matplotlib", "pictures need matplotlib")

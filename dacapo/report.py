@@ -26,7 +26,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def score_table(run_name: str, iteration: int) -> str:
-    """Return the scores of one validated iteration, by dataset and parameters, of the criteria that pick the best.
+    """Return the scores of a validated iteration by dataset and parameters, for the criteria that select the best.
 
     Raises:
         NotFoundError: If the iteration was not validated.
@@ -46,9 +46,9 @@ def score_table(run_name: str, iteration: int) -> str:
 
 
 def run_table() -> str:
-    """Return the stored runs, how far they were trained, and their latest checkpoints.
+    """Return a table of the stored runs with the iterations they were trained for and their latest checkpoints.
 
-    A run whose config cannot be read is listed too, and a warning says why.
+    A run with an unreadable config is listed too, and a warning gives the reason.
     """
     configs, stats, weights = create_config_store(), create_stats_store(), create_weights_store()
     rows = []

@@ -11,6 +11,7 @@ from funlib.geometry import Roi
 
 from dacapo.errors import DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.segmentation import segments_and_evidence
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ def read_affinities(
     dtype = prediction.dtype
     if dtype.kind not in "uf":
         raise DtypeError(f"affinities are stored as unsigned integers or floating point numbers, not as {dtype}")
-    values = prediction[prediction.roi if roi is None else roi]
-    axis = prediction.channel_axis
-    values = values[np.newaxis] if axis is None else np.moveaxis(values, axis, 0)
+    values = read_channels_first(prediction, roi)
     if dtype.kind == "f":
         return values[:count], None
     low, high = prediction.attrs.get("value_range", (0.0, 1.0))

@@ -1,1 +1,1 @@
-"""The commands of ``dacapo``, and what several of them have in common."""
+"""The commands of ``dacapo``, and the parameters that several of them share."""

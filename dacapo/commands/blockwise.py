@@ -1,4 +1,4 @@
-"""The commands that run code of users over a volume in blocks: run-blockwise, segment-blockwise."""
+"""The commands that run a user's code over a volume in blocks: run-blockwise, segment-blockwise."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from dacapo.commands import parameters as given
 
 
 def unpack_ctx(ctx: click.Context) -> tuple[list[Any], dict[str, Any]]:
-    """Return what a command was given beyond its own parameters.
+    """Return the arguments of a command beyond its own parameters.
 
     Args:
         ctx: Context of the command.
 
     Returns:
-        Values without a name, and those that follow ``--name`` or ``--name=``, by their name with ``_`` for ``-``; True
-        for a name without a value. Numbers, lists and the like are read as JSON or as Python has them, others are text.
+        Positional values, and the values that follow ``--name`` or ``--name=``, keyed by name with ``_`` for ``-``; a
+        name without a value is True. Numbers, lists and the like are parsed as JSON or Python literals; other values
+        are text.
     """
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -51,18 +52,18 @@ def get_rois(total_roi: Any, read_roi_size: Any, write_roi_size: Any, input_arra
     """Return the regions of a blockwise operation that writes a region of an array.
 
     Args:
-        total_roi: Region to write in world units, all of the array if None.
-        read_roi_size: Extent of what a block reads, in world units; what it writes is in the middle.
-        write_roi_size: Extent of what it writes.
+        total_roi: Region to write in world units, the whole array if None.
+        read_roi_size: Extent that a block reads, in world units, centered on the extent that it writes.
+        write_roi_size: Extent that a block writes, in world units.
         input_array: The array.
 
     Returns:
-        The region that all blocks read together, which reaches beyond the region to write by the context of a block,
-        and what a block reads and writes, relative to each other.
+        The region that all blocks together read, which extends the region to write by the context of a block, and the
+        read and write regions of a block, relative to each other.
 
     Raises:
-        RoiError: If the region is not inside the array, or the extents are not on its voxel grid, or a block does not
-            read what it writes.
+        RoiError: If the region is not inside the array, the extents are not on its voxel grid, or a block does not
+            read everything it writes.
     """
     from funlib.geometry import Coordinate, Roi
 
@@ -79,15 +80,15 @@ def get_rois(total_roi: Any, read_roi_size: Any, write_roi_size: Any, input_arra
     ):
         raise RoiError(
             f"blocks cannot read {read} and write {write}: expected {voxel_size.dims} numbers each, multiples of the "
-            f"voxel size {voxel_size}, and to read as much more on one side as on the other"
+            f"voxel size {voxel_size}, and the same context on both sides"
         )
     context = (read - write) / 2
     return region.grow(context, context), Roi((0,) * read.dims, read), Roi(context, write)
 
 
 _blocks = given.several(
-    given.extent_option("-rr", "--read-roi-size", required=True, help="What a block reads."),
-    given.extent_option("-wr", "--write-roi-size", required=True, help="What a block writes."),
+    given.extent_option("-rr", "--read-roi-size", required=True, help="Extent that a block reads."),
+    given.extent_option("-wr", "--write-roi-size", required=True, help="Extent that a block writes."),
     given.roi_option("-tr", "--total-roi"),
     click.option(
         "-nw",
@@ -95,7 +96,7 @@ _blocks = given.several(
         type=click.IntRange(1),
         default=16,
         metavar="NUMBER",
-        help="Number of workers at most.",
+        help="Maximum number of workers.",
     ),
     click.option(
         "-mr",
@@ -103,18 +104,16 @@ _blocks = given.several(
         type=click.IntRange(0),
         default=2,
         metavar="NUMBER",
-        help="How often to try a failed block again.",
+        help="Number of times to retry a failed block.",
     ),
-    click.option(
-        "-t", "--timeout", type=float, metavar="SECONDS", help="Seconds that a block may take; no limit by default."
-    ),
+    click.option("-t", "--timeout", type=float, metavar="SECONDS", help="Time limit of a block; no limit by default."),
     click.option(
         "-co",
         "-channels_out",
         "--channels-out",
         type=click.IntRange(1),
         metavar="NUMBER",
-        help="Channels of the output; no such axis by default.",
+        help="Channels of the output; by default it has no channel axis.",
     ),
     given.overwrite,
 )
@@ -125,9 +124,9 @@ _ANY_PARAMETERS = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.command(cls=given.Command, context_settings=_ANY_PARAMETERS)
 @given.inputs
 @given.outputs
-@given.by_place_or_name("-w", "--worker-file", help="Python file, or import path of a module.")
+@given.by_place_or_name("-w", "--worker-file", help="Python file or import path of a module.")
 @_blocks
-@click.option("-dt", "--output-dtype", default="uint8", metavar="DTYPE", help="Type of the values of the output.")
+@click.option("-dt", "--output-dtype", default="uint8", metavar="DTYPE", help="Data type of the output.")
 @click.pass_context
 def run_blockwise(
     ctx: click.Context,
@@ -149,8 +148,9 @@ def run_blockwise(
     """Run WORKER_FILE over a volume, block by block.
 
     WORKER_FILE is a Python file or the import path of a module with a function process_block or start_worker. The
-    output is created for it. The function gets input_container, input_dataset, output_container and output_dataset, and
-    all parameters that come last on the command line, such as --threshold 0.5. Extents are in world units.
+    command creates the output. The function receives input_container, input_dataset, output_container and
+    output_dataset, and all parameters at the end of the command line, such as --threshold 0.5. Extents are in world
+    units.
     """
     from dacapo.blockwise.journal import Resume
     from dacapo.blockwise.scheduling.run_operation import run_operation
@@ -170,7 +170,7 @@ def run_blockwise(
         "output_dataset": output_dataset,
         **kwargs,
     }
-    WorkerCall.of(worker_file, args, names)  # whether it takes these
+    WorkerCall.of(worker_file, args, names)  # checks that the worker accepts these
     operation = WorkerModule(
         input=identifier,
         output=LocalArrayIdentifier(output_container, output_dataset),
@@ -203,21 +203,21 @@ def _dtype(name: str) -> Any:
     try:
         return np.dtype(name)
     except TypeError:
-        raise DtypeError(f"{name!r} is no type of values; use one such as uint8 or float32") from None
+        raise DtypeError(f"{name!r} is not a data type; use one such as uint8 or float32") from None
 
 
 @click.command(cls=given.Command, context_settings=_ANY_PARAMETERS)
 @given.inputs
 @given.outputs
-@given.by_place_or_name("-sf", "--segment-function-file", help="Python file, or import path of a module.")
+@given.by_place_or_name("-sf", "--segment-function-file", help="Python file or import path of a module.")
 @_blocks
 @given.extent_option(
     "-c",
     "--context",
-    help="How far a block looks beyond what it reads; by default as far as it reads beyond what it writes, or a voxel.",
+    help="Additional context of a block; by default its read extent minus its write extent, per side, or a voxel.",
 )
-@click.option("--min-overlap", type=float, default=0.0, help="Join segments that share more than this part.")
-@click.option("--keep-tmpdir", is_flag=True, help="Keep the segments of the single blocks.")
+@click.option("--min-overlap", type=float, default=0.0, help="Join segments that share more than this fraction.")
+@click.option("--keep-tmpdir", is_flag=True, help="Keep the segments of the individual blocks.")
 @click.pass_context
 def segment_blockwise(
     ctx: click.Context,
@@ -240,9 +240,9 @@ def segment_blockwise(
 ) -> None:
     """Segment a volume in blocks with a function of SEGMENT_FUNCTION_FILE.
 
-    The file is a Python file, or the import path of a module, with segment_function(input_array, roi, ...), which gets
-    all parameters that come last on the command line, such as --threshold 0.5. Segments of neighboring blocks are
-    joined where they overlap. Extents are in world units.
+    The file is a Python file, or the import path of a module, with segment_function(input_array, roi, ...), which
+    receives all parameters at the end of the command line, such as --threshold 0.5. Overlapping segments of
+    neighboring blocks are joined. Extents are in world units.
     """
     from dacapo.blockwise import segment_blockwise as segment
     from dacapo.errors import ConfigError
@@ -250,7 +250,7 @@ def segment_blockwise(
     from dacapo.store.array_store import LocalArrayIdentifier
 
     if channels_out not in (None, 1):
-        raise ConfigError(f"a segmentation has no channels, so not {channels_out} of them; leave out --channels-out")
+        raise ConfigError(f"a segmentation has no channels, got {channels_out}; leave out --channels-out")
     args, kwargs = unpack_ctx(ctx)
     source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
     read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)

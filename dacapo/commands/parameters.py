@@ -1,4 +1,4 @@
-"""Parameters of commands: those that are given by place or by name, and those that several commands have."""
+"""Parameters of commands: those that work as an argument or an option, and those that several commands share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from dacapo.errors import RoiError
 
-# Both spellings of names are known: --num-workers and --num_workers.
+# Both spellings of a name work: --num-workers and --num_workers.
 SETTINGS: dict[str, Any] = {
     "help_option_names": ["-h", "--help"],
     "show_default": True,
@@ -18,24 +18,24 @@ SETTINGS: dict[str, Any] = {
 }
 
 OVERWRITE_HELP = (
-    "Start anew, replacing earlier results of dacapo. By default an interrupted command goes on with what is missing, "
-    "and results of other parameters are an error."
+    "Start over, replacing earlier results of dacapo. By default an interrupted command resumes, and results of "
+    "different parameters are an error."
 )
 MAX_MEMORY_HELP = (
-    "What all processes may take of memory together, that of GPUs included, such as 8GB; decides about the size of "
-    "blocks, and about the number of workers where there is not enough for all."
+    "Limit on the memory of all processes together, including GPU memory, such as 8GB; determines the size of blocks, "
+    "and the number of workers if not all of them fit."
 )
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class ByPlaceOrName(click.Option):
-    """A parameter that is given by its name or, as an argument, by its place among those that have no name."""
+    """A parameter that is given by name, or as a positional argument."""
 
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Take the first of the arguments that are left, unless the name was given."""
+        """Take the first remaining argument, unless the name was given."""
         if self.name not in opts and args and not (ctx.ignore_unknown_options and args[0].startswith("-")):
             opts, args = {**opts, str(self.name): args[0]}, args[1:]
         elif self.name not in opts and not ctx.resilient_parsing:
@@ -43,7 +43,7 @@ class ByPlaceOrName(click.Option):
         return super().handle_parse_result(ctx, opts, args)
 
     def get_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Show the place in the usage line."""
+        """Show the argument in the usage line."""
         return [str(self.metavar)]
 
     def _names(self) -> str:
@@ -51,10 +51,10 @@ class ByPlaceOrName(click.Option):
 
 
 class Command(click.Command):
-    """A command some of whose parameters are given by place or by name."""
+    """A command with parameters that are given as arguments or by name."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the words after the command; say what is given twice where there are too many."""
+        """Parse the arguments; list the surplus ones in the error if there are too many."""
         takes_any, ctx.allow_extra_args = ctx.allow_extra_args, True
         left = super().parse_args(ctx, args)
         ctx.allow_extra_args = takes_any
@@ -62,13 +62,13 @@ class Command(click.Command):
             expected = " ".join(self.collect_usage_pieces(ctx)[1:])
             ctx.fail(
                 f"Got too many arguments, {' '.join(left)!r} {'is' if len(left) == 1 else 'are'} left over. Expected "
-                f"{expected or 'none'}, each of them once, as an argument or by its name."
+                f"{expected or 'none'}, each once, as an argument or by name."
             )
         return left
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what has a place apart from the options that have none."""
-        sections: dict[str, list[tuple[str, str]]] = {"Arguments, by place or by name": [], "Options": []}
+        """List the arguments separately from the options."""
+        sections: dict[str, list[tuple[str, str]]] = {"Arguments, by position or by name": [], "Options": []}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
@@ -81,14 +81,14 @@ class Command(click.Command):
 
 
 def by_place_or_name(*names: str, **attributes: Any) -> Decorator:
-    """Add a required parameter that is given as an argument or by one of its names, such as ``--run-name``."""
+    """Add a required parameter, given as an argument or by one of its names, such as ``--run-name``."""
     longest = max(names, key=len)
     metavar = longest.lstrip("-").replace("-", "_").upper()
     return click.option(*names, cls=ByPlaceOrName, metavar=metavar, show_default=False, **attributes)
 
 
 def several(*decorators: Decorator) -> Decorator:
-    """Return a decorator that does as these do, one above the other."""
+    """Combine decorators, the first one outermost."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for decorator in reversed(decorators):
@@ -99,7 +99,7 @@ def several(*decorators: Decorator) -> Decorator:
 
 
 def _parsed_by(parse: Callable[[str | None], Any]) -> Callable[..., Any]:
-    """Return a callback that tells of a text that cannot be parsed as click does."""
+    """Return a callback that reports a parse error in the way of click."""
 
     def callback(context: click.Context, parameter: click.Parameter, value: str | None) -> Any:
         try:
@@ -123,14 +123,14 @@ def _extent(value: str | None) -> Any:
 
 
 def roi_option(*names: str, default: str = "all by default") -> Decorator:
-    """Add a region, as ``[begin:end,...]`` in world units."""
+    """Add an option for a region, as ``[begin:end,...]`` in world units."""
     return click.option(
         *names, callback=_parsed_by(_roi), metavar="ROI", help=f"Region, as [begin:end,...] in world units; {default}."
     )
 
 
 def extent_option(*names: str, **attributes: Any) -> Decorator:
-    """Add an extent, as ``[z,y,x]`` in world units."""
+    """Add an option for an extent, as ``[z,y,x]`` in world units."""
     return click.option(*names, callback=_parsed_by(_extent), metavar="[Z,Y,X]", **attributes)
 
 
@@ -140,19 +140,19 @@ iteration = by_place_or_name("-i", "--iteration", type=click.IntRange(0), help="
 
 inputs = several(
     by_place_or_name("-ic", "--input-container", type=click.Path(path_type=Path), help="Zarr or N5 container."),
-    by_place_or_name("-id", "--input-dataset", help="Dataset inside of it."),
+    by_place_or_name("-id", "--input-dataset", help="Dataset inside the container."),
 )
 
 outputs = several(
     by_place_or_name("-oc", "--output-container", type=click.Path(path_type=Path), help="Container to write to."),
-    by_place_or_name("-od", "--output-dataset", help="Dataset to write inside of it."),
+    by_place_or_name("-od", "--output-dataset", help="Dataset to write inside the container."),
 )
 
 output_path = by_place_or_name(
     "-op",
     "--output-path",
     type=click.Path(path_type=Path),
-    help="Container for results, or a folder for a container of the input's name.",
+    help="Container for results, or a folder to create a container of the input's name in.",
 )
 
 output_dtype = click.option(
@@ -160,29 +160,29 @@ output_dtype = click.option(
     "--output-dtype",
     default="uint8",
     metavar="DTYPE",
-    help="Type of the prediction, such as uint8 or float32; whole numbers scale its range to theirs.",
+    help="Data type of the prediction, such as uint8 or float32; values are scaled to the range of an integer type.",
 )
 
 overwrite = click.option("-ow", "--overwrite/--no-overwrite", default=False, help=OVERWRITE_HELP)
 
 max_memory = click.option("--max-memory", metavar="SIZE", help=MAX_MEMORY_HELP)
 
-# What predict and apply have in common, beside their run, input and output.
+# Parameters that predict and apply share.
 prediction = several(
     click.option(
         "-w",
         "--num-workers",
         type=click.IntRange(1),
         metavar="NUMBER",
-        show_default="one process predicts; with several GPUs up to 4 workers for each; on a cluster 30 jobs",
-        help="Number of worker processes at most; on this machine no more than its cores.",
+        show_default="one process; with several GPUs up to 4 workers per GPU; on a cluster 30 jobs",
+        help="Maximum number of worker processes; on this machine at most its number of cores.",
     ),
     max_memory,
     click.option(
         "--precision",
         type=click.Choice(["float32", "bfloat16"]),
         default="float32",
-        help="How the network computes; bfloat16 is faster and less exact.",
+        help="Precision of the network; bfloat16 is faster and less exact.",
     ),
     output_dtype,
     overwrite,

@@ -10,7 +10,7 @@ import click
 
 from dacapo.commands import parameters as given
 
-# Exit status of a command that was asked to stop, as shells have it.
+# Exit status of a command that was asked to stop, by the convention of shells.
 INTERRUPTED = 130
 
 
@@ -21,25 +21,25 @@ INTERRUPTED = 130
     type=click.IntRange(1),
     default=1,
     metavar="NUMBER",
-    help="Number of processes that train together, each on its own GPU if there are GPUs.",
+    help="Number of processes that train together, each on its own GPU if available.",
 )
 @click.option(
     "--max-memory",
     metavar="SIZE",
-    help="What training may take of memory, such as 8GB, on each device; the samples of an iteration are divided into "
-    "smaller batches where there is need.",
+    help="Memory limit of training on each device, such as 8GB; if necessary, the samples of an iteration are divided "
+    "into smaller batches.",
 )
 def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> None:
-    """Train RUN_NAME to its end, going on from its last checkpoint.
+    """Train RUN_NAME to its end, resuming from its last checkpoint.
 
-    Ctrl-C finishes the iteration, saves and stops with status 130; the same command goes on. Instead of --devices, a
-    launcher may start the processes: torchrun --nproc-per-node=2 -m dacapo train RUN_NAME.
+    Ctrl-C finishes the current iteration, saves it and exits with status 130; run the same command to resume. Instead
+    of --devices, a launcher may start the processes: torchrun --nproc-per-node=2 -m dacapo train RUN_NAME.
     """
     from dacapo.train import load_run, progress_of, train_or_stop
     from dacapo.utils import distributed
 
     if devices > 1:
-        # It would report what the failing rank has said already.
+        # Without this, click would repeat the error that the failing rank has already reported.
         logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
         budget = [] if max_memory is None else ["--max-memory", max_memory]
         raise SystemExit(
@@ -54,12 +54,12 @@ def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> Non
     if main:
         click.echo(progress_of(run))
     if main and stopped:
-        # Not 0, so that what follows in a script does not take the run for done.
+        # Not 0, so that a script does not mistake the run for finished.
         raise SystemExit(INTERRUPTED)
 
 
 def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
-    """Return what follows ``python`` to call a command with the same general options as this one."""
+    """Return the arguments of ``python`` that call a command with the same general options."""
     general = ctx.find_root().params
     options = ["--log-level", general["log_level"]]
     if general["runs_dir"] is not None:
@@ -76,7 +76,7 @@ def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
     type=click.IntRange(1),
     default=1,
     metavar="NUMBER",
-    help="Number of worker processes at most, for predicting, post-processing and scoring; 1 works in this one.",
+    help="Maximum number of worker processes for predicting, post-processing and scoring; 1 uses this process.",
 )
 @given.max_memory
 @given.output_dtype
@@ -151,7 +151,7 @@ def predict(
     "-vd",
     "--validation-dataset",
     metavar="NAME",
-    help="Whose scores decide; by default the mean of all validation datasets.",
+    help="Validation dataset whose scores decide; by default the mean over all.",
 )
 @click.option("-c", "--criterion", default="voi", metavar="NAME", help="The score that decides.")
 @click.option(

@@ -1,4 +1,4 @@
-"""The data of the demo: synthetic tissue, or a volume of the user in three parts."""
+"""The data of the demo: synthetic tissue, or a volume of the user cut into three parts."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ from .tissue import synthetic_tissue
 
 logger = logging.getLogger(__name__)
 
-# Synthetic volumes, in voxels; the order sets their seeds.
+# Shapes of the synthetic volumes in voxels; their order determines the seeds.
 SHAPES: Mapping[str, Sequence[int]] = {"train": (96, 160, 160), "validate": (60, 80, 80), "unseen": (64, 160, 160)}
 VOXEL_SIZE = Coordinate(8, 8, 8)  # nm
 
-# How much of a volume given by the user is trained on and validated on; the rest is segmented at the end.
+# Fractions of a user's volume for training and validation; the demo segments the rest.
 TRAIN_PART, VALIDATE_PART = 0.6, 0.2
-LARGEST_SCORED = {2: 512, 3: 96}  # voxels per axis, by number of axes: keeps the time for scores short
+LARGEST_SCORED = {2: 512, 3: 96}  # voxels per axis, by number of axes; limits the time for scoring
 PERCENTILES = (0.5, 99.5)
 
 
 @attrs.frozen
 class DemoData:
-    """The three parts of the data.
+    """The data for training, validation and segmentation.
 
     Attributes:
-        train: To train on.
-        validate: To choose checkpoint and parameters by.
+        train: Training data.
+        validate: Validation data, which selects checkpoint and parameters.
         unseen_raw: The volume to segment.
-        unseen_truth: Its labels, for the scores.
-        unseen_roi: The part of it to segment, None for all of it.
-        smallest_shape: What of the raw data is there in each part, in voxels.
+        unseen_truth: Its labels, for scoring.
+        unseen_roi: The part of it to segment; None for the whole volume.
+        smallest_shape: Per axis, the smallest extent of the raw data over all parts, in voxels.
         voxel_size: In world units.
-        channels: Channels of the raw data.
-        unit: Of the world.
-        origin: What the raw data is, where that needs to be said.
+        channels: Number of channels of the raw data.
+        unit: Unit of world coordinates.
+        origin: Source of the raw data, if worth mentioning.
     """
 
     train: RawGTDatasetConfig
@@ -95,20 +95,20 @@ def _dataset(name: str, container: Path, raw: str, labels: str) -> RawGTDatasetC
 
 def _scaled(source: ArrayConfig, low: float, high: float) -> ArrayConfig:
     """Scale a range to -1..1: networks learn faster from values around 0."""
-    middle = (low + high) / 2  # becomes 0, the upper end becomes 1
+    middle = (low + high) / 2  # maps to 0, the upper end maps to 1
     return IntensitiesArrayConfig(name=f"{source.name}_scaled", source_array_config=source, min=middle, max=float(high))
 
 
 def write_tissue(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Write the volumes that are not there yet, each complete or not at all."""
+    """Write the missing volumes, each one completely or not at all."""
     for seed, (part, shape) in enumerate(shapes.items()):
         path = folder / f"{part}.zarr"
         if path.exists():
             continue
-        logger.info("making synthetic tissue of %s voxels: %s", "x".join(map(str, shape)), path)
+        logger.info("generating synthetic tissue of %s voxels: %s", "x".join(map(str, shape)), path)
         partial = path.with_name(f".{path.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        roi = Roi(Coordinate(0, 0, seed * 10000), Coordinate(shape) * VOXEL_SIZE)  # places apart from each other
+        roi = Roi(Coordinate(0, 0, seed * 10000), Coordinate(shape) * VOXEL_SIZE)  # regions that do not overlap
         raw, labels = synthetic_tissue(shape, seed)
         volumes: dict[str, npt.NDArray[Any]] = {"raw": raw, "labels": labels}
         for dataset, values in volumes.items():
@@ -123,20 +123,20 @@ def write_tissue(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
 def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
     """Cut a volume of the user along its longest axis."""
     if raw is None or labels is None:
-        raise ConfigError("give both raw data and labels, or neither for synthetic tissue")
+        raise ConfigError("give both raw data and labels, or neither to use synthetic tissue")
     raw_leaf, labels_leaf = _leaf("raw_values", raw), _leaf("labels_values", labels)
     raw_array, labels_array = ZarrArray(raw_leaf), ZarrArray(labels_leaf)
     _check_own(raw_array, labels_array)
     train, validate_, unseen = _parts(raw_array)
     low, high = _intensity_range(raw_array, train)
-    logger.info("intensities from %g to %g are scaled to -1 to 1", low, high)
+    logger.info("scaling intensities from %g to %g to -1 to 1", low, high)
     logger.info("training in %s, validating in %s, segmenting %s (world units)", train, validate_, unseen)
 
     def crop(part: str, source: ArrayConfig, roi: Roi) -> ArrayConfig:
         return CropArrayConfig(name=f"{part}_{source.name}", source_array_config=source, roi=roi)
 
     return DemoData(
-        # Nothing of the other parts is seen in training; validation reads context around its part.
+        # Training sees nothing of the other parts; validation reads context around its part.
         train=RawGTDatasetConfig(
             name="train",
             raw_config=_scaled(crop("train", raw_leaf, train), low, high),
@@ -165,20 +165,20 @@ def _leaf(name: str, path: Path | str) -> ZarrArrayConfig:
 
 def _check_own(raw: ZarrArray, labels: ZarrArray) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
-        raise DtypeError(f"{labels} is of type {labels.dtype}; labels must be whole numbers, one per object")
+        raise DtypeError(f"{labels} is of type {labels.dtype}; labels must be integers, one per object")
     if raw.dims not in (2, 3):
         raise ConfigError(f"{raw} has {raw.dims} spatial axes; the demo takes two or three")
     if labels.num_channels is not None:
-        raise ConfigError(f"{labels} has a channel axis; labels must have none")
+        raise ConfigError(f"{labels} has a channel axis; labels must not have one")
     if (raw.voxel_size, raw.roi) != (labels.voxel_size, labels.roi):
         raise RoiError(
-            f"labels must cover the same place as the raw data: {labels.roi} with voxels of {labels.voxel_size}, "
+            f"labels must cover the same region as the raw data: {labels.roi} with voxels of {labels.voxel_size}, "
             f"but raw data is {raw.roi} with voxels of {raw.voxel_size}"
         )
 
 
 def _parts(raw: Array) -> tuple[Roi, Roi, Roi]:
-    """Return the parts to train on, validate on and segment, the last two cut to a size that is scored quickly."""
+    """Return the parts to train on, validate on and segment; the last two are cropped to limit the time for scoring."""
     shape = raw.roi.shape / raw.voxel_size
     axis = int(np.argmax(shape))
     cuts = [0, int(shape[axis] * TRAIN_PART), int(shape[axis] * (TRAIN_PART + VALIDATE_PART)), shape[axis]]
@@ -195,7 +195,7 @@ def _parts(raw: Array) -> tuple[Roi, Roi, Roi]:
 
 
 def _intensity_range(raw: Array, train: Roi) -> tuple[float, float]:
-    """Return the values that become -1 and 1: the whole range of uint8, else percentiles of a sample."""
+    """Return the intensities that map to -1 and 1: the full range of uint8, else percentiles of a sample."""
     if raw.dtype == np.uint8:
         return 0.0, 255.0
     size = Coordinate(
@@ -204,5 +204,5 @@ def _intensity_range(raw: Array, train: Roi) -> tuple[float, float]:
     middle = Roi(train.offset + (train.shape - size) / 2 / raw.voxel_size * raw.voxel_size, size)
     low, high = (float(value) for value in np.percentile(raw[middle], PERCENTILES))
     if not low < high:
-        raise ConfigError(f"{raw} holds nothing but the value {low:g} in the middle of its training part {middle}")
+        raise ConfigError(f"{raw} is constant ({low:g}) in the middle of its training part {middle}")
     return low, high

@@ -24,8 +24,8 @@ RUN_NAME = "demo"
 VALIDATIONS = 4
 SMALLEST = 50  # voxels; the mutex watershed leaves specks between cells
 
-# Sizes that the network of _architecture takes along an axis, by whether it is downsampled: the smallest, the largest
-# for two and for three axes, and the step between them.
+# Input sizes that the network of _architecture accepts along an axis, by whether the axis is downsampled: the smallest,
+# the largest for two and for three axes, and the step between sizes.
 INPUT_SIZES = {True: (31, {2: 220, 3: 58}, 3), False: (17, {2: 112, 3: 28}, 1)}
 
 
@@ -60,18 +60,18 @@ def describe_run(data: DemoData, iterations: int) -> RunConfig:
 
 
 def _architecture(data: DemoData, coarse: Sequence[bool]) -> CNNectomeUNetConfig:
-    """Return a small U-Net whose input fits into the training data; axes of coarse voxels are not downsampled."""
+    """Return a small U-Net whose input fits into the training data; axes with coarse voxels are not downsampled."""
     dims = len(coarse)
     input_shape = []
     for size, is_coarse in zip(data.smallest_shape, coarse, strict=True):
         smallest, largest, step = INPUT_SIZES[not is_coarse]
         if size < smallest:
             raise InputTooSmallError(
-                f"{tuple(data.smallest_shape)} voxels are too few: the network needs {smallest} along each "
-                "axis; give a larger volume"
+                f"a volume of {tuple(data.smallest_shape)} voxels is too small: the network needs {smallest} along "
+                "each axis; give a larger volume"
             )
         input_shape.append(smallest + (min(size, largest[dims]) - smallest) // step * step)
-    logger.info("the network sees %s voxels at a time", "x".join(map(str, input_shape)))
+    logger.info("the network reads patches of %s voxels", "x".join(map(str, input_shape)))
     return CNNectomeUNetConfig(
         name="small_unet",
         input_shape=Coordinate(input_shape),

@@ -1,4 +1,4 @@
-"""The picture of the demo: a section of the unseen volume, and how training went."""
+"""The picture of the demo: a section of the unseen volume, and the course of training."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.apply import Applied
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.plot import Progress, Slices, save_overview
 from dacapo.store.create_store import create_stats_store
+from dacapo.utils.ranking import first_best
 
 from .data import DemoData
 
 
 def draw_picture(run_config: RunConfig, data: DemoData, folder: Path, applied: Applied) -> Path:
-    """Draw a section of the segmented volume above the progress of the training; return the file."""
+    """Draw a section of the segmented volume and the progress of training; return the file."""
     segmentation = ZarrArray.open_from_array_identifier(applied.output)
     prediction = ZarrArray.open_from_array_identifier(applied.prediction)
     roi, voxel_size = segmentation.roi, data.voxel_size
@@ -30,7 +32,7 @@ def draw_picture(run_config: RunConfig, data: DemoData, folder: Path, applied: A
     truth = build(data.unseen_truth)
     affinities = prediction[roi][: roi.dims] / (255.0 if prediction.dtype == np.uint8 else 1.0)
     slices = Slices(
-        raw=_plane(raw[roi], raw.channel_axis),
+        raw=_plane(read_channels_first(raw, roi)[0]),
         truth=_plane(truth[roi]),
         prediction=_plane(affinities.mean(axis=0)),
         segmentation=_plane(segmentation[roi]),
@@ -43,21 +45,18 @@ def draw_picture(run_config: RunConfig, data: DemoData, folder: Path, applied: A
     return path
 
 
-def _plane(values: np.ndarray, channel_axis: int | None = None) -> np.ndarray:
-    """Return the first channel and the only section."""
-    if channel_axis is not None:
-        values = values.take(0, axis=channel_axis)
+def _plane(values: np.ndarray) -> np.ndarray:
+    """Return the only section."""
     return values.reshape(values.shape[-2:])
 
 
 def _progress(run_config: RunConfig, best: int) -> Progress:
-    """Return losses, and for each validated iteration the scores of its best parameters."""
+    """Return the losses, and the scores of the best parameters at each validated iteration."""
     stats = create_stats_store()
     scores = Run.get_validation_scores(run_config)
     split, merge = scores.criteria.index("voi_split"), scores.criteria.index("voi_merge")
     validated = stats.retrieve_validation_iteration_scores(run_config.name)
-    # Infinity for what could not be scored, because nothing compares with NaN.
-    rows = [min(s.scores[0], key=lambda row: np.nan_to_num(row[split] + row[merge], nan=np.inf)) for s in validated]
+    rows = [s.scores[0][_best([row[split] + row[merge] for row in s.scores[0]])] for s in validated]
     return Progress(
         losses=[s.loss for s in stats.retrieve_training_stats(run_config.name).iteration_stats],
         validated=[s.iteration for s in validated],
@@ -65,3 +64,9 @@ def _progress(run_config: RunConfig, best: int) -> Progress:
         voi_merge=[row[merge] for row in rows],
         best=best,
     )
+
+
+def _best(voi: list[float]) -> int:
+    """Return the position of the lowest variation of information."""
+    index, _ = first_best(voi, higher_is_better=False)
+    return int(index)

@@ -1,6 +1,6 @@
 """A whole run in a few minutes: data, training, validation, segmentation of an unseen volume, and a picture.
 
-:func:`demo` uses the package as a script of yours would, so it can be read as an example.
+:func:`demo` uses the package in the way of a user's script, so it also serves as an example.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ from .picture import draw_picture
 logger = logging.getLogger(__name__)
 
 MARK = "# Made by 'dacapo demo'; commands started in this folder read it.\n"
-ITERATIONS_PER_MINUTE = 250  # on two idle cores, with the time for validations
+ITERATIONS_PER_MINUTE = 250  # on two idle cores, including validation
 
 
 @attrs.frozen
 class Scores:
-    """How well a network segments the unseen volume, in bits of the variation of information."""
+    """The quality of a segmentation of the unseen volume: variation of information in bits."""
 
     network: str
     iteration: int
@@ -59,13 +59,13 @@ class Scores:
 
 @attrs.frozen
 class Demo:
-    """What the demo did and left behind.
+    """The results of the demo.
 
     Attributes:
-        folder: Holds data, runs, results, the picture, and settings by which every command finds them.
+        folder: Holds data, runs, results, the picture, and the settings by which every command finds them.
         picture: The picture.
         untrained: Scores of the network before training.
-        trained: Scores of the checkpoint that validation picked.
+        trained: Scores of the checkpoint selected by validation.
         next_steps: Commands to try.
     """
 
@@ -93,27 +93,27 @@ def demo(
     overwrite: bool = False,
     shapes: Mapping[str, Sequence[int]] = SHAPES,
 ) -> Demo:
-    """Train a small network to segment, apply it to a volume it has not seen, and draw what came of it.
+    """Train a small network to segment, apply it to a volume it has not seen, and draw the result.
 
-    Without data of your own, synthetic tissue is made. Data of your own is cut along its longest axis into a part to
-    train on, one to validate on, and one to segment. The same call on a folder of an earlier, interrupted demo goes on.
+    Without your own data, the demo generates synthetic tissue. It cuts your data along the longest axis into one part
+    for training, one for validation, and one to segment. Called again on the folder of an interrupted demo, it resumes.
 
     Args:
-        output: Folder for everything.
+        output: Folder for all files of the demo.
         raw: Your image, as ``container.zarr/dataset``.
-        labels: Labels of the same place: whole numbers, one per object, 0 for background.
-        minutes: About how long to train on two cores. It sets a number of iterations, so results can be repeated.
+        labels: Labels of the same region: integers, one per object, 0 for background.
+        minutes: Approximate training time on two cores. It sets the number of iterations, so results are reproducible.
         overwrite: Whether to delete an earlier demo in the folder first.
-        shapes: Sizes in voxels of the synthetic volumes ``train``, ``validate`` and ``unseen``.
+        shapes: Shapes in voxels of the synthetic volumes ``train``, ``validate`` and ``unseen``.
 
     Raises:
         ConfigError: If only one of ``raw`` and ``labels`` is given, or the time is not positive.
-        OutputExistsError: If the folder holds something else, or a demo with other settings.
-        RoiError: If labels and image do not cover the same place.
-        DtypeError: If labels are no whole numbers.
+        OutputExistsError: If the folder holds other files, or a demo with different settings.
+        RoiError: If labels and image do not cover the same region.
+        DtypeError: If labels are not integers.
         InputTooSmallError: If the image is too small.
         MissingDependencyError: If matplotlib is not installed.
-        KeyboardInterrupt: If training was asked to stop; the same call goes on.
+        KeyboardInterrupt: If training was interrupted; the same call resumes it.
     """
     require_matplotlib()
     if not minutes > 0:
@@ -145,16 +145,16 @@ def demo(
 def _check_folder(folder: Path, data: DemoData) -> None:
     """Refuse a folder that holds anything but an earlier demo, or the data to work on."""
     if data.unseen_roi is not None and folder in data.unseen_raw.container.parents:
-        raise ConfigError(f"{data.unseen_raw.container} is inside {folder}; give another folder with --output")
+        raise ConfigError(f"{data.unseen_raw.container} is inside {folder}; choose another folder with --output")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     settings = folder / "dacapo.yaml"
     if not (settings.is_file() and read_text(settings).startswith(MARK)):
-        raise OutputExistsError(f"{folder} exists and is no folder of an earlier demo; give another one with --output")
+        raise OutputExistsError(f"{folder} exists but holds no earlier demo; choose another folder with --output")
 
 
 def _remove_earlier(folder: Path) -> None:
-    """Delete what a demo leaves, and nothing else; the settings last, since they mark the folder."""
+    """Delete the files of a demo and nothing else; the settings last, since they identify the folder."""
     for name in ("runs", "results.zarr", "more.zarr", *(f"{part}.zarr" for part in SHAPES)):
         if (folder / name).exists():
             shutil.rmtree(folder / name)
@@ -164,7 +164,7 @@ def _remove_earlier(folder: Path) -> None:
 
 @contextmanager
 def _settings(folder: Path) -> Iterator[None]:
-    """Keep runs in the folder for now, and for every command that is started inside it later."""
+    """Keep runs in the folder, now and for every command started inside it later."""
     make_folder(folder)
     settings = {"type": "files", "runs_base_dir": str(folder / "runs")}
     write_text(folder / "dacapo.yaml", MARK + yaml.safe_dump(settings))
@@ -180,7 +180,7 @@ def _store(run_config: RunConfig, folder: Path) -> None:
         create_config_store().store_run_config(run_config)
     except DuplicateNameError as error:
         raise OutputExistsError(
-            f"{folder} holds a demo with other settings; give another folder with --output, or replace it with "
+            f"{folder} holds a demo with different settings; choose another folder with --output, or replace it with "
             f"--overwrite ({error})"
         ) from error
 
@@ -202,7 +202,7 @@ def _train(run_config: RunConfig) -> None:
 
 
 def _apply(data: DemoData, folder: Path, iteration: int | None) -> Applied:
-    """Segment the unseen volume, with the parameters that were best in validation."""
+    """Segment the unseen volume with the parameters that scored best in validation."""
     raw = data.unseen_raw
     return apply(
         RUN_NAME,

@@ -1,4 +1,4 @@
-"""Synthetic 3D tissue with known labels, to try things on without data."""
+"""Synthetic 3D tissue with known labels, for experiments without data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint32]
 
 # All lengths are in voxels.
-CELL_SPACING = 17.0  # between the centre lines of neighbouring cells
-MEMBRANE_WIDTH = 1.1  # from the border of two cells to half the darkness of the membrane
+CELL_SPACING = 17.0  # between the center lines of neighboring cells
+MEMBRANE_WIDTH = 1.1  # from the border of two cells to half the contrast of the membrane
 ORGANELLE_RADII = (2.5, 6.5)
 SMALLEST_CELL = 300  # in voxels of volume
 
@@ -22,25 +22,25 @@ CYTOPLASM, MEMBRANE, ORGANELLE, LUMEN = 0.68, 0.24, 0.44, 0.78
 
 
 def synthetic_tissue(shape: Sequence[int], seed: int) -> tuple[npt.NDArray[np.uint8], Labels]:
-    """Make an image that looks like electron microscopy of neural tissue, and its labels.
+    """Generate an image that resembles electron microscopy of neural tissue, and its labels.
 
-    Elongated, curved cells fill the volume. Their membranes are dark and 2 to 3 voxels thick, in places faint. Dark
-    bodies and rings lie inside the cells, each cell has a brightness of its own, staining is uneven, and the image is
-    blurred and noisy, so that no threshold finds the membranes.
+    Elongated, curved cells fill the volume. Their membranes are dark, 2 to 3 voxels thick, and faint in places. Dark
+    bodies and rings lie inside the cells, brightness varies between cells, staining is uneven, and the image is blurred
+    and noisy, so no threshold separates the membranes.
 
     Args:
-        shape: Size in voxels, three axes, each at least 16.
-        seed: The same seed and shape make the same tissue.
+        shape: Shape in voxels, three axes, each at least 16.
+        seed: The same seed and shape give the same tissue.
 
     Returns:
-        Image (uint8) and labels (uint32), both of the given shape. Every voxel has a label from 1 on; each label is one
-        face-connected piece.
+        Image (uint8) and labels (uint32), both of the given shape. Labels start at 1 and cover every voxel; each label
+        is one face-connected component.
 
     Raises:
-        ValueError: If the shape has not three axes of at least 16 voxels.
+        ValueError: If the shape does not have three axes of at least 16 voxels.
     """
     if len(shape) != 3 or min(shape) < 16:
-        raise ValueError(f"tissue needs three axes of at least 16 voxels, got shape {tuple(shape)}")
+        raise ValueError(f"synthetic tissue needs three axes of at least 16 voxels, got shape {tuple(shape)}")
     rng = np.random.default_rng(seed)
     labels = _cells(tuple(shape), rng)
     distance = _distance_to_border(labels)
@@ -51,22 +51,22 @@ def synthetic_tissue(shape: Sequence[int], seed: int) -> tuple[npt.NDArray[np.ui
 
 
 def _smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> Floats:
-    """Return noise of mean 0 and deviation 1 whose features are about ``scale`` voxels wide."""
+    """Return noise of mean 0 and standard deviation 1 whose features are about ``scale`` voxels wide."""
     from scipy import ndimage
 
     coarse = tuple(int(np.ceil(size / scale)) + 3 for size in shape)
     knots = rng.standard_normal(coarse).astype(np.float32)
-    # Values between the knots, which lie `scale` apart; the mesh starts one knot inside to keep away from the edge.
+    # Interpolate between knots `scale` voxels apart; start one knot inside to stay away from the edge.
     mesh = np.meshgrid(*(np.arange(size, dtype=np.float32) / scale + 1 for size in shape), indexing="ij", sparse=True)
     noise: Floats = ndimage.map_coordinates(knots, np.broadcast_arrays(*mesh), order=2, mode="nearest")
     return np.asarray((noise - noise.mean()) / (noise.std() + 1e-6))
 
 
 def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Labels:
-    """Give each voxel to the nearest of many curved centre lines, in space that is bent a little."""
+    """Assign each voxel to the nearest of many curved center lines, in slightly warped space."""
     from scipy.spatial import cKDTree
 
-    points, owners = _centre_lines(shape, rng)
+    points, owners = _center_lines(shape, rng)
     bend = (_smooth_noise(shape, 26, rng) * 3.0 + _smooth_noise(shape, 10, rng) * 0.9 for _ in shape)
     grid = np.meshgrid(*(np.arange(size, dtype=np.float32) for size in shape), indexing="ij", sparse=True)
     bent = np.stack([axis + shift for axis, shift in zip(grid, bend, strict=True)], axis=-1)
@@ -74,13 +74,13 @@ def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Labels:
     return _connected(owners[nearest].reshape(shape))
 
 
-def _centre_lines(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Floats, npt.NDArray[np.uint32]]:
-    """Return points on the centre lines of the cells, and for each point the number of its cell."""
+def _center_lines(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Floats, npt.NDArray[np.uint32]]:
+    """Return points on the center lines of the cells, and the number of the cell of each point."""
     margin = CELL_SPACING
     sizes = np.array(shape) + 2 * margin
     count = int(np.prod(sizes) / (CELL_SPACING**2 * 38.0)) + 8
     starts = rng.uniform(0, 1, (count, 3)) * sizes - margin
-    headings = rng.standard_normal((count, 3)) + rng.standard_normal(3) * 0.9  # a shared direction, as in a tract
+    headings = rng.standard_normal((count, 3)) + rng.standard_normal(3) * 0.9  # a common direction, as in a tract
     lengths = rng.gamma(2.0, 16.0, count).clip(4, 90)
     points, owners = [], []
     for cell, (start, heading, length) in enumerate(zip(starts, headings, lengths, strict=True)):
@@ -93,12 +93,12 @@ def _centre_lines(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[Flo
 
 
 def _connected(labels: npt.NDArray[Any]) -> Labels:
-    """Number connected pieces from 1 on, after giving pieces too small for a cell to their nearest neighbours."""
+    """Number connected components from 1, after merging those too small for a cell into their nearest neighbors."""
     import cc3d
     from scipy import ndimage
 
     pieces = cc3d.connected_components(labels, connectivity=6)
-    # Filling may leave a few voxels cut off from the cell they went to, so look again until nothing small is left.
+    # Merging can cut a few voxels off their new cell, so repeat until no small component is left.
     while (hole := (np.bincount(pieces.ravel()) < SMALLEST_CELL)[pieces]).any():
         nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
         pieces = cc3d.connected_components(pieces[tuple(nearest)], connectivity=6)
@@ -106,7 +106,7 @@ def _connected(labels: npt.NDArray[Any]) -> Labels:
 
 
 def _distance_to_border(labels: Labels) -> Floats:
-    """Return for each voxel how far it is from the nearest border between two cells, at least half a voxel."""
+    """Return the distance of each voxel from the nearest border between two cells, at least half a voxel."""
     import edt
 
     distance: Floats = edt.edt(labels, black_border=False, parallel=1)
@@ -120,31 +120,31 @@ def _cytoplasm(labels: Labels, rng: np.random.Generator) -> Floats:
 
 
 def _add_organelles(image: Floats, distance: Floats, rng: np.random.Generator) -> None:
-    """Draw bodies with a dark rim inside the cells: most are filled dark, some are bright rings."""
+    """Draw bodies with a dark rim inside the cells: most are filled, some are bright rings."""
     smallest, largest = ORGANELLE_RADII
     candidates = np.flatnonzero(distance > smallest + 2)
     if not len(candidates):
         return
     for flat in rng.choice(candidates, size=max(1, image.size // 2600)):
-        centre = np.array(np.unravel_index(flat, image.shape))
+        center = np.array(np.unravel_index(flat, image.shape))
         radius = min(rng.uniform(smallest, largest), float(distance.flat[flat]) - 2)
-        _draw_organelle(image, distance, centre, radius, rng)
+        _draw_organelle(image, distance, center, radius, rng)
 
 
 def _draw_organelle(
-    image: Floats, distance: Floats, centre: npt.NDArray[np.int_], radius: float, rng: np.random.Generator
+    image: Floats, distance: Floats, center: npt.NDArray[np.int_], radius: float, rng: np.random.Generator
 ) -> None:
     reach = int(2.2 * radius) + 2
     box = tuple(
         slice(max(at - reach, 0), min(at + reach + 1, size))
-        for at, size in zip(centre.tolist(), image.shape, strict=True)
+        for at, size in zip(center.tolist(), image.shape, strict=True)
     )
-    offsets = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), axis=-1) - centre
+    offsets = np.stack(np.meshgrid(*(np.arange(s.start, s.stop) for s in box), indexing="ij"), axis=-1) - center
     axis = rng.standard_normal(3)
     axis /= np.linalg.norm(axis)
     along = offsets @ axis
     across = np.sqrt(np.maximum((offsets**2).sum(axis=-1) - along**2, 0))
-    depth = radius - np.hypot(along / rng.uniform(1.0, 2.2), across)  # about the distance from its surface, inside > 0
+    depth = radius - np.hypot(along / rng.uniform(1.0, 2.2), across)  # distance from its surface, positive inside
     filled = rng.random() < 0.6
     inside = ORGANELLE + 0.07 * np.sin(2.1 * along + rng.uniform(0, 6)) if filled else LUMEN
     body = np.where(depth > 1.4, inside, MEMBRANE + 0.04)
@@ -155,13 +155,13 @@ def _draw_organelle(
 
 def _add_membranes(image: Floats, distance: Floats, rng: np.random.Generator) -> None:
     width = MEMBRANE_WIDTH + 0.25 * _smooth_noise(image.shape, 14, rng)
-    strength = np.clip(0.86 + 0.17 * _smooth_noise(image.shape, 9, rng), 0.3, 1.0)  # cut at a slant, it looks faint
+    strength = np.clip(0.86 + 0.17 * _smooth_noise(image.shape, 9, rng), 0.3, 1.0)  # slanted cuts look faint
     membrane = strength * np.exp(-np.log(2) * (distance / np.maximum(width, 0.7)) ** 2)
     image += membrane * (MEMBRANE - image)
 
 
 def _stain_and_record(image: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Apply uneven staining, the blur of the microscope and its noise, and round to 8 bits."""
+    """Apply uneven staining, the blur and the noise of the microscope, and round to 8 bits."""
     from scipy import ndimage
 
     gain = 1 + 0.11 * _smooth_noise(image.shape, 48, rng)

@@ -8,6 +8,7 @@ import gunpowder as gp
 import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import read_all
+from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 
 from .specs import Spec
 
@@ -61,16 +62,12 @@ class DaCapoArraySource(gp.BatchProvider):  # type: ignore[misc]
         spec = self.provided_spec()
         spec.roi = roi
         # A copy, because nodes change values in place and arrays in memory return views.
-        return gp.Array(np.array(channels_first(values, self.array), dtype=spec.dtype), spec)
+        return gp.Array(
+            np.array(channels_first(values, self.array.channel_axis, add_missing=False), dtype=spec.dtype), spec
+        )
 
     def _nothing(self, roi: Roi) -> np.ndarray[Any, Any]:
         extent = list(roi.shape / self.array.voxel_size)
         if self.array.channel_axis is not None:
             extent.insert(self.array.channel_axis, self.array.num_channels)
         return np.zeros(extent, dtype=self.array.dtype)
-
-
-def channels_first(data: np.ndarray[Any, Any], array: Array) -> np.ndarray[Any, Any]:
-    """Move the channel axis of values that were read from an array to the front."""
-    axis = array.channel_axis
-    return data if axis is None else np.moveaxis(data, axis, 0)

@@ -9,9 +9,9 @@ import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.balance_weights import zero_unannotated
 
-from .dacapo_array_source import channels_first
 from .specs import Request, Spec
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
     def _wrap(self, key: gp.ArrayKey, array: Array) -> gp.Array:
         spec = self.spec[key].copy()
         spec.roi = array.roi
-        return gp.Array(channels_first(array[array.roi], array), spec)
+        return gp.Array(read_channels_first(array, add_missing=False), spec)
 
 
 def _part(array: Array, roi: Roi) -> NumpyArray:

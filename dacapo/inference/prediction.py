@@ -27,6 +27,7 @@ from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trainers.trained_network import LAYOUTS
@@ -48,7 +49,7 @@ _NO_DATA = DummyDataSplitConfig(name="none")
 
 def as_network_input(values: npt.NDArray[Any], axes: list[str], device: torch.device) -> torch.Tensor:
     """Return values as a tensor of shape (1, channels, *spatial) and type float32."""
-    values = np.moveaxis(values, axes.index("c"), 0) if "c" in axes else values[np.newaxis]
+    values = channels_first(values, axes.index("c") if "c" in axes else None)
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32)[np.newaxis]).to(device)
 
 

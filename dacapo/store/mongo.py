@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dacapo.errors import ConfigError, MissingDependencyError, StorageError
+from dacapo.errors import ConfigError, StorageError
+from dacapo.ext import optional_module
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -40,15 +41,12 @@ def connect(db_host: str, db_name: str) -> Database[Document]:
         MissingDependencyError: If pymongo is not installed.
         ConfigError: If the address or the name cannot be one.
     """
-    try:
-        from pymongo.errors import PyMongoError
-    except ImportError as error:
-        raise MissingDependencyError('stores in MongoDB need pymongo; run pip install "dacapo[mongo]"') from error
+    driver_error = optional_module("pymongo.errors", "stores in MongoDB need pymongo").PyMongoError
     if not isinstance(db_host, str):  # for None the driver would take this machine
         raise ConfigError(f"the address of a MongoDB server must be a string, got {db_host!r}")
     try:
         return _client(db_host, os.getpid())[db_name]
-    except (PyMongoError, ValueError, TypeError) as error:
+    except (driver_error, ValueError, TypeError) as error:
         raise ConfigError(
             f"cannot use database {db_name!r} of the MongoDB server {without_secrets(db_host)!r}: {error}; "
             "check the options mongo_db_host and mongo_db_name"

@@ -269,4 +269,4 @@ def test_what_is_no_entry_of_a_store(options: DaCapoConfig, tmp_path: Path) -> N
     path = write(tmp_path, to_plain(StartConfig("run", "latest")))
     result = run_cli("config", "store", path)
     assert result.exit_code == 1
-    assert "a StartConfig is not stored by itself" in result.stderr
+    assert "a StartConfig cannot be stored by itself" in result.stderr

@@ -328,7 +328,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pymongo", None)
     for store in (MongoConfigStore, MongoStatsStore):
-        with pytest.raises(MissingDependencyError, match=r'pip install "dacapo\[mongo\]"'):
+        with pytest.raises(MissingDependencyError, match=r"pip install 'dacapo\[mongo\]'"):
             store("host", "lab")
 
 

@@ -17,6 +17,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import TrainingError
 from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, OnesArray, Read, read_all
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
+from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget
 from dacapo.utils.one_thread import one_thread
 from dacapo.utils.shared_memory import Transferable
@@ -365,12 +366,8 @@ class PatchSampler:
 
 def _read_channels_first(reads: Sequence[Read]) -> list[npt.NDArray[Any]]:
     """Read arrays, and return each with its channels in front."""
-    return [_channels_first(*pair) for pair in zip(read_all(reads), reads, strict=True)]
-
-
-def _channels_first(values: npt.NDArray[Any], read: Read) -> npt.NDArray[Any]:
-    axis = read.array.channel_axis
-    return values if axis is None else np.moveaxis(values, axis, 0)
+    pairs = zip(read_all(reads), reads, strict=True)
+    return [channels_first(values, read.array.channel_axis, add_missing=False) for values, read in pairs]
 
 
 def _own(raw: npt.NDArray[Any]) -> torch.Tensor:

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import torch
 
-from dacapo.experiments.tasks.predictors.predictor import channels_first
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.tasks.predictors.torch_targets import (
     TensorCounts,
     TorchTarget,
@@ -177,8 +177,8 @@ def from_arrays(
     for sample in targets:
         weight_array, counts = predictor.create_weight(sample.gt, sample.target, sample.mask, counts)
         roi = sample.target_roi
-        values, weights = (channels_first(array, roi) for array in (sample.target, weight_array))
-        made.append((values, zero_unannotated(weights, channels_first(sample.mask, roi))))
+        values, weights = (read_channels_first(array, roi) for array in (sample.target, weight_array))
+        made.append((values, zero_unannotated(weights, read_channels_first(sample.mask, roi))))
     target, weight = (torch.from_numpy(np.stack(arrays).astype(np.float32)) for arrays in zip(*made, strict=True))
     return target, weight, counts
 

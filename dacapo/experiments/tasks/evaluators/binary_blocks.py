@@ -12,7 +12,8 @@ import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.tasks.evaluators.volumes import Volumes, read_channels_first
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
+from dacapo.experiments.tasks.evaluators.volumes import Volumes
 from dacapo.utils.binary_metrics import BinaryCounts, count_block, distances_of
 from dacapo.utils.block_distances import Box, DistanceCounts, Mask, Spacing, bounding_box, lower_to_boxes
 from dacapo.utils.progress import progress
@@ -82,8 +83,8 @@ class BinaryBlocks:
         around, reach = self._around(block)
         inner = self._inner(block, around)
         whole = self._box(block)
-        truth, test = (read_channels_first(array, around) for array in self._arrays)
-        mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, around)
+        truth, test = (read_channels_first(array, around, add_missing=False) for array in self._arrays)
+        mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, around, add_missing=False)
         counts: list[BinaryCounts] = []
         boxes: list[tuple[int, int, Box]] = []
         far: list[tuple[int, int, Box]] = []
@@ -162,8 +163,8 @@ class BinaryBlocks:
 
     def _read(self, which: int, roi: Roi, channel: int) -> Mask:
         """Return where the truth, or the test, has foreground inside the mask."""
-        mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, roi)
-        values = read_channels_first(self._arrays[which], roi)
+        mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, roi, add_missing=False)
+        values = read_channels_first(self._arrays[which], roi, add_missing=False)
         return self._foreground(which, values, channel, self._inside(mask, channel))
 
     def _foreground(self, which: int, values: npt.NDArray[Any], channel: int, inside: Mask | None) -> Mask:

@@ -13,6 +13,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.blocks import count_blocks, iterate_blocks
 
 if TYPE_CHECKING:
@@ -128,12 +129,6 @@ def scored_roi(roi: Roi, voxel_size: Coordinate, truth: Array, mask: Array | Non
     return masked
 
 
-def read_channels_first(array: Array, roi: Roi) -> npt.NDArray[Any]:
-    """Return the values of an array in a region, the channel axis first where it has one."""
-    values: npt.NDArray[Any] = np.asarray(array[roi])
-    return np.moveaxis(values, array.axes.index("c"), 0) if "c" in array.axes else values
-
-
 def check_single_channel(array: Array, what: str) -> None:
     """Refuse an array of several channels where labels are expected, by its metadata.
 
@@ -156,5 +151,4 @@ def read_labels(array: Array, roi: Roi, what: str) -> npt.NDArray[Any]:
         check_single_channel(array, what)
     except ChannelMismatchError as error:
         raise EvaluationError(str(error)) from error
-    values = read_channels_first(array, roi)
-    return np.asarray(values[0]) if "c" in array.axes else values
+    return np.asarray(read_channels_first(array, roi)[0])

@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
 from dacapo.utils.quantize import comparable
@@ -49,10 +50,7 @@ class DummyPostProcessor(StoredPredictionPostProcessor):
         """Write the detections as uint64 and return their array; all arguments behind the first two are ignored."""
         from scipy.ndimage import label
 
-        prediction = self.prediction_array
-        values = prediction[prediction.roi]
-        if prediction.channel_axis is not None:
-            values = np.take(values, 0, axis=prediction.channel_axis)
+        values = read_channels_first(self.prediction_array)[0]
         labels, _ = label(comparable(values) >= self.detection_threshold)
         labels[np.bincount(labels.ravel())[labels] < parameters.min_size] = 0
         output, _ = self.create_output(output_array_identifier, np.uint64, False, DEFAULT_BLOCK_SIZE)

@@ -13,6 +13,7 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import annotated_part
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
 from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
 from dacapo.utils.balance_weights import MovingCounts, balance_weights
@@ -21,7 +22,6 @@ from dacapo.utils.tensors import as_array
 
 from .predictor import (
     Predictor,
-    channels_first,
     conv_head,
     grow_region,
     per_channel,
@@ -219,7 +219,7 @@ class AffinitiesPredictor(Predictor):
             return known
         box = roi.grow(*self._affinity_context(mask.voxel_size)).intersect(mask.roi)
         place = ((roi - box.offset) / mask.voxel_size).to_slices()
-        around = known_affinities(channels_first(mask, box), self.neighborhood, self.grow_boundary_iterations)
+        around = known_affinities(read_channels_first(mask, box), self.neighborhood, self.grow_boundary_iterations)
         return around[(slice(None), *place)]
 
     @property

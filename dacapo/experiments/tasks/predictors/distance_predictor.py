@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 
 from dacapo.experiments.arraytypes import DistanceArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
 from dacapo.utils.balance_weights import MovingCounts, balance_weights
 
 from .class_distance_predictor import ClassDistancePredictor, channel_distances
-from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
+from .predictor import conv_head, per_channel, read_labels, read_mask, wrap_channels
 from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class DistancePredictor(ClassDistancePredictor):
         labels = (read_labels(gt, len(self.channels), target.roi) != 0).astype(np.uint8)
         masks = [read_mask(mask, target.roi, labels.shape)]
         if self.mask_distances:
-            masks.append(self._trusted(channels_first(target), target.roi, mask))
+            masks.append(self._trusted(read_channels_first(target), target.roi, mask))
         weights, counts = balance_weights(
             labels,
             2,

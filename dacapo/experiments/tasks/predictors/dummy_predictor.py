@@ -9,9 +9,10 @@ import torch
 
 from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
 
-from .predictor import Predictor, channels_first, conv_head, wrap_channels
+from .predictor import Predictor, conv_head, wrap_channels
 from .torch_targets import Classes, SampleLabels, TorchTarget
 
 if TYPE_CHECKING:
@@ -37,14 +38,14 @@ class DummyPredictor(Predictor):
 
     def create_target(self, gt: Array) -> NumpyArray:
         """Return zeros of ``embedding_dims`` channels over the ground truth."""
-        shape = channels_first(gt).shape[1:]
+        shape = read_channels_first(gt).shape[1:]
         return wrap_channels(np.zeros((self.embedding_dims, *shape), dtype=np.float32), gt)
 
     def create_weight(
         self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
     ) -> tuple[NumpyArray, None]:
         """Return ones where the mask is set, the same for every channel."""
-        annotated = channels_first(mask, target.roi).all(axis=0)
+        annotated = read_channels_first(mask, target.roi).all(axis=0)
         shape = (self.embedding_dims, *annotated.shape)
         return wrap_channels(np.broadcast_to(annotated, shape).astype(np.float32), target), None
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 
 from dacapo.experiments.arraytypes import ProbabilityArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
 from dacapo.utils.balance_weights import balance_weights
 
 from .class_distance_predictor import ClassDistancePredictor, channel_distances
-from .predictor import channels_first, conv_head, per_channel, read_labels, read_mask, wrap_channels
+from .predictor import conv_head, per_channel, read_labels, read_mask, wrap_channels
 from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class HotDistancePredictor(ClassDistancePredictor):
         annotated = read_mask(mask, target.roi, labels.shape)
         trusted = annotated
         if self.mask_distances:
-            trusted = self._trusted(channels_first(target)[len(self.channels) :], target.roi, mask)
+            trusted = self._trusted(read_channels_first(target)[len(self.channels) :], target.roi, mask)
         halves = [None, None] if moving_class_counts is None else np.split(np.asarray(moving_class_counts), 2)
         weights, counts = [], []
         for masks, half in zip([[annotated], [annotated, trusted]], halves, strict=True):

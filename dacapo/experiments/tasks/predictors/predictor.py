@@ -14,6 +14,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, DimensionsError, DtypeError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.declarations import stands_for
 
 if TYPE_CHECKING:
@@ -219,19 +220,6 @@ def spatial_axes(array: Array) -> list[str]:
     return [axis for axis in array.axes if axis != "c"]
 
 
-def channels_first(array: Array, roi: Roi | None = None) -> npt.NDArray[Any]:
-    """Read an array with its channel axis in front; one of length 1 is added where it has none.
-
-    Args:
-        array: The array to read.
-        roi: World units; the whole array by default.
-    """
-    data = np.asarray(array[array.roi if roi is None else roi])
-    if "c" not in array.axes:
-        return data[np.newaxis]
-    return np.moveaxis(data, array.axes.index("c"), 0)
-
-
 def check_label_array(gt: Array, num_channels: int) -> None:
     """Check the type and the channels of ground truth.
 
@@ -276,7 +264,7 @@ def read_labels(gt: Array, num_channels: int, roi: Roi | None = None) -> npt.NDA
         ChannelMismatchError: If there is another number of channels.
     """
     check_label_array(gt, num_channels)
-    return channels_first(gt, roi)
+    return read_channels_first(gt, roi)
 
 
 def read_mask(mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -286,7 +274,7 @@ def read_mask(mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]
         ChannelMismatchError: If the mask has several channels, but not as many as the array.
     """
     check_mask_array(mask, shape[0])
-    return np.broadcast_to(channels_first(mask, roi), shape)
+    return np.broadcast_to(read_channels_first(mask, roi), shape)
 
 
 def per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
