@@ -1,1 +1,1 @@
-"""What a run leaves behind: configs, statistics, scores, checkpoints and arrays."""
+"""Stores of configs, statistics, scores, checkpoints and arrays."""

@@ -1,4 +1,4 @@
-"""Where the arrays of a run are kept: names of containers and datasets, no data."""
+"""The interface that names the containers and datasets of a run; it holds no data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class LocalArrayIdentifier:
 
     Attributes:
         container: Folder of the Zarr or N5 container.
-        dataset: Path of the array inside the container, with ``/`` between its parts.
+        dataset: Path of the array inside the container, separated by ``/``.
     """
 
     container: Path = attrs.field(converter=Path)
@@ -46,26 +46,26 @@ class ArrayStore(ABC):
 
     @abstractmethod
     def validation_prediction_array(self, run_name: str, iteration: int, dataset: str) -> LocalArrayIdentifier:
-        """Return where the network's output on a validation dataset goes."""
+        """Return the identifier of the network's output on a validation dataset."""
         raise NotImplementedError
 
     @abstractmethod
     def validation_output_array(
         self, run_name: str, iteration: int, parameters: Any, dataset: str
     ) -> LocalArrayIdentifier:
-        """Return where the post-processed prediction of a validation dataset goes."""
+        """Return the identifier of the post-processed prediction of a validation dataset."""
         raise NotImplementedError
 
     @abstractmethod
     def best_validation_array(self, run_name: str, criterion: str, index: str | None = None) -> LocalArrayIdentifier:
-        """Return where the best output for a criterion goes, of one validation dataset if ``index`` names one."""
+        """Return the identifier of the best output by a criterion, for one validation dataset if ``index`` names it."""
         raise NotImplementedError
 
     @abstractmethod
     def validation_input_arrays(
         self, run_name: str, index: str | None = None
     ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:
-        """Return where copies of a validation dataset's raw data and ground truth go."""
+        """Return the identifiers of the copies of a validation dataset's raw data and ground truth."""
         raise NotImplementedError
 
     @abstractmethod
@@ -79,7 +79,7 @@ class ArrayStore(ABC):
 
     @abstractmethod
     def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
-        """Return the container of the batches that are saved while training."""
+        """Return the container of the batches saved during training."""
         raise NotImplementedError
 
     @abstractmethod

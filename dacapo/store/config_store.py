@@ -1,4 +1,4 @@
-"""The contract of stores that keep configs by name."""
+"""The interface of stores that keep configs by name."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class ConfigStore(ABC):
     """Keeps runs, tasks, architectures, trainers, datasplits and arrays, each by its name.
 
-    A ``store_*`` method accepts the same config twice; another content under a taken name is a
-    :class:`DuplicateNameError`, unless only fields listed in ``ignore`` differ, and then the stored one stays.
-    ``retrieve_*`` and ``delete_*`` raise :class:`~dacapo.errors.ConfigNotFoundError` for a name that is not there, and
-    ``retrieve_*_names`` are sorted. :class:`~dacapo.store.plain_config_store.PlainConfigStore` does all of this for a
-    store that can keep plain values. A run is stored complete with its parts; the parts do not become entries of
+    A ``store_*`` method accepts the same config twice. Different content under a taken name raises a
+    :class:`DuplicateNameError`, unless only fields listed in ``ignore`` differ; the stored config then stays.
+    ``retrieve_*`` and ``delete_*`` raise :class:`~dacapo.errors.ConfigNotFoundError` for an unknown name, and
+    ``retrieve_*_names`` return sorted names. :class:`~dacapo.store.plain_config_store.PlainConfigStore` implements all
+    of this for a store of plain values. A run is stored complete with its parts; the parts do not become entries of
     their own.
 
     Attributes:
-        runs, tasks, datasplits, arrays, architectures, trainers: What :meth:`delete_config` takes as ``database``.
+        runs, tasks, datasplits, arrays, architectures, trainers: The values of ``database`` for :meth:`delete_config`.
     """
 
     runs: Any
@@ -61,7 +61,7 @@ class ConfigStore(ABC):
         architecture_names: Sequence[str] | None = None,
         trainer_names: Sequence[str] | None = None,
     ) -> list[str]:
-        """Return the names of all runs, or of those whose parts have one of the given names, sorted."""
+        """Return the sorted names of all runs, or of those whose parts have one of the given names."""
         raise NotImplementedError
 
     def delete_run_config(self, run_name: str) -> None:

@@ -1,8 +1,8 @@
 """Conversion of configs to plain values (numbers, strings, lists, dicts) and back.
 
-``__type__`` names the class of a config. Where a field is declared with a base class, reading looks the class up in
-the registry and refuses one it does not know. Reading is strict: a field that the class does not have, a missing one
-or a value of another type is an error that names the path to it.
+``__type__`` names the class of a config. For a field declared with a base class, reading looks the class up in the
+registry and refuses an unknown one. Reading is strict: an unknown field, a missing field, or a value of the wrong type
+is an error that names its path.
 """
 
 from __future__ import annotations
@@ -97,19 +97,19 @@ def _structure_path(value: Any, _: Any) -> Path:
 
 def _is_whole(value: Any) -> bool:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # Infinity and NaN have no whole part.
+    # Infinity and NaN cannot be converted to an integer.
     return number and math.isfinite(value) and value == int(value)
 
 
 def _structure_coordinate(value: Any, _: Any) -> Coordinate:
-    # A Coordinate would cut 1.5 down to 1 without a word.
+    # Coordinate would silently truncate 1.5 to 1.
     if not isinstance(value, (list, tuple)) or not all(_is_whole(v) for v in value):
         raise _mismatch(value, "a list of whole numbers")
     return Coordinate(value)
 
 
 def _structure_roi_part(value: Any) -> Coordinate:
-    # None stands for a dimension without bounds.
+    # None marks an unbounded dimension.
     if not isinstance(value, (list, tuple)) or not all(v is None or _is_whole(v) for v in value):
         raise _mismatch(value, "a list of whole numbers (null: unbounded)")
     return Coordinate(value)
@@ -127,7 +127,7 @@ def _structure_roi(value: Any, _: Any) -> Roi:
 
 
 def _structure_list(value: Any, cls: Any) -> list[Any]:
-    # Anything that can be iterated would do for cattrs, and a string become a list of letters.
+    # cattrs would accept any iterable, and split a string into letters.
     if not isinstance(value, (list, tuple)):
         raise _mismatch(value, "a list")
     (kind,) = get_args(cls) or (Any,)
@@ -195,17 +195,17 @@ def _make_converter() -> cattrs.Converter:
 
 
 def add_hierarchy(converter: cattrs.Converter, belongs: Callable[[Any], bool], find: FindClass) -> None:
-    """Teach a converter to write attrs classes of a hierarchy with a ``__type__``, and to read each as what it names.
+    """Teach a converter to write the attrs classes of a hierarchy with a ``__type__``, and to read them by it.
 
     Args:
-        converter: What to teach.
+        converter: The converter to teach.
         belongs: Whether a type is in the hierarchy.
-        find: Returns the class to read, given the name under ``__type__``, if there is one, the class that was asked
-            for, which it has to be or to derive from, and the names of the fields. Raises an UnknownTypeError where
-            there is none.
+        find: Returns the class to read, given the name under ``__type__`` (if any), the requested class, which the
+            result must be or derive from, and the names of the fields. Raises an UnknownTypeError if no class
+            matches.
     """
-    # Functions are generated per concrete class; the factory's hook then only dispatches. Registering the
-    # dispatching hook for the concrete class itself would recurse for ever.
+    # Functions are generated per concrete class; the factory's hook only dispatches to them. Registering the
+    # dispatching hook for the concrete class itself would recurse endlessly.
     concrete: dict[type, Callable[[Any, Any], Any]] = {}
 
     def structure_factory(base: Any, _: Any = None) -> Callable[[Any, Any], Any]:
@@ -253,7 +253,7 @@ def to_plain(config: Config) -> dict[str, Any]:
     """Return a config as plain values that YAML and JSON can hold.
 
     Raises:
-        ConfigError: If a field holds something else than its type says, and that cannot be converted.
+        ConfigError: If the value of a field does not match its type and cannot be converted.
     """
     try:
         plain: dict[str, Any] = converter.unstructure(config)
@@ -268,13 +268,13 @@ def from_plain(plain: Any, base: type[C], source: str = "") -> C:
     """Build a config, or the parameters of a post-processor, from plain values.
 
     Args:
-        plain: What :func:`to_plain` returned, or the same read from a file of the original.
-        base: The class of the config, or a base of it when ``plain`` names the class.
-        source: Where the values come from (a file name), for the error message.
+        plain: The result of :func:`to_plain`, or the same read from a file of the original.
+        base: The class of the config, or a base class of it if ``plain`` names the class.
+        source: Origin of the values (a file name), for the error message.
 
     Raises:
-        ConfigError: If a field is unknown, missing or of another type; each is listed with its path.
-        UnknownTypeError: If a class is not known.
+        ConfigError: If a field is unknown, missing or of the wrong type; the message lists each with its path.
+        UnknownTypeError: If a class is unknown.
     """
     try:
         return converter.structure(plain, base)
@@ -286,7 +286,7 @@ def from_plain(plain: Any, base: type[C], source: str = "") -> C:
 
 
 def find_problems(plain: Any, base: type[Config]) -> list[tuple[str, str]]:
-    """Return what keeps :func:`from_plain` from building a config.
+    """Return the problems that keep :func:`from_plain` from building a config.
 
     Returns:
         Pairs of a path such as ``datasplit_config.train_configs[2].raw_config.dataset``, empty for the whole, and a
@@ -300,14 +300,14 @@ def find_problems(plain: Any, base: type[Config]) -> list[tuple[str, str]]:
 
 
 def _has_unknown_type(error: BaseException) -> bool:
-    """Return whether an unknown type is among the problems, however deep."""
+    """Return whether an unknown type is among the problems, at any depth."""
     if isinstance(error, BaseExceptionGroup):
         return any(_has_unknown_type(inner) for inner in error.exceptions)
     return isinstance(error, UnknownTypeError)
 
 
 def _problems(error: BaseException, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield path and sentence of each problem that an error of the converter holds."""
+    """Yield path and sentence of each problem in an error of the converter."""
     if isinstance(error, (cattrs.ClassValidationError, cattrs.IterableValidationError)):
         placed, others = error.group_exceptions()
         for inner, note in placed:

@@ -1,10 +1,10 @@
-"""Build the stores that the options ask for.
+"""Create the stores that the options select.
 
-With ``type: files`` everything lies below ``runs_base_dir``: configs in ``configs``, statistics and scores in
-``stats``, and the checkpoints and arrays of a run in a folder of the run's name. With ``type: mongo`` configs,
-statistics and scores are in the database ``mongo_db_name`` of the server ``mongo_db_host``, the rest as before.
+With ``type: files`` everything is below ``runs_base_dir``: configs in ``configs``, statistics and scores in ``stats``,
+and the checkpoints and arrays of a run in a folder named after the run. With ``type: mongo`` configs, statistics and
+scores are in the database ``mongo_db_name`` of the server ``mongo_db_host``, the rest as before.
 
-The stores are imported where they are built, because some load much that others do without: PyTorch, cattrs, yaml.
+Each function imports its store itself, because some stores load PyTorch, cattrs or yaml, which others do not need.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def create_config_store(options: DaCapoConfig | None = None) -> ConfigStore:
         options: Settings to use instead of those of the process.
 
     Raises:
-        ConfigError: If the options name an unknown kind of store, or no server and database for MongoDB.
-        MissingDependencyError: If they ask for MongoDB and pymongo is not installed.
+        ConfigError: If the options name an unknown kind of store, or lack the server or database for MongoDB.
+        MissingDependencyError: If the options select MongoDB and pymongo is not installed.
     """
     options = options or Options.instance()
     if _in_mongo(options):
@@ -44,8 +44,8 @@ def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
         options: Settings to use instead of those of the process.
 
     Raises:
-        ConfigError: If the options name an unknown kind of store, or no server and database for MongoDB.
-        MissingDependencyError: If they ask for MongoDB and pymongo is not installed.
+        ConfigError: If the options name an unknown kind of store, or lack the server or database for MongoDB.
+        MissingDependencyError: If the options select MongoDB and pymongo is not installed.
     """
     options = options or Options.instance()
     if _in_mongo(options):
@@ -58,7 +58,7 @@ def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
 
 
 def create_weights_store(options: DaCapoConfig | None = None) -> WeightsStore:
-    """Return the store of checkpoints, which are files whatever the kind of the other stores.
+    """Return the store of checkpoints, which are always files.
 
     Args:
         options: Settings to use instead of those of the process.
@@ -69,7 +69,7 @@ def create_weights_store(options: DaCapoConfig | None = None) -> WeightsStore:
 
 
 def create_array_store(options: DaCapoConfig | None = None) -> ArrayStore:
-    """Return the store of arrays, which are files whatever the kind of the other stores.
+    """Return the store of arrays, which are always files.
 
     Args:
         options: Settings to use instead of those of the process.

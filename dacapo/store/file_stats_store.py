@@ -1,8 +1,8 @@
 """Training statistics and validation scores in files, one of each per run.
 
-They are ``<path>/training_stats/<run>`` and ``<path>/validation_scores/<run>``, with one JSON object per line and
-iteration. Files of the original, which are pickles, are read as long as they hold nothing but plain containers and
-numbers; the next save turns them into lines.
+The files are ``<path>/training_stats/<run>`` and ``<path>/validation_scores/<run>``, with one JSON object per iteration
+and line. Files of the original are pickles; they are read if they hold nothing but plain containers and numbers, and
+the next save converts them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from dacapo.store.files import read_bytes, remove_file, write_bytes
 from dacapo.store.json_lines import Record, encode, read_columns, read_records, update_records
 from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_columns, from_records, to_record
 
-# Every pickle of protocol 2 and later begins with this byte, which no JSON does.
+# Every pickle of protocol 2 and later begins with this byte, which JSON never does.
 _PICKLE_MARK = b"\x80"
 
 
 class FileStatsStore(RecordStatsStore):
-    """Keeps the record of each run in two files that only grow.
+    """Keeps the record of each run in two append-only files.
 
     Args:
         path: Folder of the store; it is created when something is stored.
@@ -66,7 +66,7 @@ class _PlainUnpickler(pickle.Unpickler):
     """Reads lists, dicts, strings and numbers, and refuses to look up any class or function."""
 
     def find_class(self, module: str, name: str) -> NoReturn:
-        raise UnsafeFileError(f"it asks for {module}.{name}, and reading that could run code")
+        raise UnsafeFileError(f"it refers to {module}.{name}, and loading that could run code")
 
 
 def _read_pickle(path: Path) -> list[Record]:
@@ -74,7 +74,7 @@ def _read_pickle(path: Path) -> list[Record]:
     try:
         records: Any = _PlainUnpickler(io.BytesIO(content)).load()
     except UnsafeFileError as error:
-        raise UnsafeFileError(f"{path} is refused: {error}") from None
+        raise UnsafeFileError(f"refused to read {path}: {error}") from None
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{path} is a damaged pickle: {error}") from error
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):

@@ -1,7 +1,7 @@
-"""Write files so that a reader sees the old content or the new one, and nothing in between.
+"""Write files atomically: a reader sees either the old content or the new.
 
-A file is written under a temporary name in the folder it belongs to, flushed to the disk, and renamed. A process that
-is killed leaves at most a file that `is_temporary` recognises, which readers skip.
+A file is written under a temporary name in its folder, flushed to disk, and renamed. A killed process leaves at most a
+file that `is_temporary` recognizes and readers skip.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from dacapo.errors import DamagedFileError, StorageError
 
 _TEMPORARY_SUFFIX = ".partial"
 
-# What file systems answer that cannot flush a folder: the rename is as durable there as it gets.
+# Errors of file systems that cannot flush a folder; there the rename is as durable as it gets.
 _CANNOT_FLUSH_FOLDER = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
 
 
-# What to do about a failed system call, by the names of its error numbers, not all of which every system has.
+# Advice for a failed system call, by the names of its error numbers, not all of which exist on every system.
 _ADVICE = {
     ("ENOSPC", "EDQUOT"): "free some space, or use another disk",
-    ("EFBIG",): "raise the limit of the size of files (ulimit -f), or use another file system",
+    ("EFBIG",): "raise the limit on file size (ulimit -f), or use another file system",
     ("EACCES", "EPERM"): "check the permissions of the file and its folders",
     ("EROFS",): "the file system is mounted read-only; use another folder",
     ("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENOTEMPTY", "ELOOP", "ENAMETOOLONG"): "check the path",
-    ("EMFILE", "ENFILE"): "raise the limit of open files (ulimit -n)",
-    ("EIO",): "the disk may be failing; check the log of the system",
-    ("ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN"): "try again when the file server can be reached",
+    ("EMFILE", "ENFILE"): "raise the limit on open files (ulimit -n)",
+    ("EIO",): "the disk may be failing; check the system log",
+    ("ESTALE", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENOTCONN"): "try again when the file server is reachable",
 }
 _ADVICE_BY_NUMBER = {
     getattr(errno, name): advice for names, advice in _ADVICE.items() for name in names if hasattr(errno, name)
@@ -39,16 +39,16 @@ _ADVICE_BY_NUMBER = {
 
 
 def storage_error(action: str, path: Path, error: OSError) -> StorageError:
-    """Return the error to raise for a failed system call: what was tried, on what, the cause, and what helps."""
+    """Return the error to raise for a failed system call, with the action, the path, the cause and advice."""
     advice = _ADVICE_BY_NUMBER.get(error.errno or 0)
     return StorageError(f"cannot {action} {path}: {error.strerror or error}" + (f"; {advice}" if advice else ""))
 
 
 def make_folder(path: Path | str) -> Path:
-    """Create a folder and its parents, if they are not there yet, and return its path.
+    """Create a folder and its missing parents, and return its path.
 
     Raises:
-        StorageError: If that fails, with the path and the cause.
+        StorageError: If the folder cannot be created; the message names the path and the cause.
     """
     path = Path(path)
     try:
@@ -66,10 +66,10 @@ def is_temporary(path: Path | str) -> bool:
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Give a temporary path to write or link to, and rename it to ``path`` when the block ends well.
+    """Give a temporary path to write or link to, and rename it to ``path`` when the ``with`` block succeeds.
 
-    The folder is created where it is missing. After an exception the temporary file is removed and ``path`` is as it
-    was. A symlink at ``path`` is replaced, not followed.
+    Missing parent folders are created. After an exception the temporary file is removed and ``path`` is unchanged. A
+    symlink at ``path`` is replaced, not followed.
 
     Args:
         path: The final path.
@@ -78,7 +78,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         A path in the same folder that does not exist yet.
 
     Raises:
-        StorageError: If the file cannot be written, with the path and the cause.
+        StorageError: If the file cannot be written; the message names the path and the cause.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -98,7 +98,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[BinaryIO]:
-    """Open a binary file that takes the name ``path`` when the block ends well.
+    """Open a binary file that is renamed to ``path`` when the ``with`` block succeeds.
 
     Raises:
         StorageError: As `atomic_path` does.
@@ -130,7 +130,7 @@ def read_bytes(path: Path | str) -> bytes:
     """Return the content of a file.
 
     Raises:
-        StorageError: If it cannot be read, with the path and the cause.
+        StorageError: If the file cannot be read; the message names the path and the cause.
     """
     try:
         return Path(path).read_bytes()
@@ -142,19 +142,19 @@ def read_text(path: Path | str) -> str:
     """Return the content of a UTF-8 text file.
 
     Raises:
-        StorageError: If it cannot be read or is no UTF-8, with the path and the cause.
+        StorageError: If the file cannot be read or is not UTF-8; the message names the path and the cause.
     """
     try:
         return read_bytes(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DamagedFileError(f"cannot read {path}: it is no UTF-8 text ({error}); it may be damaged") from error
+        raise DamagedFileError(f"cannot read {path}: it is not UTF-8 text ({error}); it may be damaged") from error
 
 
 def remove_file(path: Path | str, missing_ok: bool = False) -> None:
     """Delete one file.
 
     Raises:
-        StorageError: If it cannot be deleted, with the path and the cause.
+        StorageError: If the file cannot be deleted; the message names the path and the cause.
     """
     try:
         Path(path).unlink(missing_ok=missing_ok)
@@ -171,7 +171,7 @@ def _flush(path: Path) -> None:
 
 
 def _flush_folder(path: Path) -> None:
-    """Make a rename in a folder survive a power failure, where the file system can."""
+    """Make a rename in a folder survive a power failure, if the file system supports that."""
     try:
         _flush(path)
     except OSError as error:

@@ -1,8 +1,8 @@
 """Append-only files of JSON lines, one per iteration.
 
-A save costs as much as what is new: the last line tells where the file stands, and lines are only added behind it. A
-process that is killed while writing leaves an unfinished last line, which readers drop and the next save overwrites.
-Lines are compared as bytes, in which NaN equals NaN.
+A save costs only as much as its new records: the last line tells how far the file reaches, and new lines are appended.
+A process killed while writing leaves an incomplete last line, which readers drop and the next save overwrites. Lines
+are compared as bytes, so that NaN equals NaN.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dacapo.store.files import make_folder, read_bytes, storage_error
 ITERATION = "iteration"
 _BLOCK = 1 << 16
 
-# All but numbers, and what they end with.
+# Everything but numbers and the characters that end them.
 _NOT_OF_NUMBERS = bytes(set(range(256)) - set(b"0123456789+-.eE,\n"))
 _LINES_TO_COMMAS = bytes.maketrans(b"\n", b",")
 
@@ -31,7 +31,7 @@ Record = dict[str, Any]
 
 
 def encode(record: Record) -> bytes:
-    """Return a record as one line, without its end. NaN and infinities are written by these names."""
+    """Return a record as one line, without the line end. NaN and infinities are written as ``NaN`` and ``Infinity``."""
     return json.dumps(record, separators=(",", ":"), default=_plain_number).encode()
 
 
@@ -39,7 +39,7 @@ def read_records(path: Path) -> list[Record]:
     """Return all records of a file.
 
     Raises:
-        StorageError: If the file cannot be read, or holds something else than records before its last line.
+        StorageError: If the file cannot be read, or a line before the last is not a record.
     """
     content = read_bytes(path)
     records = _read_at_once(content)
@@ -47,10 +47,10 @@ def read_records(path: Path) -> list[Record]:
 
 
 def read_columns(path: Path) -> dict[str, list[Any]] | None:
-    """Return the values of each field, one list for each, several times as fast as :func:`read_records`.
+    """Return the values of each field as one list per field, several times as fast as :func:`read_records`.
 
     Returns:
-        None unless all finished lines hold the same fields in the same order, finite numbers all of them. Integers of
+        None unless all complete lines hold the same fields in the same order, with finite numbers only. Integers of
         more than 64 bits are read as floats.
 
     Raises:
@@ -59,13 +59,13 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
     content = read_bytes(path)
     lines = content if content.endswith(b"\n") else content[: content.rfind(b"\n") + 1]
     fields = list(_parse(lines[: lines.find(b"\n")]) or {})
-    # What stays of the names of fields when all but numbers is taken away, which has to be taken away too.
+    # Letters of field names that remain after everything but numbers is removed; remove them too.
     left_over = [json.dumps(name).encode().translate(None, _NOT_OF_NUMBERS) for name in fields]
     if not fields or any(letters.strip(b"e") for letters in left_over) or not _lines_of(fields).fullmatch(lines):
         return None
     numbers = lines.translate(_LINES_TO_COMMAS, _NOT_OF_NUMBERS)
     for letters in sorted(set(left_over) - {b""}, reverse=True):
-        numbers = numbers.replace(b"," + letters, b"," + b" " * len(letters))  # of the same length, which is faster
+        numbers = numbers.replace(b"," + letters, b"," + b" " * len(letters))  # same length, which is faster
     try:
         values = orjson.loads(b"".join((b"[", memoryview(numbers)[len(left_over[0]) : -1], b"]")))
     except ValueError:
@@ -74,21 +74,21 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
 
 
 def _lines_of(fields: Sequence[str]) -> re.Pattern[bytes]:
-    """Return a pattern of lines that hold these fields with characters of numbers, and whole iterations of 64 bits."""
+    """Return a pattern for lines that hold these fields with numeric values, and a 64-bit integer iteration."""
     values = [b"-?[0-9]{1,18}+" if name == ITERATION else b"[0-9+.eE-]++" for name in fields]
     line = b",".join(re.escape(json.dumps(name).encode()) + b":" + v for name, v in zip(fields, values, strict=True))
     return re.compile(rb"(?:\{" + line + rb"\}\n)*+")
 
 
 def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> None:
-    """Make a file hold ``items``, and before them what it held of earlier iterations.
+    """Replace the tail of a file by ``items``; records of earlier iterations stay.
 
-    When the last line of the file is found in ``items``, everything up to there is taken to be stored already.
+    If ``items`` contains the last line of the file, all items up to it are assumed to be stored already.
 
     Args:
-        path: The file, which need not exist.
+        path: The file; it need not exist.
         items: Objects with an ``iteration``, ascending.
-        to_record: Turns an item into a record.
+        to_record: Converts an item to a record.
 
     Raises:
         StorageError: If the file cannot be read or written.
@@ -110,7 +110,7 @@ def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], 
 
 
 def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> tuple[int, int]:
-    """Return where to write, and the first item to write there."""
+    """Return the offset to write at, and the index of the first item to write."""
     last, end = _last_line(file)
     if last is None or not items:
         return 0, 0
@@ -128,7 +128,7 @@ def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callabl
 def _compare_all(
     file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]
 ) -> tuple[int, int]:
-    """Do as :func:`_common`, by reading the whole file: for a run that went back or was trained anew."""
+    """Do the same as :func:`_common` by reading the whole file, after a run went back or was trained anew."""
     file.seek(0)
     position = index = 0
     for record, line, end in _good_lines(file.read(), path):
@@ -141,12 +141,12 @@ def _compare_all(
 
 
 def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
-    """Return the last record of a file and where its line ends; what comes behind is an unfinished line."""
+    """Return the last record of a file and the end of its line; anything after that is an incomplete line."""
     end = file.seek(0, os.SEEK_END)
     tail, start = b"", end
     while True:
         lines = tail.split(b"\n")
-        # The first part may begin in the middle of its line, unless the whole file is read; the last one is unfinished.
+        # The first part may begin inside a line, unless the whole file is read; the last part is incomplete.
         complete = lines[:-1] if start == 0 else lines[1:-1]
         end_of_line = start + len(tail) - len(lines[-1])
         for line in reversed(complete):
@@ -162,10 +162,10 @@ def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
 
 
 def _read_at_once(content: bytes) -> list[Record] | None:
-    """Return the records on all finished lines, or None if a line is broken.
+    """Return the records of all complete lines, or None if a line is broken.
 
-    One call of the parser is about three times as fast as one for each line. A record is one line, so where there are
-    as many of them, no line was joined with the next.
+    One call of the parser is about three times as fast as one per line. A record is one line, so if the numbers of
+    records and lines agree, no line was joined with the next.
     """
     lines = content[: content.rfind(b"\n") + 1]
     try:
@@ -176,7 +176,7 @@ def _read_at_once(content: bytes) -> list[Record] | None:
 
 
 def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Record, bytes, int]]:
-    """Yield each record, its line and where the line ends; broken lines may stand at the end of the file only."""
+    """Yield each record, its line and the end of the line; only lines at the end of the file may be broken."""
     end, broken = 0, 0
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         end += len(line) + 1

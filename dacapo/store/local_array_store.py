@@ -12,9 +12,9 @@ from dacapo.utils.names import check_name
 
 
 class LocalArrayStore(ArrayStore):
-    """Keeps what validation writes in ``<basedir>/<run>/validation.zarr`` and snapshots in ``snapshot.zarr`` beside it.
+    """Keeps the results of validation in ``<basedir>/<run>/validation.zarr``, and snapshots in ``snapshot.zarr``.
 
-    Names of runs, datasets and criteria become folders; one with a path separator is a
+    Names of runs, datasets and criteria become folders; a name with a path separator raises a
     :class:`~dacapo.errors.ConfigError`.
 
     Args:
@@ -25,34 +25,34 @@ class LocalArrayStore(ArrayStore):
         self.basedir = Path(basedir)
 
     def best_validation_array(self, run_name: str, criterion: str, index: str | None = None) -> LocalArrayIdentifier:
-        """Return where the best output for a criterion goes, of one validation dataset if ``index`` names one."""
+        """Return the identifier of the best output by a criterion, for one validation dataset if ``index`` names it."""
         dataset = _inside("criterion", criterion)
         if index is not None:
             dataset = f"{_inside('dataset name', index)}/{dataset}"
         return self.validation_container(run_name).array_identifier(dataset)
 
     def validation_prediction_array(self, run_name: str, iteration: int, dataset: str) -> LocalArrayIdentifier:
-        """Return where the network's output on a validation dataset goes."""
+        """Return the identifier of the network's output on a validation dataset."""
         name = f"{iteration}/{_inside('dataset name', dataset)}/prediction"
         return self.validation_container(run_name).array_identifier(name)
 
     def validation_output_array(
         self, run_name: str, iteration: int, parameters: Any, dataset: str
     ) -> LocalArrayIdentifier:
-        """Return where the post-processed prediction of a validation dataset goes."""
+        """Return the identifier of the post-processed prediction of a validation dataset."""
         name = f"{iteration}/{_inside('dataset name', dataset)}/output/{_inside('parameters', parameters)}"
         return self.validation_container(run_name).array_identifier(name)
 
     def validation_input_arrays(
         self, run_name: str, index: str | None = None
     ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:
-        """Return where copies of a validation dataset's raw data and ground truth go."""
+        """Return the identifiers of the copies of a validation dataset's raw data and ground truth."""
         container = self.validation_container(run_name)
         group = "inputs" if index is None else f"inputs/{_inside('dataset name', index)}"
         return container.array_identifier(f"{group}/raw"), container.array_identifier(f"{group}/gt")
 
     def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
-        """Return the container of the batches that are saved while training."""
+        """Return the container of the batches saved during training."""
         return LocalContainerIdentifier(self._run_folder(run_name) / "snapshot.zarr")
 
     def validation_container(self, run_name: str) -> LocalContainerIdentifier:
@@ -60,17 +60,17 @@ class LocalArrayStore(ArrayStore):
         return LocalContainerIdentifier(self._run_folder(run_name) / "validation.zarr")
 
     def remove(self, array_identifier: LocalArrayIdentifier) -> None:
-        """Delete a dataset with all that lies below it, and nothing outside its container.
+        """Delete a dataset and everything below it, and nothing outside its container.
 
         Raises:
             ArrayNotFoundError: If the dataset does not exist.
-            ConfigError: If the dataset's name is empty or leads out of the container.
+            ConfigError: If the name of the dataset is empty or leads out of the container.
             StorageError: If the files cannot be deleted.
         """
         path = _path_inside(array_identifier)
         if not path.is_dir() and not path.is_symlink():
             raise ArrayNotFoundError(
-                f"there is no dataset {array_identifier.dataset!r} in {array_identifier.container} to remove"
+                f"cannot remove dataset {array_identifier.dataset!r}: {array_identifier.container} does not hold it"
             )
         try:
             if path.is_symlink():
@@ -85,12 +85,12 @@ class LocalArrayStore(ArrayStore):
 
 
 def _inside(what: str, part: Any) -> str:
-    """Return one part of a dataset's path, sure not to lead to another dataset or out of the container."""
+    """Return one part of a dataset's path, checked not to lead to another dataset or out of the container."""
     return check_name(str(part), what)
 
 
 def _path_inside(identifier: LocalArrayIdentifier) -> Path:
-    """Return the folder of a dataset, sure to lie in its container even where folders on the way are links."""
+    """Return the folder of a dataset, checked to lie in its container even if parent folders are links."""
     dataset = PurePosixPath(identifier.dataset)
     if not dataset.parts or dataset.is_absolute() or ".." in dataset.parts:
         raise ConfigError(

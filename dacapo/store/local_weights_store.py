@@ -1,13 +1,13 @@
 """Checkpoints as files below one folder.
 
     <basedir>/<run>/checkpoints/iterations/<iteration>        a checkpoint
-    <basedir>/<run>/checkpoints/<dataset>/<criterion>         the best one, complete in itself
+    <basedir>/<run>/checkpoints/<dataset>/<criterion>         the best one, self-contained
     <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
-    <basedir>/<run>/checkpoints/config.yaml                   the config that all of them were trained with
+    <basedir>/<run>/checkpoints/config.yaml                   the config they were trained with
 
-A checkpoint is what `torch.save` makes of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
-``trainer`` and ``config``. Reading never executes anything: torch's restricted unpickler builds tensors and plain
-containers only. Checkpoints of the original dacapo hold one object of its class ``Weights``, which is allowed besides.
+A checkpoint is a `torch.save` file of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
+``trainer`` and ``config``. Reading never executes code: torch's restricted unpickler builds only tensors and plain
+containers. Checkpoints of the original dacapo hold one object of its class ``Weights``, which is allowed in addition.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ FORMAT = 1
 _ITERATIONS = "iterations"
 _CONFIG = "config.yaml"
 
-# First bytes of a zip archive, which torch writes today, and of a bare pickle, which it wrote before 1.6.
+# First bytes of a zip archive, the format of torch since 1.6, and of a bare pickle, its format before.
 _MAGIC = (b"PK\x03\x04", b"\x80")
 
-# torch keeps the classes that may be read in one list for the whole process.
+# torch keeps the list of classes that may be read per process, so changes to it need a lock.
 _reading = threading.Lock()
 
 
 class LocalWeightsStore(WeightsStore):
     """Keeps checkpoints in files; see the module for their layout.
 
-    Files appear complete or not at all. The folder of a run can be moved or copied elsewhere as it is.
+    Files are written atomically. The folder of a run can be moved or copied.
 
     Args:
         basedir: Folder that holds one folder per run.
@@ -74,7 +74,7 @@ class LocalWeightsStore(WeightsStore):
         """Store the states of model, optimizer and trainer of a run.
 
         Raises:
-            ConfigError: If a state holds something that a checkpoint cannot.
+            ConfigError: If a state holds a value that a checkpoint cannot store.
             StorageError: If the file cannot be written.
         """
         weights = Weights.of_run(run, iteration)
@@ -91,19 +91,19 @@ class LocalWeightsStore(WeightsStore):
             with atomic_write(path) as file:
                 torch.save(content, file)
         except RuntimeError as error:
-            # What torch's zip writer makes of a write that fails: it fails once more while it closes the file.
+            # torch's zip writer fails a second time when it closes a file after a failed write.
             if isinstance(error.__context__, OSError):
                 raise storage_error("write", path, error.__context__) from error
             raise StorageError(f"cannot write {path}: {error}") from error
 
     def check_config(self, run: HasModel, weights: Weights) -> None:
-        """Refuse a run whose config is another one than its checkpoints were trained with.
+        """Refuse a run whose config differs from the one that its checkpoints were trained with.
 
-        A file beside the checkpoints says which one that is. Where it is missing it is written, unless the folder can
-        only be read: with the config that the checkpoint holds, or else, as for the original's, with that of the run.
+        A file beside the checkpoints records that config. A missing file is written, unless the folder is read-only,
+        from the config in the checkpoint or, for a checkpoint of the original, from that of the run.
 
         Raises:
-            ConfigError: If it differs in what alters training; the message lists where.
+            ConfigError: If a difference alters training; the message lists all of them.
         """
         path = self._config(run)
         trained = plain_config(run.config) if weights.config is None else weights.config
@@ -114,10 +114,10 @@ class LocalWeightsStore(WeightsStore):
         check_trained_config(trained, run.config, path)
 
     def record_config(self, run: Run) -> None:
-        """Write down the config of a run as the one that its checkpoints are trained with.
+        """Record the config of a run as the one that its checkpoints are trained with.
 
         Raises:
-            ConfigError: If there are checkpoints that were trained with another one, as :meth:`check_config` says.
+            ConfigError: If checkpoints exist that were trained with a different config, as in :meth:`check_config`.
             StorageError: If the file cannot be written.
         """
         path, latest = self._config(run), self.latest_iteration(run)
@@ -131,14 +131,14 @@ class LocalWeightsStore(WeightsStore):
         """Return the checkpoint of an iteration, its tensors on the CPU.
 
         Raises:
-            CheckpointNotFoundError: If there is none.
+            CheckpointNotFoundError: If it does not exist.
             StorageError: If the file is damaged.
             UnsafeFileError: If it would execute code.
         """
         return read_checkpoint(self._existing(run, iteration))
 
     def retrieve_model(self, run: Run | str, iteration: int) -> Weights:
-        """Return the checkpoint of an iteration for its model; tensors of other states are not read.
+        """Return the checkpoint of an iteration for its model, without reading tensors of other states.
 
         Raises:
             CheckpointNotFoundError: If there is none.
@@ -148,23 +148,23 @@ class LocalWeightsStore(WeightsStore):
         return read_checkpoint(self._existing(run, iteration), model_only=True)
 
     def remove(self, run: Run | str, iteration: int) -> None:
-        """Delete the checkpoint of an iteration; a best one that was made from it stays.
+        """Delete the checkpoint of an iteration; a best checkpoint made from it stays.
 
         Raises:
-            CheckpointNotFoundError: If there is none.
+            CheckpointNotFoundError: If it does not exist.
         """
         remove_file(self._existing(run, iteration))
 
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
-        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the former one.
+        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the previous one.
 
         Raises:
-            CheckpointNotFoundError: If there is no checkpoint of this iteration.
+            CheckpointNotFoundError: If this iteration has no checkpoint.
             StorageError: If the file cannot be written.
         """
         source = self._existing(run, iteration)
         best = self._best(run, dataset, criterion)
-        remove_file(_record(best), missing_ok=True)  # a crash before the last line must not leave that of another one
+        remove_file(_record(best), missing_ok=True)  # after a crash here, no stale record remains
         with atomic_path(best) as temporary:
             _link_or_copy(source, temporary)
         write_text(_record(best), json.dumps({"iteration": iteration}))
@@ -174,7 +174,7 @@ class LocalWeightsStore(WeightsStore):
 
         Raises:
             CheckpointNotFoundError: If none was stored.
-            StorageError: If a file is damaged, or nothing says which iteration the checkpoint is of.
+            StorageError: If a file is damaged, or the iteration of the checkpoint is not recorded.
             UnsafeFileError: If it would execute code.
         """
         for path in self._best_paths(run, dataset, criterion):
@@ -193,8 +193,8 @@ class LocalWeightsStore(WeightsStore):
     def retrieve_best_weights(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
         """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
 
-        The original's stores are read too, where the best one is a link to an absolute path that may be gone, or lies
-        in a folder of the criterion's name.
+        Stores of the original are supported too: there the best checkpoint is a link to an absolute path that may no
+        longer exist, or lies in a folder named after the criterion.
 
         Raises:
             CheckpointNotFoundError: If none was stored.
@@ -206,19 +206,19 @@ class LocalWeightsStore(WeightsStore):
                 return read_checkpoint(path)
         raise CheckpointNotFoundError(
             f"run {_name(run)!r} has no best checkpoint for dataset {_name(dataset)!r} and criterion {criterion!r} "
-            f"in {self._checkpoints(run)}; it is kept when a validation improves the score"
+            f"in {self._checkpoints(run)}; it is stored when a validation improves the score"
         )
 
     def check_best_name(self, run: Run | str, dataset: Dataset | str, criterion: str) -> None:
-        """Refuse names that cannot be those of a folder and a file, or are taken.
+        """Refuse names that are taken, or unsuitable for a folder and a file.
 
         Raises:
-            ConfigError: If they cannot.
+            ConfigError: If a name is taken or unsuitable.
         """
         self._best(run, dataset, criterion)
 
     def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
-        """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted."""
+        """Return the sorted names of the datasets with a best checkpoint by this criterion."""
         folder = self._checkpoints(run)
         named = check_name(criterion, "criterion")
         found = {
@@ -231,7 +231,7 @@ class LocalWeightsStore(WeightsStore):
         return sorted(found)
 
     def _best_paths(self, run: Run | str, dataset: Dataset | str, criterion: str) -> tuple[Path, Path]:
-        """Return where the best checkpoint lies, and where the original may have put it."""
+        """Return the path of the best checkpoint, and the path at which the original stores it."""
         straight = self._best(run, dataset, criterion)
         return straight, straight.parent.parent / criterion / straight.parent.name
 
@@ -242,7 +242,7 @@ class LocalWeightsStore(WeightsStore):
             iteration = _recorded_iteration(_record(path))
             if iteration is not None:
                 yield self._iteration(run, iteration)
-            # Last, since after a move an absolute link may lead to somebody else's file.
+            # Last, since after a move an absolute link may lead to a file of another run.
             yield path
 
     def _stored_iterations(self, run: Run | str) -> list[int]:
@@ -251,7 +251,7 @@ class LocalWeightsStore(WeightsStore):
 
     def _not_there(self, run: Run | str, iteration: int) -> str:
         stored = self._stored_iterations(run)
-        known = f"there are {', '.join(map(str, stored[-10:]))}" if stored else "there are none"
+        known = f"stored are {', '.join(map(str, stored[-10:]))}" if stored else "none is stored"
         return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {self._checkpoints(run)}; {known}"
 
     def _checkpoints(self, run: HasModel | str) -> Path:
@@ -272,7 +272,7 @@ class LocalWeightsStore(WeightsStore):
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
         if folder in (_ITERATIONS, _CONFIG):
-            raise ConfigError(f"a dataset cannot be named {folder!r}, a name in use beside it; rename the dataset")
+            raise ConfigError(f"a dataset cannot be named {folder!r}, which dacapo uses itself; rename the dataset")
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 
 
@@ -281,11 +281,11 @@ def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
 
     Args:
         path: The file.
-        model_only: Whether to leave out optimizer and trainer. Tensors of the model are then read from the file as they
-            are used, so use them at once.
+        model_only: Whether to omit optimizer and trainer. Tensors of the model are then read from the file on first
+            use, so use them at once.
 
     Raises:
-        StorageError: If the file cannot be read, is damaged or no checkpoint.
+        StorageError: If the file cannot be read, is damaged or not a checkpoint.
         UnsafeFileError: If it would execute code.
     """
     content = read_tensors(path, mapped=model_only)
@@ -294,7 +294,7 @@ def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
         content = vars(content)
     states = [content.get(part) for part in ("model", "optimizer")] if isinstance(content, dict) else [None]
     if not all(isinstance(state, dict) for state in states):
-        raise DamagedFileError(f"{path} is no checkpoint: it holds no states of a model and an optimizer")
+        raise DamagedFileError(f"{path} is not a checkpoint: it holds no states of a model and an optimizer")
     if content.get("format", FORMAT) != FORMAT:
         raise StorageError(
             f"{path} has checkpoint format {content['format']}, this version reads format {FORMAT}; update dacapo"
@@ -309,11 +309,11 @@ def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
 
 
 def read_tensors(path: Path, mapped: bool = False) -> Any:
-    """Read a file of `torch.save` that holds tensors in plain containers, to the CPU.
+    """Read a `torch.save` file of tensors in plain containers, to the CPU.
 
     Args:
         path: The file.
-        mapped: Whether to read the values of a tensor only when it is used, where the format of the file allows it.
+        mapped: Whether to read the values of a tensor on first use, if the format of the file allows it.
 
     Raises:
         StorageError: If the file cannot be read or is damaged.
@@ -324,7 +324,7 @@ def read_tensors(path: Path, mapped: bool = False) -> Any:
         with open(path, "rb") as file:
             first = file.read(4)
             if not first.startswith(_MAGIC):
-                raise DamagedFileError(f"{path} is damaged or no file of torch.save; remove it or restore a copy")
+                raise DamagedFileError(f"{path} is damaged or not a torch.save file; remove it or restore a copy")
             file.seek(0)
             return _load_tensors(file, path, mapped and first.startswith(_MAGIC[0]))
     except StorageError:
@@ -334,19 +334,19 @@ def read_tensors(path: Path, mapped: bool = False) -> Any:
 
 
 def _load_tensors(file: BinaryIO, path: Path, mapped: bool) -> Any:
-    """Do as :func:`read_tensors` for an open file. A damaged one can make torch raise almost anything."""
+    """Do the same as :func:`read_tensors` for an open file. Reading a damaged file can raise almost any error."""
     try:
         with _reading, torch.serialization.safe_globals([Weights]):
             return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
-        # The rest of torch's message tells how to read the file nonetheless.
+        # Omit the rest of torch's message, which recommends to read the file anyway.
         named = re.search(r"GLOBAL (\S+)", str(error))
         raise UnsafeFileError(
             f"{path} was not read: it holds more than tensors and plain values and could execute code"
             + (f", namely {named.group(1)}" if named else "; or it is damaged")
         ) from error
     except Exception as error:
-        # An offset before the beginning, where the end of the file is missing, is the only argument that is invalid.
+        # An invalid argument can only be a negative offset, which means that the end of the file is missing.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -384,9 +384,9 @@ def _recorded_iteration(record: Path) -> int | None:
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """Make a second name for a file, or a copy on file systems that have no such thing.
+    """Hard-link a file, or copy it on file systems without hard links.
 
-    Checkpoints are replaced and never changed in place, so two names cannot disturb each other.
+    Checkpoints are replaced and never changed in place, so the two names stay independent.
     """
     try:
         os.link(source, target)

@@ -1,4 +1,4 @@
-"""Reach a MongoDB server, which needs the extra ``mongo``, and keep plain values in its documents."""
+"""Connect to a MongoDB server (the extra ``mongo``), and encode plain values for its documents."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-# How long to look for a server. The driver's own thirty seconds are long for someone who mistyped a name.
-_PATIENCE_MS = 3000
+# Server selection timeout. The driver's default of thirty seconds is long for a mistyped name.
+_SELECTION_TIMEOUT_MS = 3000
 
-# Messages of the driver can repeat the whole document.
+# The driver's messages can repeat the whole document.
 _SHOWN = 300
 
-# Dots and dollars have a meaning in the names of fields, and a zero ends a name.
+# MongoDB gives dots and dollars in field names a meaning, and a null byte ends a name.
 _ESCAPED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
 _UNESCAPED = {code: character for character, code in _ESCAPED.items()}
 
 
 def connect(db_host: str, db_name: str) -> Database[Document]:
-    """Return a database; the server is first spoken to when something is read or written.
+    """Return a database; the first read or write connects to the server.
 
     Args:
-        db_host: Host, ``host:port`` or a ``mongodb://`` address with all that the driver allows in it.
+        db_host: Host, ``host:port`` or a ``mongodb://`` address with any options of the driver.
         db_name: Name of the database.
 
     Raises:
         MissingDependencyError: If pymongo is not installed.
-        ConfigError: If the address or the name cannot be one.
+        ConfigError: If the address or the name is invalid.
     """
     driver_error = optional_module("pymongo.errors", "stores in MongoDB need pymongo").PyMongoError
-    if not isinstance(db_host, str):  # for None the driver would take this machine
+    if not isinstance(db_host, str):  # None would mean this machine
         raise ConfigError(f"the address of a MongoDB server must be a string, got {db_host!r}")
     try:
         return _client(db_host, os.getpid())[db_name]
@@ -55,11 +55,11 @@ def connect(db_host: str, db_name: str) -> Database[Document]:
 
 @lru_cache(maxsize=8)
 def _client(db_host: str, pid: int) -> MongoClient[Document]:
-    # One per process, since each has threads and connections of its own, which do not survive a fork.
+    # One client per process, since its threads and connections do not survive a fork.
     from pymongo import MongoClient
 
     given = "serverselectiontimeoutms" in db_host.lower()
-    options: dict[str, Any] = {} if given else {"serverSelectionTimeoutMS": _PATIENCE_MS}
+    options: dict[str, Any] = {} if given else {"serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS}
     return MongoClient(db_host, appname="dacapo", **options)
 
 
@@ -74,13 +74,13 @@ def without_secrets(db_host: str) -> str:
 
 @contextmanager
 def mongo_errors(place: str) -> Iterator[None]:
-    """Turn the errors of the driver into ours.
+    """Convert errors of the driver to those of this package.
 
     Args:
-        place: What is read or written, for the message.
+        place: The collection or entry that is read or written, for the message.
 
     Raises:
-        StorageError: If the server cannot be reached, or refuses, or a value is none that it can keep.
+        StorageError: If the server cannot be reached or refuses the operation, or a value cannot be stored.
     """
     from bson.errors import BSONError
     from pymongo.errors import ConnectionFailure, PyMongoError
@@ -99,12 +99,12 @@ def mongo_errors(place: str) -> Iterator[None]:
 
 
 def place_of(collection: Collection[Document], db_host: str) -> str:
-    """Return where a collection is, for messages."""
+    """Return the location of a collection, for messages."""
     return f"MongoDB at {without_secrets(db_host)}, {collection.full_name}"
 
 
 def escape(value: Any) -> Any:
-    """Return plain values whose keys can name fields; :func:`unescape` undoes it.
+    """Encode plain values so that their keys can be field names; :func:`unescape` reverses it.
 
     >>> escape({"a.b": [{"$c": "d.e"}]})
     {'a%2Eb': [{'%24c': 'd.e'}]}
@@ -113,7 +113,7 @@ def escape(value: Any) -> Any:
 
 
 def unescape(value: Any) -> Any:
-    """Return what :func:`escape` was given.
+    """Reverse :func:`escape`.
 
     >>> unescape({"a%2Eb": {"100%": 1}})
     {'a.b': {'100%': 1}}

@@ -17,19 +17,19 @@ _NAME_ONLY = {"_id": False, "name": True}
 
 
 class MongoConfigStore(PlainConfigStore):
-    """Keeps each config as a document with its fields, in a collection where no two have the same name.
+    """Keeps each config as a document with its fields, in one collection per kind with unique names.
 
     Dots and dollars in the keys of a config are written as ``%2E`` and ``%24``.
 
     Args:
-        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. It is first spoken to when something is
-            read or written; after three seconds without an answer (or the address's ``serverSelectionTimeoutMS``)
-            that is a :class:`~dacapo.errors.StorageError`.
+        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. The first connection is made on the first
+            read or write; no answer within three seconds (or the address's ``serverSelectionTimeoutMS``) raises a
+            :class:`~dacapo.errors.StorageError`.
         db_name: Name of the database.
 
     Raises:
         MissingDependencyError: If pymongo is not installed.
-        ConfigError: If the address or the name cannot be one.
+        ConfigError: If the address or the name is invalid.
     """
 
     def __init__(self, db_host: str, db_name: str) -> None:
@@ -68,7 +68,7 @@ class MongoConfigStore(PlainConfigStore):
 
         with mongo_errors(self._place(database, name)):
             if database.name not in self._indexed:
-                # Two processes that store the same name at the same time: the index lets one of them through.
+                # If two processes store the same name at once, the index lets only one of them through.
                 database.create_index("name", unique=True)
                 self._indexed.add(database.name)
             try:

@@ -27,17 +27,17 @@ _ENTRY = {"_id": False, _RUN: False}
 
 
 class MongoStatsStore(RecordStatsStore):
-    """Keeps each entry as a document; a save adds those that are new, and a reader sees what is written so far.
+    """Keeps each entry as a document; a save adds the new ones, and readers see all that is written so far.
 
     Args:
-        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. It is first spoken to when something is
-            read or written; after three seconds without an answer (or the address's ``serverSelectionTimeoutMS``)
-            that is a :class:`~dacapo.errors.StorageError`.
+        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. The first connection is made on the first
+            read or write; no answer within three seconds (or the address's ``serverSelectionTimeoutMS``) raises a
+            :class:`~dacapo.errors.StorageError`.
         db_name: Name of the database.
 
     Raises:
         MissingDependencyError: If pymongo is not installed.
-        ConfigError: If the address or the name cannot be one.
+        ConfigError: If the address or the name is invalid.
     """
 
     def __init__(self, db_host: str, db_name: str) -> None:
@@ -57,11 +57,11 @@ class MongoStatsStore(RecordStatsStore):
             first_new = self._prepare(collection, run_name, items)
             documents = [_to_document(run_name, item) for item in items[first_new:]]
             if documents:
-                # In their order, so that a process which is killed leaves a beginning that the next save continues.
+                # Write in order, so that a killed process leaves a prefix that the next save extends.
                 collection.insert_many(documents, ordered=True)
 
     def _prepare(self, collection: Collection[Document], run_name: str, items: Sequence[T]) -> int:
-        """Delete what does not stay, and return the first item to write."""
+        """Delete the outdated entries, and return the index of the first item to write."""
         if not items:
             collection.delete_many({_RUN: run_name})
             return 0
@@ -76,7 +76,7 @@ class MongoStatsStore(RecordStatsStore):
         return self._compare_all(collection, run_name, items)
 
     def _compare_all(self, collection: Collection[Document], run_name: str, items: Sequence[T]) -> int:
-        """Do as :meth:`_prepare`, by reading all entries: for a run that went back or was trained anew."""
+        """Do the same as :meth:`_prepare` by reading all entries, after a run went back or was trained anew."""
         query = {_RUN: run_name, ITERATION: {"$gte": items[0].iteration}}
         kept = 0
         with collection.find(query, _ENTRY).sort(ITERATION, 1) as found:
@@ -99,7 +99,7 @@ class MongoStatsStore(RecordStatsStore):
         query: Document = {_RUN: run_name}
         with mongo_errors(self._place(kind, run_name)):
             if not choice.all:
-                # The index alone answers this.
+                # This query is answered from the index alone.
                 found = collection.find(query, {"_id": False, ITERATION: True}).sort(ITERATION, 1)
                 query[ITERATION] = {"$in": choice.of(document[ITERATION] for document in found)}
             documents = list(collection.find(query, _ENTRY).sort(ITERATION, 1))
@@ -115,7 +115,7 @@ class MongoStatsStore(RecordStatsStore):
 
 
 def _to_document(run_name: str, item: Any) -> Document:
-    # By way of JSON, which turns the numbers of NumPy into plain ones.
+    # Via JSON, which converts NumPy numbers to plain ones.
     return {_RUN: run_name, **escape(json.loads(encode(to_record(item))))}
 
 

@@ -1,4 +1,4 @@
-"""What stores of configs have in common, wherever they keep them: conversion, comparison, checks and messages."""
+"""The part of config stores that does not depend on where they keep configs: conversion, comparison, checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dacapo.experiments.tasks import TaskConfig
     from dacapo.experiments.trainers import TrainerConfig
 
-# The class that configs of a collection derive from. By name, since they are defined in layers above.
+# The base class of the configs in a collection, by name, since it is defined in a layer above.
 _BASES = {
     "runs": "RunConfig",
     "tasks": "TaskConfig",
@@ -43,8 +43,8 @@ class PlainConfigStore(ConfigStore):
     """A store that keeps configs as plain values in collections.
 
     A subclass has an attribute for each collection (``runs``, ``tasks``, ...; see :class:`ConfigStore`, and
-    ``datasets``) with a ``name``, and says how to list, read, write and remove entries of a collection. Whatever they
-    get as a name has been checked.
+    ``datasets``) with a ``name``, and implements listing, reading, writing and removing entries of a collection. The
+    names passed to these methods have been checked.
     """
 
     datasets: Any
@@ -59,7 +59,7 @@ class PlainConfigStore(ConfigStore):
         """Return the plain values stored under a name.
 
         Raises:
-            KeyError: If there are none.
+            KeyError: If nothing is stored under the name.
         """
         raise NotImplementedError
 
@@ -70,18 +70,18 @@ class PlainConfigStore(ConfigStore):
 
     @abstractmethod
     def _remove(self, database: Any, name: str) -> bool:
-        """Remove what is stored under a name; return whether there was anything."""
+        """Remove the entry under a name; return whether it existed."""
         raise NotImplementedError
 
     def _place(self, database: Any, name: str = "") -> str:
-        """Return where a collection or an entry of it is kept, for messages."""
+        """Return the location of a collection or of one of its entries, for messages."""
         return f"{database.name}/{name}" if name else str(database.name)
 
     def _names_of_runs(self, wanted: Mapping[str, Collection[str]]) -> list[str]:
         """Return the names of the runs whose parts have one of the wanted names.
 
         Args:
-            wanted: Names by field of a run's config (``task_config``, ...).
+            wanted: Wanted names, by field of the run config (``task_config``, ...).
         """
         runs = {name: self._read(self.runs, name) for name in self._names(self.runs)}
         return [name for name, run in runs.items() if all(_part(run, part) in names for part, names in wanted.items())]
@@ -89,7 +89,7 @@ class PlainConfigStore(ConfigStore):
     def store_run_config(self, run_config: RunConfig, ignore: Sequence[str] | None = None) -> None:
         """Store a run, complete with its parts."""
         if run_config.name in RESERVED_RUN_NAMES:
-            raise ConfigError(f"a run cannot be named {run_config.name!r}, a folder that dacapo uses; rename the run")
+            raise ConfigError(f"a run cannot be named {run_config.name!r}, which is a folder of dacapo; rename the run")
         self._store(self.runs, run_config, ignore)
 
     def retrieve_run_config(self, run_name: str) -> RunConfig:
@@ -104,7 +104,7 @@ class PlainConfigStore(ConfigStore):
         architecture_names: Sequence[str] | None = None,
         trainer_names: Sequence[str] | None = None,
     ) -> list[str]:
-        """Return the names of all runs, or of those whose parts have one of the given names, sorted."""
+        """Return the sorted names of all runs, or of those whose parts have one of the given names."""
         given = {
             "task_config": task_names,
             "datasplit_config": datasplit_names,
@@ -202,7 +202,7 @@ class PlainConfigStore(ConfigStore):
         """Delete a config from one of the collections, for example ``store.runs``.
 
         Raises:
-            ConfigNotFoundError: If there is none of that name.
+            ConfigNotFoundError: If the collection holds no config of that name.
         """
         if not self._remove(database, _checked(database, config_name)):
             raise self._not_found(database, config_name)
@@ -214,7 +214,7 @@ class PlainConfigStore(ConfigStore):
             raise ConfigError(f"expected a {base.__name__} to store under {database.name}, got {type(config).__name__}")
         name = _checked(database, getattr(config, "name", ""))
         plain = to_plain(config)
-        from_plain(plain, base, source=f"{kind} {name!r}")  # what cannot be read back is not written
+        from_plain(plain, base, source=f"{kind} {name!r}")  # refuse to write a config that could not be read back
         if self._write(database, name, plain):
             return
         place = self._place(database, name)
@@ -222,7 +222,7 @@ class PlainConfigStore(ConfigStore):
         differing = list(_differences(stored, plain, set(ignore or ())))
         if differing:
             raise DuplicateNameError(
-                f"{kind} {name!r} is stored already with another content ({place}): "
+                f"{kind} {name!r} is already stored with different content ({place}): "
                 f"{_listed(differing, '; ')}; choose another name, or delete the stored one first"
             )
 
@@ -246,18 +246,18 @@ class PlainConfigStore(ConfigStore):
         if close:
             hint = f"did you mean {' or '.join(map(repr, close))}?"
         else:
-            hint = f"stored are: {_listed(names, ', ')}" if names else "none is stored there"
-        return ConfigNotFoundError(f"there is no {_singular(database)} {name!r} in {self._place(database)}; {hint}")
+            hint = f"stored are: {_listed(names, ', ')}" if names else "none is stored"
+        return ConfigNotFoundError(f"no {_singular(database)} {name!r} in {self._place(database)}; {hint}")
 
 
 def _several(part: str, names: Sequence[str]) -> list[str]:
-    if isinstance(names, str):  # whose letters would be taken for names
+    if isinstance(names, str):  # its letters would be taken for names
         raise ConfigError(f"expected a list of names to select runs by {part}, got {names!r}; write [{names!r}]")
     return list(names)
 
 
 def _part(run: Any, part: str) -> Any:
-    """Return the name of a part of a run in plain values, None if it cannot be told."""
+    """Return the name of a part of a run in plain values, or None if it is unknown."""
     config = run.get(part) if isinstance(run, dict) else None
     return config.get("name") if isinstance(config, dict) else None
 
@@ -276,7 +276,7 @@ def _listed(entries: Sequence[str], separator: str) -> str:
 
 
 def _differences(stored: Any, given: Any, ignore: Iterable[str], path: str = "") -> Iterator[str]:
-    """Yield a line for each place where two plain values differ, except below an ignored path."""
+    """Yield one line per difference between two plain values, except below an ignored path."""
     if path in ignore:
         return
     if isinstance(stored, dict) and isinstance(given, dict):
@@ -284,9 +284,9 @@ def _differences(stored: Any, given: Any, ignore: Iterable[str], path: str = "")
         for key in [*stored, *(key for key in given if key not in stored)]:
             below = f"{path}.{key}" if path else str(key)
             if key not in given and below not in ignore:
-                yield f"{below} is stored only"
+                yield f"{below} is only in the stored config"
             elif key not in stored and below not in ignore:
-                yield f"{below} is given only"
+                yield f"{below} is only in the given config"
             else:
                 yield from _differences(stored.get(key, absent), given.get(key, absent), ignore, below)
     elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):

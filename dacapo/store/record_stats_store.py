@@ -1,4 +1,4 @@
-"""What stores of statistics and scores have in common: entries turned into records and back, and the choice of some."""
+"""The part of stats stores that does not depend on where they keep records: conversion, and selection of entries."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ if TYPE_CHECKING:
 TRAINING = "training_stats"
 VALIDATION = "validation_scores"
 
-# The most entries that a subsampled record has; more than a plot can show.
+# Maximum number of entries in a subsampled record; more than a plot can show.
 SUBSAMPLE = 1000
 
 T = TypeVar("T", TrainingIterationStats, ValidationIterationScores)
 
 
 class RecordStatsStore(StatsStore):
-    """A store that keeps, per kind of entry and per run, a list of records ordered by iteration.
+    """A store that keeps one list of records per kind of entry and run, ordered by iteration.
 
-    A subclass says how to update, read and delete such a list. Kinds are :data:`TRAINING` and :data:`VALIDATION`, and
+    A subclass implements updating, reading and deleting such a list. Kinds are :data:`TRAINING` and :data:`VALIDATION`;
     names of runs have been checked.
     """
 
     @abstractmethod
     def _update(self, kind: str, run_name: str, items: Sequence[T]) -> None:
-        """Make the list hold ``items``, and before them what it held of earlier iterations."""
+        """Replace the tail of the list by ``items``; entries of earlier iterations stay."""
         raise NotImplementedError
 
     @abstractmethod
     def _read(self, kind: str, run_name: str, cls: type[T], choice: Choice) -> list[T]:
-        """Return the chosen entries, ascending."""
+        """Return the selected entries, ascending."""
         raise NotImplementedError
 
     @abstractmethod
     def _delete(self, kind: str, run_name: str) -> None:
-        """Delete the list, if there is one."""
+        """Delete the list, if it exists."""
         raise NotImplementedError
 
     def store_training_stats(self, run_name: str, stats: TrainingStats) -> None:
-        """Store the statistics of a run; only those that are new are written.
+        """Store the statistics of a run, writing only new entries.
 
         Raises:
             StorageError: If the store cannot be read or written.
@@ -62,20 +62,20 @@ class RecordStatsStore(StatsStore):
         self._update(TRAINING, _checked(run_name), stats.iteration_stats)
 
     def retrieve_training_stats(self, run_name: str, subsample: bool = False) -> TrainingStats:
-        """Return the statistics of a run, empty when nothing is stored.
+        """Return the statistics of a run, empty if none are stored.
 
         Args:
             run_name: Name of the run.
-            subsample: Return at most a thousand entries, evenly spread, the first and the last among them.
+            subsample: Return at most a thousand entries, evenly spread, including the first and the last.
 
         Raises:
             StorageError: If the store cannot be read.
-            UnsafeFileError: If it is a pickle that would run code.
+            UnsafeFileError: If the file is a pickle that would run code.
         """
         return TrainingStats(self._read(TRAINING, _checked(run_name), TrainingIterationStats, Choice(subsample)))
 
     def store_validation_iteration_scores(self, run_name: str, scores: ValidationScores) -> None:
-        """Store the validation scores of a run; only those that are new are written.
+        """Store the validation scores of a run, writing only new entries.
 
         Raises:
             StorageError: If the store cannot be read or written.
@@ -85,36 +85,36 @@ class RecordStatsStore(StatsStore):
     def retrieve_validation_iteration_scores(
         self, run_name: str, subsample: bool = False, validation_interval: int | None = None
     ) -> list[ValidationIterationScores]:
-        """Return the scores of all validated iterations of a run, an empty list when nothing is stored.
+        """Return the scores of all validated iterations of a run, an empty list if none are stored.
 
         Args:
             run_name: Name of the run.
-            subsample: Return at most a thousand entries, evenly spread, the first and the last among them.
-            validation_interval: Return the iterations that are a multiple of it only.
+            subsample: Return at most a thousand entries, evenly spread, including the first and the last.
+            validation_interval: Return only iterations that are a multiple of it.
 
         Raises:
             StorageError: If the store cannot be read.
-            UnsafeFileError: If it is a pickle that would run code.
+            UnsafeFileError: If the file is a pickle that would run code.
             ConfigError: If the interval is less than 1.
         """
         choice = Choice(subsample, validation_interval)
         return self._read(VALIDATION, _checked(run_name), ValidationIterationScores, choice)
 
     def delete_training_stats(self, run_name: str) -> None:
-        """Delete the statistics of a run, if there are any."""
+        """Delete the statistics of a run, if any."""
         self._delete(TRAINING, _checked(run_name))
 
     def delete_validation_scores(self, run_name: str) -> None:
-        """Delete the validation scores of a run, if there are any."""
+        """Delete the validation scores of a run, if any."""
         self._delete(VALIDATION, _checked(run_name))
 
 
 @attrs.frozen
 class Choice:
-    """Which entries of a record to return.
+    """The entries of a record to return.
 
     Attributes:
-        subsample: At most :data:`SUBSAMPLE`, evenly spread, the first and the last among them.
+        subsample: At most :data:`SUBSAMPLE` entries, evenly spread, including the first and the last.
         interval: Only iterations that are a multiple of it.
     """
 
@@ -128,11 +128,11 @@ class Choice:
 
     @property
     def all(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether all entries are returned."""
         return not self.subsample and self.interval is None
 
     def of(self, iterations: Iterable[int]) -> list[int]:
-        """Return the chosen ones of ascending iterations.
+        """Return the selected iterations, given ascending ones.
 
         >>> Choice(interval=100).of([50, 100, 150, 200])
         [100, 200]
@@ -144,8 +144,8 @@ class Choice:
 
 
 def to_record(item: TrainingIterationStats | ValidationIterationScores) -> Record:
-    """Return an entry as plain values by field."""
-    # Not attrs.asdict, which copies the nested lists. What is empty (the reasons, mostly) is not written.
+    """Return an entry as plain values, keyed by field."""
+    # Not attrs.asdict, which copies nested lists. Empty fields (usually the reasons) are omitted.
     return {
         name: value
         for name in (field.name for field in attrs.fields(type(item)))
@@ -154,12 +154,12 @@ def to_record(item: TrainingIterationStats | ValidationIterationScores) -> Recor
 
 
 def from_records(records: Iterable[Record], cls: type[T], place: object) -> list[T]:
-    """Return the entries that records describe.
+    """Return the entries described by records.
 
     Args:
-        records: What :func:`to_record` returned, or entries of the original, which carry the run's name too.
+        records: Results of :func:`to_record`, or entries of the original, which also carry the name of the run.
         cls: The class of the entries.
-        place: Where the records come from, for the error message.
+        place: Origin of the records, for the error message.
 
     Raises:
         DamagedFileError: If a field is missing.
@@ -172,7 +172,7 @@ def from_records(records: Iterable[Record], cls: type[T], place: object) -> list
 
 
 def from_columns(columns: Mapping[str, Sequence[Any]], cls: type[T], choice: Choice) -> list[T] | None:
-    """Return the chosen entries of which lists hold the fields, None if they are not the fields of such entries."""
+    """Return the selected entries from one list per field, or None if the fields do not match the class."""
     names = [field.name for field in attrs.fields(cls)]
     if not set(names) <= set(columns):
         return None
@@ -187,14 +187,14 @@ def from_columns(columns: Mapping[str, Sequence[Any]], cls: type[T], choice: Cho
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from going through many new objects again and again, none of which is garbage."""
+    """Pause garbage collection while many new objects are created, none of which is garbage."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # what somebody has frozen stays so
-            # Counts the new objects as old, which the collector does by looking at each of them.
+        if not gc.get_freeze_count():  # keep objects frozen by other code
+            # Freezing and unfreezing marks the new objects as old, without a full collection.
             gc.freeze()
             gc.unfreeze()
         if enabled:

@@ -1,7 +1,7 @@
-"""JSON Schema of configs, for editors and other programs, made from the classes that read them.
+"""JSON Schemas of configs, for editors and other programs, generated from the config classes.
 
-A schema accepts what :func:`~dacapo.store.converter.from_plain` can read. Whether the values can work is another
-question, which only `Config.verify` answers.
+A schema accepts everything that :func:`~dacapo.store.converter.from_plain` can read. Only `Config.verify` checks
+whether the values work together.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def json_schema(cls: type[Config]) -> Schema:
     """Return the JSON Schema (draft 2020-12) of the files that hold a config.
 
     Args:
-        cls: Class of the config, or a base such as ``TaskConfig``: then any config of that kind.
+        cls: Class of the config, or a base such as ``TaskConfig`` for any config of that kind.
     """
     definitions: Schema = {}
     top = _reference(cls, definitions)
@@ -47,16 +47,16 @@ def json_schema(cls: type[Config]) -> Schema:
 
 
 def _reference(declared: type[Config], definitions: Schema) -> Schema:
-    """Return a schema for a config of a declared class, and enter what it refers to into the definitions."""
+    """Return a schema for a declared config class, and add the schemas that it refers to to the definitions."""
     choices = usable_configs(declared)
-    # A class that is not registered under its name (any more) cannot be read back, but described.
+    # A class that is not (or no longer) registered cannot be read back, but still be described.
     if not is_base(declared):
         choices = {declared.__name__: declared, **choices}
     if list(choices) == [declared.__name__]:
         return _concrete(declared, definitions)
     name = f"Any{declared.__name__}"
     if name not in definitions:
-        definitions[name] = {}  # entered first: a config can hold configs of its own kind
+        definitions[name] = {}  # added first: a config can hold configs of its own kind
         options = [
             _concrete(choice, definitions) | ({} if choice is declared else {"required": [TYPE_KEY]})
             for choice in choices.values()
@@ -70,7 +70,7 @@ def _concrete(cls: type[Config], definitions: Schema) -> Schema:
     if name not in definitions:
         definitions[name] = {}
         fields = [field for field in attrs.fields(attrs.resolve_types(cls)) if field.init]
-        properties: Schema = {TYPE_KEY: {"const": name, "description": "Which kind of config this is."}}
+        properties: Schema = {TYPE_KEY: {"const": name, "description": "Class of the config."}}
         for field in fields:
             properties[field.name] = _field(field, definitions)
         definitions[name] = {
@@ -116,7 +116,7 @@ def _type(kind: Any, definitions: Schema) -> Schema:
 
 
 def _items(schemas: list[Schema]) -> Schema:
-    """Return the schema of a list with one item for each of the given schemas."""
+    """Return the schema of a list with one item per given schema."""
     return {"type": "array", "prefixItems": schemas, "minItems": len(schemas), "maxItems": len(schemas)}
 
 

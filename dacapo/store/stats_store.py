@@ -1,4 +1,4 @@
-"""The contract of stores that keep the record of a run: training statistics and validation scores."""
+"""The interface of stores that keep the record of a run: training statistics and validation scores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class StatsStore(ABC):
     """Keeps training statistics and validation scores by the name of the run.
 
-    After a ``store_*`` the store holds what was given, together with the stored entries of iterations before the first
-    given one. Entries after the last given one are gone: the run went back to an earlier iteration.
+    After a ``store_*`` call the store holds the given entries, preceded by the stored entries of earlier iterations.
+    Entries after the last given one are removed: the run went back to an earlier iteration.
     """
 
     @abstractmethod
@@ -26,11 +26,11 @@ class StatsStore(ABC):
 
     @abstractmethod
     def retrieve_training_stats(self, run_name: str, subsample: bool = False) -> TrainingStats:
-        """Return the statistics of a run, empty when nothing is stored.
+        """Return the statistics of a run, empty if none are stored.
 
         Args:
             run_name: Name of the run.
-            subsample: Return at most a thousand entries, evenly spread, the first and the last among them.
+            subsample: Return at most a thousand entries, evenly spread, including the first and the last.
         """
         raise NotImplementedError
 
@@ -43,21 +43,21 @@ class StatsStore(ABC):
     def retrieve_validation_iteration_scores(
         self, run_name: str, subsample: bool = False, validation_interval: int | None = None
     ) -> list[ValidationIterationScores]:
-        """Return the scores of all validated iterations of a run, an empty list when nothing is stored.
+        """Return the scores of all validated iterations of a run, an empty list if none are stored.
 
         Args:
             run_name: Name of the run.
-            subsample: Return at most a thousand entries, evenly spread, the first and the last among them.
-            validation_interval: Return the iterations that are a multiple of it only.
+            subsample: Return at most a thousand entries, evenly spread, including the first and the last.
+            validation_interval: Return only iterations that are a multiple of it.
         """
         raise NotImplementedError
 
     @abstractmethod
     def delete_training_stats(self, run_name: str) -> None:
-        """Delete the statistics of a run, if there are any."""
+        """Delete the statistics of a run, if any."""
         raise NotImplementedError
 
     @abstractmethod
     def delete_validation_scores(self, run_name: str) -> None:
-        """Delete the validation scores of a run, if there are any."""
+        """Delete the validation scores of a run, if any."""
         raise NotImplementedError

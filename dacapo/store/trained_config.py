@@ -1,10 +1,10 @@
-"""The config that the checkpoints of a run belong to, which is kept beside them.
+"""The config that the checkpoints of a run were trained with, kept beside them.
 
-A run can only go on from its checkpoints with the config that made them: weights may well fit the network of another
-one and mean something else. So every checkpoint holds that config, a file beside all of them says which one counts, and
-it is compared whenever a checkpoint is loaded into a run. Some fields may differ, which is said in a log line: those
-that do not make it another run (names, how long to train, what has to go with the machine), and paths of files, since
-data may move. Fields that a newer version has added count as if they had been at their defaults.
+A run may only resume from checkpoints that were trained with its config: weights may fit the network of a different
+config and still mean something else. Therefore every checkpoint holds its config, a file beside the checkpoints records
+the one that counts, and loading a checkpoint compares it with that of the run. Some fields may differ, which is logged:
+those that do not change the experiment (names, number of iterations, settings for the machine), and paths of files,
+since data may move. A field added by a newer version counts as having had its default.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _LONGEST = 60
 
 
 def plain_config(config: Config) -> dict[str, Any]:
-    """Return the config that checkpoints belong to as plain values.
+    """Return the config of a run as plain values, to keep with its checkpoints.
 
     Raises:
-        ConfigError: If it holds something that could not be read back.
+        ConfigError: If it holds a value that could not be read back.
     """
     plain = to_plain(config)
     from_plain(plain, type(config), source=f"run {getattr(config, 'name', '')!r}")
@@ -37,7 +37,7 @@ def plain_config(config: Config) -> dict[str, Any]:
 
 
 def write_trained_config(path: Path, plain: dict[str, Any]) -> None:
-    """Write down the config that checkpoints belong to, whole or not at all; a file that holds it is left alone.
+    """Record the config that checkpoints were trained with, atomically; a file that holds it already is kept.
 
     Raises:
         StorageError: If the file cannot be written or read.
@@ -48,26 +48,26 @@ def write_trained_config(path: Path, plain: dict[str, Any]) -> None:
 
 
 def read_trained_config(path: Path) -> Any:
-    """Return what :func:`write_trained_config` wrote.
+    """Return the config recorded by :func:`write_trained_config`.
 
     Raises:
         StorageError: If the file cannot be read.
-        ConfigError: If it is no YAML.
+        ConfigError: If it is not YAML.
     """
     return read_yaml(path)
 
 
 def check_trained_config(plain: Any, config: Config, path: Path) -> None:
-    """Check that a run may use the checkpoints that a config belongs to.
+    """Check that a run may use checkpoints that were trained with a given config.
 
     Args:
         plain: The config that the checkpoints were trained with.
         config: The config of the run.
-        path: The file that the former is kept in.
+        path: The file that records the config of the checkpoints.
 
     Raises:
-        ConfigError: If they differ in what alters training; the message lists where, and what to do. Also if the former
-            cannot be read.
+        ConfigError: If a difference alters training; the message lists all of them, and what to do. Also if the config
+            of the checkpoints cannot be read.
     """
     trained = from_plain(plain, type(config), source=str(path))
     found = list(changes(trained, config))
@@ -78,11 +78,11 @@ def check_trained_config(plain: Any, config: Config, path: Path) -> None:
         raise ConfigError(
             f"the config of run {name!r} was changed since its checkpoints were trained: {'; '.join(refused[:_SHOWN])}"
             f"{more}. Restore the config, or store the changed one under another name. To use these checkpoints with "
-            f"the changed config all the same, make the same change in {path}; to train anew under the same name, "
+            f"the changed config anyway, make the same change in {path}; to train anew under the same name, "
             f"delete the folder {path.parent}"
         )
     if allowed:
-        logger.info("run %s goes on with a config that was changed: %s", name, "; ".join(allowed))
+        logger.info("run %s resumes with a changed config: %s", name, "; ".join(allowed))
 
 
 def _line(change: ConfigChange) -> str:
@@ -90,7 +90,7 @@ def _line(change: ConfigChange) -> str:
 
 
 def _short(value: Any) -> str:
-    """Return a value in a few words."""
+    """Return a short description of a value."""
     if isinstance(value, Config):
         return f"{type(value).__name__} {getattr(value, 'name', '')}".rstrip()
     if isinstance(value, (list, tuple)) and any(isinstance(item, Config) for item in value):

@@ -1,4 +1,4 @@
-"""The contract of stores that keep checkpoints, and how a checkpoint is put into a run."""
+"""The interface of stores that keep checkpoints, and the state that a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class HasModel(Protocol):
 
 
 class Weights:
-    """Everything a run needs to go on from where it was.
+    """Everything a run needs to resume.
 
     Attributes:
         model: State of the model, tensors by name.
         optimizer: State of the optimizer.
-        trainer: State of the trainer, plain values and tensors; empty where there is none.
-        iteration: Number of iterations the model was trained for, where the file says so.
-        config: Config of the run in plain values, where the file says so.
+        trainer: State of the trainer, plain values and tensors; may be empty.
+        iteration: Number of iterations the model was trained for, if recorded.
+        config: Config of the run in plain values, if recorded.
     """
 
     model: Mapping[str, torch.Tensor]
@@ -68,7 +68,7 @@ class Weights:
 
     @classmethod
     def of_run(cls, run: Run, iteration: int) -> Weights:
-        """Take the states of a run, reduced to what can be read back without executing anything.
+        """Take the states of a run, reduced to values that can be read back without executing code.
 
         Raises:
             ConfigError: If a state holds something other than numbers, strings, tensors, and lists and dicts of them.
@@ -94,7 +94,7 @@ class Weights:
         """Load the states into the parts of a run.
 
         Raises:
-            ConfigError: If the run was built from another architecture, task or optimizer; the message lists the
+            ConfigError: If the run was built from a different architecture, task or optimizer; the message lists the
                 parameters that do not fit.
         """
         self.put_into_model(run)
@@ -102,7 +102,7 @@ class Weights:
             run.optimizer.load_state_dict(self.optimizer)
         except (ValueError, KeyError) as error:
             raise ConfigError(
-                f"weights of {self._place(run)}: the state of the optimizer is of another one than "
+                f"weights of {self._place(run)}: the state of the optimizer does not belong to "
                 f"{type(run.optimizer).__name__} over the parameters of this model ({error}); use the trainer that the "
                 "run was started with"
             ) from error
@@ -116,7 +116,7 @@ class Weights:
 class WeightsStore(ABC):
     """Keeps checkpoints of runs by iteration, and those with the best score by dataset and criterion.
 
-    Runs are given by name or as the object itself, and so are datasets. What is not there is a
+    Runs and datasets are given by name or as objects. A missing checkpoint raises a
     :class:`~dacapo.errors.CheckpointNotFoundError`.
     """
 
@@ -124,8 +124,8 @@ class WeightsStore(ABC):
         """Restore model, optimizer and trainer of a run from a checkpoint.
 
         Raises:
-            CheckpointNotFoundError: If there is no such checkpoint.
-            ConfigError: If it does not fit the run, or the run's config was changed since it was stored.
+            CheckpointNotFoundError: If the checkpoint does not exist.
+            ConfigError: If it does not fit the run, or the run's config has changed since.
         """
         weights = self.retrieve_weights(run, iteration)
         self.check_config(run, weights)
@@ -147,30 +147,30 @@ class WeightsStore(ABC):
 
         Raises:
             CheckpointNotFoundError: If none was stored for this dataset and criterion.
-            ConfigError: If it does not fit the run, or the run's config was changed since it was stored.
+            ConfigError: If it does not fit the run, or the run's config has changed since.
         """
         weights = self.retrieve_best_weights(run, dataset, criterion)
         self.check_config(run, weights)
         weights.put_into(run)
 
-    def check_config(self, run: HasModel, weights: Weights) -> None:  # noqa: B027 - a store need not know configs
-        """Refuse a run whose config is another one than its checkpoints were trained with.
+    def check_config(self, run: HasModel, weights: Weights) -> None:  # noqa: B027 - a store need not record configs
+        """Refuse a run whose config differs from the one that its checkpoints were trained with.
 
-        By default nothing is known of that config, and every run is taken.
+        A store that does not record configs accepts every run, the default.
 
         Args:
             run: The run.
             weights: The checkpoint to load into it.
 
         Raises:
-            ConfigError: If it differs in what alters training.
+            ConfigError: If a difference alters training.
         """
 
     def record_config(self, run: Run) -> None:  # noqa: B027
-        """Remember the config of a run for :meth:`check_config`, before the first of its checkpoints is stored.
+        """Record the config of a run for :meth:`check_config`, before its first checkpoint is stored.
 
         Raises:
-            ConfigError: If there are checkpoints that were trained with another one.
+            ConfigError: If checkpoints exist that were trained with a different config.
         """
 
     @abstractmethod
@@ -189,9 +189,9 @@ class WeightsStore(ABC):
         raise NotImplementedError
 
     def retrieve_model(self, run: Run | str, iteration: int) -> Weights:
-        """Return the checkpoint of an iteration for its model; its other states may be missing.
+        """Return the checkpoint of an iteration for its model; other states may be missing.
 
-        A store that can leave the states of optimizer and trainer unread overrides this.
+        A store that can skip the states of optimizer and trainer overrides this.
 
         Raises:
             CheckpointNotFoundError: If there is none.
@@ -200,12 +200,12 @@ class WeightsStore(ABC):
 
     @abstractmethod
     def remove(self, run: Run | str, iteration: int) -> None:
-        """Delete the checkpoint of an iteration; a best one that was made from it stays."""
+        """Delete the checkpoint of an iteration; a best checkpoint made from it stays."""
         raise NotImplementedError
 
     @abstractmethod
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
-        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the former one."""
+        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the previous one."""
         raise NotImplementedError
 
     @abstractmethod
@@ -216,7 +216,7 @@ class WeightsStore(ABC):
     def retrieve_best_weights(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
         """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
 
-        A store that keeps the best checkpoints apart from the others overrides this.
+        A store that keeps the best checkpoints separately overrides this method.
 
         Raises:
             CheckpointNotFoundError: If none was stored.
@@ -224,22 +224,22 @@ class WeightsStore(ABC):
         return self.retrieve_weights(run, self.retrieve_best(run, dataset, criterion))
 
     def check_best_name(self, run: Run | str, dataset: Dataset | str, criterion: str) -> None:  # noqa: B027
-        """Refuse names under which :meth:`store_best` could not keep a checkpoint; by default none.
+        """Refuse names under which :meth:`store_best` could not keep a checkpoint; by default accept all.
 
         Raises:
-            ConfigError: If it could not.
+            ConfigError: If a name is unsuitable.
         """
 
     def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
-        """Return the names of the datasets for which a best checkpoint by this criterion is stored, sorted.
+        """Return the sorted names of the datasets with a best checkpoint by this criterion.
 
-        A store that cannot list them returns none; the dataset then has to be named where a best one is asked for.
+        A store that cannot list them returns none; callers then have to name the dataset.
         """
         return []
 
 
 def _plain(value: Any, where: str) -> Any:
-    """Turn subclasses of plain types into these types, and refuse everything else."""
+    """Convert subclasses of plain types to these types, and refuse everything else."""
     if isinstance(value, torch.Tensor) or type(value) in _PLAIN_TYPES:
         return value
     if isinstance(value, np.generic):

@@ -1,7 +1,7 @@
-"""YAML as configs are kept in: plain values only, in the order of the fields.
+"""The YAML format of configs: plain values only, in the order of the fields.
 
-Files of the original tag tuples with ``!!python/tuple``, which is read. Every other tag that would build a Python
-object is refused. Numbers such as ``1e-4``, which YAML 1.1 takes for text, are numbers here, reading and writing.
+Files of the original tag tuples with ``!!python/tuple``, which is accepted. Any other tag that would build a Python
+object is refused. Numbers such as ``1e-4``, which are text in YAML 1.1, are read and written as numbers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dacapo.store.files import read_text
 if TYPE_CHECKING:
     from yaml import SafeDumper, SafeLoader
 else:
-    # libyaml's classes where PyYAML has them: ten times as fast.
+    # libyaml's classes, if PyYAML has them, are ten times as fast.
     SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
@@ -60,7 +60,7 @@ _Loader.add_constructor("tag:yaml.org,2002:python/tuple", _construct_tuple)
 _Loader.add_multi_constructor("tag:yaml.org,2002:python/", _refuse)
 _Dumper.add_representer(list, _represent_sequence)
 _Dumper.add_representer(tuple, _represent_sequence)
-# The writer needs the rule as well, so that it quotes a text that looks like such a number.
+# The writer needs the rule too, to quote text that looks like such a number.
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver(_FLOAT_TAG, _FLOAT_WITHOUT_POINT, list("-+0123456789"))
 
@@ -77,18 +77,18 @@ def load_yaml(text: str, source: str = "this text") -> Any:
 
     Args:
         text: The YAML.
-        source: Where it comes from (a file name), for the error message.
+        source: Origin of the text (a file name), for the error message.
 
     Raises:
         UnsafeFileError: If a tag asks for a Python object other than a tuple.
-        ConfigError: If the text is no YAML.
+        ConfigError: If the text is not YAML.
     """
     try:
         return yaml.load(text, Loader=_Loader)
     except UnsafeFileError as error:
         raise UnsafeFileError(f"{source}: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is no valid YAML: {error}") from error
+        raise ConfigError(f"{source} is not valid YAML: {error}") from error
 
 
 def read_yaml(path: Path | str) -> Any:
@@ -97,6 +97,6 @@ def read_yaml(path: Path | str) -> Any:
     Raises:
         StorageError: If the file cannot be read.
         UnsafeFileError: If a tag asks for a Python object other than a tuple.
-        ConfigError: If it is no YAML.
+        ConfigError: If it is not YAML.
     """
     return load_yaml(read_text(path), str(path))

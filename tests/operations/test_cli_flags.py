@@ -1,4 +1,4 @@
-"""Every flag of the original's commands, in each of its spellings, beside ours; and arguments by place or by name."""
+"""Every flag of the original's commands, in each of its spellings, beside ours; and arguments by position or by name."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_what_has_no_name_is_taken_in_order(arguments: list[str]) -> None:
     ("arguments", "message"),
     [
         (["train"], "Missing RUN_NAME: give it as an argument, or as -r/--run-name."),
-        (["train", "-r", "a", "b"], "Got too many arguments, 'b' is left over. Expected RUN_NAME, each of them once"),
+        (["train", "-r", "a", "b"], "Got too many arguments, 'b' is left over. Expected RUN_NAME, each once"),
         (["train", "a", "b", "c"], "Got too many arguments, 'b c' are left over."),
         (["predict", "-r", "a", "2", "x.zarr", "raw"], "Missing OUTPUT_PATH: give it as an argument, or as -op/"),
         (["validate", "a", "-i", "x"], "Invalid value for '-i' / '--iteration': 'x' is not a valid integer"),
@@ -218,7 +218,7 @@ def test_log_levels(tmp_path: Path, level: str) -> None:
 @pytest.mark.parametrize("command", FLAGS)
 def test_help_tells_places_and_names(command: str) -> None:
     shown = CliRunner().invoke(cli, [command, "--help"]).output
-    places, options = shown.split("Arguments, by place or by name:")[1].split("Options:")
+    places, options = shown.split("Arguments, by position or by name:")[1].split("Options:")
     for spellings, _, name, _ in FLAGS[command]:
         assert spellings[0] in places + options
         assert (name.upper() in places) == (name.upper() in shown.split("\n\n")[0].split()), name
