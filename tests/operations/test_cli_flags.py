@@ -1,4 +1,4 @@
-"""Every flag of the original's commands, in each of its spellings, beside ours; and arguments by position or by name."""
+"""Every flag of the original, in each of its spellings, beside ours; arguments by position or by name."""
 
 from __future__ import annotations
 
