@@ -1,7 +1,7 @@
-"""What a run is made of.
+"""Runs and their parts.
 
-Names are looked up in their modules when first asked for, because parts of this package (the config base, for example)
-are used by layers below the run.
+Names are imported on first access, because lower layers than the run use parts of this package, such as the base class
+of configs.
 """
 
 from __future__ import annotations

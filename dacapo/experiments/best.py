@@ -1,4 +1,4 @@
-"""Keeping what scored best: the output and the checkpoint of the best iteration, by dataset and criterion."""
+"""Keep the output and the checkpoint of the best iteration, by dataset and criterion."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from dacapo.store.create_store import create_array_store, create_weights_store
 
 
 def keep_best(run: Run, iteration: int) -> None:
-    """Keep output and weights of an iteration where it is the best so far, then delete its other arrays.
+    """Keep output and weights of an iteration if it is the best so far, then delete its other arrays.
 
     Args:
-        run: The run; its ``validation_scores`` hold those of the iteration.
-        iteration: The iteration that was just validated, its arrays and checkpoint being stored.
+        run: The run; its ``validation_scores`` include the iteration.
+        iteration: The iteration just validated, with its arrays and checkpoint stored.
     """
     arrays, weights = create_array_store(), create_weights_store()
     evaluator = run.task.evaluator
@@ -29,17 +29,17 @@ def keep_best(run: Run, iteration: int) -> None:
                 _replace(output, arrays.best_validation_array(run.name, criterion, dataset.name))
                 weights.store_best(run.name, iteration, dataset.name, criterion)
     container, names = arrays.validation_container(run.name), [d.name for d in run.validation_scores.datasets]
-    # A dataset may be called like the iteration, and then the best of it lies in the same group.
+    # A dataset may be named like the iteration; then its best output lies in the same group.
     done = [f"{iteration}/{name}" for name in names] if str(iteration) in names else [str(iteration)]
     for group in done:
         arrays.remove(container.array_identifier(group))
 
 
 def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
-    """Copy an array over another one, which is whole at every moment or missing.
+    """Replace an array by a copy of another; at every moment the target is complete or missing.
 
-    Where the file system can, both share their files. That is no danger: chunks are replaced when they are written, not
-    changed.
+    Where the file system supports hard links, both share their files. That is safe, because writing replaces a chunk's
+    file and never changes it.
     """
     old, new = target.container / target.dataset, source.container / source.dataset
     aside = old.with_name(f".{old.name}.new")
@@ -52,5 +52,5 @@ def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # not on all file systems
+    except OSError:  # no hard links on this file system
         shutil.copy2(source, target)

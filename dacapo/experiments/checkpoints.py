@@ -1,4 +1,4 @@
-"""Saving what a training has reached, and going on from there."""
+"""Save the progress of a training, and resume from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resume(run: Run) -> None:
 
     Raises:
         TrainingError: If the statistics end before the checkpoint.
-        ConfigError: If the config of the run is another one than that of its checkpoints.
+        ConfigError: If the config of the run differs from that of its checkpoints.
     """
     stats_store, weights_store = create_stats_store(), create_weights_store()
     iteration = weights_store.latest_iteration(run.name) or 0
@@ -33,15 +33,15 @@ def resume(run: Run) -> None:
             run.validation_scores.add_iteration_scores(scores)
     if iteration:
         weights_store.load_weights(run, iteration)
-        logger.info("run %s goes on from iteration %d", run.name, iteration)
+        logger.info("run %s resumes from iteration %d", run.name, iteration)
     run.trainer.iteration = iteration
 
 
 def save(run: Run, previous: int) -> int:
     """Store statistics, then weights; drop the previous checkpoint if nothing was validated with it.
 
-    In this order, because statistics beyond the checkpoint can be cut on resume, missing ones not be made up. All ranks
-    call this, and rank 0 writes.
+    The order matters: on resume, statistics beyond the checkpoint can be cut, but missing ones cannot be restored. All
+    ranks call this function; rank 0 writes.
     """
     iteration = run.training_stats.trained_until()
     run.trainer.collect_state()

@@ -1,4 +1,4 @@
-"""The base of all configs, and the registry that finds a config class by its name.
+"""The base class of all configs, and the registry that finds a config class by name.
 
 A config is an attrs class that describes a part of a run in plain values, so that it can be written to a file and
 read back. Defining a subclass registers it: stores, the command line and the docs then know it by its class name.
@@ -22,8 +22,8 @@ from dacapo.errors import ConfigError, DacapoError, DuplicateNameError, UnknownT
 
 ENTRY_POINT_GROUP = "dacapo.plugins"
 
-# Modules whose import registers the configs that ship with the package. Named here instead of imported, because
-# configs must be found by name from layers below the ones that define them.
+# Modules whose import registers the configs of this package. They are named instead of imported, because lower layers
+# than theirs must find configs by name.
 BUILTIN_MODULES = (
     "dacapo.experiments.run_config",
     "dacapo.experiments.architectures",
@@ -41,37 +41,37 @@ C = TypeVar("C", bound="type[Config]")
 
 @attrs.define
 class Config:
-    """Base of all configs."""
+    """Base class of all configs."""
 
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
         register(cls)
 
     def verify(self) -> tuple[bool, str]:
-        """Check the config, and the configs in it.
+        """Check the config and its nested configs.
 
-        Nothing is trained or written, and no voxels are read. Subclasses add their own checks.
+        Trains and writes nothing, and reads no voxels. Subclasses add their own checks.
 
         Returns:
-            Whether the config can work, and a sentence that says why not (or that nothing was found). Where the
-            problem lies in a config inside, the sentence begins with the path to it: ``raw_config: ...``.
+            Whether the config can work, and a sentence that gives the reason (or reports that no problem was found).
+            For a problem in a nested config, the sentence begins with the path to it: ``raw_config: ...``.
         """
         problem = problem_inside(self)
         return (True, f"nothing wrong found in this {type(self).__name__}") if problem is None else (False, problem)
 
 
 def register(cls: type[Config]) -> None:
-    """Enter a config class under its class name.
+    """Add a config class to the registry under its class name.
 
     Raises:
-        DuplicateNameError: If another class of that name is registered. Defining the same class again, as a
-            notebook does, replaces it.
+        DuplicateNameError: If a different class of that name is registered. Redefining the same class, as in a
+            notebook, replaces it.
     """
     known = _registry.get(cls.__name__)
     if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
         raise DuplicateNameError(
             f"config class {cls.__module__}.{cls.__qualname__} has the same name as "
-            f"{known.__module__}.{known.__qualname__}; stored configs could not tell them apart, rename one"
+            f"{known.__module__}.{known.__qualname__}; stored configs could not tell them apart; rename one of them"
         )
     _registry[cls.__name__] = cls
 
@@ -100,19 +100,19 @@ def _load(entry_point: importlib.metadata.EntryPoint) -> None:
         package = entry_point.dist.name if entry_point.dist is not None else "unknown package"
         raise ConfigError(
             f"the plugin {entry_point.name!r} ({entry_point.value}) of {package} cannot be imported: "
-            f"{type(error).__name__}: {error}; mend or uninstall it"
+            f"{type(error).__name__}: {error}; repair or uninstall it"
         ) from error
 
 
 def config_class(name: str, base: type[Config] = Config) -> type[Config]:
-    """Find a config class by its name.
+    """Find a config class by name.
 
     Args:
         name: Class name, as written under ``__type__``.
-        base: The class it must be, or derive from.
+        base: The class that it must be or derive from.
 
     Raises:
-        UnknownTypeError: If there is none of that name below ``base``; the message lists the known ones.
+        UnknownTypeError: If no class of that name derives from ``base``; the message lists the known names.
     """
     found = _registry.get(name)
     if found is None:
@@ -131,9 +131,9 @@ def known_configs(base: type[Config] = Config) -> dict[str, type[Config]]:
 
 
 def is_base(cls: type[Config]) -> bool:
-    """Return whether a config class only stands for a kind of config, and cannot be used itself.
+    """Return whether a config class only represents a kind of config, and cannot be used itself.
 
-    That is one which is abstract, or declares but does not say which class it builds (``task_type`` and the like).
+    Such a class is abstract, or declares the class that it builds (``task_type`` and the like) without setting it.
     """
     if cls is Config or inspect.isabstract(cls):
         return True
@@ -142,12 +142,12 @@ def is_base(cls: type[Config]) -> bool:
 
 
 def usable_configs(base: type[Config] = Config) -> dict[str, type[Config]]:
-    """Return the registered config classes that derive from ``base`` and can be used themselves, sorted by name."""
+    """Return the usable registered config classes that derive from ``base``, sorted by name."""
     return {name: cls for name, cls in sorted(known_configs(base).items()) if not is_base(cls)}
 
 
 def configs_inside(config: Config) -> Iterator[tuple[str, Config]]:
-    """Yield the configs that are directly in the fields of a config, with paths such as ``train_configs[2]``."""
+    """Yield the configs directly in the fields of a config, with paths such as ``train_configs[2]``."""
     for attribute in attrs.fields(type(config)):
         yield from _configs_in(getattr(config, attribute.name, None), attribute.name)
 
@@ -164,15 +164,15 @@ def _configs_in(value: Any, path: str) -> Iterator[tuple[str, Config]]:
 
 
 def verify_all(config: Config, path: str = "") -> list[tuple[str, str]]:
-    """Return everything that is wrong in a config and in the configs inside, innermost first.
+    """Return all problems of a config and its nested configs, innermost first.
 
     Args:
         config: The config to check.
-        path: What the paths begin with.
+        path: Prefix of the paths.
 
     Returns:
         Pairs of a path such as ``datasplit_config.train_configs[2].raw_config``, empty for the config itself, and a
-        sentence. What an outer config says about an inner one is not repeated.
+        sentence. A problem that an outer config reports about an inner one is not repeated.
     """
     problems: list[tuple[str, str]] = []
     for step, inner in configs_inside(config):
@@ -185,14 +185,14 @@ def verify_all(config: Config, path: str = "") -> list[tuple[str, str]]:
 
 
 def _split(config: Config, problem: str) -> tuple[str, str]:
-    """Split a sentence that begins with a field of the config, such as ``train_configs[2].name: ...``, after it."""
+    """Split a sentence after the path that it begins with, such as ``train_configs[2].name: ...``."""
     fields = "|".join(re.escape(attribute.name) for attribute in attrs.fields(type(config)))
     match = re.match(rf"((?:{fields})\b\S*): ", problem) if fields else None
     return (match.group(1), problem[match.end() :]) if match else ("", problem)
 
 
 def problem_inside(config: Config) -> str | None:
-    """Return the first problem in the configs directly inside a config, after its path, or None."""
+    """Return the first problem of the configs directly inside a config, with its path, or None."""
     for step, inner in configs_inside(config):
         problem = _problem(inner)
         if problem is not None:
@@ -205,20 +205,20 @@ def _problem(config: Config) -> str | None:
     cls = type(config)
     if is_base(cls):
         kinds = ", ".join(usable_configs(cls))
-        return f"{cls.__name__} is the base of a kind of config and cannot be used itself; use one of {kinds}"
+        return f"{cls.__name__} is a base class and cannot be used itself; use one of {kinds}"
     works, why = config.verify()
     return None if works else why
 
 
 def verify_by_building(config: Config, kind: Any) -> tuple[bool, str]:
-    """Check a config by building what it describes.
+    """Check a config by building the object that it describes.
 
     Args:
         config: The config.
-        kind: The class that it builds.
+        kind: The class of the object.
 
     Returns:
-        What `Config.verify` does.
+        The same pair as `Config.verify`.
     """
     try:
         kind(config)
@@ -234,13 +234,13 @@ def help_texts(cls: type[Config]) -> dict[str, str]:
 
 
 def field(help_text: str, *, alters_training: bool = True, **kwargs: Any) -> Any:
-    """Return an attrs field with its help text, the one place where a config field is explained.
+    """Return an attrs field with a help text, the only place that explains the field.
 
     Args:
-        help_text: What the field means.
-        alters_training: Whether a run that has checkpoints would be another run with another value. That is not so for
-            names, for how long to train, and for what has to go with the machine.
-        **kwargs: What `attrs.field` takes.
+        help_text: The meaning of the field.
+        alters_training: Whether another value makes a run with checkpoints a different run. It does not for names, for
+            the number of iterations, and for settings that depend on the machine.
+        **kwargs: Arguments of `attrs.field`.
     """
     metadata = {**kwargs.pop("metadata", {}), "help_text": help_text, "alters_training": alters_training}
     return attrs.field(metadata=metadata, **kwargs)
@@ -248,13 +248,13 @@ def field(help_text: str, *, alters_training: bool = True, **kwargs: Any) -> Any
 
 @attrs.frozen
 class ConfigChange:
-    """A place where a config differs from an earlier one.
+    """A difference between a config and an earlier one.
 
     Attributes:
-        place: Path to it, such as ``task_config.channels``.
-        old: The value there before.
-        new: The value there now.
-        alters_training: Whether that makes it another run; a path to a file does not, since data may move.
+        place: Path to the field, such as ``task_config.channels``.
+        old: The earlier value.
+        new: The current value.
+        alters_training: Whether it makes a different run; a changed file path does not, since data may move.
     """
 
     place: str
@@ -264,7 +264,7 @@ class ConfigChange:
 
 
 def changes(old: Any, new: Any, place: str = "", alters_training: bool = True) -> Iterator[ConfigChange]:
-    """Yield the places where a config differs from an earlier one."""
+    """Yield the differences between a config and an earlier one."""
     if isinstance(old, Config) and type(old) is type(new):
         for attribute in attrs.fields(type(old)):
             name = attribute.name

@@ -1,8 +1,8 @@
-"""Whether the parts of a run fit together, as far as that can be told without reading voxels or training.
+"""Check that the parts of a run fit together, without reading voxels or training.
 
-Each part is checked by its own config. The pairs are checked here: the network and the raw data, the task and the
-ground truth, and so on. They stand in tables that ``RunConfig.verify`` and the beginning of a training share, so that
-a run that trains can also be validated and applied.
+The config of each part checks the part itself. The pairs are checked here: the network and the raw data, the task and
+the ground truth, and so on. They are listed in tables that ``RunConfig.verify`` and the start of a training share, so
+that a run that trains can also be validated and applied.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ class Parts(Protocol):
 
 @attrs.frozen
 class Pair:
-    """Two fields of a run's config that have to fit, and how that is checked.
+    """Two fields of a run's config that have to fit, and the check for it.
 
     Attributes:
-        field: The field of a dataset's config that is one of them.
-        part: The part of the run that is the other one.
+        field: A field of a dataset's config.
+        part: The part of the run that it has to fit.
         check: Raises a :class:`~dacapo.errors.DacapoError` if they do not fit.
     """
 
@@ -106,24 +106,24 @@ VALIDATION = (
     Pair("gt_config", "architecture_config", _scored_region),
     Pair("gt_config", "architecture_config", _predicted_region),
 )
-"""What each dataset to validate on has to fit."""
+"""The checks of each validation dataset."""
 
 TRAINING = (
     Pair("gt_config", "task_config", _learned_labels),
     Pair("mask_config", "task_config", _learned_mask),
 )
-"""What each dataset to train on has to fit for trainers that look at datasets, beside what the trainer asks."""
+"""The checks of each training dataset for trainers that read datasets, in addition to the trainer's own."""
 
 
 def check_training(run: Parts, snapshot_container: Any = None) -> None:
-    """Check that the trainer of a run can train its network on its data, and let it prepare the making of batches.
+    """Check that the trainer of a run can train its network on its data, and let it prepare batches.
 
     Args:
         run: The run.
-        snapshot_container: Where the trainer writes snapshots, if it does.
+        snapshot_container: Container for the snapshots of the trainer, if any.
 
     Raises:
-        DacapoError: If it cannot; the message begins with the field of the run's config that does not fit.
+        DacapoError: If a part does not fit; the message begins with its field in the run's config.
     """
     datasets = run.datasplit.train
     if run.trainer.trains_on_data:
@@ -136,13 +136,13 @@ def check_validation(run: Parts) -> None:
     """Check that a run can be validated on all its validation datasets.
 
     Raises:
-        ConfigError: If a dataset has no ground truth or a name that cannot be a folder's, or the network takes another
-            number of dimensions.
-        ChannelMismatchError: If raw data has another number of channels than the network takes, or ground truth or mask
-            another one than the evaluator.
-        DtypeError: If ground truth is of a type that the run's evaluator cannot score.
-        EvaluationError: If ground truth or mask have other voxels than the prediction, or do not overlap.
-        RoiError: If ground truth reaches outside the raw data, or that is smaller than the network's input.
+        ConfigError: If a dataset has no ground truth, its name is unsuitable for a folder, or the network has a
+            different number of dimensions.
+        ChannelMismatchError: If the number of channels of the raw data does not suit the network, or that of ground
+            truth or mask does not suit the evaluator.
+        DtypeError: If the run's evaluator cannot score ground truth of this data type.
+        EvaluationError: If ground truth or mask are on a different voxel grid than the prediction, or do not overlap.
+        RoiError: If ground truth extends beyond the raw data, or the raw data is smaller than the network's input.
     """
     with _blaming("task_config", "the names of files"):
         for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
@@ -154,7 +154,7 @@ def ground_truth(dataset: Dataset, purpose: str = "validation") -> Array:
     """Return the ground truth of a dataset.
 
     Raises:
-        ConfigError: If it has none.
+        ConfigError: If the dataset has no ground truth.
     """
     if dataset.gt is None:
         raise ConfigError(f"{purpose} dataset {dataset.name!r} has no ground truth; give it a gt_config")
@@ -162,9 +162,9 @@ def ground_truth(dataset: Dataset, purpose: str = "validation") -> Array:
 
 
 def find_misfit(config: RunConfig) -> str | None:
-    """Return the first thing that keeps the parts of a run from working together, after the path to it, or None.
+    """Return the first problem that keeps the parts of a run from working together, with its path, or None.
 
-    Files are opened and networks built, but no voxels are read. Each part has been checked by itself.
+    Opens files and builds networks, but reads no voxels. Assumes that each part has been checked on its own.
     """
     try:
         parts = BuiltParts.of(config)
@@ -177,7 +177,7 @@ def find_misfit(config: RunConfig) -> str | None:
 
 @attrs.frozen
 class BuiltParts:
-    """The parts of a run, built from its config to be checked."""
+    """The parts of a run, built from its config for checking."""
 
     config: RunConfig
     task: Task
@@ -192,10 +192,10 @@ class BuiltParts:
 
     @classmethod
     def of(cls, config: RunConfig) -> BuiltParts:
-        """Build the parts, with the weights to start from if the run has none of its own.
+        """Build the parts, including initial weights if the run has none of its own.
 
         Raises:
-            DacapoError: If that fails; the message begins with the field that is why.
+            DacapoError: If building fails; the message begins with the responsible field.
         """
         task = config.task_config.task_type(config.task_config)
         trainer = config.trainer_config.trainer_type(config.trainer_config)
@@ -231,7 +231,7 @@ def _place(run: Parts, kind: str, index: int | None = None) -> str:
 
 @contextmanager
 def _blaming(place: str, other: str, subject: str = "") -> Iterator[None]:
-    """Put the path to a field before the message of an error, and behind it the part that the field has to fit."""
+    """Prefix errors with the path to a field, and append the part that the field has to fit."""
     try:
         yield
     except DacapoError as error:

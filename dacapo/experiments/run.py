@@ -33,21 +33,21 @@ __all__ = [
 class Run:
     """A run in memory, built from its config.
 
-    The weights of a new model depend on the run's name and repetition only (or on the trainer's seed), so building the
-    same run twice gives the same model. Data is opened when :attr:`datasplit` is first used.
+    The weights of a new model depend only on the run's name and repetition (or on the trainer's seed), so building the
+    same run twice gives the same model. Data is opened on the first access to :attr:`datasplit`.
 
     Attributes:
         config: The config the run was built from.
         name: Name of the run.
         train_until: Number of iterations to train for.
         validation_interval: Number of iterations between validations.
-        task: What is learned.
+        task: The task to learn.
         architecture: The network body.
         trainer: Makes batches and steps the optimizer.
         model: The architecture with the task's head.
         optimizer: Optimizer of the model.
         training_stats: Loss and time of each iteration so far.
-        start: Where the first weights come from, None for random ones.
+        start: Source of the initial weights, None for random ones.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Run:
 
         Args:
             run_config: Describes the run.
-            load_starter_model: Whether to load the weights that ``start_config`` names. A run that resumes from its own
+            load_starter_model: Whether to load the weights named by ``start_config``. A run that resumes from its own
                 checkpoint does not need them.
 
         Raises:
@@ -99,7 +99,7 @@ class Run:
 
     @property
     def datasplit(self) -> DataSplit:
-        """The data sets to train and validate on."""
+        """The datasets for training and validation."""
         if self._datasplit is None:
             self._datasplit = _create_datasplit(self.config)
         return self._datasplit
@@ -116,7 +116,7 @@ class Run:
         """Return the (empty) validation scores of a run without building its model, optimizer or trainer.
 
         Raises:
-            AssertionError: If the task or the data split config does not say which class it builds.
+            AssertionError: If the config of the task or data split does not name the class it builds.
         """
         for part, kind in (("task_config", "task_type"), ("datasplit_config", "datasplit_type")):
             if not hasattr(getattr(run_config, part), kind):
@@ -131,11 +131,11 @@ class Run:
         """Move the state of the optimizer to a device.
 
         Args:
-            device: Where the model is, or will be.
-            empty_cuda_cache: Whether to give cached GPU memory back afterwards.
+            device: Device of the model.
+            empty_cuda_cache: Whether to release cached GPU memory afterwards.
 
         Raises:
-            AssertionError: If the state, or the state of a parameter, is no dictionary.
+            AssertionError: If the state, or that of a parameter, is not a dictionary.
         """
         states: object = self.optimizer.state
         if not isinstance(states, dict):
@@ -158,7 +158,7 @@ class Run:
 
 
 def run_of(run: Run | str) -> Run:
-    """Return a run that may be given by its name; one that is built is returned as it is.
+    """Return a run, built from the store if given by name.
 
     Raises:
         ConfigNotFoundError: If no run of that name is stored.

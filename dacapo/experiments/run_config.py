@@ -15,25 +15,25 @@ from dacapo.experiments.trainers import TrainerConfig
 
 @attrs.define
 class RunConfig(Config):
-    """What to learn, with which network, how, and on which data."""
+    """The task to learn, the network, the trainer, and the data."""
 
-    task_config: TaskConfig = field("What to learn.")
+    task_config: TaskConfig = field("The task to learn.")
     architecture_config: ArchitectureConfig = field("The network.")
-    trainer_config: TrainerConfig = field("How batches are made and the network is trained.")
-    datasplit_config: DataSplitConfig = field("The data to train and validate on.")
-    name: str = field("Name of the run; its files are kept under it.", alters_training=False)
-    repetition: int = field("Which repetition of the same experiment this is, counted from 0.")
+    trainer_config: TrainerConfig = field("How to make batches and train the network.")
+    datasplit_config: DataSplitConfig = field("The data for training and validation.")
+    name: str = field("Name of the run and of its folder.", alters_training=False)
+    repetition: int = field("Number of the repetition of the same experiment, counted from 0.")
     num_iterations: int = field("Number of iterations to train for.", alters_training=False)
     validation_interval: int = field(
-        "Validate, and keep a checkpoint, every so many iterations.", default=1000, alters_training=False
+        "Number of iterations between validations, each with a checkpoint.", default=1000, alters_training=False
     )
-    start_config: StartConfig | None = field("Weights of an earlier run to start from.", default=None)
+    start_config: StartConfig | None = field("Initial weights, from an earlier run.", default=None)
 
     def verify(self) -> tuple[bool, str]:
         """Check the run's own values, then each part, then whether the parts fit together.
 
         Returns:
-            Whether the run can work, and a sentence about the first thing that cannot.
+            Whether the run can work, and a sentence about the first problem.
         """
         for name in ("num_iterations", "validation_interval"):
             if getattr(self, name) <= 0:

@@ -1,4 +1,4 @@
-"""Choosing a checkpoint and post-processing parameters by validation scores."""
+"""Choose a checkpoint and post-processing parameters by validation scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dacapo.utils.ranking import Choice, choose
 
 @attrs.frozen
 class Selection:
-    """Which checkpoint and post-processing parameters to use, and why."""
+    """The checkpoint and post-processing parameters to use, and the reason for the choice."""
 
     iteration: int
     parameters: PostProcessorParameters
@@ -35,25 +35,25 @@ def select(
 ) -> Selection:
     """Choose checkpoint and parameters by the validation scores, unless they are given.
 
-    All candidates are compared by the same scores, as :func:`dacapo.utils.ranking.choose` says: a class counts on those
-    datasets whose truth has it. A candidate that lacks a score that counts, as where nothing was predicted, comes after
-    all that lack fewer. Of equal ones, the earliest iteration is chosen, and then the first parameters.
+    All candidates are compared by the same scores, following :func:`dacapo.utils.ranking.choose`: a class counts on
+    those datasets whose truth contains it. A candidate that lacks a counting score, for example because nothing was
+    predicted, ranks behind all that lack fewer. Among equals, the earliest iteration wins, then the first parameters.
 
     Args:
-        run: The run; its stored scores are read unless both are given.
-        criterion: The score that decides; where each channel has its own, one name stands for their mean.
-        validation_dataset: Whose scores decide, by default the mean over all validation datasets.
+        run: The run; its stored scores are read unless both iteration and parameters are given.
+        criterion: The score that decides; if each channel has its own, a common name stands for their mean.
+        validation_dataset: The dataset whose scores decide, by default the mean over all validation datasets.
         iteration: Checkpoint to use.
-        parameters: Post-processing parameters, or what ``str`` makes of them. They need not be among those that were
-            tried; for others the iteration is that which is best with any that were.
+        parameters: Post-processing parameters, or their ``str``. They may differ from those that validation tried; then
+            the iteration is the one that is best with any tried parameters.
 
     Raises:
-        NotFoundError: If scores are needed and there are none, or anything named does not exist.
+        NotFoundError: If scores are needed but missing, or a name is unknown.
     """
     wanted = _parsed(run, parameters)
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
-    # Parameters without scores do not tell iterations apart.
+    # Untried parameters have no scores, so they cannot rank the iterations.
     compared = wanted if wanted in list(run.task.parameters) else None
     meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
     names = _dataset_names(run)
@@ -73,7 +73,7 @@ def select(
         given = f" at iteration {iteration}" if iteration is not None else ""
         raise NotFoundError(
             f"run {run.name!r} has no score of {criterion!r}{given} to choose by{left_out}; "
-            "validate it first, or name another criterion, or both iteration and parameters"
+            "validate it first, or give another criterion, or both iteration and parameters"
         )
     i, p = candidates[choice.index]
     best, chosen = scores[i].iteration, list(run.task.parameters)[p]
@@ -89,16 +89,16 @@ def _parsed(run: Run, parameters: PostProcessorParameters | str | None) -> PostP
 
 
 def _dataset_names(run: Run) -> list[str]:
-    """Return the names of the validation datasets, from the config where it has them: the data may be elsewhere now."""
+    """Return the names of the validation datasets, preferably from the config: the data may have moved."""
     configs = getattr(run.config.datasplit_config, "validate_configs", None)
     return [dataset.name for dataset in (run.datasplit.validate or [] if configs is None else configs)]
 
 
 def matching_criteria(criteria: Sequence[str], wanted: str) -> list[str]:
-    """Return the criteria that a name stands for: itself, or that of each channel, as ``mito__voi`` for ``voi``.
+    """Return the criteria that a name refers to: itself, or one per channel, such as ``mito__voi`` for ``voi``.
 
     Raises:
-        NotFoundError: If there is none.
+        NotFoundError: If no criterion matches.
     """
     found = [name for name in criteria if wanted in (name, name.rpartition("__")[2])]
     if not found:
@@ -111,7 +111,7 @@ def _counted(run: Run, names: Sequence[str], dataset: str | None) -> list[int]:
     if dataset is not None and dataset not in names:
         raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")
     if not names:
-        raise ConfigError(f"run {run.name!r} has no validation datasets; name both iteration and parameters")
+        raise ConfigError(f"run {run.name!r} has no validation datasets; give both iteration and parameters")
     return [i for i, name in enumerate(names) if dataset in (None, name)]
 
 
@@ -119,16 +119,16 @@ def _table(run: Run, scores: Sequence[ValidationIterationScores], names: Sequenc
     """Return all scores by iteration, dataset, parameters, criterion.
 
     Raises:
-        RecordError: If they are of datasets of other names.
-        ConfigError: If they are of another number of datasets, parameters or criteria.
+        RecordError: If they belong to datasets with other names.
+        ConfigError: If the number of datasets, parameters or criteria differs.
     """
     shape = (len(names), len(run.task.parameters), len(run.task.evaluation_scores.criteria))
     for s in scores:
         s.check_datasets(names)
         if np.shape(s.scores) != shape:
             raise ConfigError(
-                f"the scores of iteration {s.iteration} of run {run.name!r} are of other validation datasets or "
-                "another task than its config names now; name both iteration and parameters, or restore the config"
+                f"the scores of iteration {s.iteration} of run {run.name!r} belong to other validation datasets or "
+                "another task than its current config; give both iteration and parameters, or restore the config"
             )
     return np.array([s.scores for s in scores], dtype=np.float64).reshape(len(scores), *shape)
 
@@ -156,14 +156,14 @@ def _choose(
 
 
 def _left_out(choice: Choice, labels: Sequence[str]) -> str:
-    """Return which scores did not count, and which the best candidate lacks, and why; nothing if there are none."""
+    """Return a note on the scores that did not count and those that the best candidate lacks; may be empty."""
     if not len(choice.missing):
         return ""
     lacked = np.zeros(len(labels), dtype=bool) if choice.index is None else choice.missing[choice.index]
     notes = (
-        ("left out, because the truth has nothing of it", choice.untrue),
+        ("left out, because the truth does not contain it", choice.untrue),
         ("left out, because no candidate has it", choice.unknown),
-        ("as every candidate lacks some score, the worst of the others stands for", lacked),
+        ("every candidate lacks some score; replaced by the worst of the others", lacked),
     )
     named = ((why, [label for label, left in zip(labels, which, strict=True) if left]) for why, which in notes)
     return "".join(f"; {why}: {_some(some)}" for why, some in named if some)

@@ -1,4 +1,4 @@
-"""What one training iteration reports."""
+"""Statistics of one training iteration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class TrainingIterationStats:
     Attributes:
         iteration: The iteration, counted from 0.
         loss: The loss of its batch.
-        time: How long it took, in seconds; None where nobody measured it.
+        time: Duration in seconds; None if not measured.
     """
 
     iteration: int = attrs.field()

@@ -20,7 +20,7 @@ class TrainingStats:
     """Collect the statistics of consecutive training iterations.
 
     Attributes:
-        iteration_stats: One entry per iteration, ascending without a gap.
+        iteration_stats: One entry per iteration, ascending without gaps.
     """
 
     iteration_stats: list[TrainingIterationStats] = attrs.field(factory=list)
@@ -28,7 +28,7 @@ class TrainingStats:
     def add_iteration_stats(self, iteration_stats: TrainingIterationStats) -> None:
         """Append the statistics of the next iteration.
 
-        The first entry may carry any iteration; it is not 0 where the older statistics are not at hand.
+        The first entry may have any iteration, since older statistics may be missing.
 
         Raises:
             RecordError: If the iteration does not follow the last one.
@@ -36,7 +36,7 @@ class TrainingStats:
         if self.iteration_stats and iteration_stats.iteration != self.trained_until():
             raise RecordError(
                 f"got the statistics of iteration {iteration_stats.iteration}, expected iteration "
-                f"{self.trained_until()}: each iteration is added once and in order; "
+                f"{self.trained_until()}: add each iteration once and in order; "
                 "call delete_after to train from an earlier one"
             )
         self.iteration_stats.append(iteration_stats)
@@ -50,7 +50,7 @@ class TrainingStats:
         return self.iteration_stats[-1].iteration + 1 if self.iteration_stats else 0
 
     def to_xarray(self) -> xr.DataArray:
-        """Return the losses along the dimension ``iterations``, which is labelled with the iteration numbers."""
+        """Return the losses along the dimension ``iterations``, labeled with the iteration numbers."""
         import xarray as xr
 
         count = len(self.iteration_stats)

@@ -26,7 +26,7 @@ def _as_list(parameters: Iterable[PostProcessorParameters]) -> list[PostProcesso
 
 
 def _object_array(values: Iterable[Any]) -> np.ndarray:
-    """Put objects into an array one by one; numpy would take sequences apart."""
+    """Put objects into an array one by one, since numpy would unpack sequences."""
     values = list(values)
     array = np.empty(len(values), dtype=object)
     for index, value in enumerate(values):
@@ -39,9 +39,9 @@ class ValidationScores:
     """Collect the scores of validated iterations, per dataset, post-processing parameters and criterion.
 
     Attributes:
-        parameters: The post-processing parameters that are tried at each iteration.
-        datasets: The datasets that are validated on.
-        evaluation_scores: Tells the criteria and which direction of each is better.
+        parameters: The post-processing parameters that validation tries.
+        datasets: The validation datasets.
+        evaluation_scores: Knows the criteria and the better direction of each.
         scores: One entry per validated iteration, ascending.
     """
 
@@ -51,7 +51,7 @@ class ValidationScores:
     scores: list[ValidationIterationScores] = attrs.field(factory=list)
 
     def subscores(self, iteration_scores: list[ValidationIterationScores]) -> ValidationScores:
-        """Return a record of the same run that holds only some of its iterations.
+        """Return a record of the same run restricted to some of its iterations.
 
         Raises:
             RecordError: If an iteration is not part of this record.
@@ -63,11 +63,11 @@ class ValidationScores:
         return attrs.evolve(self, scores=list(iteration_scores))
 
     def add_iteration_scores(self, iteration_scores: ValidationIterationScores) -> None:
-        """Add the scores of an iteration, at its place in the order of iterations.
+        """Insert the scores of an iteration in the order of iterations.
 
         Raises:
-            RecordError: If the iteration has scores already, or they are of other datasets, or their shape is not
-                datasets, parameters, criteria.
+            RecordError: If the iteration already has scores, they belong to other datasets, or their shape is not
+                (datasets, parameters, criteria).
         """
         iteration = iteration_scores.iteration
         if iteration_scores.datasets is not None:
@@ -90,11 +90,11 @@ class ValidationScores:
         return self.scores[-1].iteration + 1 if self.scores else 0
 
     def compare(self, existing_iteration_scores: list[ValidationIterationScores]) -> tuple[bool, int]:
-        """Compare this record with scores that are stored elsewhere; this record takes precedence.
+        """Compare this record with stored scores; this record takes precedence.
 
         Returns:
-            Whether the stored scores reach further than this record and so have to be replaced, and the iteration
-            from which on scores of this record are to be written (0 to write all).
+            Whether the stored scores extend beyond this record and have to be replaced, and the iteration from which
+            scores of this record have to be written (0 to write all).
         """
         if not existing_iteration_scores:
             return False, 0
@@ -116,7 +116,7 @@ class ValidationScores:
     def to_xarray(self) -> xr.DataArray:
         """Return all scores with the dimensions ``iterations, datasets, parameters, criteria``.
 
-        Datasets and parameters are labelled with the objects themselves.
+        Datasets and parameters are labeled with the objects themselves.
         """
         import xarray as xr
 
@@ -137,8 +137,8 @@ class ValidationScores:
         """Find the best score along a dimension, each criterion in its own direction.
 
         Args:
-            data: Scores as :meth:`to_xarray` gives them, or a part of them; ``criteria`` may be a dimension or
-                one selected criterion.
+            data: Scores as returned by :meth:`to_xarray`, or a part of them; ``criteria`` may be a dimension or one
+                selected criterion.
             dim: The dimension to search.
 
         Returns:
@@ -146,7 +146,7 @@ class ValidationScores:
             scores does; where all are NaN the score is NaN and the label is NaN (None for labels that are objects).
 
         Raises:
-            ValueError: If ``data`` does not say which criteria it holds, or has no dimension ``dim``.
+            ValueError: If ``data`` does not name its criteria, or has no dimension ``dim``.
         """
         self._check_best_arguments(data, dim)
         names = np.atleast_1d(data.coords["criteria"].values)
@@ -185,15 +185,15 @@ class ValidationScores:
     def _check_best_arguments(self, data: xr.DataArray, dim: str) -> None:
         if "criteria" not in data.coords:
             raise ValueError(
-                f"the scores have the dimensions {data.dims} and no 'criteria', so it is not known which direction "
-                "is better; select a criterion with data.sel(criteria=...), which keeps its name"
+                f"the scores have the dimensions {data.dims} and no 'criteria', so the better direction is unknown; "
+                "select a criterion with data.sel(criteria=...), which keeps its name"
             )
         if dim not in data.dims or dim == "criteria":
             raise ValueError(f"cannot search along {dim!r}; the scores have the dimensions {data.dims}")
 
 
 def _pick_labels(labels: np.ndarray, index: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return the label at each index, or a filler where nothing was found."""
+    """Return the label at each index, or a filler where no best score was found."""
     numbers = np.issubdtype(labels.dtype, np.number)
     if not labels.size:
         return np.full(index.shape, np.nan) if numbers else np.full(index.shape, None, dtype=object)

@@ -232,7 +232,7 @@ class WeightsStoreContract:
         before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
         with pytest.raises(ConfigError, match="run 'run'"):
             store.load_weights(other, 1)
-        with pytest.raises(ConfigError, match=r"'run', iteration 1.*of another shape: architecture.conv.weight"):
+        with pytest.raises(ConfigError, match=r"'run', iteration 1.*of different shape: architecture.conv.weight"):
             store.retrieve_weights("run", 1).put_into(other)
         assert_same(dict(other.model.state_dict()), before)
 

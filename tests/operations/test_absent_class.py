@@ -86,7 +86,7 @@ def test_training_validation_and_the_default_criterion_work(
         left_out = []  # without objects, the background is one that segments can split
     assert all(name in applied.selection.reason for name in left_out)
     for name in left_out:
-        with pytest.raises(NotFoundError, match="truth has nothing of it"):
+        with pytest.raises(NotFoundError, match="truth does not contain it"):
             select(run, name.partition(" ")[0], validation_dataset="v1")
 
 

@@ -516,7 +516,7 @@ class TestCommands:
             ("run-blockwise", ["--output-dtype", "colour", "--threshold", 1], "no type of values"),
             ("run-blockwise", ["--write-roi-size", "[24,12]"], "expected 3 numbers"),
             ("run-blockwise", ["--write-roi-size", "[20,12,12]"], "multiples of the voxel size"),
-            ("run-blockwise", ["--write-roi-size", "[32,12,12]"], "as much more on one side"),
+            ("run-blockwise", ["--write-roi-size", "[32,12,12]"], "the same context on both sides"),
             ("run-blockwise", ["--write-roi-size", "a"], "no extent per axis"),
             ("run-blockwise", ["--total-roi", "[0:800,44:80,40:60]"], "not inside"),
             ("segment-blockwise", ["--context", "[8,4,4]"], "no function segment_function"),

@@ -183,7 +183,7 @@ class TestWhatIsOnTheTerminal:
         wait_until((tmp_path / "waiting").exists)
         os.killpg(caller.pid, signal.SIGINT)
         text = caller.communicate()[1]
-        assert text.splitlines()[-1] == "Error: interrupted; what was saved before is kept"
+        assert text.splitlines()[-1] == "Error: interrupted; everything saved before is kept"
         assert "Traceback" not in text
         assert len(text.splitlines()) <= 4
 

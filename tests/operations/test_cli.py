@@ -139,7 +139,7 @@ def test_ctrl_c_ends_with_its_own_status(
     )
     result = run_cli(trained, command, "affinities", *iteration, *place)
     assert result.exit_code == 130
-    assert result.stderr.endswith("Error: interrupted; what was saved before is kept\n")
+    assert result.stderr.endswith("Error: interrupted; everything saved before is kept\n")
 
 
 def mistakes(trained: Path, tmp: Path) -> dict[str, tuple[list[object], str]]:

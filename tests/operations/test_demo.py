@@ -95,7 +95,7 @@ def test_the_same_again_reuses_everything(made: Demo) -> None:
 
 
 def test_other_settings_are_refused(made: Demo) -> None:
-    with pytest.raises(OutputExistsError, match=r"other settings.*--output.*--overwrite"):
+    with pytest.raises(OutputExistsError, match=r"different settings.*--output.*--overwrite"):
         demo(made.folder, minutes=2 * FEW, shapes=SHAPES)
 
 
@@ -203,7 +203,7 @@ def test_one_of_raw_and_labels_is_not_enough(tmp_path: Path) -> None:
 def test_labels_of_another_place_are_refused(tmp_path: Path) -> None:
     raw, labels = own_volume(tmp_path)
     write_array(tmp_path / "own.zarr", "short", np.ones((34, 36, 79), np.uint64), Coordinate(4, 4, 4))
-    with pytest.raises(RoiError, match="the same place"):
+    with pytest.raises(RoiError, match="the same region"):
         demo(tmp_path / "demo", raw, labels.parent.parent / "short")
     assert not (tmp_path / "demo").exists()
 

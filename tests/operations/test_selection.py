@@ -50,7 +50,7 @@ def test_scores_of_other_datasets_are_not_mixed_up(config: RunConfig) -> None:
     datasets = config.datasplit_config.validate_configs
     datasets.insert(0, attrs.evolve(datasets[0], name="another"))
     run = Run(config)
-    with pytest.raises(ConfigError, match="of other validation datasets"):
+    with pytest.raises(ConfigError, match="belong to other validation datasets"):
         select(run)
     parameters = next(iter(run.task.parameters))
     assert select(run, iteration=3, parameters=parameters).iteration == 3
@@ -114,10 +114,10 @@ def test_a_class_counts_where_the_truth_has_it(options: DaCapoConfig, tmp_path: 
     selection = select(run)
     assert (selection.iteration, selection.parameters.id) == (6, 0)
     assert "voi 0.3 on the validation datasets is the best" in selection.reason
-    assert selection.reason.endswith("; left out, because the truth has nothing of it: b__voi on v1")
+    assert selection.reason.endswith("; left out, because the truth does not contain it: b__voi on v1")
     # Scores that have a value without truth, such as dice for wrong output, count no more than those without.
     assert "b__dice on v1" in select(run, "dice").reason
-    with pytest.raises(NotFoundError, match="truth has nothing of it: b__voi on v1"):
+    with pytest.raises(NotFoundError, match="truth does not contain it: b__voi on v1"):
         select(run, "b__voi", validation_dataset="v1")
 
 

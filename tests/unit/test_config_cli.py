@@ -96,7 +96,7 @@ MISTAKES: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
         lambda p: p["architecture_config"].update(input_shape=[5, 5, 5]),
         ["architecture_config: architecture 'unet_3d': input_shape (5, 5, 5) cannot be used"],
     ),
-    "base class": (_base_task, ["task_config: TaskConfig is the base of a kind of config and cannot be used itself"]),
+    "base class": (_base_task, ["task_config: TaskConfig is a base class and cannot be used itself"]),
     "name twice": (_two, ["datasplit_config.validate_configs[1].name: 'validate' is the name of"]),
     "several": (
         lambda p: (_raw(p).update(file_name="none.zarr"), p["trainer_config"].update(batch_size=0), p.update(
@@ -173,7 +173,7 @@ def test_bases_are_told_from_what_can_be_used() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a: [", "is no valid YAML"),
+        ("a: [", "is not valid YAML"),
         ("__type__: NoSuchConfig", "unknown Config type 'NoSuchConfig'"),
         ("__type__: [1]", "must be the name of a class"),
         ("a: !!python/object/apply:os.getcwd []", "would run code when read"),

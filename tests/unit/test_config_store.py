@@ -172,7 +172,7 @@ def test_parts_that_only_one_has_are_named(store: FileConfigStore) -> None:
     from dacapo.experiments.datasplits.datasets.arrays import DummyArrayConfig, SumArrayConfig
 
     store.store_array_config(DummyArrayConfig("example"))
-    with pytest.raises(DuplicateNameError, match="source_array_configs is given only"):
+    with pytest.raises(DuplicateNameError, match="source_array_configs is only in the given config"):
         store.store_array_config(SumArrayConfig("example", [DummyArrayConfig("a")]))
 
 
@@ -199,7 +199,7 @@ def test_coordinates_come_back_as_such(store: FileConfigStore) -> None:
 
 def test_delete_config_takes_a_folder(store: FileConfigStore) -> None:
     store.store_task_config(example("task"))
-    with pytest.raises(NotFoundError, match="none is stored there"):
+    with pytest.raises(NotFoundError, match="none is stored"):
         store.delete_config(store.trainers, "example")
     store.delete_config(store.tasks, "example")
     assert store.retrieve_task_config_names() == []
@@ -245,8 +245,8 @@ def test_files_that_would_run_code_are_refused(
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        ("a: [", ConfigError, "bad.yaml is no valid YAML"),
-        ("!other x", ConfigError, "bad.yaml is no valid YAML"),
+        ("a: [", ConfigError, "bad.yaml is not valid YAML"),
+        ("!other x", ConfigError, "bad.yaml is not valid YAML"),
         ("", ConfigError, "expected the fields of a TaskConfig, got None"),
         ("__type__: Nothing\n", ConfigError, "bad.yaml: .*unknown TaskConfig type 'Nothing'; known are .*DummyTask"),
         ("__type__: DummyTaskConfig\nname: bad\n", ConfigError, "bad.yaml: .*embedding_dims: .*required"),

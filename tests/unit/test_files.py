@@ -113,7 +113,7 @@ def test_what_cannot_be_read_or_removed(tmp_path: Path) -> None:
         files.remove_file(missing)
     files.remove_file(missing, missing_ok=True)
     missing.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(StorageError, match="no UTF-8"):
+    with pytest.raises(StorageError, match="not UTF-8"):
         files.read_text(missing)
     files.remove_file(missing)
     assert not missing.exists()

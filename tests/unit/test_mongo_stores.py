@@ -115,7 +115,7 @@ class TestConfigs:
 
     def test_delete_config_takes_a_collection(self, configs: MongoConfigStore) -> None:
         configs.store_task_config(example("task"))
-        with pytest.raises(NotFoundError, match="none is stored there"):
+        with pytest.raises(NotFoundError, match="none is stored"):
             configs.delete_config(configs.trainers, "example")
         configs.delete_config(configs.tasks, "example")
         assert configs.retrieve_task_config_names() == []

@@ -84,7 +84,7 @@ def test_layers_that_are_missing_or_left_over_are_named(old_run: Run, caplog: py
     start("2").initialize_weights(model)
     messages = "\n".join(record.getMessage() for record in caplog.records)
     assert "old has no layer architecture.extra.weight" in messages
-    assert "layer architecture.conv.bias of old has no place in the model" in messages
+    assert "layer architecture.conv.bias of old has no counterpart in the model" in messages
     assert len(caplog.records) == 2
 
 

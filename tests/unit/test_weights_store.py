@@ -301,10 +301,10 @@ def test_a_checkpoint_that_does_not_fit_into_memory_is_not_damaged(
 def test_a_file_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "100"
     path.write_text("just text")
-    with pytest.raises(StorageError, match="damaged or no file of torch"):
+    with pytest.raises(StorageError, match=r"damaged or not a torch\.save file"):
         read_checkpoint(path)
     torch.save({"model": torch.zeros(1)}, path)
-    with pytest.raises(StorageError, match="is no checkpoint"):
+    with pytest.raises(StorageError, match="is not a checkpoint"):
         read_checkpoint(path)
     torch.save({"format": 99, "model": {}, "optimizer": {}}, path)
     with pytest.raises(StorageError, match=r"format 99.*update dacapo"):
@@ -333,5 +333,5 @@ def test_missing_and_unexpected_names_are_listed() -> None:
 def test_the_optimizer_of_another_model_is_refused() -> None:
     run = make_run()
     optimizer = torch.optim.RAdam([torch.nn.Parameter(torch.zeros(1))]).state_dict()
-    with pytest.raises(ConfigError, match="state of the optimizer is of another one than RAdam"):
+    with pytest.raises(ConfigError, match="state of the optimizer does not belong to RAdam"):
         Weights(run.model.state_dict(), optimizer).put_into(run)

@@ -1,4 +1,4 @@
-"""The base of all network bodies and of their configs."""
+"""The base class of all network bodies and of their configs."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, field
 
-# A voxel size that all enlargements divide.
+# A voxel size that every plausible enlargement divides.
 _DIVISIBLE = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
 
 
 class Architecture(torch.nn.Module, ABC):
     """Map raw channels to feature maps, which a prediction head turns into predictions.
 
-    Batches have the axes batch, channel, and then `dims` spatial ones. All shapes here count voxels, without batch
-    and channels; only `scale` deals with world units.
+    Batches have the axes batch, channel, followed by `dims` spatial ones. All shapes here are in voxels, without batch
+    and channels; only `scale` uses world units.
     """
 
     @property
@@ -47,7 +47,7 @@ class Architecture(torch.nn.Module, ABC):
     @property
     @abstractmethod
     def num_out_channels(self) -> int:
-        """Number of feature maps that leave the network."""
+        """Number of feature maps that the network returns."""
         raise NotImplementedError
 
     @property
@@ -61,44 +61,44 @@ class Architecture(torch.nn.Module, ABC):
 
     @property
     def stride(self) -> Coordinate:
-        """Step in input voxels by which the input may move for the output to move along unchanged.
+        """Shift of the input, in input voxels, that shifts the output by an equivalent step and changes nothing else.
 
-        Blocks whose offsets differ by a multiple of it fit together without a seam.
+        Blocks whose offsets differ by a multiple of it fit together without seams.
         """
         return Coordinate((1,) * self.dims)
 
     @property
     def has_fixed_shape(self) -> bool:
-        """Whether the network can only predict with inputs of its own input shape, enlarged as for evaluation."""
+        """Whether the network can predict only inputs of its own input shape, enlarged as for evaluation."""
         return False
 
     @property
     def receptive_halo(self) -> Coordinate:
-        """Input voxels that are needed on each side of an output region to compute it as in an endless volume.
+        """Input voxels needed on each side of an output region to compute it as in an unbounded volume.
 
-        The default holds for networks without padding: half of what the output is smaller, rounded up.
+        The default applies to networks without padding: half the voxels that the network loses, rounded up.
         """
         return Coordinate(max(0, math.ceil(lost / 2)) for lost in lost_voxels(self))
 
     @property
     def padded_axes(self) -> tuple[bool, ...]:
-        """For each axis, whether the output near the ends of an input depends on where it ends, as by padding.
+        """For each axis, whether the output near the ends of an input depends on where it ends, for example by padding.
 
-        Blocks then read more than the network takes away. The default is true where `receptive_halo` is more than half
-        of what the output is smaller, rounded up.
+        Blocks then read more than the network loses. By default true where `receptive_halo` exceeds half of the voxels
+        that the network loses, rounded up.
         """
         halves = (math.ceil(lost / 2) for lost in lost_voxels(self))
         return tuple(halo > half for halo, half in zip(self.receptive_halo, halves, strict=True))
 
 
 def enlargement(architecture: Architecture) -> list[Fraction]:
-    """Return how many voxels of output there are per voxel of input, along each axis."""
+    """Return the number of output voxels per input voxel along each axis."""
     scaled = architecture.scale(Coordinate((_DIVISIBLE,) * architecture.dims))
     return [Fraction(_DIVISIBLE, int(size)) for size in scaled]
 
 
 def lost_voxels(architecture: Architecture) -> list[Fraction]:
-    """Return how many voxels of the training input the output does not cover, along each axis.
+    """Return the number of voxels of the training input that the output does not cover, along each axis.
 
     Raises:
         ConfigError: If the output would be larger than the input.
@@ -110,22 +110,22 @@ def lost_voxels(architecture: Architecture) -> list[Fraction]:
     if min(lost) < 0:
         raise ConfigError(
             f"the network returns {tuple(output_shape)} voxels for an input of {tuple(architecture.input_shape)}, at "
-            f"{tuple(str(ratio) for ratio in ratios)} per voxel of input; that is more than the input covers, so pad "
-            "less, or let scale() say how much finer the voxels of the output are"
+            f"{tuple(str(ratio) for ratio in ratios)} per voxel of input, which exceeds the input; reduce the padding, "
+            "or let scale() return the finer voxel size of the output"
         )
     return lost
 
 
 def is_count(value: Any) -> bool:
-    """Return whether a value is a whole number of at least 1."""
+    """Return whether a value is an integer of at least 1."""
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def check_dims(name: str, given: Coordinate, dims: int) -> None:
-    """Check that something has as many numbers as a network has spatial axes.
+    """Check that something has one number per spatial axis of a network.
 
     Raises:
-        ConfigError: If it has not.
+        ConfigError: If it does not.
     """
     if len(given) != dims:
         raise ConfigError(
@@ -136,23 +136,23 @@ def check_dims(name: str, given: Coordinate, dims: int) -> None:
 
 @attrs.define
 class ArchitectureConfig(Config):
-    """Base of the configs of network bodies."""
+    """Base class of the configs of network bodies."""
 
     architecture_type: ClassVar[type[Architecture]]
 
     name: str = field(
-        "A name for this architecture, unique among all stored ones; short names are easier to read.",
+        "Name of this architecture, unique among the stored ones; short names are easier to read.",
         alters_training=False,
     )
 
 
 def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate) -> tuple[int, Coordinate]:
-    """Find out what shape a module returns, without computing anything where it allows that.
+    """Determine the shape that a module returns, without computing anything if the module allows it.
 
-    The module itself is not run: its parameters, buffers, training mode and the random state stay as they are.
+    The module itself does not run: its parameters, buffers, training mode and the random state stay unchanged.
 
     Args:
-        module: Takes and returns a tensor of the axes batch, channel, space.
+        module: Takes and returns a tensor with the axes batch, channel, space.
         num_in_channels: Number of channels of the input.
         input_shape: Spatial shape of the input in voxels.
 
@@ -163,13 +163,13 @@ def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Co
     try:
         output = dry_run(module, shape)
     except (NotImplementedError, RuntimeError):
-        # Some operations have no shape-only version. If the shape is the problem, this raises it again.
+        # Some operations cannot trace shapes alone. If the shape is invalid, the trial run raises the same error again.
         output = _trial_run(module, shape)
     return int(output.shape[1]), Coordinate(int(size) for size in output.shape[2:])
 
 
 def dry_run(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    """Run a copy of a module whose tensors have a shape and no content."""
+    """Run a copy of a module on tensors with a shape and no content."""
     empty = torch.zeros(shape, device="meta", dtype=_dtype(module))
     with torch.no_grad():
         output: torch.Tensor = hollow_copy(module)(empty)
@@ -183,7 +183,7 @@ def hollow_copy(module: torch.nn.Module) -> torch.nn.Module:
         tensors[id(parameter)] = torch.nn.Parameter(parameter.detach().to("meta"), requires_grad=False)
     for buffer in module.buffers():
         tensors[id(buffer)] = buffer.detach().to("meta")
-    # deepcopy takes what the memo holds in place of a copy, so no weight is ever duplicated.
+    # deepcopy uses the entries of the memo instead of copying, so no weight is ever duplicated.
     return copy.deepcopy(module, tensors).eval()
 
 

@@ -1,4 +1,4 @@
-"""The U-Net that most runs use, in 2D and 3D."""
+"""The default U-Net, in 2D and 3D."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class CNNectomeUNet(Architecture):
     """A U-Net after Ronneberger et al. 2015 (arXiv:1505.04597) and Funke et al. 2018 (arXiv:1709.02974).
 
     Each level convolves, pools by its downsample factors, and is joined again on the way up. Feature maps are cropped
-    so that the output moves along with the input in steps of `stride`; the center of the input is what the
-    output shows. With ``upsample_factors`` the output has a higher resolution than the input.
+    so that shifting the input by `stride` shifts the output with it; the output covers the center of the input. With
+    ``upsample_factors`` the output has a higher resolution than the input.
 
-    With attention, the gates are interpolated between the corners of what they see, so that the output in a block
-    depends a little on where the block lies; no halo can remove that.
+    With attention, the gates are interpolated between the corners of their input, so the output in a block depends
+    slightly on the position of the block; no halo can remove that.
     """
 
     def __init__(self, architecture_config: CNNectomeUNetConfig) -> None:
         """Build the network.
 
         Raises:
-            ConfigError: If the config cannot work; for an input shape that does not fit, with the level at which it
-                fails, the size there, and the nearest shapes that fit.
+            ConfigError: If the config is invalid; for an unsuitable input shape, the message gives the level at which
+                it fails, the size there, and the nearest suitable shapes.
         """
         super().__init__()
         mistake = architecture_config.find_mistake()
@@ -70,7 +70,7 @@ class CNNectomeUNet(Architecture):
 
     @property
     def num_out_channels(self) -> int:
-        """Number of feature maps that leave the network."""
+        """Number of feature maps that the network returns."""
         return self.fmaps_out
 
     @property
@@ -80,7 +80,7 @@ class CNNectomeUNet(Architecture):
 
     @property
     def receptive_halo(self) -> Coordinate:
-        """Input voxels that are needed on each side of an output region, whatever its alignment."""
+        """Input voxels needed on each side of an output region, whatever its alignment."""
         return Coordinate(self.geometry.halo(axis) for axis in range(self.dims))
 
     @property
@@ -99,7 +99,7 @@ class CNNectomeUNet(Architecture):
             padding = "same" if geometry.padded else "valid"
             layers: list[torch.nn.Module] = [unet]
             for factors in geometry.upsample_factors:
-                # Always by repeating voxels: the names and shapes of checkpoints depend on it.
+                # Always repeat voxels: the names and shapes of the parameters in checkpoints depend on it.
                 layers.append(Upsample(factors, self.fmaps_out, self.fmaps_out, constant=True))
                 layers.append(ConvPass(self.fmaps_out, self.fmaps_out, geometry.kernels_after, padding))
             network = torch.nn.Sequential(*layers)
@@ -110,7 +110,7 @@ class CNNectomeUNet(Architecture):
         """Return the voxel size of the output, smaller than that of the input by all ``upsample_factors``.
 
         Raises:
-            ConfigError: If that is no whole number of world units, or it has another number of axes.
+            ConfigError: If that is not an integer number of world units, or the number of axes differs.
         """
         check_dims("voxel size", voxel_size, self.dims)
         factors = Coordinate(self.geometry.enlargement(axis) for axis in range(self.dims))
@@ -128,7 +128,7 @@ class CNNectomeUNet(Architecture):
             x: Axes batch, channel, space.
 
         Raises:
-            ConfigError: If the input has a shape that cannot pass through the network.
+            ConfigError: If the input has a shape that the network cannot process.
         """
         shape = [int(size) for size in x.shape[2:]]
         check_dims("an input of shape", Coordinate(shape), self.dims)
@@ -160,12 +160,12 @@ class CNNectomeUNetConfig(ArchitectureConfig):
     input_shape: Coordinate = field(
         "Spatial shape in voxels of the input during training, without batch and channels.", converter=_coordinate
     )
-    fmaps_out: int = field("Number of feature maps that the network returns, the input of the prediction head.")
+    fmaps_out: int = field("Number of feature maps that the network passes to the prediction head.")
     fmaps_in: int = field("Number of channels of the raw data.")
     num_fmaps: int = field("Number of feature maps at the top level.")
     fmap_inc_factor: int = field("Factor by which the number of feature maps grows from each level to the next.")
     downsample_factors: list[Coordinate] = field(
-        "Factors per axis by which each level is smaller than the one above; their number is the depth.",
+        "Factors per axis by which each level is smaller than the one above; one entry per level.",
         converter=_coordinates,
     )
     kernel_size_down: list[list[Coordinate]] | None = field(
@@ -181,7 +181,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
         converter=_kernels,
     )
     _eval_shape_increase: Coordinate | None = field(
-        "Voxels by which the input grows per axis in prediction, where no gradients take up memory.",
+        "Voxels by which the input grows per axis in prediction, which needs no memory for gradients.",
         default=None,
         converter=_coordinate,
     )
@@ -192,29 +192,29 @@ class CNNectomeUNetConfig(ArchitectureConfig):
         converter=_coordinates,
     )
     constant_upsample: bool = field(
-        "Whether to repeat voxels on the way up instead of learning how to enlarge; avoids checkerboard patterns. "
-        "What comes after the U-Net (upsample_factors) repeats voxels in any case.",
+        "Whether to repeat voxels on the way up instead of learning to upsample; avoids checkerboard patterns. The "
+        "layers after the U-Net (upsample_factors) always repeat voxels.",
         default=True,
     )
     padding: str = field(
-        "'valid': convolutions see real data only and the output is smaller. 'same': edges are padded with zeros.",
+        "'valid': convolutions read real data only and the output is smaller. 'same': edges are padded with zeros.",
         default="valid",
     )
-    use_attention: bool = field("Whether to weigh the connections across by attention gates.", default=False)
+    use_attention: bool = field("Whether to weight the skip connections by attention gates.", default=False)
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the numbers fit together and the input shapes can pass, without building the network."""
+        """Check that the numbers are consistent and the input shapes usable, without building the network."""
         mistake = self.find_mistake()
         if mistake is not None:
             return False, f"architecture {self.name!r}: {mistake}"
         return super().verify()
 
     def find_mistake(self) -> str | None:
-        """Return what keeps the network from being built or used, if anything does."""
+        """Return the first problem that keeps the network from being built or used, or None."""
         return self._find_bad_number() or self._find_bad_structure() or self._find_bad_shape()
 
     def geometry(self) -> UNetGeometry:
-        """Return what decides about the sizes in the network."""
+        """Return the numbers that determine the sizes in the network."""
         default = [[Coordinate((3,) * self.input_shape.dims)] * 2]
         levels = len(self.downsample_factors)
         return UNetGeometry(
@@ -229,7 +229,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
     def _find_bad_number(self) -> str | None:
         for name in ("fmaps_in", "fmaps_out", "num_fmaps", "fmap_inc_factor"):
             if not is_count(getattr(self, name)):
-                return f"{name} must be at least 1, a whole number, got {getattr(self, name)!r}"
+                return f"{name} must be an integer of at least 1, got {getattr(self, name)!r}"
         if self.padding not in ("valid", "same"):
             return f"padding must be 'valid' or 'same', got {self.padding!r}"
         if self.input_shape is None or self.input_shape.dims not in (2, 3):

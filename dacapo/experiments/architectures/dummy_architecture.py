@@ -1,4 +1,4 @@
-"""A network body of a single small convolution, to try out everything around it."""
+"""A network body of a single small convolution, for trying out the rest of the package."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class DummyArchitectureConfig(ArchitectureConfig):
     num_out_channels: int = field("Number of channels of the output.")
 
     def verify(self) -> tuple[bool, str]:
-        """Return False always, because a single convolution is never meant for real data."""
+        """Return False always, because a single convolution is not meant for real data."""
         wrong = self.find_mistake()
         return False, wrong or f"architecture {self.name!r} is for tests only; use a CNNectomeUNetConfig for real data"
 
     def find_mistake(self) -> str | None:
-        """Return what keeps the architecture from being built, if anything does."""
+        """Return the first problem that keeps the architecture from being built, or None."""
         if is_count(self.num_in_channels) and is_count(self.num_out_channels):
             return None
         given = f"num_in_channels={self.num_in_channels!r}, num_out_channels={self.num_out_channels!r}"

@@ -1,6 +1,6 @@
-"""Find out by measuring what a network does to shapes, and how far it looks.
+"""Measure how a network changes shapes, and how far it looks.
 
-Nothing is assumed about the network but that it maps a tensor of the axes batch, channel, space to another.
+The only assumption about the network is that it maps a tensor with the axes batch, channel, space to another.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dacapo.experiments.architectures.architecture import compute_shape, dry_run
 from dacapo.experiments.architectures.placement import Reach, split_loss
 
-# How much larger an input is tried to see what grows along: a multiple of every step that networks are made of.
+# Enlargement of the trial input, a multiple of every common step of networks.
 _GROWTH = 2**6 * 3**2 * 5 * 7
 
-# Influence below this part of the largest is that of masked attention, whose weights are tiny instead of zero.
+# Below this fraction of the largest influence lies that of masked attention, whose weights are tiny but not zero.
 _NEGLIGIBLE = 1e-30
 
-# The longest input on which the reach is measured, in voxels and as a multiple of the input shape.
+# The longest input for measuring the reach, in voxels and as a multiple of the input shape.
 _LONGEST = (1024, 8)
 
 _NORMALIZATIONS = (torch.nn.modules.instancenorm._InstanceNorm, torch.nn.GroupNorm)
-# What saturates lets no gradient through. All of these keep shapes.
+# Saturating activations block the gradient. All of these keep shapes.
 _ACTIVATIONS = (torch.nn.Hardtanh, torch.nn.Hardsigmoid, torch.nn.Sigmoid, torch.nn.Tanh, torch.nn.Softmax)
 _MAX_POOLS: dict[type[torch.nn.Module], Any] = {
     torch.nn.MaxPool1d: torch.nn.AvgPool1d,
@@ -39,12 +39,12 @@ _MAX_POOLS: dict[type[torch.nn.Module], Any] = {
 
 @attrs.frozen
 class Growth:
-    """How the inside of a network grows along with its input, along one axis.
+    """The growth of a network's feature maps with its input, along one axis.
 
     Attributes:
-        step: Smallest number of voxels by which the input can grow for everything inside to grow in proportion. None
-            if the network takes no larger input, does something else with one, or the step is larger than the input.
-        ratio: Voxels of output per voxel of input.
+        step: Smallest number of voxels by which the input can grow such that all feature maps grow in proportion. None
+            if the network takes no larger input, treats one differently, or the step is larger than the input.
+        ratio: Output voxels per input voxel.
     """
 
     step: int | None
@@ -52,7 +52,7 @@ class Growth:
 
 
 class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Record the name and the shapes of the results of every operation."""
+    """Record the name and the result shapes of every operation."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -67,10 +67,10 @@ class _Shapes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def measure_growth(module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate, axis: int) -> Growth:
-    """Compare the shapes of everything inside a network for an input and a much larger one, computing nothing.
+    """Compare the shapes of all feature maps for an input and a much larger one, without computing values.
 
-    A layer whose size is a quarter of the input's, for example, grows by one voxel when the input grows by four: then
-    the step is a multiple of four. The same goes for windows of attention.
+    A layer at a quarter of the input's size, for example, grows by one voxel when the input grows by four, so the step
+    is a multiple of four. The same holds for attention windows.
 
     Args:
         module: The network.
@@ -81,7 +81,7 @@ def measure_growth(module: torch.nn.Module, num_in_channels: int, input_shape: C
     larger = _with(input_shape, axis, input_shape[axis] + _GROWTH)
     try:
         small, large = (_record(module, num_in_channels, shape) for shape in (input_shape, larger))
-    except Exception:  # noqa: BLE001 - whatever a network raises for a shape that it does not take
+    except Exception:  # noqa: BLE001 - a network may raise anything for an unsuitable shape
         return Growth(None, _fixed_ratio(module, num_in_channels, input_shape, axis))
     if [name for name, _ in small] != [name for name, _ in large]:
         return Growth(None, _fixed_ratio(module, num_in_channels, input_shape, axis))
@@ -100,7 +100,7 @@ def _record(module: torch.nn.Module, channels: int, shape: Coordinate) -> list[t
 
 
 def _fixed_ratio(module: torch.nn.Module, channels: int, shape: Coordinate, axis: int) -> Fraction:
-    """Return the ratio of a network that takes a single shape: a whole enlargement, else none."""
+    """Return the ratio of a network that takes a single shape: the enlargement if it is an integer, else 1."""
     output = compute_shape(module, channels, shape)[1][axis]
     return Fraction(output // shape[axis]) if output % shape[axis] == 0 else Fraction(1)
 
@@ -112,21 +112,21 @@ def _with(shape: Coordinate, axis: int, size: int) -> Coordinate:
 def measure_reach(
     module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate, growths: list[Growth]
 ) -> list[Reach]:
-    """Measure how many voxels of input matter on each side of a voxel of output, by the gradient.
+    """Measure by the gradient how many input voxels on each side of an output voxel influence it.
 
-    The weights of a copy are made positive, so that no influence cancels another, and so that the answer is that of the
-    architecture whatever it has learned. What layers normalise over the whole input (instance and group normalisation)
-    is left out: it reaches everywhere, by a little. Where the reach goes beyond the input, a longer input is tried.
+    The weights of a copy are made positive, so that influences do not cancel and the result depends on the architecture
+    alone, whatever it has learned. The effect of normalization over the whole input (instance and group normalization)
+    is ignored: it reaches everywhere, but is small. If the reach exceeds the input, a longer input is used.
 
     Args:
         module: The network.
         num_in_channels: Number of channels of the input.
         input_shape: Spatial shape of the input in voxels.
-        growths: What `measure_growth` returned, per axis.
+        growths: Results of `measure_growth`, per axis.
 
     Returns:
-        The reach along each axis. Along one where the network sees all of every input, the halo is the size of the
-        input. One without a step counts as unpadded, since the network sees nothing but an input of that size.
+        The reach along each axis. If the network reads all of every input along an axis, the halo is the size of the
+        input. An axis without a step counts as unpadded, since the network only reads inputs of that size.
     """
     probe = _make_probe(module)
     least = _least_shape(module, num_in_channels, input_shape, growths)
@@ -146,7 +146,7 @@ def measure_reach(
         if seen is None:
             reaches.append(Reach(size, is_padded=True))
         elif seen[0] <= before and seen[1] <= after:
-            # Blocks that lie in step with the output need no more than what is lost anyway.
+            # Blocks aligned with the stride of the output need no more than the voxels lost anyway.
             reaches.append(Reach(lost, is_padded=False))
         else:
             reaches.append(Reach(max(lost, math.ceil(max(seen)) + growth.step - 1), is_padded=True))
@@ -154,19 +154,19 @@ def measure_reach(
 
 
 def _context(size: int, output_size: int, growth: Growth) -> tuple[Fraction, Fraction]:
-    """Return how many voxels of an input lie before its output and after it."""
+    """Return the number of input voxels before and after the output."""
     before, after = split_loss(math.floor(size * growth.ratio) - output_size)
     return before / growth.ratio, after / growth.ratio
 
 
 def _least_shape(module: torch.nn.Module, channels: int, shape: Coordinate, growths: list[Growth]) -> Coordinate:
-    """Return a small shape that the network takes, in step with the given one, to save time across an axis."""
+    """Return a small usable shape, congruent to the given one, to save time across an axis."""
     least = Coordinate(_smallest(module, channels, shape, axis, growth.step) for axis, growth in enumerate(growths))
     return least if _takes(module, channels, least) else shape
 
 
 def _smallest(module: torch.nn.Module, channels: int, shape: Coordinate, axis: int, step: int | None) -> int:
-    """Return the smallest size along an axis that the network takes, keeping in step with the given one."""
+    """Return the smallest usable size along an axis that differs from the given one by a multiple of the step."""
     if step is None:
         return int(shape[axis])
     for size in range(shape[axis] % step or step, shape[axis], step):
@@ -178,12 +178,12 @@ def _smallest(module: torch.nn.Module, channels: int, shape: Coordinate, axis: i
 def _takes(module: torch.nn.Module, channels: int, shape: Coordinate) -> bool:
     try:
         return all(size > 0 for size in compute_shape(module, channels, shape)[1])
-    except Exception:  # noqa: BLE001 - whatever a network raises for a shape that it does not take
+    except Exception:  # noqa: BLE001 - a network may raise anything for an unsuitable shape
         return False
 
 
 def _make_probe(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy in which everything that matters lets a positive gradient through."""
+    """Return a copy in which every influence has a positive gradient."""
     probe = copy.deepcopy(module).eval()
     for parent in list(probe.modules()):
         for name, child in list(parent.named_children()):
@@ -209,7 +209,7 @@ def _make_probe(module: torch.nn.Module) -> torch.nn.Module:
 def _seen(
     probe: torch.nn.Module, channels: int, shape: Coordinate, axis: int, growth: Growth
 ) -> tuple[Fraction, Fraction] | None:
-    """Return how far a step of the output, about the middle, looks to both sides; None if as far as the input goes."""
+    """Return how far an output step in the middle reaches to both sides; None if it reaches the ends of the input."""
     first = next(probe.parameters(), torch.empty(0))
     generator = torch.Generator().manual_seed(1)
     x = torch.rand((1, channels, *shape), generator=generator).to(first.device, first.dtype).requires_grad_()
@@ -219,7 +219,7 @@ def _seen(
     begin = size // 2 // width * width
     end = min(begin + width, size)
     part = output.narrow(axis + 2, begin, end - begin)
-    # Weights of their own, for outputs whose sum is always the same.
+    # Individual weights, for outputs whose sum is constant.
     weights = torch.empty(part.shape).uniform_(0.5, 1.5, generator=generator).to(part.device, part.dtype)
     (gradient,) = torch.autograd.grad((part * weights).sum(), x)
     influence = gradient.abs().transpose(0, axis + 2).flatten(1).amax(1)

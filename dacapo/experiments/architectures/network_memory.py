@@ -1,4 +1,4 @@
-"""How much memory a network takes, found out without computing or allocating anything."""
+"""Estimate the memory of a network without computing or allocating anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dacapo.experiments.architectures.architecture import hollow_copy
 
 
 class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Add up the tensors that are alive at every operation."""
+    """Track the total size of all live tensors at every operation."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -26,28 +26,28 @@ class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
             storage = tensor.untyped_storage()
             self._alive[StorageWeakRef(storage)] = storage.nbytes()  # type: ignore[no-untyped-call]
         self._alive = {storage: size for storage, size in self._alive.items() if not storage.expired()}  # type: ignore[no-untyped-call]
-        # Libraries copy what goes into a convolution and what comes out to the order of axes that they work in.
+        # Libraries copy the input and output of a convolution to the memory layout that they work in.
         inputs = [tensor for tensor in args[: _CONVOLUTIONS.get(func.overloadpacket, 0)] if tensor is not None]
         scratch = sum(tensor.untyped_storage().nbytes() for tensor in (*inputs, *made)) if inputs else 0
         self.peak = max(self.peak, sum(self._alive.values()) + scratch)
         return result
 
 
-# With the number of their arguments that are as large as the data.
+# With the number of their arguments of the size of the data.
 _CONVOLUTIONS = {torch.ops.aten.convolution: 1, torch.ops.aten.convolution_backward: 2}
 
 
 def forward_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """Return how many bytes a forward pass without gradients takes at most, the input included, the weights not.
+    """Return the peak memory of a forward pass without gradients in bytes, with the input and without the weights.
 
-    That is what is alive at any moment, and for a convolution once more what goes in and what comes out.
+    It counts all live tensors, and for a convolution additional copies of its input and output.
 
     Args:
-        module: Takes and returns a tensor of the axes batch, channel, space.
+        module: Takes and returns a tensor with the axes batch, channel, space.
         shape: Shape of the input, with batch and channels.
 
     Raises:
-        NotImplementedError: If an operation of the module cannot tell the shape of its result without computing it.
+        NotImplementedError: If an operation of the module cannot trace the shape of its result.
     """
     hollow, memory = hollow_copy(module), _Memory()
     with memory, torch.no_grad():
@@ -56,16 +56,16 @@ def forward_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def training_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """Return how many bytes a forward and a backward pass take at most, gradients included, the weights not.
+    """Return the peak memory of a forward and a backward pass in bytes, with gradients and without the weights.
 
-    Counted as in :func:`forward_bytes`; what the loss and the optimizer take comes on top.
+    It counts as :func:`forward_bytes` does; the memory of the loss and the optimizer is extra.
 
     Args:
-        module: Takes and returns a tensor of the axes batch, channel, space.
+        module: Takes and returns a tensor with the axes batch, channel, space.
         shape: Shape of the input, with batch and channels.
 
     Raises:
-        NotImplementedError: If an operation of the module cannot tell the shape of its result without computing it.
+        NotImplementedError: If an operation of the module cannot trace the shape of its result.
     """
     hollow, memory = hollow_copy(module).train().requires_grad_(), _Memory()
     with memory, torch.enable_grad():

@@ -1,4 +1,4 @@
-"""Where the output of a network lies in its input, and how far the network looks."""
+"""The position of a network's output in its input, and its reach."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import attrs
 
 @attrs.frozen
 class Reach:
-    """What a network sees along an axis.
+    """The reach of a network along an axis.
 
     Attributes:
-        halo: Input voxels that are needed on each side of an output region to compute it as in an endless volume.
+        halo: Input voxels needed on each side of an output region to compute it as in an unbounded volume.
         is_padded: Whether the output near the ends of an input depends on where the input ends, because the network
-            continues it by something, such as zeros. Without padding the network sees its input only.
+            pads it, for example with zeros. Without padding the network reads only its input.
     """
 
     halo: int
@@ -20,9 +20,9 @@ class Reach:
 
 
 def split_loss(lost: int) -> tuple[int, int]:
-    """Divide the voxels that a network loses along an axis into those before its output and those after it.
+    """Divide the voxels that a network loses along an axis into those before and those after its output.
 
-    Of an odd number there is one more after it. Training, prediction and the halos of networks all place the output
-    by this function; a network learns whatever shift it means.
+    If their number is odd, the extra voxel is after the output. Training, prediction and the halos of networks all
+    place the output by this function; a network learns whatever shift it implies.
     """
     return lost // 2, lost - lost // 2

@@ -1,7 +1,7 @@
-"""Sizes inside a U-Net, worked out without building it.
+"""Compute the sizes inside a U-Net without building it.
 
-All axes are independent of each other, so everything here is about one axis at a time, in voxels. Level 0 is the
-full resolution; each level below is smaller by its downsample factor.
+All axes are independent, so everything here handles one axis at a time, in voxels. Level 0 has the full resolution;
+each level below is smaller by its downsample factor.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ Kernels = tuple[Size, ...]
 
 
 class UnusableSize(ValueError):
-    """An input of this size cannot pass through the network."""
+    """The network cannot process an input of this size."""
 
 
 @dataclass(frozen=True)
 class _Sizes:
-    """Sizes along an axis on the way through a U-Net.
+    """Sizes along an axis, in the order of computation.
 
     Attributes:
-        skips: Per level, of the connection across.
-        enlarged: Per level, of what comes up from the level below.
-        cropped: Per level, of what both are cropped to.
-        output: Of the output.
+        skips: Per level, size of the skip connection.
+        enlarged: Per level, size of the feature maps coming up from the level below.
+        cropped: Per level, size to which both are cropped.
+        output: Size of the output.
     """
 
     skips: list[int]
@@ -40,13 +40,13 @@ class _Sizes:
 
 @dataclass(frozen=True)
 class UNetGeometry:
-    """What decides about the sizes in a U-Net.
+    """The numbers that determine the sizes in a U-Net.
 
     Attributes:
         downsample_factors: Per level, from the top.
         kernels_down: Kernel sizes of each pass on the way down; one more than there are factors.
         kernels_up: Kernel sizes of each pass on the way up, from the top level.
-        upsample_factors: Of each enlargement after the U-Net.
+        upsample_factors: Factors of each upsampling after the U-Net.
         padded: Whether convolutions keep the size.
         attention: Whether skip connections pass an attention gate.
     """
@@ -70,22 +70,22 @@ class UNetGeometry:
 
     @property
     def kernels_after(self) -> Kernels:
-        """Kernel sizes of each pass that follows an enlargement: two of size 3, whatever those of the U-Net are."""
+        """Kernel sizes of each pass that follows an upsampling: two of size 3, whatever those of the U-Net are."""
         return ((3,) * self.dims,) * 2
 
     def stride(self, axis: int, level: int = 0) -> int:
-        """Return the product of the downsample factors from a level on."""
+        """Return the product of the downsample factors from a level down."""
         return math.prod(factors[axis] for factors in self.downsample_factors[level:])
 
     def enlargement(self, axis: int) -> int:
-        """Return how many voxels the output has per voxel of the input."""
+        """Return the number of output voxels per input voxel."""
         return math.prod(factors[axis] for factors in self.upsample_factors)
 
     def crop_size(self, axis: int, level: int, size: int) -> int:
         """Return the size to which feature maps are cropped after going up to a level.
 
-        What the pass at that level would leave without padding becomes a multiple of the stride. Otherwise, moving
-        the input by the stride would not move the output by the same step.
+        The size is reduced such that the pass at this level, without padding, leaves a multiple of the stride.
+        Otherwise, shifting the input by the stride would not shift the output by the same step.
         """
         removed, stride = _removed(self.kernels_up[level], axis), self.stride(axis, level)
         return (size - removed) // stride * stride + removed
@@ -98,7 +98,7 @@ class UNetGeometry:
             size: Size of the input.
 
         Raises:
-            UnusableSize: If the input cannot pass, with the level and the size there.
+            UnusableSize: If the input is unsuitable; the message gives the level and the size there.
         """
         return self._pass(axis, size).output
 
@@ -131,7 +131,7 @@ class UNetGeometry:
         return _Sizes(skips, enlarged, cropped, size)
 
     def is_usable(self, axis: int, size: int) -> bool:
-        """Return whether an input of this size can pass."""
+        """Return whether an input of this size is usable."""
         try:
             self.output_size(axis, size)
         except UnusableSize:
@@ -139,7 +139,7 @@ class UNetGeometry:
         return True
 
     def find_problem(self, shape: Sequence[int]) -> str | None:
-        """Say why an input shape cannot be used and which ones near it can; None if it is usable."""
+        """Explain why an input shape is unusable and suggest usable ones near it; None if it is usable."""
         problems = []
         for axis, size in enumerate(shape):
             try:
@@ -151,7 +151,7 @@ class UNetGeometry:
         return f"{'; '.join(problems)}. {self._suggest(shape)}"
 
     def halo(self, axis: int) -> int:
-        """Return how many input voxels an output region needs beyond its ends, whatever its alignment."""
+        """Return the number of input voxels that an output region needs beyond its ends, whatever its alignment."""
         size, enlargement = self._least_size(axis), self.enlargement(axis)
         lost = -(-(size * enlargement - self.output_size(axis, size)) // (2 * enlargement))
         if not self.padded:
@@ -165,8 +165,9 @@ class UNetGeometry:
     def sees(self, axis: int, low: int, high: int) -> tuple[int, int]:
         """Return the input voxels from which the network computes the output voxels from ``low`` to ``high``.
 
-        Both intervals start at the first voxel of an endless volume, where the output lies as `split_loss` says, and
-        leave out their end. Both ways through a level are followed with what is cropped there.
+        Both intervals count from the first voxel of an unbounded volume, with the output placed by `split_loss`, and
+        exclude their end. At each level, both the skip connection and the way through the levels below are followed,
+        including the cropping.
         """
         size = self._least_size(axis)
         sizes = self._pass(axis, size)
@@ -195,13 +196,13 @@ class UNetGeometry:
         return region
 
     def _grow(self, region: tuple[int, int], kernels: Kernels, axis: int) -> tuple[int, int]:
-        """Return from which voxels convolutions compute a region."""
-        # An even kernel reaches one voxel further towards the end, as torch pads it.
+        """Return the voxels from which convolutions compute a region."""
+        # torch pads even kernels such that they reach one voxel further towards the end.
         before = sum((kernel[axis] - 1) // 2 for kernel in kernels) if self.padded else 0
         return region[0] - before, region[1] - before + _removed(kernels, axis)
 
     def _least_size(self, axis: int) -> int:
-        """Return a small input size that is usable; all usable ones differ by multiples of the stride."""
+        """Return a small usable input size; all usable sizes differ by multiples of the stride."""
         return self.usable_size_from(axis, self.stride(axis))
 
     def _convolve(self, kernels: Kernels, axis: int, size: int, where: str) -> int:
@@ -213,7 +214,7 @@ class UNetGeometry:
 
     def usable_size_from(self, axis: int, size: int) -> int:
         """Return the smallest usable size that is not below the given one."""
-        # Usable sizes repeat with the stride once they are large enough, so there always is a next one.
+        # Usable sizes repeat with the stride beyond some size, so the loop ends.
         return next(larger for larger in count(max(size, 1)) if self.is_usable(axis, larger))
 
     def _suggest(self, shape: Sequence[int]) -> str:

@@ -1,6 +1,6 @@
 """The parts of a U-Net.
 
-Their attribute names make up the names of the parameters in a checkpoint, so they are as fixed as a file format.
+Attribute names are part of the parameter names in checkpoints, so they are as fixed as a file format.
 Tensors have the axes batch, channel, and two or three spatial ones.
 """
 
@@ -23,7 +23,7 @@ _TRANSPOSED: dict[int, type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
     3: nn.ConvTranspose3d,
 }
 _POOL: dict[int, type[nn.MaxPool2d] | type[nn.MaxPool3d]] = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
-# A convolution needs its input for the gradient, not its output, so the activation may overwrite it.
+# The gradient of a convolution depends on its input, not its output, so the activation may overwrite the output.
 _relu = partial(nn.ReLU, inplace=True)
 
 _LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
@@ -36,7 +36,7 @@ def convolution(fmaps_in: int, fmaps_out: int, kernel_size: Size, padding: str) 
 
 
 def center_crop(x: torch.Tensor, shape: Size) -> torch.Tensor:
-    """Return a view of the spatial center of ``x``; where the margin is odd, more is cut off at the end."""
+    """Return a view of the spatial center of ``x``; if the margin is odd, one more voxel is cut off at the end."""
     for axis, size in enumerate(shape, start=2):
         x = x.narrow(axis, split_loss(x.shape[axis] - size)[0], size)
     return x
@@ -53,7 +53,7 @@ class ConvPass(nn.Module):
         padding: str,
         activation: Callable[[], nn.Module] | None = _relu,
     ) -> None:
-        """Build one convolution per kernel size; with no activation they follow each other directly."""
+        """Build one convolution per kernel size; without an activation they follow each other directly."""
         super().__init__()
         layers: list[nn.Module] = []
         for index, kernel_size in enumerate(kernel_sizes):
@@ -86,7 +86,7 @@ class Upsample(nn.Module):
     """Enlarge feature maps, by repeating voxels or with a learned kernel."""
 
     def __init__(self, factors: Size, fmaps_in: int, fmaps_out: int, constant: bool) -> None:
-        """Build the layers; repeated voxels are mixed by a convolution of a single voxel."""
+        """Build the layers; a 1x1 convolution mixes the channels of repeated voxels."""
         super().__init__()
         dims, block = len(factors), tuple(factors)
         self.constant = constant
@@ -102,7 +102,7 @@ class Upsample(nn.Module):
         """Return feature maps larger by the factors."""
         layers = list(self.up)
         if self.constant:
-            # Repeating voxels last gives the same values as repeating them first, for a fraction of the work.
+            # Convolving before repeating gives the same values for a fraction of the work.
             layers = [*layers[1:], layers[0]]
         for layer in layers:
             x = layer(x)
@@ -110,10 +110,10 @@ class Upsample(nn.Module):
 
 
 class AttentionGate(nn.Module):
-    """Weigh a skip connection by what the level below found.
+    """Weight a skip connection by features of the level below.
 
-    The gate comes from additive attention: both inputs are projected to the same number of feature maps at the lower
-    resolution, added, and reduced to one weight per voxel.
+    The gate is additive attention (Oktay et al. 2018, arXiv:1804.03999): both inputs are projected to the same number
+    of feature maps at the lower resolution, added, and reduced to one weight per voxel.
     """
 
     def __init__(self, fmaps_gate: int, fmaps_skip: int, fmaps_inner: int, factors: Size) -> None:
@@ -122,7 +122,7 @@ class AttentionGate(nn.Module):
         Args:
             fmaps_gate: Feature maps of the level below.
             fmaps_skip: Feature maps of the skip connection.
-            fmaps_inner: Feature maps in which both are added.
+            fmaps_inner: Number of feature maps of the projections.
             factors: Downsample factors between the two.
         """
         super().__init__()
@@ -139,9 +139,9 @@ class AttentionGate(nn.Module):
         """Return the weighted skip connection.
 
         Args:
-            gate: Feature maps of the level below; where it is smaller than the skip connection, it is padded with
+            gate: Feature maps of the level below; if they cover less than the skip connection, they are padded with
                 zeros to the same extent.
-            skip: Feature maps that a downsampling by the factors leaves whole.
+            skip: Feature maps whose size the factors divide.
         """
         inner = self.W_x(skip)
         margins = [inner.shape[axis] - gate.shape[axis] for axis in range(inner.dim() - 1, 1, -1)]
@@ -152,7 +152,7 @@ class AttentionGate(nn.Module):
 
 
 class UNet(nn.Module):
-    """Go down a pyramid of resolutions and up again, with connections across at each level."""
+    """Go down a pyramid of resolutions and up again, with skip connections at each level."""
 
     def __init__(
         self,
@@ -176,8 +176,8 @@ class UNet(nn.Module):
             for before, after, kernels in zip([fmaps_in, *fmaps], fmaps, geometry.kernels_down, strict=False)
         )
         self.l_down = nn.ModuleList(Downsample(factors) for _, factors in levels)
-        # The list around the levels has one entry, because a U-Net of this kind could have several ways up.
-        # At the top level, going up keeps the number of feature maps, so that the last pass has more to choose from.
+        # The outer list has one entry, because a U-Net of this kind could have several decoders.
+        # At the top level, going up keeps the number of feature maps, to give the last pass more input.
         up = [
             Upsample(factors, fmaps_up[level + 1], fmaps[max(level, 1)], constant_upsample) for level, factors in levels
         ]
@@ -219,9 +219,9 @@ class UNet(nn.Module):
 
 
 def initialize(module: nn.Module) -> None:
-    """Draw the weights of convolutions for layers followed by a ReLU, after He et al. 2015 (arXiv:1502.01852).
+    """Initialize convolutions that are followed by a ReLU, after He et al. 2015 (arXiv:1502.01852).
 
-    Biases stay as torch drew them.
+    Biases keep torch's initial values.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d)):

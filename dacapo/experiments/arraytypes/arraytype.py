@@ -1,4 +1,4 @@
-"""The base of all array types."""
+"""The base class of all array types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 
 class ArrayType(ABC):
-    """Say what the values of an array mean."""
+    """Describe the meaning of the values of an array."""
 
     @property
     @abstractmethod

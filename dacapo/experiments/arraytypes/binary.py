@@ -11,7 +11,7 @@ from .arraytype import ArrayType
 
 @attrs.define
 class BinaryArray(ArrayType):
-    """Every channel says with 0 or 1 where something is."""
+    """Every channel marks the voxels of one class with 1."""
 
     channels: dict[int, str] = field("Name of each channel by its index.")
 

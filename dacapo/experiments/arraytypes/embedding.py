@@ -1,4 +1,4 @@
-"""Numbers of a network without a fixed meaning."""
+"""Outputs of a network without a fixed meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .arraytype import ArrayType
 
 @attrs.define
 class EmbeddingArray(ArrayType):
-    """Floating point channels whose meaning is left open."""
+    """Floating point channels without a defined meaning."""
 
     embedding_dims: int = field("Number of channels.")
 

@@ -14,8 +14,8 @@ class IntensitiesArray(ArrayType):
     """Image intensities, one or more channels."""
 
     channels: dict[int, str] = field("Name of each channel by its index.")
-    min: float = field("Intensity that counts as black.")
-    max: float = field("Intensity that counts as white.")
+    min: float = field("Intensity of black.")
+    max: float = field("Intensity of white.")
 
     @property
     def interpolatable(self) -> bool:

@@ -1,4 +1,4 @@
-"""Masks that say which voxels count."""
+"""Masks of the voxels that count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the first weights of a run come from."""
+"""Sources of the initial weights of a run."""
 
 from dacapo.utils.aliases import alias_modules
 

@@ -1,4 +1,4 @@
-"""Begin training with a network of the COSEM project that lies in a local folder."""
+"""Start training from a network of the COSEM project in a local folder."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from dacapo.store.local_weights_store import read_tensors
 FOLDER_VARIABLE = "DACAPO_COSEM_DIR"
 LABELS_FILE = "channels.yaml"
 
-# The first part of a name inside a U-Net body; what stands before it depends on how the network was wrapped.
+# The first part of a name inside a U-Net body; any prefix depends on how the network was wrapped.
 _BODY_PARTS = ("l_conv", "r_up", "r_conv", "attention")
 
 
 class CosemStart(Start):
-    """Load what fits of a network that was trained outside this package.
+    """Load the matching weights of a network that was trained outside this package.
 
-    ``run`` is the folder of a setup, or its name inside the folder that ``$DACAPO_COSEM_DIR`` names. ``criterion`` is
-    the iteration of a file ``model_checkpoint_<iteration>``, or the name of any file in the folder. The files are those
-    of `torch.save`, with the state of the model under ``model_state_dict`` or on its own.
+    ``run`` is the folder of a setup, or its name inside the folder ``$DACAPO_COSEM_DIR``. ``criterion`` is the
+    iteration of a file ``model_checkpoint_<iteration>``, or the name of any file in the folder. Files are in the format
+    of `torch.save`, with the state of the model under ``model_state_dict`` or at the top level.
     """
 
     def __init__(self, start_config: StartConfig | Mapping[str, Any]) -> None:
-        """Remember what to load; nothing is read yet."""
+        """Store the config; nothing is read yet."""
         super().__init__(start_config)
         self.name = f"{self.run}/{self.criterion}"
 
     def check(self) -> None:
-        """Check that the folder and the checkpoint are there.
+        """Check that the folder and the checkpoint exist.
 
         Raises:
-            MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
+            MissingDependencyError: If ``run`` is not a folder and ``$DACAPO_COSEM_DIR`` is not set.
             PathNotFoundError: If the setup or its checkpoint does not exist.
         """
         self._checkpoint()
@@ -57,11 +57,11 @@ class CosemStart(Start):
         """Load the weights into a model, as `Start.initialize_weights` does.
 
         Raises:
-            MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
+            MissingDependencyError: If ``run`` is not a folder and ``$DACAPO_COSEM_DIR`` is not set.
             PathNotFoundError: If the setup or its checkpoint does not exist.
-            DamagedFileError: If the checkpoint is damaged or holds no state of a model.
+            DamagedFileError: If the checkpoint is damaged or holds no model state.
             UnsafeFileError: If it would execute code.
-            ConfigError: If not a single layer fits.
+            ConfigError: If no layer fits.
         """
         path = self._checkpoint()
         content = read_tensors(path)
@@ -87,12 +87,12 @@ class CosemStart(Start):
 
 @attrs.define
 class CosemStartConfig(StartConfig):
-    """Which network of the COSEM project to start from; see `CosemStart` for the meaning of the fields."""
+    """A network of the COSEM project to start from; `CosemStart` explains the fields."""
 
     start_type: ClassVar[type[Start]] = CosemStart
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the folder and the checkpoint are there. Reads no weights."""
+        """Check that the folder and the checkpoint exist. Reads no weights."""
         try:
             CosemStart(self).check()
         except DacapoError as error:
@@ -101,17 +101,17 @@ class CosemStartConfig(StartConfig):
 
 
 def get_model_setup(run: str) -> list[str] | None:
-    """Return the labels of the channels that a network predicts, in their order.
+    """Return the labels of the channels that a network predicts, in order.
 
-    They are read from ``channels.yaml`` in its folder, a list of strings.
+    The labels are read from ``channels.yaml`` in its folder, a list of strings.
 
     Returns:
-        The labels, or None if the file is not there.
+        The labels, or None if the file does not exist.
 
     Raises:
-        MissingDependencyError: If ``run`` is no folder and ``$DACAPO_COSEM_DIR`` is not set.
+        MissingDependencyError: If ``run`` is not a folder and ``$DACAPO_COSEM_DIR`` is not set.
         PathNotFoundError: If the folder does not exist.
-        ConfigError: If the file holds something else.
+        ConfigError: If the file does not hold such a list.
     """
     import yaml
 
@@ -121,7 +121,7 @@ def get_model_setup(run: str) -> list[str] | None:
     try:
         labels = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {error}") from error
+        raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ConfigError(f"{path} must be a list of channel labels, for example '[mito, er]', got {labels!r}")
     return labels
@@ -134,17 +134,17 @@ def _setup_folder(run: str) -> Path:
     base = os.environ.get(FOLDER_VARIABLE)
     if not base:
         raise MissingDependencyError(
-            f"{run!r} is no folder, and ${FOLDER_VARIABLE} is not set; download the model and set the variable to the "
+            f"{run!r} is not a folder, and ${FOLDER_VARIABLE} is not set; download the model and set it to the "
             "folder that holds one folder per setup"
         )
     folder = Path(base).expanduser() / run
     if not folder.is_dir():
-        raise PathNotFoundError(f"there is no folder {folder} for setup {run!r}; is ${FOLDER_VARIABLE} right?")
+        raise PathNotFoundError(f"the folder {folder} of setup {run!r} does not exist; check ${FOLDER_VARIABLE}")
     return folder
 
 
 def _renamed(state: Mapping[str, object], model: Model) -> dict[str, torch.Tensor]:
-    """Give the tensors the names that they have in a model: by their place in the body, the rest is the head."""
+    """Rename tensors as in a model: by their place in the body; all others belong to the head."""
     known = list(model.state_dict())
     body = {_inside_body(name): name for name in known if name.startswith("architecture.")}
     head = [name for name in known if name.startswith("prediction_head.")]
