@@ -357,9 +357,9 @@ def test_an_unusable_input_at_run_time() -> None:
         ({"downsample_factors": None}, "at least one level"),
         ({"eval_shape_increase": (2,)}, "eval_shape_increase"),
         ({"eval_shape_increase": (-4, -4)}, "eval_shape_increase needs 2 numbers of at least 0"),
-        ({"fmaps_in": "one"}, "fmaps_in must be at least 1, a whole number, got 'one'"),
-        ({"fmaps_out": 1.5}, "fmaps_out must be at least 1, a whole number, got 1.5"),
-        ({"num_fmaps": None}, "num_fmaps must be at least 1, a whole number, got None"),
+        ({"fmaps_in": "one"}, "fmaps_in must be an integer of at least 1, got 'one'"),
+        ({"fmaps_out": 1.5}, "fmaps_out must be an integer of at least 1, got 1.5"),
+        ({"num_fmaps": None}, "num_fmaps must be an integer of at least 1, got None"),
     ],
 )
 def test_what_cannot_work_is_said_by_verify_and_on_building(changes: dict[str, Any], message: str) -> None:

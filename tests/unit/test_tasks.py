@@ -369,7 +369,7 @@ def test_pretrained_verify_looks_for_the_file(tmp_path):
     config = PretrainedTaskConfig(name="p", sub_task_config=DISTANCE, weights=tmp_path / "missing")
     valid, reason = config.verify()
     assert not valid
-    assert reason == f"weights: there is no file {tmp_path / 'missing'}"
+    assert reason == f"weights: the file {tmp_path / 'missing'} does not exist"
     (tmp_path / "missing").touch()
     assert config.verify()[0]
     assert not attrs.evolve(config, sub_task_config=attrs.evolve(DISTANCE, scale_factor=0)).verify()[0]

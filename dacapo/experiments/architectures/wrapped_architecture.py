@@ -1,4 +1,4 @@
-"""Any network of another package as an architecture, by the import path of its class."""
+"""Any network of another package as an architecture, given the import path of its class."""
 
 from __future__ import annotations
 
@@ -29,15 +29,14 @@ from dacapo.experiments.config import field
 class WrappedArchitecture(Architecture):
     """A `torch.nn.Module` of any package, measured instead of described.
 
-    The number of channels, the shape and the resolution of its output are found out by tracing shapes. So is the
-    `stride`: the smallest step by which the input can grow for everything inside to grow in proportion. The
-    `receptive_halo` is measured by the gradient, on an input long enough to hold it, when it is first asked for.
+    The number of channels, the shape and the resolution of the output are determined by tracing shapes. So is the
+    `stride`: the smallest step by which the input can grow such that all feature maps grow in proportion. The
+    `receptive_halo` is measured by the gradient on first access, on an input long enough to hold it.
 
-    Two kinds of networks need a word of caution. Layers that normalise over the whole input (instance and group
-    normalisation) make a prediction depend on where the block ends, a little; no halo removes that. And a network
-    that takes inputs of one shape only, or works in windows larger than its input, is predicted in blocks of
-    exactly that shape side by side, which leaves seams if it pads; where it does take larger inputs, give a
-    ``stride``, and the halo is measured.
+    Two kinds of networks have limitations. With layers that normalize over the whole input (instance and group
+    normalization), a prediction depends slightly on the extent of its block; no halo removes that. A network that takes
+    inputs of a single shape, or works in windows larger than its input, is predicted in adjacent blocks of exactly that
+    shape, which leaves seams if it pads; if it does take larger inputs, give a ``stride``, and the halo is measured.
     """
 
     def __init__(self, architecture_config: WrappedArchitectureConfig) -> None:
@@ -45,7 +44,7 @@ class WrappedArchitecture(Architecture):
 
         Raises:
             MissingDependencyError: If its package is not installed.
-            ConfigError: If the class is no module, does not take the arguments, or does not run on the input shape.
+            ConfigError: If the class is not a module, rejects the arguments, or does not run on the input shape.
         """
         super().__init__()
         config = architecture_config
@@ -85,13 +84,13 @@ class WrappedArchitecture(Architecture):
         """The configured stride, or the measured one, in input voxels."""
         if self._config.stride is not None:
             return self._config.stride
-        # Blocks of a network without a step lie side by side.
+        # Blocks of a network without a step are adjacent.
         sizes = zip(self._growths, self._output_shape, strict=True)
         return Coordinate(growth.step or max(1, int(size / growth.ratio)) for growth, size in sizes)
 
     @property
     def has_fixed_shape(self) -> bool:
-        """Whether there is an axis along which no step is known by which the input can grow."""
+        """Whether the step by which the input can grow is unknown along any axis."""
         return any(growth.step is None for growth in self._growths)
 
     @property
@@ -103,9 +102,9 @@ class WrappedArchitecture(Architecture):
 
     @property
     def padded_axes(self) -> tuple[bool, ...]:
-        """Whether the network looks beyond its input, for each axis; by the halo where one is configured.
+        """For each axis, whether the network looks beyond its input; derived from the halo if one is configured.
 
-        Along an axis without a known step there is nothing but an input of that size.
+        Along an axis without a known step, the network only reads inputs of that size.
         """
         if self._config.halo is None:
             return tuple(reach.is_padded for reach in self._reaches)
@@ -116,15 +115,15 @@ class WrappedArchitecture(Architecture):
         """Return the voxel size of the output, smaller than that of the input by the measured enlargement.
 
         Raises:
-            ConfigError: If the output is coarser than the input, that is no whole number of world units, or it has
-                another number of axes.
+            ConfigError: If the output is coarser than the input, its voxel size is not an integer number of world
+                units, or the number of axes differs.
         """
         check_dims("voxel size", input_voxel_size, self.dims)
         sizes = [size / growth.ratio for size, growth in zip(input_voxel_size, self._growths, strict=True)]
         if any(growth.ratio < 1 for growth in self._growths):
             raise ConfigError(
                 f"architecture {self.name!r} returns fewer voxels than it takes "
-                f"({', '.join(str(growth.ratio) for growth in self._growths)} per voxel); add layers that enlarge"
+                f"({', '.join(str(growth.ratio) for growth in self._growths)} per voxel); add upsampling layers"
             )
         if any(size.denominator != 1 for size in sizes):
             raise ConfigError(
@@ -141,7 +140,7 @@ class WrappedArchitecture(Architecture):
             x: Axes batch, channel, space.
 
         Raises:
-            ConfigError: If the network returns something else than one tensor of these axes.
+            ConfigError: If the network does not return one tensor with these axes.
         """
         result = self.network(x)
         if not isinstance(result, torch.Tensor) or result.ndim != 2 + self.dims:
@@ -152,7 +151,7 @@ class WrappedArchitecture(Architecture):
             )
             raise ConfigError(
                 f"architecture {self.name!r}: {self._config.module} returned {got}, expected one tensor of the axes "
-                f"batch, channel and {self.dims} of space; choose arguments with which it does, in training too"
+                f"batch, channel and {self.dims} of space; choose arguments that make it do so, in training too"
             )
         return result
 
@@ -187,14 +186,14 @@ def _build(config: WrappedArchitectureConfig) -> torch.nn.Module:
     """Build the module of a config.
 
     Raises:
-        ConfigError: If the class does not take the arguments.
+        ConfigError: If the class rejects the arguments.
     """
     cls = find_module(config.module)
     try:
         return cls(**config.arguments)
     except DacapoError:
         raise
-    except ImportError as error:  # packages that are asked for only when a class is used
+    except ImportError as error:  # a package that is imported only when the class is used
         raise MissingDependencyError(f"architecture {config.name!r}: {config.module}: {_sentence(error)}") from error
     except Exception as error:
         raise ConfigError(
@@ -203,36 +202,36 @@ def _build(config: WrappedArchitectureConfig) -> torch.nn.Module:
 
 
 def find_module(path: str) -> type[torch.nn.Module]:
-    """Import a class of network, and nothing else.
+    """Import a network class, and nothing else.
 
     Args:
-        path: ``package.module:Class``, or with a dot for the colon.
+        path: ``package.module:Class``, or with a dot instead of the colon.
 
     Raises:
-        MissingDependencyError: If the package is not installed, or one that it needs.
-        ConfigError: If there is no such class, or it is not derived from `torch.nn.Module`.
+        MissingDependencyError: If the package, or one of its dependencies, is not installed.
+        ConfigError: If the class does not exist, or does not derive from `torch.nn.Module`.
     """
     location, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     if not all(part.isidentifier() for part in [*location.split("."), name]):
-        raise ConfigError(f"module {path!r} is no import path; expected package.module:Class")
+        raise ConfigError(f"module {path!r} is not an import path; expected package.module:Class")
     try:
         found = getattr(importlib.import_module(location), name, None)
     except ModuleNotFoundError as error:
         missing = error.name or location
         package = missing.partition(".")[0]
         if location.startswith(f"{package}.") and missing != package:
-            raise ConfigError(f"module {path!r}: there is no module {missing} in the package {package}") from error
+            raise ConfigError(f"module {path!r}: no module {missing} in the package {package}") from error
         raise MissingDependencyError(
             f"module {path!r} needs the package {package}, which is not installed; try: pip install {package}"
         ) from error
     if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-        raise ConfigError(f"module {path!r} is no torch.nn.Module{_hint(location, name, found)}")
+        raise ConfigError(f"module {path!r} is not a torch.nn.Module{_hint(location, name, found)}")
     return found
 
 
 def _hint(location: str, name: str, found: Any) -> str:
     if found is not None:
-        return f" but {type(found).__name__} {getattr(found, '__name__', '')}".rstrip() + "; name a class of network"
+        return f" but {type(found).__name__} {getattr(found, '__name__', '')}".rstrip() + "; give a network class"
     contents = vars(importlib.import_module(location))
     networks = [n for n, v in contents.items() if isinstance(v, type) and issubclass(v, torch.nn.Module)]
     close = difflib.get_close_matches(name, networks, n=3)
@@ -248,7 +247,7 @@ def _coordinate(value: Iterable[int] | None) -> Coordinate | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as files hold it: lists for tuples; refuse what they cannot hold."""
+    """Convert tuples to lists, and refuse values that files cannot hold."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -260,7 +259,7 @@ def _plain(value: Any) -> Any:
 
 @attrs.define
 class WrappedArchitectureConfig(ArchitectureConfig):
-    """Any network that is a torch.nn.Module, by the import path of its class."""
+    """Any torch.nn.Module, given the import path of its class."""
 
     architecture_type: ClassVar[type[Architecture]] = WrappedArchitecture
 
@@ -270,28 +269,28 @@ class WrappedArchitectureConfig(ArchitectureConfig):
     )
     num_in_channels: int = field("Number of channels of the raw data.")
     arguments: dict[str, Any] = field(
-        "What the class is called with, by name: plain values.", factory=dict, converter=_plain
+        "Keyword arguments of the class, as plain values.", factory=dict, converter=_plain
     )
     eval_shape_increase: Coordinate | None = field(
-        "Voxels by which the input grows per axis in prediction, where no gradients take up memory.",
+        "Voxels by which the input grows per axis in prediction, which needs no memory for gradients.",
         default=None,
         converter=_coordinate,
     )
     stride: Coordinate | None = field(
-        "Step in input voxels by which blocks may be moved without changing the prediction; measured if left out.",
+        "Step in input voxels by which blocks may move without changing the prediction; measured by default.",
         default=None,
         converter=_coordinate,
     )
     halo: Coordinate | None = field(
-        "Input voxels that matter on each side of an output voxel; measured if left out.",
+        "Input voxels that matter on each side of an output voxel; measured by default.",
         default=None,
         converter=_coordinate,
     )
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the class can be imported, built, and run on the input shape, and that its output lies in it.
+        """Check that the class can be imported, built and run on the input shape, and that its output fits the input.
 
-        The network is built once and thrown away.
+        Builds the network once and discards it.
         """
         try:
             with torch.random.fork_rng(devices=[]):
@@ -301,12 +300,12 @@ class WrappedArchitectureConfig(ArchitectureConfig):
         return super().verify()
 
     def find_mistake(self) -> str | None:
-        """Return what is wrong with the numbers, if anything is."""
+        """Return the first problem with the numbers, or None."""
         if not self.input_shape or min(self.input_shape) < 1:
             given = None if self.input_shape is None else tuple(self.input_shape)
             return f"input_shape needs numbers of at least 1, got {given}"
         if not is_count(self.num_in_channels):
-            return f"num_in_channels must be at least 1, a whole number, got {self.num_in_channels!r}"
+            return f"num_in_channels must be an integer of at least 1, got {self.num_in_channels!r}"
         module: Any = self.module
         if not isinstance(module, str):
             return f"module must be an import path such as package.module:Class, got {module!r}"

@@ -1,4 +1,4 @@
-"""Tasks: what a network learns, and how its output becomes a segmentation and a score."""
+"""Tasks: the quantity that a network learns, and how its output becomes a segmentation and a score."""
 
 from __future__ import annotations
 

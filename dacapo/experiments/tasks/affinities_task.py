@@ -20,13 +20,13 @@ from .task import Task, TaskConfig
 
 
 class AffinitiesTask(Task):
-    """Predict which neighbouring voxels belong together, and join them by a mutex watershed."""
+    """Predict which neighboring voxels belong together, and join them by a mutex watershed."""
 
     def __init__(self, task_config: AffinitiesTaskConfig) -> None:
         """Build the four parts.
 
         Raises:
-            ConfigError: If the config cannot work.
+            ConfigError: If the config is invalid.
         """
         works, why = task_config.verify()
         if not works:
@@ -60,14 +60,12 @@ class AffinitiesTaskConfig(TaskConfig):
     task_type: ClassVar[type[Task]] = AffinitiesTask
 
     neighborhood: list[Coordinate] = field(
-        "Offsets in voxels from a voxel to the neighbours it is compared with, in the axis order of the data. The "
-        "direct neighbours join voxels, long offsets tell objects apart."
+        "Offsets in voxels from a voxel to the neighbors it is compared with, in the axis order of the data. Direct "
+        "neighbors join voxels, long offsets separate objects."
     )
-    lsds: bool = field(
-        "Whether to predict local shape descriptors too, which helps learning affinities.", default=False
-    )
+    lsds: bool = field("Whether to predict local shape descriptors too, which improves the affinities.", default=False)
     lsds_to_affs_weight_ratio: float = field(
-        "How much the loss of descriptors counts compared with that of affinities.", default=1
+        "Weight of the loss of descriptors relative to that of affinities.", default=1
     )
     affs_weight_clipmin: float = field(
         "Lower limit of the fraction of ones or zeros from which weights of affinities are computed.", default=0.05
@@ -79,18 +77,18 @@ class AffinitiesTaskConfig(TaskConfig):
     )
     lsd_weight_clipmax: float = field("Upper limit of that fraction.", default=0.95)
     background_as_object: bool = field(
-        "Whether label 0 is one more object. Otherwise its voxels belong to nothing, not even to each other.",
+        "Whether label 0 is an object. Otherwise its voxels belong to no object, not even to each other.",
         default=False,
     )
     biases: list[float] = field(
-        "What a validation tries as the affinity, from 0 to 1, that separates 'different' from 'same'.",
+        "Affinities, from 0 to 1, that validation tries as the border between 'different' and 'same'.",
         factory=lambda: list(DEFAULT_BIASES),
         kw_only=True,
     )
     long_range_bias: float | None = field(
-        "The same for offsets that are not to a direct neighbor; as for those by default.", default=None, kw_only=True
+        "The same for offsets beyond direct neighbors; by default equal to biases.", default=None, kw_only=True
     )
-    min_size: int = field("Segments with fewer voxels are absorbed by those they touch.", default=0, kw_only=True)
+    min_size: int = field("Smaller segments, in voxels, are merged into neighboring ones.", default=0, kw_only=True)
 
     def verify(self) -> tuple[bool, str]:
         """Check offsets, limits and ratio."""
@@ -127,5 +125,5 @@ class AffinitiesTaskConfig(TaskConfig):
             return f"neighborhood {offsets} has the same offset twice"
         direct = [offset for offset in offsets if sum(map(abs, offset)) == 1]
         if not direct:
-            return f"neighborhood {offsets} has no direct neighbour such as {(1, *(0,) * (len(offsets[0]) - 1))}"
+            return f"neighborhood {offsets} has no direct neighbor such as {(1, *(0,) * (len(offsets[0]) - 1))}"
         return None

@@ -1,4 +1,4 @@
-"""Checks that the configs of several tasks make; each returns what is wrong in one sentence, or None."""
+"""Checks shared by the configs of several tasks; each returns the problem as a sentence, or None."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def first_problem(config: TaskConfig, verdict: tuple[bool, str], *problems: str | None) -> tuple[bool, str]:
-    """Return the verdict of a config: that of its base class, or the first problem found."""
+    """Return the verdict of the base class, or of the first problem found."""
     if not verdict[0]:
         return verdict
     for problem in problems:
@@ -20,11 +20,11 @@ def first_problem(config: TaskConfig, verdict: tuple[bool, str], *problems: str 
 
 
 def names_problem(field: str, names: Sequence[str]) -> str | None:
-    """Check that channels or classes are named, each differently."""
+    """Check that channels or classes have names, all different."""
     if not names:
         return f"{field} is empty, but needs at least one name"
     if len(set(names)) < len(names):
-        return f"{field} {list(names)} must all differ, but some name is there twice"
+        return f"{field} {list(names)} must all differ, but a name occurs twice"
     return None
 
 
@@ -40,7 +40,7 @@ def limits_problem(field: str, clipmin: float, clipmax: float) -> str | None:
 
 
 def distances_problem(clip_distance: float, tol_distance: float, scale_factor: float | None = None) -> str | None:
-    """Check distances in world units; the scale must be positive, the others may be 0."""
+    """Check distances in world units; the scale must be positive, the others nonnegative."""
     for field, distance in (("clip_distance", clip_distance), ("tol_distance", tol_distance)):
         if not distance >= 0:
             return f"{field} is {distance}, but a distance in world units must not be negative"

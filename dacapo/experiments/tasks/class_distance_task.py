@@ -1,4 +1,4 @@
-"""What the tasks that learn distances of classes share."""
+"""The shared part of tasks that learn distances to the boundaries of classes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .task import TaskConfig
 
 @attrs.define
 class ClassDistanceTaskConfig(TaskConfig):
-    """Base of the configs of tasks that learn distances to the boundaries of classes."""
+    """Base class of the configs of tasks that learn distances to the boundaries of classes."""
 
     channels: list[str] = field("Name of each class, in the order of the channels of the ground truth.")
-    clip_distance: float = field("Errors farther from a boundary count as this far when scored, in world units.")
-    tol_distance: float = field("Errors up to this far from a boundary are forgiven when scored, in world units.")
+    clip_distance: float = field("Upper limit of the distances of errors from a boundary in scores, in world units.")
+    tol_distance: float = field("Distance from a boundary up to which scores tolerate errors, in world units.")
     scale_factor: float = field(
         "Distance in world units at which targets begin to saturate: they are tanh(distance / scale_factor). About "
         "half the width of an object is a good start.",
@@ -34,5 +34,5 @@ class ClassDistanceTaskConfig(TaskConfig):
         )
 
     def create_evaluator(self) -> BinarySegmentationEvaluator:
-        """Return what scores the segmentation of the classes."""
+        """Return the evaluator for the segmentation of the classes."""
         return BinarySegmentationEvaluator(self.clip_distance, self.tol_distance, self.channels)

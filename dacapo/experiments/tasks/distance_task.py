@@ -40,7 +40,7 @@ class DistanceTaskConfig(ClassDistanceTaskConfig):
     task_type: ClassVar[type[Task]] = DistanceTask
 
     mask_distances: bool = field(
-        "Whether to leave out distances that a boundary outside of the annotated region could make wrong.",
+        "Whether to ignore distances that a boundary outside the annotated region could change.",
         default=True,
     )
     clipmin: float = field(

@@ -36,5 +36,5 @@ class DummyTaskConfig(TaskConfig):
     detection_threshold: float = field("Threshold of the post-processor.")
 
     def verify(self) -> tuple[bool, str]:
-        """Refuse the config: it is for tests and learns nothing."""
+        """Refuse the config, which is for tests and learns nothing."""
         return False, "this is a DummyTaskConfig, which is for tests and learns nothing; use another task"

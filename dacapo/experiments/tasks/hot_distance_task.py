@@ -1,4 +1,4 @@
-"""Segmentation of classes by probabilities, learnt together with distances."""
+"""Segmentation of classes by probabilities, learned together with distances."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class FirstChannels(VoxelwiseView):
-    """Show the first channels of an array only."""
+    """Show only the first channels of an array."""
 
     def __init__(self, source: Array, num_channels: int) -> None:
-        """Set what to show.
+        """Set the array and the number of channels.
 
         Raises:
             ChannelMismatchError: If the array has fewer channels.
@@ -34,7 +34,7 @@ class FirstChannels(VoxelwiseView):
         super().__init__(f"first {num_channels} channels of {source}", [source])
         available = 0 if source.channel_axis is None else source.num_channels or 0
         if available < num_channels:
-            raise ChannelMismatchError(f"{source} has {available} channels; at least {num_channels} are needed")
+            raise ChannelMismatchError(f"{source} has {available} channels, expected at least {num_channels}")
         self._num_channels = num_channels
 
     @property
@@ -46,7 +46,7 @@ class FirstChannels(VoxelwiseView):
 
 
 class HotThresholdPostProcessor(ThresholdPostProcessor):
-    """Threshold the classes of a hot distance prediction; its distances only help learning."""
+    """Threshold the classes of a hot distance prediction; its distances only improve the learning."""
 
     def __init__(self, channels: Sequence[str]) -> None:
         """Set the names of the classes, which are the first half of the channels of a prediction."""
@@ -54,10 +54,10 @@ class HotThresholdPostProcessor(ThresholdPostProcessor):
         self.channels = list(channels)
 
     def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        """Open the prediction that the next calls of :meth:`process` read.
+        """Open the prediction that subsequent calls of :meth:`process` read.
 
         Raises:
-            ArrayNotFoundError: If there is none.
+            ArrayNotFoundError: If it does not exist.
             ChannelMismatchError: If it has fewer channels than there are classes.
         """
         super().set_prediction(prediction_array_identifier)
@@ -81,11 +81,11 @@ class HotDistanceTask(Task):
 
 @attrs.define
 class HotDistanceTaskConfig(ClassDistanceTaskConfig):
-    """Configure the segmentation of classes by probabilities, learnt together with distances."""
+    """Configure the segmentation of classes by probabilities, learned together with distances."""
 
     task_type: ClassVar[type[Task]] = HotDistanceTask
 
     mask_distances: bool = field(
-        "Whether to leave out distances that a boundary outside of the annotated region could make wrong.",
+        "Whether to ignore distances that a boundary outside the annotated region could change.",
         default=False,
     )

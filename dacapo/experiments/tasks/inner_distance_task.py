@@ -1,4 +1,4 @@
-"""Segmentation of classes by how deep inside a voxel lies."""
+"""Segmentation of classes by the depth of a voxel inside its class."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ class InnerDistanceTask(Task):
 
 @attrs.define
 class InnerDistanceTaskConfig(ClassDistanceTaskConfig):
-    """Configure the segmentation of classes by how deep inside a voxel lies."""
+    """Configure the segmentation of classes by the depth of a voxel inside its class."""
 
     task_type: ClassVar[type[Task]] = InnerDistanceTask

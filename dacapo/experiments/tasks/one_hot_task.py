@@ -1,4 +1,4 @@
-"""Segmentation of classes that exclude each other."""
+"""Segmentation of mutually exclusive classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .task import Task, TaskConfig
 
 
 class OneHotTask(Task):
-    """Predict the probability of each class, and give every voxel the likeliest one."""
+    """Predict the probability of each class, and assign the most likely class to every voxel."""
 
     def __init__(self, task_config: OneHotTaskConfig) -> None:
         """Build the four parts."""
@@ -33,16 +33,16 @@ class OneHotTask(Task):
 
 @attrs.define
 class OneHotTaskConfig(TaskConfig):
-    """Configure the segmentation of classes that exclude each other."""
+    """Configure the segmentation of mutually exclusive classes."""
 
     task_type: ClassVar[type[Task]] = OneHotTask
 
-    classes: list[str] = field("Name of the class of each label, from label 0 (often background) on.")
+    classes: list[str] = field("Name of the class of each label, starting with label 0 (often background).")
     clip_distance: float = field(
-        "Errors farther from a boundary count as this far when scored, in world units.", default=100
+        "Upper limit of the distances of errors from a boundary in scores, in world units.", default=100
     )
     tol_distance: float = field(
-        "Errors up to this far from a boundary are forgiven when scored, in world units.", default=0
+        "Distance from a boundary up to which scores tolerate errors, in world units.", default=0
     )
 
     def verify(self) -> tuple[bool, str]:
@@ -51,7 +51,7 @@ class OneHotTaskConfig(TaskConfig):
             self,
             super().verify(),
             names_problem("classes", self.classes),
-            "classes names a single class, so there is nothing to learn; name background too"
+            "classes names a single class, which leaves nothing to learn; name the background too"
             if len(self.classes) == 1
             else None,
             distances_problem(self.clip_distance, self.tol_distance),

@@ -1,4 +1,4 @@
-"""A task whose models begin with given weights."""
+"""A task whose models start from given weights."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class PretrainedTask(Task):
-    """Do what another task does, with models that are loaded from a file of weights."""
+    """Wrap another task, with models that load their initial weights from a file."""
 
     def __init__(self, task_config: PretrainedTaskConfig) -> None:
-        """Build the other task; the weights are read when a model is created."""
+        """Build the other task; creating a model reads the weights."""
         self.weights = Path(task_config.weights)
         self.sub_task: Task = task_config.sub_task_config.task_type(task_config.sub_task_config)
         self.predictor = self.sub_task.predictor
@@ -35,45 +35,45 @@ class PretrainedTask(Task):
         self.evaluator = self.sub_task.evaluator
 
     def create_model(self, architecture: Architecture) -> Model:
-        """Build the other task's model and load what fits by name and shape; the rest keeps its own weights.
+        """Build the other task's model and load tensors that match by name and shape; the rest keeps its own weights.
 
         Raises:
-            PathNotFoundError: If the file is not there.
+            PathNotFoundError: If the file does not exist.
             UnsafeFileError: If it would execute code.
-            DamagedFileError: If it is damaged, or holds no state of a model.
-            ConfigError: If not a single layer fits.
+            DamagedFileError: If it is damaged, or holds no model state.
+            ConfigError: If no layer fits.
         """
         state = {name: value for name, value in _read_state(self.weights).items() if isinstance(value, torch.Tensor)}
         return load_common(self.sub_task.create_model(architecture), state, str(self.weights))
 
 
 def _read_state(path: Path) -> Mapping[str, Any]:
-    """Read the state of a model, which may be the whole content of a file or stand under 'model'."""
+    """Read the state of a model, either the whole content of a file or its entry 'model'."""
     if not path.is_file():
-        raise PathNotFoundError(f"there is no file of weights {path}; correct the field 'weights' of the task")
+        raise PathNotFoundError(f"the weights file {path} does not exist; correct the field 'weights' of the task")
     content = read_tensors(path)
     if isinstance(content, Weights):
         content = vars(content)
     state = content.get("model", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not any(isinstance(value, torch.Tensor) for value in state.values()):
-        raise DamagedFileError(f"{path} holds no state of a model; expected tensors by name, or such under 'model'")
+        raise DamagedFileError(f"{path} holds no model state; expected tensors by name, possibly under 'model'")
     return state
 
 
 @attrs.define
 class PretrainedTaskConfig(TaskConfig):
-    """Configure another task, and the weights its models begin with."""
+    """Configure another task, and the weights its models start from."""
 
     task_type: ClassVar[type[Task]] = PretrainedTask
 
-    sub_task_config: TaskConfig = field("The task to do.")
-    weights: Path = field("File of weights, as torch.save writes the state of a model.")
+    sub_task_config: TaskConfig = field("The wrapped task.")
+    weights: Path = field("File of weights: the state of a model, written by torch.save.")
 
     def verify(self) -> tuple[bool, str]:
-        """Check the other task, and that the file is there."""
+        """Check the other task, and that the file exists."""
         valid, reason = super().verify()
         if not valid:
             return valid, reason
         if not Path(self.weights).is_file():
-            return False, f"weights: there is no file {self.weights}"
+            return False, f"weights: the file {self.weights} does not exist"
         return valid, reason

@@ -1,4 +1,4 @@
-"""A task: what a network learns, how it is scored and how its output becomes a segmentation."""
+"""A task: the target of a network, its loss, its post-processing and its scores."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Task(ABC):
 
     @property
     def evaluation_scores(self) -> EvaluationScores:
-        """An empty score of the evaluator, which knows names, bounds and directions of all criteria."""
+        """Scores without values, which know names, bounds and directions of all criteria."""
         return self.evaluator.score
 
     def create_model(self, architecture: Architecture) -> Model:
-        """Build a model that predicts what this task needs.
+        """Build a model that predicts the targets of this task.
 
         Args:
             architecture: The network body; the predictor appends its head.
@@ -58,8 +58,8 @@ class Task(ABC):
 
 @attrs.define
 class TaskConfig(Config):
-    """Base of all task configs."""
+    """Base class of all task configs."""
 
     task_type: ClassVar[type[Task]]
 
-    name: str = field("A unique name of this task; it is stored under this name.", alters_training=False)
+    name: str = field("Unique name of this task in the store.", alters_training=False)

@@ -1,4 +1,4 @@
-"""Evaluators: how good a segmentation is, compared with the truth."""
+"""Evaluators, which compare segmentations with the truth."""
 
 from __future__ import annotations
 

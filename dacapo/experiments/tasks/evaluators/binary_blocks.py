@@ -1,4 +1,4 @@
-"""Counting in blocks of binary volumes, and distances that reach beyond a block."""
+"""Counts in blocks of binary volumes, and distances that extend beyond a block."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ TRUTH, TEST = 0, 1
 
 @attrs.frozen(eq=False)
 class BinaryTally(Tally):
-    """What was counted in a part of a volume.
+    """The counts of a part of a volume.
 
     Attributes:
-        counts: By channel.
-        boxes: One row for each block with foreground in a channel of the truth (0) or the test (1): channel, which of
-            the two, first voxel along each axis, voxel after the last one along each axis. Voxels are counted from the
-            corner of what is scored.
-        far: One row for each block in which distances to the truth (0) or to the test (1) are missing, because they are
-            longer than the margin: channel, which of the two, and the box of the block.
+        counts: Counts by channel.
+        boxes: One row for each block with foreground in a channel of the truth (0) or the test (1): channel, truth or
+            test, first voxel along each axis, voxel after the last one along each axis. Voxels count from the corner
+            of the scored region.
+        far: One row for each block with unresolved distances to the truth (0) or to the test (1), which exceed the
+            margin: channel, truth or test, and the box of the block.
     """
 
     counts: list[BinaryCounts]
@@ -55,7 +55,7 @@ class BinaryTally(Tally):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> BinaryTally:
-        """Return what :meth:`to_arrays` described."""
+        """Return the tally that :meth:`to_arrays` serialized."""
         counts = []
         for channel in range(int(arrays["channels"])):
             prefix = f"{channel}_"
@@ -66,12 +66,12 @@ class BinaryTally(Tally):
 
 @attrs.frozen
 class BinaryBlocks:
-    """Counts in blocks of volumes.
+    """Count in blocks of volumes.
 
     Attributes:
-        volumes: What is compared.
+        volumes: The volumes to compare.
         channels: Number of channels.
-        margin: How far around a block is read at first, in edges of a voxel along its shortest axis.
+        margin: Margin of the first read around a block, in edges of a voxel along its shortest axis.
     """
 
     volumes: Volumes
@@ -101,9 +101,9 @@ class BinaryBlocks:
         return BinaryTally(counts, _rows(boxes, block.dims), _rows(far, block.dims))
 
     def completed(self, tally: BinaryTally) -> list[BinaryCounts]:
-        """Return the counts of all channels in all blocks, with the distances that were missing."""
+        """Return the counts of all channels over all blocks, after resolving the missing distances."""
         counts = list(tally.counts)
-        # Without foreground in one of the two there are no distances.
+        # If one of the two has no foreground, distances are undefined.
         missing = [row for row in tally.far if counts[row[0]].truth_size and counts[row[0]].test_size]
         for channel, which, *bounds in progress(missing, desc="far distances", unit="block") if missing else ():
             box = np.reshape(bounds, (2, -1))
@@ -114,13 +114,13 @@ class BinaryBlocks:
         return counts
 
     def _far_distances(self, channel: int, which: int, box: Box, sites: npt.NDArray[np.int64]) -> DistanceCounts:
-        """Count those distances to the truth, or the test, that were not final in a block.
+        """Count the distances to the truth, or the test, that a block could not resolve.
 
         Args:
             channel: The channel.
-            which: Whether to the truth or to the test.
+            which: 0 for the truth, 1 for the test.
             box: The block.
-            sites: Boxes that hold all of that volume.
+            sites: Boxes that contain the whole foreground of that volume.
         """
         block = self._roi(box)
         around, reach = self._around(block)
@@ -142,7 +142,7 @@ class BinaryBlocks:
         return DistanceCounts.of(squared, self._spacing.unit)
 
     def _around(self, block: Roi) -> tuple[Roi, float]:
-        """Return what is read for a block, and up to which squared distance that holds all that is near."""
+        """Return the region to read for a block, and the squared distance up to which it holds all near voxels."""
         steps, whole = self._spacing.steps, self.volumes.roi
         margin = Coordinate(max(1, math.ceil(self.margin * min(steps) / step)) for step in steps)
         around = block.grow(margin * self.volumes.voxel_size, margin * self.volumes.voxel_size).intersect(whole)
@@ -162,7 +162,7 @@ class BinaryBlocks:
         return self.volumes.truth, self.volumes.output
 
     def _read(self, which: int, roi: Roi, channel: int) -> Mask:
-        """Return where the truth, or the test, has foreground inside the mask."""
+        """Return the foreground of the truth, or the test, inside the mask."""
         mask = None if self.volumes.mask is None else read_channels_first(self.volumes.mask, roi, add_missing=False)
         values = read_channels_first(self._arrays[which], roi, add_missing=False)
         return self._foreground(which, values, channel, self._inside(mask, channel))
@@ -170,12 +170,12 @@ class BinaryBlocks:
     def _foreground(self, which: int, values: npt.NDArray[Any], channel: int, inside: Mask | None) -> Mask:
         if "c" in self._arrays[which].axes:
             foreground = values[channel] > 0
-        else:  # what has no channels holds the index of one, if there are several
+        else:  # without a channel axis, values are the indices of the channels if there are several
             foreground = values > 0 if self.channels == 1 else values == channel
         return np.asarray(foreground if inside is None else foreground & inside)
 
     def _inside(self, values: npt.NDArray[Any] | None, channel: int) -> Mask | None:
-        """Return where the mask of a channel is not 0; a mask of one channel is that of all."""
+        """Return the nonzero voxels of a channel's mask; a single-channel mask applies to all channels."""
         if values is None or self.volumes.mask is None:
             return None
         if "c" in self.volumes.mask.axes:
@@ -183,11 +183,11 @@ class BinaryBlocks:
         return np.asarray(values != 0)
 
     def _inner(self, block: Roi, around: Roi) -> tuple[slice, ...]:
-        """Return where a block lies in what was read for it."""
+        """Return the position of a block in the region read for it."""
         return tuple(((block - around.begin) / self.volumes.voxel_size).to_slices())
 
     def _box(self, roi: Roi) -> Box:
-        """Return a region in voxels, counted from the corner of what is scored."""
+        """Return a region in voxels, counted from the corner of the scored region."""
         corners = ((corner - self.volumes.roi.begin) / self.volumes.voxel_size for corner in (roi.begin, roi.end))
         return np.array(list(corners), dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""Comparison of binary segmentations, of one or several classes."""
+"""Comparison of binary segmentations of one or several classes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dacapo.errors import ChannelMismatchError, ConfigError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.binary_blocks import BinaryBlocks, BinaryTally
 from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, find_criterion
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
 from dacapo.utils import binary_metrics
 from dacapo.utils.binary_metrics import BinaryComparison, BinaryCounts
@@ -29,7 +29,7 @@ SEPARATOR = "__"
 
 @attrs.frozen
 class BinaryCriterion(Criterion):
-    """Describe a score and how it is computed."""
+    """A score and the function that computes it."""
 
     function: Callable[[BinaryComparison], float] = attrs.field(kw_only=True)
 
@@ -101,17 +101,17 @@ class BinarySegmentationEvaluationScores(EvaluationScores):
     @staticmethod
     def store_best(criterion: str) -> bool:
         """Return whether the weights with the best value are worth keeping."""
-        return lookup(CRITERIA, criterion).store_best
+        return find_criterion(CRITERIA, criterion).store_best
 
     @staticmethod
     def higher_is_better(criterion: str) -> bool:
         """Return whether a higher value is better."""
-        return lookup(CRITERIA, criterion).higher_is_better
+        return find_criterion(CRITERIA, criterion).higher_is_better
 
     @staticmethod
     def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
-        return lookup(CRITERIA, criterion).bounds
+        """Return the lowest and the highest possible value; infinity or NaN if unbounded."""
+        return find_criterion(CRITERIA, criterion).bounds
 
     @staticmethod
     def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
@@ -124,7 +124,7 @@ class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
     """Hold the scores of several classes; each is an attribute ``<channel>__<criterion>``.
 
     Attributes:
-        channel_scores: Names of the channels with their scores.
+        channel_scores: Pairs of a channel's name and its scores.
     """
 
     channel_scores: list[tuple[str, BinarySegmentationEvaluationScores]] = attrs.field()
@@ -154,7 +154,7 @@ class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
 
     @staticmethod
     def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        """Return the lowest and the highest possible value; infinity or NaN if unbounded."""
         return BinarySegmentationEvaluationScores.bounds(_without_channel(criterion))
 
     @staticmethod
@@ -167,8 +167,8 @@ class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
 def _has_foreground(recall: float, false_discovery_rate: float) -> bool:
     """Return whether two scores show that the truth has foreground.
 
-    Without it, the recall is NaN, and the false discovery rate is NaN or 1. Where only the output has none, the recall
-    is NaN and the false discovery rate is 0.
+    Without it, the recall is NaN, and the false discovery rate is NaN or 1. If only the output has none, the recall is
+    NaN and the false discovery rate is 0.
     """
     return not math.isnan(recall) or false_discovery_rate == 0
 
@@ -180,17 +180,17 @@ def _without_channel(criterion: str) -> str:
 class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
     """Compare binary volumes, channel by channel.
 
-    Blocks are read with a margin. Distances beyond it are found in blocks as well (see
-    :mod:`dacapo.utils.block_distances`), so that all scores are those of the volume as a whole.
+    Blocks are read with a margin. Distances beyond it are resolved in blocks as well (see
+    :mod:`dacapo.utils.block_distances`), so that all scores are those of the whole volume.
 
-    Everything above 0 is foreground. With ``channels`` all criteria carry the name of their channel in front
-    (``mito__dice``), also where there is only one; without, they do not. An array without channel axis holds the
-    indices of the channels if there are several, and else the only one.
+    Everything above 0 is foreground. With ``channels``, the name of every criterion begins with its channel
+    (``mito__dice``), even if there is only one; without, it does not. An array without a channel axis holds the indices
+    of the channels if there are several, otherwise the only channel.
     """
 
     tally_type = BinaryTally
     margin: int = 32
-    """How far around a block is read at first, in edges of a voxel along its shortest axis."""
+    """Margin of the first read around a block, in edges of a voxel along its shortest axis."""
 
     def __init__(
         self,
@@ -199,14 +199,14 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         channels: Sequence[str] | None,
         mask: Array | None = None,
     ):
-        """Make an evaluator.
+        """Set the distances, channels and mask.
 
         Args:
-            clip_distance: The clipped distances count at most this, in world units.
-            tol_distance: Errors at most this far off, in world units, are forgiven by the criteria with tolerance.
-            channels: Names of the channels, in the order of the channel axis; None for a volume without.
-            mask: Where it is 0, or does not reach, nothing is scored. Has the voxels of the truth, and no channels or
-                as many.
+            clip_distance: Upper limit of the clipped distances, in world units.
+            tol_distance: Distance of an error, in world units, up to which the criteria with tolerance forgive it.
+            channels: Names of the channels, in the order of the channel axis; None for a volume without channels.
+            mask: Nothing is scored where it is 0 or does not reach. On the voxel grid of the truth, with no channels or
+                one per channel.
         """
         for name, distance in (("clip_distance", clip_distance), ("tol_distance", tol_distance)):
             if distance < 0:
@@ -217,11 +217,11 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         self.mask = mask
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
-        """Open what is compared, and check that it can be.
+        """Open the volumes to compare and check them.
 
         Raises:
-            EvaluationError: If it cannot.
-            ChannelMismatchError: If one has another number of channels than ``channels`` names.
+            EvaluationError: If they cannot be compared.
+            ChannelMismatchError: If the number of channels of one differs from ``channels``.
         """
         volumes = super().open(output, truth)
         for what, array in (("mask", volumes.mask), ("truth", truth), ("output", volumes.output)):
@@ -230,10 +230,10 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         return volumes
 
     def check_truth(self, truth: Array) -> None:
-        """Refuse ground truth with a channel axis of another length than there are channels.
+        """Refuse ground truth whose number of channels differs from the evaluator's.
 
         Raises:
-            ChannelMismatchError: If it has one.
+            ChannelMismatchError: If it does.
         """
         self._check_channels(truth, "truth")
 
@@ -241,7 +241,7 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         """Refuse a mask whose channel axis has neither one channel nor all.
 
         Raises:
-            ChannelMismatchError: If it has another number.
+            ChannelMismatchError: If the number of channels is different.
         """
         self._check_channels(mask, "mask")
 
@@ -254,13 +254,13 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
     ) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
         """Return the scores that follow from the counts of all blocks.
 
-        Distances that were not final in their block are computed here.
+        Resolves the distances that a block could not resolve.
 
         Raises:
             EvaluationError: If the mask leaves nothing to score.
         """
         if volumes.mask is not None and not any(counts.size for counts in tally.counts):
-            raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, so that nothing is left to score")
+            raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, which leaves nothing to score")
         by_channel = [self._score(counts) for counts in self._blocks_of(volumes).completed(tally)]
         if self.channels is None:
             return by_channel[0]
@@ -296,5 +296,5 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         expected = len(self.channels) if self.channels else 1
         if "c" in array.axes and array.num_channels not in ({expected, 1} if what == "mask" else {expected}):
             named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
-            remedy = "; give labels without channel axis by a ChannelArrayConfig" if array.num_channels == 1 else ""
+            remedy = "; remove the channel axis with a ChannelArrayConfig" if array.num_channels == 1 else ""
             raise ChannelMismatchError(f"the {what} has {array.num_channels} channels, expected {named}{remedy}")

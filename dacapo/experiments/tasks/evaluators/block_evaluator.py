@@ -25,24 +25,24 @@ IN_BLOCKS = "scores follow from what tally counts in blocks"
 
 
 class BlockEvaluator(Evaluator, Generic[T]):
-    """Base of evaluators whose scores follow from what can be counted in blocks and added up.
+    """Base class of evaluators whose scores follow from counts that can be added over blocks.
 
-    The scores are those of the volume as a whole, and memory does not grow with it. A subclass counts in a block
-    (:meth:`tally`) and turns the sum over all blocks into scores (:meth:`scores_of`).
+    The scores are those of the whole volume, and memory does not grow with it. A subclass counts in a block
+    (:meth:`tally`) and converts the sum over all blocks to scores (:meth:`scores_of`).
     """
 
     block_voxels: int = 1 << 24
-    """Number of voxels, times channels, that a block has at most."""
+    """Maximum number of voxels, times channels, of a block."""
 
     tally_type: ClassVar[type[Tally]]
-    """Class of what is counted."""
+    """Class of the counts."""
 
     @declares(IN_BLOCKS)
     def evaluate(self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array) -> Any:
-        """Score the array stored under an identifier where it overlaps with the truth, and the mask if there is one.
+        """Score the array stored under an identifier where it overlaps the truth, and the mask if given.
 
         Raises:
-            EvaluationError: If the two cannot be compared; the message says why.
+            EvaluationError: If the two cannot be compared; the message gives the reason.
         """
         volumes = self.open(output_array_identifier, evaluation_array)
         blocks, total = self.blocks(volumes)
@@ -57,10 +57,10 @@ class BlockEvaluator(Evaluator, Generic[T]):
         return self.scores_of(volumes, tally)
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
-        """Open what is compared, and check that it can be; voxels are read later.
+        """Open the volumes to compare and check them; voxels are read later.
 
         Raises:
-            EvaluationError: If it cannot.
+            EvaluationError: If they cannot be compared.
         """
         return Volumes.open(output, truth, self.mask)
 
@@ -69,7 +69,7 @@ class BlockEvaluator(Evaluator, Generic[T]):
         return volumes.blocks(self.voxels_per_block(volumes))
 
     def voxels_per_block(self, volumes: Volumes) -> int:
-        """Return how many voxels a block has at most."""
+        """Return the maximum number of voxels of a block."""
         arrays = (volumes.output, volumes.truth)
         return self.block_voxels // max((array.num_channels or 1) if "c" in array.axes else 1 for array in arrays)
 
@@ -83,6 +83,6 @@ class BlockEvaluator(Evaluator, Generic[T]):
         """Return the scores that follow from the sum over all blocks.
 
         Raises:
-            EvaluationError: If there are none.
+            EvaluationError: If scores cannot be computed.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""An evaluator for trying things out."""
+"""An evaluator for trying out the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, lookup
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, find_criterion
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ BLOCK_VOXELS = 1 << 24
 
 @attrs.define
 class DummyEvaluationScores(EvaluationScores):
-    """Hold two scores that mean little.
+    """Hold two scores without much meaning.
 
     Attributes:
         frizz_level: Fraction of the output that is not background.
@@ -39,21 +39,21 @@ class DummyEvaluationScores(EvaluationScores):
     @staticmethod
     def higher_is_better(criterion: str) -> bool:
         """Return whether a higher value is better."""
-        return lookup(CRITERIA, criterion).higher_is_better
+        return find_criterion(CRITERIA, criterion).higher_is_better
 
     @staticmethod
     def bounds(criterion: str) -> tuple[float, float]:
         """Return the lowest and the highest possible value."""
-        return lookup(CRITERIA, criterion).bounds
+        return find_criterion(CRITERIA, criterion).bounds
 
     @staticmethod
     def store_best(criterion: str) -> bool:
         """Return whether the weights with the best value are worth keeping."""
-        return lookup(CRITERIA, criterion).store_best
+        return find_criterion(CRITERIA, criterion).store_best
 
 
 class DummyEvaluator(Evaluator):
-    """Score how much of the output is not background, whatever the truth is."""
+    """Score the fraction of the output that is not background, regardless of the truth."""
 
     criteria = list(CRITERIA)
 
@@ -62,7 +62,7 @@ class DummyEvaluator(Evaluator):
         output_array_identifier: LocalArrayIdentifier,
         evaluation_dataset: Array,
     ) -> DummyEvaluationScores:
-        """Score the array stored under an identifier; the ground truth is not looked at."""
+        """Score the array stored under an identifier; the ground truth is ignored."""
         output = ZarrArray.open_from_array_identifier(output_array_identifier, mode="r")
         volume = Volumes(output, output, None, output.roi)
         blocks, _ = volume.blocks(BLOCK_VOXELS)

@@ -1,4 +1,4 @@
-"""The interface of scores and evaluators, and how the best scores are remembered."""
+"""The interfaces of scores and evaluators, and the record of the best scores."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ BestScore: TypeAlias = tuple[int, float] | None
 
 @attrs.frozen
 class Criterion:
-    """Describe a score.
+    """Properties of a score.
 
     Attributes:
         higher_is_better: Whether a higher value is better.
-        bounds: The lowest and the highest possible value; infinity or NaN where there is none.
+        bounds: The lowest and the highest possible value; infinity or NaN if unbounded.
         store_best: Whether the weights with the best value are worth keeping.
     """
 
@@ -39,11 +39,11 @@ class Criterion:
     store_best: bool = False
 
 
-def lookup(criteria: Mapping[str, Criterion], name: str) -> Criterion:
+def find_criterion(criteria: Mapping[str, Criterion], name: str) -> Criterion:
     """Return the description of a criterion.
 
     Raises:
-        ConfigError: If there is none of that name; the message lists the known ones.
+        ConfigError: If the name is unknown; the message lists the known ones.
     """
     if name not in criteria:
         raise ConfigError(f"unknown criterion {name!r}; known are {', '.join(criteria)}")
@@ -69,7 +69,7 @@ class EvaluationScores(ABC):
     @staticmethod
     @abstractmethod
     def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        """Return the lowest and the highest possible value; infinity or NaN if unbounded."""
         raise NotImplementedError
 
     @staticmethod
@@ -80,10 +80,10 @@ class EvaluationScores(ABC):
 
     @staticmethod
     def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
-        """Return whether the scores of a segmentation show that there is truth for a criterion to compare with.
+        """Return whether the scores of a segmentation show that a criterion has truth to compare with.
 
-        Where no segmentation shows it, the criterion does not count when one is chosen by a mean over several criteria
-        and datasets. By default a score that is a number shows it.
+        If no segmentation shows it, the criterion does not count in a mean over several criteria and datasets. By
+        default any score that is not NaN shows it.
 
         Args:
             criterion: Name of the criterion.
@@ -93,14 +93,14 @@ class EvaluationScores(ABC):
 
 
 class Evaluator(ABC):
-    """Compare segmentations with ground truth, and know the best scores so far."""
+    """Compare segmentations with ground truth, and record the best scores."""
 
     mask: Array | None = None
-    """Where it is 0, or does not reach, nothing is scored; has the voxels of the truth. None scores everything."""
+    """Nothing is scored where it is 0 or does not reach; on the voxel grid of the truth. None scores everything."""
 
     @property
     def best_scores(self) -> dict[BestKey, BestScore]:
-        """The best (iteration, score) by dataset, parameters and criterion; None where every score was NaN."""
+        """The best (iteration, score) by dataset, parameters and criterion; None if every score was NaN."""
         if not hasattr(self, "_best_scores"):
             self._best_scores: dict[BestKey, BestScore] = {}
         return self._best_scores
@@ -110,28 +110,28 @@ class Evaluator(ABC):
         """Score the array stored under an identifier against the ground truth.
 
         Raises:
-            EvaluationError: If the two cannot be compared; the message says why.
+            EvaluationError: If the two cannot be compared; the message gives the reason.
         """
         raise NotImplementedError
 
     def check_truth(self, truth: Array) -> None:  # noqa: B027 - most evaluators take everything
-        """Refuse ground truth that can never be scored, by its metadata alone; by default none.
+        """Refuse ground truth that can never be scored, judging by its metadata; by default accept all.
 
         Raises:
-            DtypeError: If it is of a type that this evaluator cannot use.
-            ChannelMismatchError: If it has another number of channels.
+            DtypeError: If this evaluator cannot use its data type.
+            ChannelMismatchError: If this evaluator cannot use its number of channels.
         """
 
     def check_mask(self, mask: Array) -> None:  # noqa: B027
-        """Refuse a mask that can never be used, by its metadata alone; by default none.
+        """Refuse a mask that can never be used, judging by its metadata; by default accept all.
 
         Raises:
-            ChannelMismatchError: If it has another number of channels than this evaluator can use.
+            ChannelMismatchError: If this evaluator cannot use its number of channels.
         """
 
     @contextmanager
     def masked_by(self, mask: Array | None) -> Iterator[None]:
-        """Score only where a mask is not 0 as long as this lasts; with None the evaluator keeps its own mask."""
+        """Score only nonzero voxels of a mask inside a ``with`` block; None keeps the evaluator's own mask."""
         before = self.mask
         self.mask = before if mask is None else mask
         try:
@@ -160,11 +160,11 @@ class Evaluator(ABC):
     ) -> bool:
         """Return whether a new score beats the best one of the same dataset, parameters and criterion.
 
-        Never true for NaN, nor for criteria whose best is not kept.
+        Never true for NaN, nor for criteria whose best weights are not kept.
 
         Args:
             dataset: The dataset the score belongs to.
-            parameter: The post-processing parameters it was reached with.
+            parameter: The post-processing parameters that produced it.
             criterion: Name of the criterion.
             score: The new scores, or the number itself.
         """
@@ -182,7 +182,7 @@ class Evaluator(ABC):
     def get_overall_best_parameters(self, dataset: Dataset, criterion: str) -> PostProcessorParameters | None:
         """Return the parameters that reached the best score of a dataset, or None if there is no score.
 
-        Of equal scores that of the earliest iteration counts, and in one iteration that of the first parameters.
+        Of equal scores the earliest iteration wins, and within an iteration the first parameters.
         """
         best = self._overall_best(dataset, criterion)
         return None if best is None else best[0]
@@ -192,9 +192,9 @@ class Evaluator(ABC):
         return bool(first_best([score_2, score_1], self.higher_is_better(criterion))[0] == 1)
 
     def set_best(self, validation_scores: ValidationScores) -> None:
-        """Take the best scores from a record of validations; of equal scores the earliest iteration counts.
+        """Take the best scores from a record of validations; of equal scores the earliest iteration wins.
 
-        Only criteria whose best is kept are entered.
+        Only criteria whose best weights are kept are recorded.
         """
         best_scores: dict[BestKey, BestScore] = {}
         for d, dataset in enumerate(validation_scores.datasets):
@@ -210,7 +210,7 @@ class Evaluator(ABC):
         return self.score.higher_is_better(criterion)
 
     def bounds(self, criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value; infinity or NaN where there is none."""
+        """Return the lowest and the highest possible value; infinity or NaN if unbounded."""
         return self.score.bounds(criterion)
 
     def store_best(self, criterion: str) -> bool:

@@ -14,7 +14,7 @@ from funlib.geometry import Roi
 from dacapo.errors import DtypeError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, lookup
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, find_criterion
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, check_single_channel, read_labels
 from dacapo.utils.byte_order import native
 from dacapo.utils.contingency import ContingencyTable, variation_of_information
@@ -31,13 +31,13 @@ CRITERIA = {
 
 @attrs.define
 class InstanceEvaluationScores(EvaluationScores):
-    """Hold the variation of information between a segmentation and the truth, in bits.
+    """Hold the variation of information between a segmentation and the truth, in bits (Meila 2007).
 
-    It has no upper bound that would not depend on the volume.
+    Its upper bound depends on the volume, so it counts as unbounded.
 
     Attributes:
-        voi_split: What is missing to know the segment where the true object is known: objects cut apart.
-        voi_merge: What is missing to know the true object where the segment is known: objects run together.
+        voi_split: Conditional entropy of the segment given the true object: objects that are cut apart.
+        voi_merge: Conditional entropy of the true object given the segment: objects that are merged.
     """
 
     criteria = list(CRITERIA)
@@ -47,76 +47,75 @@ class InstanceEvaluationScores(EvaluationScores):
 
     @property
     def voi(self) -> float:
-        """The variation of information: split plus merge, as Meila defines it (not their mean)."""
+        """The variation of information: the sum of split and merge, as Meila defines it (not their mean)."""
         return self.voi_split + self.voi_merge
 
     @staticmethod
     def higher_is_better(criterion: str) -> bool:
         """Return whether a higher value is better: never."""
-        return lookup(CRITERIA, criterion).higher_is_better
+        return find_criterion(CRITERIA, criterion).higher_is_better
 
     @staticmethod
     def bounds(criterion: str) -> tuple[float, float]:
         """Return the lowest and the highest possible value."""
-        return lookup(CRITERIA, criterion).bounds
+        return find_criterion(CRITERIA, criterion).bounds
 
     @staticmethod
     def store_best(criterion: str) -> bool:
         """Return whether the weights with the best value are worth keeping."""
-        return lookup(CRITERIA, criterion).store_best
+        return find_criterion(CRITERIA, criterion).store_best
 
 
 class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
     """Compare two volumes of labels by the variation of information.
 
-    It is counted in blocks which pairs of labels meet. Memory depends on how many different pairs there are, not on the
+    Blocks count the pairs of labels that occur together. Memory depends on the number of different pairs, not on the
     size of the volume.
 
-    **Degenerate volumes** have values like any others: where the truth is empty, its background is one object, which
-    segments split; where the output is empty, it merges all true objects; where both are, and in a volume of one voxel,
-    all scores are 0.
+    **Degenerate volumes** have regular values: in an empty truth the background is one object, which segments split; an
+    empty output merges all true objects; if both are empty, or the volume is a single voxel, all scores are 0.
     """
 
     criteria = ["voi_merge", "voi_split", "voi"]
     tally_type = ContingencyTable
 
     def __init__(self, ignore_unlabelled: bool = False, mask: Array | None = None):
-        """Make an evaluator.
+        """Set how unlabeled and masked voxels count.
 
         Args:
-            ignore_unlabelled: Whether to leave out voxels that are 0 in the truth, as where only some objects were
-                traced. By default the background counts as one more object, so that a segment which reaches into it
-                is an error.
-            mask: Where it is 0, or does not reach, voxels are left out. Has the voxels of the truth, and no channels or
-                one.
+            ignore_unlabelled: Whether to ignore voxels that are 0 in the truth, for volumes in which only some objects
+                were traced. By default the background counts as an object, so a segment that reaches into it is an
+                error.
+            mask: Voxels are ignored where it is 0 or does not reach. On the voxel grid of the truth, with at most one
+                channel.
         """
         self.ignore_unlabelled = ignore_unlabelled
         self.mask = mask
 
     def check_truth(self, truth: Array) -> None:
-        """Refuse ground truth whose labels are no whole numbers, or stand in several channels.
+        """Refuse ground truth whose labels are not integers, or have several channels.
 
         Raises:
-            DtypeError: If they are no whole numbers.
-            ChannelMismatchError: If there are several channels.
+            DtypeError: If labels are not integers.
+            ChannelMismatchError: If they have several channels.
         """
         if truth.dtype.kind not in "uib":
-            raise DtypeError(f"labels have to be whole numbers, but the truth is {truth.dtype}: {truth}")
+            raise DtypeError(f"labels must be integers, but the truth is {truth.dtype}: {truth}")
         check_single_channel(truth, "truth")
 
     def check_mask(self, mask: Array) -> None:
-        """Refuse a mask of several channels.
+        """Refuse a mask with several channels.
 
         Raises:
-            ChannelMismatchError: If there are several.
+            ChannelMismatchError: If it has several.
         """
         check_single_channel(mask, "mask")
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
-        """Open what is compared, and check that it can be.
+        """Open the volumes to compare and check them.
 
         Raises:
-            EvaluationError: If it cannot.
+            EvaluationError: If they cannot be compared.
         """
         volumes = super().open(output, truth)
         if self.blocks(volumes)[1] > 1:
@@ -127,7 +126,7 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
         """Count the pairs of a segment and a true object in a block, where the mask is not 0.
 
         Raises:
-            EvaluationError: If there are several channels.
+            EvaluationError: If a volume has several channels.
         """
         truth = read_labels(volumes.truth, block, "truth")
         test = read_labels(volumes.output, block, "output")
@@ -144,11 +143,11 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
             EvaluationError: If nothing is left to compare.
         """
         if not len(tally):
-            raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, so that nothing is left to score")
+            raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, which leaves nothing to score")
         compared = tally.without(second=[0]) if self.ignore_unlabelled else tally
         if not len(compared):
             raise EvaluationError(
-                f"the truth has no labels to score in {volumes.roi}, and unlabelled voxels are ignored"
+                f"the truth has no labels to score in {volumes.roi}, and unlabeled voxels are ignored"
             )
         split, merge = variation_of_information(compared)
         return InstanceEvaluationScores(voi_split=split, voi_merge=merge)
@@ -162,7 +161,7 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
 def voi(truth: npt.NDArray[Any], test: npt.NDArray[Any]) -> dict[str, float]:
     """Return the variation of information between labels as ``voi_split`` and ``voi_merge``, in bits.
 
-    The background (0) counts as one more object in both.
+    The background (0) counts as an object in both.
     """
     split, merge = variation_of_information(ContingencyTable.of(np.asarray(test), np.asarray(truth)))
     return {"voi_split": split, "voi_merge": merge}
@@ -183,17 +182,17 @@ def relabel(
 
     Args:
         array: Labels.
-        return_backwards_map: Whether to return the old ids, too.
+        return_backwards_map: Whether to return the old ids too.
         inplace: Whether to change ``array`` itself.
 
     Returns:
-        The new labels, of the same type; how many there are without 0; and, if asked for, the old id by new id
+        The new labels, of the same type; their number without 0; and, on request, the old id by new id
         (0 at position 0).
     """
     labels = native(array)
     old_ids = fastremap.unique(labels)
     old_ids = np.concatenate([np.zeros(1, dtype=labels.dtype), old_ids[old_ids != 0]])
-    # Negative ids sort before 0, which stays in front all the same.
+    # Negative ids sort before 0; move 0 to the front.
     new_ids = {int(old): new for new, old in enumerate(old_ids)}
     relabelled = fastremap.remap(np.ascontiguousarray(labels), new_ids, preserve_missing_labels=False, in_place=False)
     if inplace:

@@ -1,4 +1,4 @@
-"""Reading what is to be compared, block by block."""
+"""Read the volumes to compare, block by block."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
 
 CHUNK = 64
-"""Edges of blocks are multiples of this where they can be, as edges of chunks mostly are."""
+"""Edges of blocks are multiples of this where possible, since those of chunks mostly are."""
 
 
 @attrs.frozen
 class Volumes:
-    """What is compared, and where; all in world units.
+    """The volumes to compare; all in world units.
 
     Attributes:
-        output: What is judged.
-        truth: What it is compared with.
-        mask: Where it is 0, nothing counts; None to count everything.
+        output: The segmentation to score.
+        truth: The truth to compare it with.
+        mask: Nothing counts where it is 0; None to count everything.
         roi: The region that all of them cover.
     """
 
@@ -44,7 +44,7 @@ class Volumes:
         """Open an output for comparison with the truth.
 
         Raises:
-            EvaluationError: If they share no region, or their voxels do not coincide.
+            EvaluationError: If they share no region, or their voxel grids do not coincide.
         """
         array = ZarrArray.open_from_array_identifier(output, mode="r")
         return cls(array, truth, mask, scored_roi(array.roi, array.voxel_size, truth, mask))
@@ -60,13 +60,13 @@ class Volumes:
         return self.roi.shape / self.voxel_size
 
     def blocks(self, max_voxels: int) -> tuple[Iterator[Roi], int]:
-        """Return regions that cover all without overlap, and their number."""
+        """Return regions that tile the volume, and their number."""
         shape = block_shape(self.shape, max_voxels)
         return iterate_blocks(self.roi, shape, self.voxel_size), count_blocks(self.shape, shape)
 
 
 def block_shape(shape: Coordinate, max_voxels: int) -> Coordinate:
-    """Return the shape of blocks to cut a volume into, both in voxels.
+    """Return the shape of blocks that divide a volume, both in voxels.
 
     >>> block_shape(Coordinate(100, 1024, 1024), 2**24)
     (100, 256, 512)
@@ -87,14 +87,14 @@ def common_roi(roi: Roi, voxel_size: Coordinate, other: Array, what: str = "trut
         roi: The region of the output.
         voxel_size: Size of its voxels.
         other: The other array.
-        what: What that is, for messages.
+        what: Name of the other array, for messages.
 
     Raises:
-        EvaluationError: If they share none, or their voxels do not coincide.
+        EvaluationError: If they share no region, or their voxel grids do not coincide.
     """
     if voxel_size != other.voxel_size:
         raise EvaluationError(
-            f"the output has voxels of size {voxel_size} and the {what} of {other.voxel_size}; "
+            f"the voxel size of the output is {voxel_size}, that of the {what} {other.voxel_size}; "
             f"resample the {what} to the voxel size of the output"
         )
     common = roi.intersect(other.roi)
@@ -102,7 +102,7 @@ def common_roi(roi: Roi, voxel_size: Coordinate, other: Array, what: str = "trut
         raise EvaluationError(f"the output covers {roi} and the {what} {other.roi}, which do not overlap")
     if any((roi.begin - other.roi.begin) % voxel_size):
         raise EvaluationError(
-            f"the output starts at {roi.begin} and the {what} at {other.roi.begin}, so that voxels of size "
+            f"the output starts at {roi.begin} and the {what} at {other.roi.begin}, so their voxels of size "
             f"{voxel_size} do not coincide; align the offsets"
         )
     return common
@@ -114,11 +114,11 @@ def scored_roi(roi: Roi, voxel_size: Coordinate, truth: Array, mask: Array | Non
     Args:
         roi: The region of the output.
         voxel_size: Size of its voxels.
-        truth: What it is compared with.
+        truth: The truth to compare it with.
         mask: Where to compare them, None for everywhere.
 
     Raises:
-        EvaluationError: If they share none, or their voxels do not coincide.
+        EvaluationError: If they share no region, or their voxel grids do not coincide.
     """
     common = common_roi(roi, voxel_size, truth)
     if mask is None:
@@ -130,10 +130,10 @@ def scored_roi(roi: Roi, voxel_size: Coordinate, truth: Array, mask: Array | Non
 
 
 def check_single_channel(array: Array, what: str) -> None:
-    """Refuse an array of several channels where labels are expected, by its metadata.
+    """Refuse an array with several channels where labels are expected, judging by its metadata.
 
     Raises:
-        ChannelMismatchError: If there are several.
+        ChannelMismatchError: If it has several.
     """
     if "c" in array.axes and array.num_channels != 1:
         raise ChannelMismatchError(
@@ -142,10 +142,10 @@ def check_single_channel(array: Array, what: str) -> None:
 
 
 def read_labels(array: Array, roi: Roi, what: str) -> npt.NDArray[Any]:
-    """Return the values of an array without channels, or with a single one, as an array of spatial axes only.
+    """Read an array with at most one channel, as an array with spatial axes only.
 
     Raises:
-        EvaluationError: If there are several channels.
+        EvaluationError: If it has several channels.
     """
     try:
         check_single_channel(array, what)

@@ -1,4 +1,4 @@
-"""Losses: how prediction and target are compared."""
+"""Losses, which compare prediction and target."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from .loss import Loss
 
 
 class AffinitiesLoss(Loss):
-    """Cross-entropy of affinities plus squared errors of descriptors; the prediction is taken before the sigmoid."""
+    """Cross-entropy of affinities plus squared errors of descriptors; expects predictions before the sigmoid."""
 
     def __init__(self, num_affinities: int, lsds_to_affs_weight_ratio: float) -> None:
-        """Set how channels are divided.
+        """Set how the channels are divided.
 
         Args:
-            num_affinities: How many of the first channels are affinities; the rest are descriptors.
+            num_affinities: Number of affinities, the first channels; the rest are descriptors.
             lsds_to_affs_weight_ratio: Weight of the loss of descriptors.
         """
         self.num_affinities = num_affinities
@@ -26,10 +26,10 @@ class AffinitiesLoss(Loss):
     def compute(
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss of the affinities, plus the ratio times that of the descriptors if there are any.
+        """Return the loss of the affinities, plus the weighted loss of the descriptors if any.
 
         Raises:
-            ChannelMismatchError: If there are fewer channels than affinities.
+            ChannelMismatchError: If the prediction has fewer channels than affinities.
         """
         count, channels = self.num_affinities, prediction.shape[1]
         if channels < count:

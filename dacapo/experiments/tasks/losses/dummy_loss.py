@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class DummyLoss(Loss):
-    """Sum up absolute differences; weights are ignored."""
+    """Sum absolute differences; weights are ignored."""
 
     def compute(
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None

@@ -35,7 +35,7 @@ class HotDistanceLoss(Loss):
         return (F.binary_cross_entropy_with_logits(prediction, target, reduction="none") * weight).mean()
 
     def distance_loss(self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """Return the mean squared error; the weight counts squared, as in :class:`MSELoss`."""
+        """Return the mean squared error; the square of the weight counts, as in :class:`MSELoss`."""
         return weighted_mse(prediction, target, weight)
 
     def split(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The base of all losses."""
+"""The base class of all losses."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Loss(ABC):
     def compute(
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Return the loss as a tensor with one element that can be differentiated.
+        """Return the loss as a differentiable tensor with one element.
 
         Args:
             prediction: Output of the model in train mode, before any eval activation (batch, channel, spatial).
-            target: What the predictor made of the ground truth, of the same shape.
-            weight: Weight of every value, of the same shape; 0 leaves a value out. None counts all alike.
+            target: Target computed by the predictor, of the same shape.
+            weight: Weight of every value, of the same shape; 0 excludes a value. None weights all values equally.
         """
         raise NotImplementedError

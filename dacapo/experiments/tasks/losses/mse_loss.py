@@ -8,7 +8,7 @@ from .loss import Loss
 
 
 class MSELoss(Loss):
-    """Average weighted squared differences; the weight is applied before squaring, so it counts squared."""
+    """Average weighted squared differences; the weight is applied before squaring, so its square counts."""
 
     def compute(
         self, prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor | None = None
