@@ -211,7 +211,7 @@ def test_labels_of_another_place_are_refused(tmp_path: Path) -> None:
 def test_labels_that_are_no_whole_numbers_are_refused(tmp_path: Path) -> None:
     raw, _ = own_volume(tmp_path)
     write_array(tmp_path / "own.zarr", "volumes/floats", np.ones((34, 36, 80), np.float32), Coordinate(4, 4, 4))
-    with pytest.raises(DtypeError, match="whole numbers"):
+    with pytest.raises(DtypeError, match="must be integers"):
         demo(tmp_path / "demo", raw, raw.parent / "floats")
 
 

@@ -222,7 +222,7 @@ def test_a_crop_of_a_crop_is_the_crop_of_their_common_roi(data: st.DataObject) -
     outer = data.draw(parts(source.roi, source.voxel_size))
     inner = data.draw(parts(source.roi, source.voxel_size))
     if outer.intersect(inner).empty:
-        with pytest.raises(RoiError, match="lies beside"):
+        with pytest.raises(RoiError, match="does not overlap"):
             build(CropArrayConfig("inner", CropArrayConfig("outer", source, outer), inner))
         return
     nested = build(CropArrayConfig("inner", CropArrayConfig("outer", source, outer), inner))
@@ -296,7 +296,7 @@ def test_sources_need_the_same_voxel_size() -> None:
 
 
 def test_sources_need_the_same_grid() -> None:
-    with pytest.raises(ConfigError, match=r"no whole number of voxels"):
+    with pytest.raises(ConfigError, match=r"not an integer number of voxels"):
         build(SumArrayConfig("s", [given_array(), given_array(offset=(13, 20, 8))]))
 
 
@@ -316,9 +316,9 @@ def test_views_need_a_source() -> None:
 
 
 def test_summed_sources_need_equal_channels() -> None:
-    with pytest.raises(ConfigError, match="only equal ones"):
+    with pytest.raises(ConfigError, match="they must be equal"):
         build(SumArrayConfig("s", [given_array((2, 8, 10), "cyx"), given_array((3, 8, 10), "cyx")]))
-    with pytest.raises(ConfigError, match="only equal ones"):
+    with pytest.raises(ConfigError, match="they must be equal"):
         build(SumArrayConfig("s", [given_array((2, 8, 10), "cyx"), given_array((8, 10), "yx")]))
 
 
@@ -340,7 +340,7 @@ def test_groups_need_a_source_without_channels(config: type[ArrayConfig]) -> Non
         build(config("b", given_array((3, 8, 10), "cyx"), GROUPS))
     with pytest.raises(ConfigError, match="at least one"):
         build(config("b", given_array(), []))
-    with pytest.raises(ConfigError, match="may stand there once"):
+    with pytest.raises(ConfigError, match="may occur once"):
         build(config("b", given_array(), [("a", [1]), ("a", [2])]))
 
 
@@ -389,7 +389,7 @@ def test_labels_can_be_fixed(wrapped: bool, monkeypatch: pytest.MonkeyPatch) -> 
     ("shape", "axes", "channel"), [((2, 4, 5), "cyx", 2), ((2, 4, 5), "cyx", -1), ((4, 5), "yx", 0)]
 )
 def test_a_channel_that_is_not_there(shape: tuple[int, ...], axes: str, channel: int) -> None:
-    with pytest.raises(ChannelMismatchError, match=f"channel {channel} of .* was asked for"):
+    with pytest.raises(ChannelMismatchError, match=f"{channel} is not a channel of "):
         build(ChannelArrayConfig("v", given_array(shape, axes), channel))
 
 
@@ -427,7 +427,7 @@ def test_concat_gives_its_sources() -> None:
 @pytest.mark.parametrize(
     ("roi", "message"),
     [
-        (Roi((1000, 0, 0), (8, 4, 4)), "lies beside"),
+        (Roi((1000, 0, 0), (8, 4, 4)), "does not overlap"),
         (Roi((20, 24), (8, 4)), "2 dimensions"),
         (Roi((21, 24, 12), (8, 4, 4)), "not aligned"),
     ],

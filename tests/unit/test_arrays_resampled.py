@@ -129,7 +129,7 @@ def test_one_source_voxel_is_enough() -> None:
 @pytest.mark.parametrize(
     ("up", "down", "error", "message"),
     [
-        ((3, 1), (1, 1), ConfigError, "is not whole"),
+        ((3, 1), (1, 1), ConfigError, "is not an integer"),
         ((2, 2, 2), (1, 1), ConfigError, "upsample is"),
         ((1, 1), (-1, 1), ConfigError, "downsample is"),
         ((1, 1), (100, 1), RoiError, "no voxel of size"),

@@ -338,8 +338,8 @@ def test_an_unusable_input_at_run_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fmaps_in": 0}, "fmaps_in must be at least 1"),
-        ({"num_fmaps": 0}, "num_fmaps must be at least 1"),
+        ({"fmaps_in": 0}, "fmaps_in must be an integer of at least 1"),
+        ({"num_fmaps": 0}, "num_fmaps must be an integer of at least 1"),
         ({"padding": "reflect"}, "padding must be 'valid' or 'same'"),
         ({"input_shape": (60,)}, "2 or 3 axes"),
         ({"downsample_factors": []}, "at least one level"),

@@ -434,9 +434,9 @@ class TestSplit:
         with caplog.at_level(logging.WARNING):
             config = made.compute()
         assert (len(config.train_configs), len(config.validate_configs)) == (1, 1)
-        assert "small is left out: it has 8000 labelled voxels, at least 8001" in caplog.text
+        assert "small: it has 8000 labeled voxels, fewer than 8001" in caplog.text
         made.min_training_volume_size = 10**6
-        with pytest.raises(ConfigError, match="all datasets to train on have fewer than 1000000"):
+        with pytest.raises(ConfigError, match="all training datasets have fewer than 1000000"):
             made.compute()
 
     def test_round_trip(self, volume: Path, labels: np.ndarray, tmp_path: Path) -> None:
@@ -523,7 +523,7 @@ class TestTable:
             generate_dataspec_from_csv(path)
 
     def test_missing_and_empty_files(self, tmp_path: Path) -> None:
-        with pytest.raises(NotFoundError, match=r"no table .*none\.csv"):
+        with pytest.raises(NotFoundError, match=r"none\.csv does not exist"):
             DataSplitGenerator.generate_from_csv(tmp_path / "none.csv", (8,) * 3, (8,) * 3)
         (tmp_path / "empty.csv").write_text(self.HEADER)
         with pytest.raises(ConfigError, match="has no rows"):

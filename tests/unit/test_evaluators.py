@@ -109,7 +109,11 @@ def test_only_the_common_region_is_compared(store, offset):
 
 @pytest.mark.parametrize(
     ("voxel_size", "offset", "message"),
-    [((4, 2), (0, 0), "voxels of size"), ((4, 4), (40, 0), "do not overlap"), ((4, 4), (2, 0), "do not coincide")],
+    [
+        ((4, 2), (0, 0), "voxel size of the output"),
+        ((4, 4), (40, 0), "do not overlap"),
+        ((4, 4), (2, 0), "do not coincide"),
+    ],
 )
 @pytest.mark.parametrize("evaluator", [InstanceEvaluator(), BinarySegmentationEvaluator(1, 1, None)])
 def test_volumes_that_cannot_be_compared(store, evaluator, voxel_size, offset, message):

@@ -438,5 +438,5 @@ class TestReadAll:
         np.testing.assert_array_equal(got[1], np.pad(values()[4:16, 6:24], ((4, 4), (6, 6)), mode=mode))
 
     def test_outside_of_a_part_without_padding(self) -> None:
-        with pytest.raises(RoiError, match="reaches outside of"):
+        with pytest.raises(RoiError, match="extends outside of"):
             read_all([Read(in_memory(values()), ROI, inside=Roi((1, 1), (2, 2)))])

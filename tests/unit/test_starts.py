@@ -219,7 +219,7 @@ def test_a_head_that_does_not_fit_its_labels(caplog: pytest.LogCaptureFixture) -
     before = model_state(model)
     match_heads(model, old.prediction_head.state_dict(), ["er", "mito"], ["er", "mito"])
     assert_same(model_state(model), before)
-    assert "prediction_head.weight does not fit" in caplog.text
+    assert "prediction_head.weight cannot be matched" in caplog.text
 
 
 def test_labels_go_before_shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -350,7 +350,7 @@ def test_pretrained_refuses_what_it_cannot_use(tmp_path):
     with pytest.raises(ConfigError, match="no layer"):
         pretrained(tmp_path / "other").create_model(Body(2))
     torch.save([1, 2], tmp_path / "list")
-    with pytest.raises(StorageError, match="no state"):
+    with pytest.raises(StorageError, match="no model state"):
         pretrained(tmp_path / "list").create_model(Body(2))
 
 

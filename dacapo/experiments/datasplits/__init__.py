@@ -1,4 +1,4 @@
-"""Datasplits: what to train on and what to validate on."""
+"""Datasplits: the training and validation data of a run."""
 
 from dacapo.utils.aliases import alias_modules
 

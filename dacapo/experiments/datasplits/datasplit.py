@@ -1,4 +1,4 @@
-"""The interface of datasplits: what to train on and what to validate on."""
+"""The interface of datasplits: the training and validation data of a run."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class DataSplit(ABC):
     """Datasets that the network is scored on."""
 
     def _neuroglancer(self, embedded: bool = False) -> Any:
-        """Show raw data, ground truth and masks of all datasets in neuroglancer; voxels are read as they are looked at.
+        """Show raw data, ground truth and masks of all datasets in neuroglancer; the viewer reads voxels on demand.
 
-        Layers are called ``train/<dataset>/raw`` and so on. Training may draw from datasets of the same name; all but
-        the first of them have a number behind it.
+        Layers are named ``train/<dataset>/raw`` and so on. Several training datasets may have the same name; all but
+        the first are numbered.
 
         Args:
-            embedded: Whether to return what shows the viewer inside of a notebook.
+            embedded: Whether to return a frame with the viewer for a notebook.
 
         Returns:
-            The viewer, which prints as its address, or a frame with it. It is there as long as this is kept.
+            The viewer, which prints as its address, or a frame with it. It lives as long as this object is referenced.
 
         Raises:
             MissingDependencyError: If neuroglancer is not installed, or IPython with ``embedded``.
@@ -50,11 +50,11 @@ class DataSplit(ABC):
 
 @attrs.define
 class DataSplitConfig(Config):
-    """Base of the configs of datasplits; ``config.datasplit_type(config)`` builds the datasplit."""
+    """Base class of the configs of datasplits; ``config.datasplit_type(config)`` builds the datasplit."""
 
     datasplit_type: ClassVar[type[Any]]
 
-    name: str = field("Name of the datasplit, by which a store finds its config.", alters_training=False)
+    name: str = field("Name of the datasplit, the key of its config in a store.", alters_training=False)
 
     def verify(self) -> tuple[bool, str]:
         """Check that all datasets can be built. Opens files and reads their metadata, but no voxels."""

@@ -1,18 +1,17 @@
-"""Datasplits made from a table of volumes.
+"""Generate datasplits from a table of volumes.
 
-A row of the table is one dataset: ``dataset_type``, ``raw_container``, ``raw_dataset``, ``gt_container``,
-``gt_dataset``. As a CSV file it may begin with these names, then in any order; blank lines and lines that begin with
-``#`` are skipped. ``dataset_type`` is ``train`` or ``val``. Containers are paths as the file system understands them.
+Each row of the table is a dataset: ``dataset_type``, ``raw_container``, ``raw_dataset``, ``gt_container``,
+``gt_dataset``. A CSV file may begin with these names as a header, in any order; blank lines and lines that begin with
+``#`` are skipped. ``dataset_type`` is ``train`` or ``val``. Containers are paths in the file system.
 
 **Scale levels.** A dataset is an array, or a group with several scale levels: OME-NGFF multiscales, or arrays named
-``s0``, ``s1``, ... The level closest to the wanted resolution is read, and resampled where its voxels have another
-size: raw data by interpolation, labels by the nearest voxel. The limits (``max_gt_downsample``, ...) say how many times
-larger (downsample) or smaller (upsample) than those of the level the wanted voxels may be along any axis. Where a level
-of the wanted size begins a fraction of a voxel off the multiples of that size, it is moved to the next one, so that all
-arrays have common voxel corners; if that is more than half a voxel, a finer level is resampled instead, where there is
-one.
+``s0``, ``s1``, ... The level closest to the requested resolution is read, and resampled if its voxel size differs: raw
+data by interpolation, labels by the nearest voxel. The limits (``max_gt_downsample``, ...) bound how many times larger
+(downsample) or smaller (upsample) the requested voxels may be than those of the level, along any axis. A level of the
+requested voxel size whose offset is not a multiple of it is moved to the next multiple, so that the voxel corners of
+all arrays coincide; if that is more than half a voxel, a finer level is resampled instead, if available.
 
-**Ground truth.** ``gt_dataset`` names one or several datasets in the container, ``&`` being the separator:
+**Ground truth.** ``gt_dataset`` names one or several datasets in the container, separated by ``&``:
 
 =====================  ====================================================  =======================
 ``gt_dataset``         datasets                                              names of the classes
@@ -25,14 +24,14 @@ one.
 =====================  ====================================================  =======================
 
 In *semantic* segmentation each class becomes one channel, in the order of the names: 1 where its dataset is not 0. If
-the path before the brackets is a volume itself and has an attribute ``labels``, a list of mappings with ``name`` and
-``value``, the classes are the ids with these names; where the list says by ``annotationState`` what was annotated, it
-becomes a mask, see :class:`MissingAnnotationsMask`. All rows must name the same classes.
+the path before the brackets is itself a volume with an attribute ``labels``, a list of mappings with ``name`` and
+``value``, the classes are the ids with these names; if the list tells by ``annotationState`` which ids were annotated,
+it becomes a mask, see :class:`MissingAnnotationsMask`. All rows must name the same classes.
 
-In *instance* segmentation labels are taken as they are; those of several datasets are merged, where they overlap the
-first one wins.
+In *instance* segmentation labels are used unchanged; those of several datasets are merged, and the first one wins where
+they overlap.
 
-``targets`` chooses from the classes that the rows name, and puts them in order.
+``targets`` selects from the classes that the rows name, and orders them.
 """
 
 from __future__ import annotations
@@ -78,14 +77,14 @@ class CustomEnum(Enum):
 
 
 class DatasetType(CustomEnum):
-    """What a dataset is for."""
+    """The purpose of a dataset."""
 
     train = 1
     val = 2
 
 
 class SegmentationType(CustomEnum):
-    """What the ground truth is."""
+    """The kind of ground truth."""
 
     semantic = 1
     instance = 2
@@ -98,7 +97,7 @@ def _member(kind: type[M], value: M | str) -> M:
     """Return the member of an enumeration by its name.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If it does not exist.
     """
     name = str(value).strip().lower()
     if name not in kind.__members__:
@@ -107,7 +106,7 @@ def _member(kind: type[M], value: M | str) -> M:
 
 
 class DatasetSpec:
-    """One row of the table; see the module for what the fields mean."""
+    """One row of the table; the module describes the fields."""
 
     def __init__(
         self,
@@ -117,7 +116,7 @@ class DatasetSpec:
         gt_container: str | Path,
         gt_dataset: str,
     ) -> None:
-        """Take the fields of a row.
+        """Set the fields of a row.
 
         Raises:
             ConfigError: If the dataset type is unknown, or a field is empty.
@@ -141,15 +140,15 @@ class DatasetSpec:
 
 
 def generate_dataspec_from_csv(csv_path: str | Path) -> list[DatasetSpec]:
-    """Read the rows of a table; see the module for its format.
+    """Read the rows of a table; the module describes its format.
 
     Raises:
-        PathNotFoundError: If there is no such file.
-        ConfigError: If the header is wrong, or a row has too few or too many fields, or a wrong one.
+        PathNotFoundError: If the file does not exist.
+        ConfigError: If the header is wrong, or a row has too few, too many or invalid fields.
     """
     path = Path(csv_path)
     if not path.is_file():
-        raise PathNotFoundError(f"there is no table {path}; expected a CSV file with {', '.join(COLUMNS)}")
+        raise PathNotFoundError(f"the table {path} does not exist; expected a CSV file with {', '.join(COLUMNS)}")
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, skipinitialspace=True)
         rows = [(reader.line_num, [field.strip() for field in row]) for row in reader]
@@ -175,11 +174,11 @@ def _spec(where: str, columns: list[str], row: list[str]) -> DatasetSpec:
 
 @attrs.frozen
 class _Classes:
-    """What a gt_dataset names.
+    """The classes named by a gt_dataset.
 
     Attributes:
         datasets: The dataset of each class, by its name, in order.
-        volume: The path before the brackets, if there are any and nothing stands behind them.
+        volume: The path before the brackets, if there are brackets and nothing follows them.
     """
 
     datasets: dict[str, str]
@@ -187,12 +186,12 @@ class _Classes:
 
 
 def _parse(text: str, separator: str) -> _Classes:
-    """Take a gt_dataset apart.
+    """Parse a gt_dataset.
 
     Raises:
-        ConfigError: If it cannot be understood, or names a class twice.
+        ConfigError: If it cannot be parsed, or names a class twice.
     """
-    problem = f"gt_dataset {text!r} cannot be understood"
+    problem = f"gt_dataset {text!r} cannot be parsed"
     if "[" not in text and "]" not in text:
         pairs = [(_last_name(path), path) for path in text.split(separator)]
         volume = None
@@ -220,7 +219,7 @@ def _last_name(path: str) -> str:
 
 
 class DataSplitGenerator:
-    """Make the config of a datasplit from a list of volumes; see the module."""
+    """Generate the config of a datasplit from a list of volumes; see the module."""
 
     def __init__(
         self,
@@ -241,7 +240,7 @@ class DataSplitGenerator:
         raw_max: float = 255,
         classes_separator_caracter: str = "&",
     ) -> None:
-        """Take the rows and what to make of them.
+        """Set the rows and how to use them.
 
         Args:
             name: Name of the datasplit.
@@ -250,19 +249,19 @@ class DataSplitGenerator:
             output_resolution: Voxel size of ground truth, in world units.
             targets: Classes to use, in this order; by default all that the rows name.
             segmentation_type: ``semantic`` or ``instance``.
-            max_gt_downsample: How many times larger the voxels of ground truth may become.
-            max_gt_upsample: How many times smaller.
-            max_raw_training_downsample: The same for raw data to train on.
-            max_raw_training_upsample: The same for raw data to train on.
-            max_raw_validation_downsample: The same for raw data to validate on.
-            max_raw_validation_upsample: The same for raw data to validate on.
-            min_training_volume_size: Datasets to train on with fewer voxels of ground truth are left out.
-            raw_min: The raw value that becomes 0.
-            raw_max: The raw value that becomes 1.
-            classes_separator_caracter: What stands between classes in ``gt_dataset``.
+            max_gt_downsample: Limit on how many times larger the voxels of ground truth may become.
+            max_gt_upsample: Limit on how many times smaller they may become.
+            max_raw_training_downsample: The same for raw training data.
+            max_raw_training_upsample: The same for raw training data.
+            max_raw_validation_downsample: The same for raw validation data.
+            max_raw_validation_upsample: The same for raw validation data.
+            min_training_volume_size: Training datasets with fewer voxels of ground truth are omitted.
+            raw_min: The raw value that maps to 0.
+            raw_max: The raw value that maps to 1.
+            classes_separator_caracter: Separator between classes in ``gt_dataset``.
 
         Raises:
-            ConfigError: If a value makes no sense.
+            ConfigError: If a value is invalid.
         """
         self.name = name
         self.datasets = list(datasets)
@@ -285,7 +284,7 @@ class DataSplitGenerator:
 
     def _check(self) -> None:
         if not self.datasets:
-            raise ConfigError(f"datasplit {self.name!r} is to be made from no datasets; give at least one")
+            raise ConfigError(f"datasplit {self.name!r} has no datasets; give at least one")
         for name, value in (("input", self.input_resolution), ("output", self.output_resolution)):
             if min(value) <= 0:
                 raise ConfigError(f"{name}_resolution is {value}; expected positive numbers")
@@ -299,21 +298,21 @@ class DataSplitGenerator:
 
     @property
     def class_name(self) -> list[str] | None:
-        """Names of the classes in the order of the channels; None before a row was looked at.
+        """Names of the classes in the order of the channels; None before the first row is parsed.
 
-        In instance segmentation these are the names of the datasets that the first row merges.
+        In instance segmentation, the names of the datasets that the first row merges.
         """
         return None if self._class_name is None else list(self._class_name)
 
     def check_class_name(self, class_name: str) -> tuple[list[str], list[str]]:
-        """Take the ``gt_dataset`` of a row apart, and make sure that all rows name the same classes.
+        """Parse the ``gt_dataset`` of a row, and check that all rows name the same classes.
 
         Returns:
             The datasets and the names of their classes, those of ``targets`` if given.
 
         Raises:
-            ConfigError: If it cannot be understood, lacks a target, or, in semantic segmentation, names other classes
-                than an earlier row.
+            ConfigError: If it cannot be parsed, lacks a target, or, in semantic segmentation, names other classes than
+                an earlier row.
         """
         classes = self._chosen(class_name)
         return list(classes.datasets.values()), list(classes.datasets)
@@ -333,7 +332,7 @@ class DataSplitGenerator:
             raise ConfigError(
                 f"gt_dataset {gt_dataset!r} names the classes {', '.join(names)}, but an earlier row "
                 f"{', '.join(self._class_name)}; name the same ones in the same order, as in "
-                f"path/[{self.classes_separator_caracter.join(self._class_name)}], or choose some by targets"
+                f"path/[{self.classes_separator_caracter.join(self._class_name)}], or select some with targets"
             )
         return _Classes({name: classes.datasets[name] for name in names}, classes.volume)
 
@@ -342,8 +341,8 @@ class DataSplitGenerator:
 
         Raises:
             ArrayNotFoundError: If a container or dataset does not exist.
-            ConfigError: If a resolution cannot be reached, rows name other classes, arrays do not fit together, or all
-                datasets to train on are too small.
+            ConfigError: If a resolution is out of reach, rows name different classes, arrays do not match, or all
+                training datasets are too small.
         """
         self._class_name = None
         configs: dict[DatasetType, list[Any]] = {kind: [] for kind in DatasetType}
@@ -356,13 +355,13 @@ class DataSplitGenerator:
             except DacapoError as error:
                 raise type(error)(f"{spec}: {error}") from error
             if spec.dataset_type is DatasetType.train and size < least:
-                logger.warning("%s is left out: it has %d labelled voxels, at least %d are wanted", spec, size, least)
+                logger.warning("omitting %s: it has %d labeled voxels, fewer than %d", spec, size, least)
                 dropped.append(spec)
                 continue
             configs[spec.dataset_type].append(config)
         if dropped and not configs[DatasetType.train]:
             raise ConfigError(
-                f"datasplit {self.name!r}: all datasets to train on have fewer than {least} labelled voxels; "
+                f"datasplit {self.name!r}: all training datasets have fewer than {least} labeled voxels; "
                 "lower min_training_volume_size, or choose a finer output_resolution"
             )
         return TrainValidateDataSplitConfig(self.name, configs[DatasetType.train], configs[DatasetType.val])
@@ -382,7 +381,7 @@ class DataSplitGenerator:
         return IntensitiesArrayConfig(f"{name}_raw", source, min=self.raw_min, max=self.raw_max)
 
     def _ground_truth(self, spec: DatasetSpec, name: str) -> tuple[ArrayConfig, ArrayConfig | None]:
-        """Return the configs of ground truth and mask, None if nothing tells where it can be trusted."""
+        """Return the configs of ground truth and mask; the mask is None if nothing marks reliable annotation."""
         classes = self._chosen(spec.gt_dataset)
         if self.segmentation_type is SegmentationType.semantic:
             ids = self._ids_of_volume(spec, classes, name)
@@ -413,7 +412,7 @@ class DataSplitGenerator:
     def _ids_of_volume(
         self, spec: DatasetSpec, classes: _Classes, name: str
     ) -> tuple[ArrayConfig, ArrayConfig | None] | None:
-        """Return ground truth and mask from one volume whose attribute names its ids, None if there is no such one."""
+        """Return ground truth and mask from one volume whose attribute names its ids, or None if it does not exist."""
         container = spec.gt_container
         if classes.volume is None or any(has_levels(container, path) for path in classes.datasets.values()):
             return None
@@ -429,7 +428,7 @@ class DataSplitGenerator:
         if unknown:
             known = ", ".join(str(entry.get("name")) for entry in entries) or "none"
             raise ConfigError(
-                f"there is no dataset {', '.join(classes.datasets[label] for label in unknown)}, and {level} has no "
+                f"dataset {', '.join(classes.datasets[label] for label in unknown)} does not exist, and {level} has no "
                 f"ids of these names in its attribute 'labels'; it names {known}"
             )
         mask = None
@@ -445,7 +444,7 @@ class DataSplitGenerator:
         name: str | None = None,
         **kwargs: Any,
     ) -> DataSplitGenerator:
-        """Make a generator from a CSV file.
+        """Create a generator from a CSV file.
 
         Args:
             csv_path: The table.
@@ -455,8 +454,8 @@ class DataSplitGenerator:
             kwargs: Other arguments of :class:`DataSplitGenerator`.
 
         Raises:
-            PathNotFoundError: If there is no such file.
-            ConfigError: If it cannot be understood.
+            PathNotFoundError: If the file does not exist.
+            ConfigError: If it cannot be parsed.
         """
         datasets = generate_dataspec_from_csv(csv_path)
         if not datasets:
@@ -465,7 +464,7 @@ class DataSplitGenerator:
 
 
 def _unused_name(spec: DatasetSpec, used: set[str]) -> str:
-    """Return a name for a dataset that can be a file name, and enter it into those used."""
+    """Return an unused name for a dataset that is valid as a file name, and add it to the used names."""
     wanted = re.sub(r"[^\w.-]+", "_", f"{spec.gt_container.stem}_{spec.gt_dataset}").strip("_.")[:MAX_NAME]
     name, number = wanted, 1
     while name in used:
@@ -476,7 +475,7 @@ def _unused_name(spec: DatasetSpec, used: set[str]) -> str:
 
 
 def _labelled_voxels(config: RawGTDatasetConfig) -> int:
-    """Build a dataset, which checks that its parts fit together, and return how many voxels of it are labelled."""
+    """Build a dataset, which checks that its parts match, and return its number of labeled voxels."""
     dataset: RawGTDataset = config.dataset_type(config)
     assert dataset.gt is not None
     region = dataset.gt.roi.intersect(dataset.raw.roi)

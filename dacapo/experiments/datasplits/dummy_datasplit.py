@@ -1,4 +1,4 @@
-"""A datasplit of made-up data, to try things without data."""
+"""A datasplit of made-up data, for trying things out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .datasplit import DataSplit, DataSplitConfig
 
 
 class DummyDataSplit(DataSplit):
-    """A datasplit with one training dataset and none to validate on."""
+    """A datasplit with one training dataset and no validation datasets."""
 
     def __init__(self, datasplit_config: DummyDataSplitConfig) -> None:
         train_config = datasplit_config.train_config
@@ -32,7 +32,7 @@ class DummyDataSplitConfig(DataSplitConfig):
     )
 
     def verify(self) -> tuple[bool, str]:
-        """Say that made-up data is no good for real experiments."""
+        """Refuse the config: made-up data is not suitable for experiments."""
         return (
             False,
             f"datasplit {self.name!r} is a DummyDataSplitConfig, made-up data that is never valid for an experiment",

@@ -1,4 +1,4 @@
-"""Scale levels of a volume on disk, and which of them to read for a wanted voxel size."""
+"""Scale levels of a volume on disk, and the choice of the level to read for a voxel size."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from .datasets.arrays import ArrayConfig, ResampledArrayConfig, ZarrArray, ZarrA
 from .datasets.arrays.containers import dataset_name, find_array, group_attributes, is_array
 
 LEVEL_NAME = re.compile(r"s?\d+")
-"""What plain containers call their levels: s0, s1, ... or 0, 1, ..."""
+"""Conventional names of levels in plain containers: s0, s1, ... or 0, 1, ..."""
 
 
 def find_levels(container: Path, dataset: str, name: str) -> list[ZarrArray]:
     """Open the scale levels of a volume, the finest first. Voxels are not read.
 
-    A dataset that is an array is the only level, also where others lie beside it. The levels of a group are the
-    arrays that its OME-NGFF multiscales list, or else those named ``s0``, ``s1``, ... or ``0``, ``1``, ...
+    A dataset that is an array is the only level, even if others lie beside it. The levels of a group are the arrays
+    listed by its OME-NGFF multiscales, or else those named ``s0``, ``s1``, ... or ``0``, ``1``, ...
 
     Args:
         container: Folder in a format that :class:`ZarrArray` reads.
         dataset: Path of the array or group inside the container.
-        name: For the configs of the levels.
+        name: Name of the levels in their configs.
 
     Raises:
-        ArrayNotFoundError: If there is neither an array nor a group with levels.
+        ArrayNotFoundError: If the dataset is neither an array nor a group with levels.
         MetadataError: If the attributes of a level contradict each other.
     """
     group = dataset_name(dataset)
     names = _level_names(container / group)
     if not names:
-        find_array(container, group)  # tells what is missing and what is there
+        find_array(container, group)  # raises an error that lists the existing datasets
     configs = [ZarrArrayConfig(name, container, f"{group}/{level}".strip("/"), mode="r") for level in names]
     return sorted((ZarrArray(config) for config in configs), key=lambda level: math.prod(level.voxel_size))
 
@@ -56,7 +56,7 @@ def _listed(folder: Path) -> list[str]:
     multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
     if not isinstance(multiscales, Sequence) or not multiscales:
         return []
-    # Several of them are the same image, downsampled in several ways.
+    # Several multiscales are the same image, downsampled by different methods.
     return [str(level["path"]).strip("/") for level in multiscales[0].get("datasets", []) if "path" in level]
 
 
@@ -69,19 +69,19 @@ def _numbered(folder: Path) -> list[str]:
 def closest_level(
     levels: Sequence[ZarrArray], voxel_size: Coordinate, max_downsample: float, max_upsample: float
 ) -> ZarrArray:
-    """Return the level whose voxels are closest to a wanted size; of two as close, the finer one.
+    """Return the level whose voxel size is closest to a requested one; the finer level if two are equally close.
 
-    A level of just that size whose voxels lie more than half a voxel before the next multiple of the size gives way to
-    a finer one, from which the voxels at the multiples can be computed.
+    If a level of exactly that size lies more than half a voxel before the next multiple of the size, a finer level is
+    preferred, from which the voxels at the multiples can be computed.
 
     Args:
         levels: At least one.
-        voxel_size: Wanted voxel size, in world units.
-        max_downsample: How many times larger than those of the level the wanted voxels may be along any axis.
-        max_upsample: How many times smaller.
+        voxel_size: Requested voxel size, in world units.
+        max_downsample: Limit on how many times larger than the level's the requested voxels may be along any axis.
+        max_upsample: Limit on how many times smaller they may be.
 
     Raises:
-        ConfigError: If no level is within the limits, or they have another number of axes.
+        ConfigError: If no level is within the limits, or the number of axes differs.
     """
     dims = levels[0].voxel_size.dims
     if dims != voxel_size.dims:
@@ -92,7 +92,7 @@ def closest_level(
     if not usable:
         listed = ", ".join(f"{level.dataset or 'the array'} with {level.voxel_size}" for level in levels)
         raise ConfigError(
-            f"resolution {voxel_size} cannot be reached in {levels[0].file_name}: there is {listed}, and voxels may "
+            f"resolution {voxel_size} cannot be reached in {levels[0].file_name}: it has {listed}, and voxels may "
             f"become {max_downsample:g} times larger or {max_upsample:g} times smaller; choose another resolution or "
             "wider limits"
         )
@@ -118,18 +118,18 @@ def _is_finer(level: ZarrArray, other: ZarrArray) -> bool:
 
 
 def _shift(level: ZarrArray, wanted: Coordinate) -> Coordinate:
-    """Return how far it is to the next multiple of the wanted voxel size, along axes that need no resampling."""
+    """Return the distance to the next multiple of the requested voxel size, along axes that need no resampling."""
     size = level.voxel_size
     return Coordinate(-o % w if v == w else 0 for o, v, w in zip(level.roi.offset, size, wanted, strict=True))
 
 
 def read_as(level: ZarrArray, voxel_size: Coordinate, interpolate: bool) -> ArrayConfig:
-    """Return the config of a level read with voxels of a size, on the grid of its multiples.
+    """Return the config that reads a level with a given voxel size, on the grid of its multiples.
 
     Args:
-        level: From :func:`closest_level`.
-        voxel_size: Wanted voxel size, in world units.
-        interpolate: Whether values between voxels mean something, as in raw data and not in labels.
+        level: A level returned by :func:`closest_level`.
+        voxel_size: Requested voxel size, in world units.
+        interpolate: Whether to interpolate between voxels, as for raw data, or not, as for labels.
     """
     config = level.config
     if any(_shift(level, voxel_size)):

@@ -14,7 +14,7 @@ from .datasplit import DataSplit, DataSplitConfig
 
 
 class TrainValidateDataSplit(DataSplit):
-    """Some datasets to train on and some to validate on."""
+    """A list of training datasets and a list of validation datasets."""
 
     validate: list[Dataset]
 
@@ -22,9 +22,9 @@ class TrainValidateDataSplit(DataSplit):
         """Build the datasets.
 
         Raises:
-            ConfigError: If a dataset does not fit together, or one to validate on has no ground truth.
-            DuplicateNameError: If two datasets to validate on have the same name, by which their scores and arrays
-                are stored.
+            ConfigError: If the parts of a dataset do not match, or a validation dataset has no ground truth.
+            DuplicateNameError: If two validation datasets have the same name, which is the key of their scores and
+                arrays.
         """
         name = datasplit_config.name
         first: dict[str, int] = {}
@@ -32,7 +32,7 @@ class TrainValidateDataSplit(DataSplit):
             if first.setdefault(config.name, index) != index:
                 raise DuplicateNameError(
                     f"validate_configs[{index}].name: {config.name!r} is the name of validate_configs"
-                    f"[{first[config.name]}] too; their scores would overwrite each other, give each its own name"
+                    f"[{first[config.name]}] too; their scores would overwrite each other; give each a unique name"
                 )
         self.train: list[Dataset] = [config.dataset_type(config) for config in datasplit_config.train_configs]
         self.validate = [config.dataset_type(config) for config in datasplit_config.validate_configs]
@@ -47,8 +47,8 @@ class TrainValidateDataSplitConfig(DataSplitConfig):
 
     datasplit_type: ClassVar[type[TrainValidateDataSplit]] = TrainValidateDataSplit
 
-    train_configs: list[DatasetConfig] = field("The datasets to train on.")
-    validate_configs: list[DatasetConfig] = field("The datasets to validate on; each needs its own name.")
+    train_configs: list[DatasetConfig] = field("The training datasets.")
+    validate_configs: list[DatasetConfig] = field("The validation datasets; each needs a unique name.")
 
     def verify(self) -> tuple[bool, str]:
         """Check names, then that all datasets can be built."""
@@ -56,14 +56,14 @@ class TrainValidateDataSplitConfig(DataSplitConfig):
         return (False, problem) if problem is not None else super().verify()
 
     def _name_problem(self) -> str | None:
-        """Return where a name stands for a second dataset with another content."""
+        """Return the path of a name that two datasets with different content share, or None."""
         first: dict[str, tuple[str, DatasetConfig]] = {}
         for kind in ("train_configs", "validate_configs"):
             for index, config in enumerate(getattr(self, kind)):
                 place, other = first.setdefault(config.name, (f"{kind}[{index}]", config))
                 if other != config:
                     return (
-                        f"{kind}[{index}].name: {config.name!r} is the name of {place} too, which has another content; "
-                        "give each its own name"
+                        f"{kind}[{index}].name: {config.name!r} is the name of {place} too, which has different "
+                        "content; give each a unique name"
                     )
         return None

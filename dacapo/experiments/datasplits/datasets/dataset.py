@@ -16,24 +16,24 @@ from .arrays.viewing import labels_layer
 
 
 class Dataset(ABC):
-    """Raw data and what is known about it, at one place in the world.
+    """Raw data and its annotations, at one place in the world.
 
-    Two datasets are equal if they have the same type, name and config. The text of a dataset is ``Dataset(<name>)``,
-    which names it in the tables of scores.
+    Two datasets are equal if they have the same type, name and config. ``str`` of a dataset is ``Dataset(<name>)``,
+    which labels it in tables of scores.
     """
 
     name: str
-    """Tells datasets apart."""
+    """Identifies the dataset."""
     raw: Array
-    """What the network sees."""
+    """Input of the network."""
     gt: Array | None = None
     """Ground truth."""
     mask: Array | None = None
-    """Where the ground truth can be trusted."""
+    """Mask of the reliable ground truth."""
     weight: int = 1
-    """How often to sample from this dataset, relative to the others."""
+    """Sampling weight relative to the other datasets."""
     sample_points: list[Coordinate] | None = None
-    """Where to centre training samples, in world units; None means anywhere."""
+    """Centers of training samples, in world units; None samples everywhere."""
     config: DatasetConfig | None = None
     """The config it was built from."""
 
@@ -50,8 +50,8 @@ class Dataset(ABC):
         """Return the layers that show this dataset in a neuroglancer viewer, by name.
 
         Args:
-            prefix: What names begin with, before a slash.
-            exclude_layers: Names of layers that are not wanted.
+            prefix: Prefix of the names, before a slash.
+            exclude_layers: Names of layers to omit.
 
         Raises:
             MissingDependencyError: If neuroglancer is not installed.
@@ -72,12 +72,12 @@ class Dataset(ABC):
 
 @attrs.define
 class DatasetConfig(Config):
-    """Base of the configs of datasets; ``config.dataset_type(config)`` builds the dataset."""
+    """Base class of the configs of datasets; ``config.dataset_type(config)`` builds the dataset."""
 
     dataset_type: ClassVar[type[Any]]
 
-    name: str = field("Name of the dataset; names its validation scores and arrays.", alters_training=False)
-    weight: int = field("How often to sample from this dataset, relative to the other datasets.", default=1)
+    name: str = field("Name of the dataset, the key of its validation scores and arrays.", alters_training=False)
+    weight: int = field("Sampling weight relative to the other datasets.", default=1)
 
     def verify(self) -> tuple[bool, str]:
         """Check that the dataset can be built. Opens files and reads their metadata, but no voxels."""

@@ -1,4 +1,4 @@
-"""A dataset of made-up data, to try things without data."""
+"""A dataset of made-up data, for trying things out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .dataset import Dataset, DatasetConfig
 
 
 class DummyDataset(Dataset):
-    """A dataset that holds raw data only."""
+    """A dataset with raw data only."""
 
     def __init__(self, dataset_config: DummyDatasetConfig) -> None:
         self.config = dataset_config
@@ -31,7 +31,7 @@ class DummyDatasetConfig(DatasetConfig):
     raw_config: ArrayConfig = field("The raw data.", factory=lambda: DummyArrayConfig(name="dummy_array"))
 
     def verify(self) -> tuple[bool, str]:
-        """Say that made-up data is no good for real experiments."""
+        """Refuse the config: made-up data is not suitable for experiments."""
         return (
             False,
             f"dataset {self.name!r} is a DummyDatasetConfig, made-up data that is never valid for an experiment",

@@ -16,18 +16,18 @@ from .dataset import Dataset, DatasetConfig
 
 
 class RawGTDataset(Dataset):
-    """Raw data with ground truth, and where the ground truth can be trusted.
+    """Raw data with ground truth and a mask of where the ground truth is reliable.
 
-    Files are opened and checked against each other when this is built; voxels are not read.
+    Construction opens files and checks them against each other; it reads no voxels.
     """
 
     def __init__(self, dataset_config: RawGTDatasetConfig) -> None:
         """Build the arrays.
 
         Raises:
-            ConfigError: If there is no raw data, or the arrays do not fit together: the voxel size of one of raw and
-                ground truth must be a multiple of the other's, all must overlap, and the mask must have the ground
-                truth's voxel size.
+            ConfigError: If raw data is missing, or the arrays do not match: along each axis, one of the voxel sizes of
+                raw and ground truth must be a multiple of the other, all arrays must overlap, and the mask must have
+                the ground truth's voxel size.
         """
         self.config = dataset_config
         self.name = dataset_config.name
@@ -55,19 +55,19 @@ class RawGTDataset(Dataset):
         if any(max(pair) % min(pair) for pair in pairs):
             raise ConfigError(
                 f"dataset {self.name!r}: voxel size is {self.raw.voxel_size} for raw, {self.gt.voxel_size} for gt; "
-                "along each axis one must be a multiple of the other, resample one of them"
+                "along each axis one must be a multiple of the other; resample one of them"
             )
 
     def _check_mask(self) -> None:
         if self.mask is None:
             return
         if self.gt is None:
-            raise ConfigError(f"dataset {self.name!r} has a mask but no gt that it could mask")
+            raise ConfigError(f"dataset {self.name!r} has a mask but no gt")
         self._check_overlap("gt", self.gt, "mask", self.mask)
         if self.mask.voxel_size != self.gt.voxel_size:
             raise ConfigError(
                 f"dataset {self.name!r}: voxel size is {self.gt.voxel_size} for gt, {self.mask.voxel_size} for mask; "
-                "they must be equal, resample one of them"
+                "they must be equal; resample one of them"
             )
 
     def _check_overlap(self, first_name: str, first: Array, second_name: str, second: Array) -> None:
@@ -79,7 +79,7 @@ class RawGTDataset(Dataset):
         if first.roi.intersect(second.roi).empty:
             raise ConfigError(
                 f"dataset {self.name!r}: {first_name} covers {first.roi}, {second_name} covers {second.roi}; "
-                "they do not overlap, check offsets and voxel sizes"
+                "they do not overlap; check offsets and voxel sizes"
             )
 
     def _check_sample_points(self) -> None:
@@ -109,11 +109,9 @@ class RawGTDatasetConfig(DatasetConfig):
 
     raw_config: ArrayConfig | None = field("The raw data; required.", default=None)
     gt_config: ArrayConfig | None = field("The ground truth.", default=None)
-    mask_config: ArrayConfig | None = field(
-        "Where the ground truth can be trusted; everywhere if there is none.", default=None
-    )
+    mask_config: ArrayConfig | None = field("Mask of the reliable ground truth; by default all of it.", default=None)
     sample_points: list[Coordinate] | None = field(
-        "Where to centre training samples, in world units; anywhere if there are none.",
+        "Centers of training samples, in world units; by default anywhere.",
         default=None,
         converter=_coordinates,
     )

@@ -1,4 +1,4 @@
-"""Names of what a dataset provides."""
+"""Names of the arrays and points of a dataset."""
 
 from .keys import ArrayKey, DataKey, GraphKey
 

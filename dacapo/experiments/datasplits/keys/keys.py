@@ -1,4 +1,4 @@
-"""Names of what a dataset provides, for those who move it through a pipeline."""
+"""Names of the arrays and points of a dataset, for moving them through a pipeline."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class DataKey(Enum):
-    """Base of the names."""
+    """Base class of the names."""
 
 
 class ArrayKey(DataKey):

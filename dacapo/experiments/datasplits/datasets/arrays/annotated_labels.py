@@ -1,4 +1,4 @@
-"""Ground truth that knows where it is annotated."""
+"""Ground truth with a mask of its annotated part."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class AnnotatedLabels(NumpyArray):
-    """Labels together with the mask that says where they are annotated, for targets that depend on it.
+    """Labels together with the mask of their annotated part, for targets that depend on it.
 
     Attributes:
-        annotated: Where any channel of the mask is not 0, bool, spatial axes only.
+        annotated: True where any channel of the mask is not 0; bool, spatial axes only.
     """
 
     annotated: npt.NDArray[np.bool_]
@@ -33,5 +33,5 @@ class AnnotatedLabels(NumpyArray):
 
 
 def annotated_part(labels: Array) -> npt.NDArray[Any] | None:
-    """Return where labels are annotated, bool, spatial axes only; None if they do not say it."""
+    """Return the mask of the annotated part of labels, bool, spatial axes only; None if they have none."""
     return labels.annotated if isinstance(labels, AnnotatedLabels) else None

@@ -1,4 +1,4 @@
-"""The interface of all arrays: numbers on a voxel grid that lies somewhere in the world."""
+"""The interface of all arrays: values on a voxel grid with a place in the world."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .viewing import neuroglancer_layer, neuroglancer_source
 class Array(ABC):
     """Values on a regular grid, addressed by rois in world units.
 
-    A roi has one entry per spatial axis, in the order in which the spatial axes stand in :attr:`axes`. The grid
-    starts at ``roi.offset``, which need not be a multiple of the voxel size.
+    A roi has one entry per spatial axis, in the order of the spatial axes in :attr:`axes`. The grid starts at
+    ``roi.offset``, which need not be a multiple of the voxel size.
     """
 
     name: str = ""
@@ -76,7 +76,7 @@ class Array(ABC):
     @property
     @abstractmethod
     def data(self) -> Any:
-        """All values, as something numpy can slice; lazy where the array is on disk."""
+        """All values, as an object that numpy can slice; lazy if the array is on disk."""
         raise NotImplementedError
 
     @property
@@ -91,7 +91,7 @@ class Array(ABC):
         return False
 
     def fix_labels(self) -> None:  # noqa: B027  # most arrays have nothing to do
-        """Make a label stand for the same object in every reading from now on, where it does not do so anyhow.
+        """Make labels denote the same object in every subsequent read, if they do not already.
 
         May read all voxels once, block by block.
         """
@@ -111,16 +111,16 @@ class Array(ABC):
             The values, with all axes of :attr:`axes` and of data type :attr:`dtype`.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside.
+            RoiError: If the roi is not on the grid or extends outside.
         """
         return native(np.asarray(self.data[self.slices(roi)]))
 
     def read_padded(self, roi: Roi, padding: Literal["reflect", "zero"] = "reflect") -> np.ndarray[Any, Any]:
-        """Read the values in a roi that may reach beyond the array. Only the part inside that is needed is read.
+        """Read the values in a roi that may extend beyond the array. Only the necessary part of the array is read.
 
         Args:
             roi: In world units, on the voxel grid.
-            padding: Whether voxels outside mirror the ones inside, or are 0.
+            padding: Whether voxels outside mirror those inside, or are 0.
 
         Returns:
             The values, with all axes of :attr:`axes`.
@@ -143,7 +143,7 @@ class Array(ABC):
         return True
 
     def _neuroglancer_source(self) -> Any:
-        """Return where a viewer gets the voxels from."""
+        """Return the source of voxels for a viewer."""
         return self.neuroglancer_source()
 
     def _neuroglancer_layer(self) -> Any:
@@ -151,14 +151,14 @@ class Array(ABC):
         return neuroglancer_layer(self, self._neuroglancer_source())
 
     def _source_name(self) -> str:
-        """Return what to call the layer."""
+        """Return the name of the layer."""
         return self.name
 
     def slices(self, roi: Roi) -> tuple[slice, ...]:
-        """Return the index into the data that stands for a roi, one slice per axis.
+        """Return the index into the data for a roi, one slice per axis.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside.
+            RoiError: If the roi is not on the grid or extends outside.
         """
         self.check_roi(roi)
         begin = (roi.offset - self.roi.offset) / self.voxel_size
@@ -167,12 +167,12 @@ class Array(ABC):
         return tuple(slice(None) if axis in NON_SPATIAL_AXES else next(spatial) for axis in self.axes)
 
     def check_roi(self, roi: Roi) -> None:
-        """Raise if a roi cannot be read: it must lie on the voxel grid and inside the array."""
+        """Raise an error unless a roi lies on the voxel grid and inside the array."""
         mine = self.roi
         if roi.dims != mine.dims:
             raise RoiError(f"{self}: roi {roi} has {roi.dims} dimensions, the array has {mine.dims} ({mine})")
         if None in roi.offset or None in roi.shape:
-            raise RoiError(f"{self}: roi {roi} has no bounds, give one inside {mine}")
+            raise RoiError(f"{self}: roi {roi} has no bounds; give one inside {mine}")
         problems = []
         if any((roi.offset - mine.offset) % self.voxel_size) or any(roi.shape % self.voxel_size):
             problems.append(
@@ -189,14 +189,14 @@ class Array(ABC):
 
 @attrs.define
 class ArrayConfig(Config):
-    """Base of the configs of arrays; ``config.array_type(config)`` builds the array."""
+    """Base class of the configs of arrays; ``config.array_type(config)`` builds the array."""
 
     array_type: ClassVar[type[Any]]
 
     is_as_stored: ClassVar[bool] = False
-    """Whether values are those of a file, unchanged, so that a new volume can take the place of this array."""
+    """Whether values are the unchanged content of a file, so that a new volume can replace this array."""
 
-    name: str = field("Name of the array, for messages and for finding the config in a store.", alters_training=False)
+    name: str = field("Name of the array, for messages and as the key of its config in a store.", alters_training=False)
 
     def verify(self) -> tuple[bool, str]:
         """Check that the array can be built. Opens files and reads their metadata, but no voxels."""

@@ -6,17 +6,17 @@ import re
 from collections.abc import Sequence
 
 NON_SPATIAL_AXES = ("b", "c")
-"""Names of the axes that have no extent in the world: batch and channel."""
+"""Names of the axes without an extent in the world: batch and channel."""
 
 # All axes in one word, such as zyx, czyx or c^zyx.
 _WORD = re.compile(r"(?:[bctzyx]\^?)+", re.IGNORECASE)
 
 
 def axis_names(given: str | Sequence[str]) -> list[str]:
-    """Return the name of each axis, whichever way they are written.
+    """Return the name of each axis, from any supported notation.
 
-    That may be a list of names, one word with a letter for each axis, or a list that holds such a word. A ``^`` marks
-    an axis that is not spatial: ``b^`` is the batch, any other the channels.
+    Supported are a list of names, one word with a letter per axis, and a list that holds such a word. A ``^`` marks a
+    nonspatial axis: ``b^`` is the batch, any other the channels.
 
     >>> axis_names(["c^", "z", "y", "x"]), axis_names(["zyx"]), axis_names("c, y, x")
     (['c', 'z', 'y', 'x'], ['z', 'y', 'x'], ['c', 'y', 'x'])
@@ -28,5 +28,5 @@ def axis_names(given: str | Sequence[str]) -> list[str]:
 
 
 def spatial_axes_of(axes: list[str]) -> list[str]:
-    """Return the axes that have an extent in the world, in their order."""
+    """Return the axes with an extent in the world, in order."""
     return [axis for axis in axes if axis not in NON_SPATIAL_AXES]

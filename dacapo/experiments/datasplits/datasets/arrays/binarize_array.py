@@ -1,4 +1,4 @@
-"""Classes of labels as masks."""
+"""Binary masks of label classes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,21 @@ from .view import ChannelView, build
 
 
 class BinarizeArray(ChannelView):
-    """One channel per group of label ids: 1 where the label is one of the group, else 0 (uint8).
+    """One channel per group of label ids: 1 where the label belongs to the group, else 0 (uint8).
 
-    A group without ids is everything that is not background.
+    A group without ids contains everything except the background.
     """
 
     def __init__(self, array_config: BinarizeArrayConfig) -> None:
         """Build the source.
 
         Raises:
-            ConfigError: If there are no groups, or the source has several channels.
+            ConfigError: If no groups are given, or the source has several channels.
         """
         groupings = array_config.groupings
         super().__init__(array_config.name, [build(array_config.source_array_config)], [name for name, _ in groupings])
         if self._source.dtype.kind not in "biu":
-            raise ConfigError(
-                f"{self}: {self._source} has data type {self._source.dtype}; expected whole-numbered labels"
-            )
+            raise ConfigError(f"{self}: {self._source} has data type {self._source.dtype}; expected integer labels")
         self._ids = [list(ids) for _, ids in groupings]
         self._background = array_config.background
 
@@ -49,12 +47,12 @@ class BinarizeArray(ChannelView):
 
 @attrs.define
 class BinarizeArrayConfig(ArrayConfig):
-    """Config of classes of labels as masks."""
+    """Config of binary masks of label classes."""
 
     array_type: ClassVar[type[BinarizeArray]] = BinarizeArray
 
     source_array_config: ArrayConfig = field("The array of labels.")
     groupings: list[tuple[str, list[int]]] = field(
-        "Pairs of a channel's name and the label ids that belong to it; no ids means all but the background."
+        "Pairs of a channel's name and its label ids; an empty list means all but the background."
     )
-    background: int = field("The id that is background.", default=0)
+    background: int = field("The id of the background.", default=0)

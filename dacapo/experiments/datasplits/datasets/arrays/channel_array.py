@@ -21,14 +21,14 @@ class ChannelArray(VoxelwiseView):
         """Build the source.
 
         Raises:
-            ChannelMismatchError: If it has no such channel.
+            ChannelMismatchError: If the channel does not exist.
         """
         super().__init__(array_config.name, [build(array_config.source_array_config)])
         self._channel = array_config.channel
         count = 0 if self._source.channel_axis is None else int(self._source.num_channels or 0)
         if not 0 <= self._channel < count:
             raise ChannelMismatchError(
-                f"{self}: channel {self._channel} of {self._source} was asked for, which has {count} channels, "
+                f"{self}: {self._channel} is not a channel of {self._source}, which has {count} channels, "
                 "counted from 0"
             )
 
@@ -51,4 +51,4 @@ class ChannelArrayConfig(ArrayConfig):
     array_type: ClassVar[type[ChannelArray]] = ChannelArray
 
     source_array_config: ArrayConfig = field("The array with channels.")
-    channel: int = field("Which channel, counted from 0.")
+    channel: int = field("Index of the channel, counted from 0.")

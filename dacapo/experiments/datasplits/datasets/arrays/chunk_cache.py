@@ -1,11 +1,10 @@
 """A cache of decoded chunks, shared by all arrays that a process reads in :func:`cached_chunks`.
 
-It is the cache pool of TensorStore: bounded in bytes, and what was not used for longest leaves first. The file of a
-chunk is looked at whenever the chunk is used, and read again if it changed, so nothing old is ever returned, whoever
-wrote it.
+It is the cache pool of TensorStore: bounded in bytes, with least recently used chunks evicted first. Every use of a
+chunk checks its file, and reads it again if it changed, so the cache never returns stale values, whoever wrote them.
 
-TensorStore works with threads, which a forked process does not have; it would end that process. So a process that was
-forked after TensorStore was loaded reads without this cache.
+TensorStore's threads do not survive a fork, and using it in a forked process would end that process. Therefore a
+process that was forked after TensorStore was loaded reads without this cache.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ _reads_cached: ContextVar[bool] = ContextVar("_reads_cached", default=False)
 
 @contextmanager
 def cached_chunks() -> Iterator[None]:
-    """Read stored arrays through the cache as long as this lasts, in the calling thread.
+    """Read stored arrays through the cache inside a ``with`` block, in the calling thread.
 
-    Worth it where the same chunks are read over and over, such as for random samples. Values are the same without.
+    This pays off if the same chunks are read repeatedly, as for random samples. Values are the same without it.
     """
     token = _reads_cached.set(True)
     try:
@@ -46,7 +45,7 @@ class _Pool:
     """The cache of this process.
 
     Attributes:
-        context: What TensorStore calls a context, None before the first use.
+        context: The context of TensorStore, None before the first use.
         processes: Number of processes that have a cache like this one.
         is_forked: Whether the process that this one was forked from had loaded TensorStore.
     """
@@ -62,8 +61,8 @@ _lock = threading.Lock()
 
 def _after_fork() -> None:
     global _lock
-    _lock = threading.Lock()  # the former may have been held by a thread that is not here
-    # Whoever loaded it has most likely used it, and there is no way to ask.
+    _lock = threading.Lock()  # the old lock may have been held by a thread of the parent
+    # If TensorStore was loaded, it was most likely used; it cannot be asked.
     _pool.is_forked = is_lost_by_forking()
 
 
@@ -71,12 +70,12 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def is_lost_by_forking() -> bool:
-    """Return whether a process that this one forks reads without the cache."""
+    """Return whether a forked child of this process would read without the cache."""
     return _pool.is_forked or "tensorstore" in sys.modules
 
 
 def share_cache(processes: int) -> None:
-    """Keep only a part of the option ``chunk_cache_bytes`` in this process, because others keep the rest.
+    """Keep only this process's share of the option ``chunk_cache_bytes``.
 
     Args:
         processes: Number of processes that read.
@@ -107,7 +106,7 @@ class CachedReader:
 
         Args:
             found: The array.
-            dtype: Type of the values to return.
+            dtype: Data type of the returned values.
         """
         self._found = found
         self._dtype = dtype
@@ -118,10 +117,10 @@ class CachedReader:
         return {**vars(self), "_context": None, "_opened": None}
 
     def read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any] | None:
-        """Return the values at an index, or None where the array has to be read another way.
+        """Return the values at an index, or None if the array has to be read another way.
 
-        That is so outside of :func:`cached_chunks`, in forked processes, with codecs that TensorStore does not know,
-        and where a chunk cannot be read: the other way then says what is wrong.
+        That is the case outside of :func:`cached_chunks`, in forked processes, with codecs that TensorStore does not
+        support, and for an unreadable chunk, for which the other way raises a precise error.
         """
         if not _reads_cached.get() or _pool.is_forked:
             return None
@@ -131,12 +130,12 @@ class CachedReader:
         try:
             return np.asarray(opened[index].read().result())
         except (ValueError, OSError):
-            return None  # not swallowed: reading the other way raises again, and says which chunk
+            return None  # not swallowed: the other way raises it again, naming the chunk
 
     def _open(self) -> Any:
         context = _context()
         if self._context is not context:
-            # In this order, since another thread may come in between.
+            # In this order, since another thread may run in between.
             self._opened, self._context = self._opened_with(context), context
         return self._opened
 

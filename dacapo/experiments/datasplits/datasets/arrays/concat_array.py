@@ -17,16 +17,16 @@ from .view import ChannelView, build
 class ConcatArray(ChannelView):
     """One channel per name, in the order of ``channels``.
 
-    A channel without a source is filled from the default array, or with zeros. The roi is what all sources cover,
-    the data type one that holds all of theirs.
+    A channel without a source is filled from the default array, or with zeros. The roi is the intersection of all
+    sources; the data type can hold the values of all of them.
     """
 
     def __init__(self, array_config: ConcatArrayConfig) -> None:
         """Build the sources.
 
         Raises:
-            ConfigError: If a source is for a channel that is not listed, or sources do not fit together.
-            DtypeError: If no whole-numbered data type holds all labels.
+            ConfigError: If a source is for an unlisted channel, or sources do not match.
+            DtypeError: If no integer type can hold all labels.
         """
         configs = array_config.source_array_configs
         unused = sorted(set(configs) - set(array_config.channels))
@@ -42,7 +42,7 @@ class ConcatArray(ChannelView):
         self._dtype: np.dtype[Any] = np.result_type(*(source.dtype for source in sources))
         if self._dtype.kind == "f" and all(source.dtype.kind in "biu" for source in sources):
             kinds = ", ".join(str(source.dtype) for source in sources)
-            raise DtypeError(f"{self}: no whole-numbered type holds {kinds}; store the sources with the same one")
+            raise DtypeError(f"{self}: no integer type holds {kinds}; store the sources with the same type")
 
     @property
     def source_arrays(self) -> dict[str, Array]:
@@ -51,7 +51,7 @@ class ConcatArray(ChannelView):
 
     @property
     def source_array(self) -> Array:
-        """The first source, which says what the view does not."""
+        """The first source, which provides the other properties of the view."""
         return self._source
 
     @property
@@ -78,5 +78,5 @@ class ConcatArrayConfig(ArrayConfig):
     channels: list[str] = field("Names of the channels, in order.")
     source_array_configs: dict[str, ArrayConfig] = field("The array of each channel, by its name.")
     default_config: ArrayConfig | None = field(
-        "The array for channels that have none; without it they are zero.", default=None
+        "The array for channels without one; by default they are zero.", default=None
     )

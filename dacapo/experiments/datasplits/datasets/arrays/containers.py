@@ -34,14 +34,14 @@ _N5_HEADER = ("dimensions", "blockSize", "dataType", "compression")
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array found in a container, not opened."""
+    """An array found in a container, not yet opened."""
 
     container: Path
     dataset: str
     format: str
     """``zarr2``, ``zarr3`` or ``n5``."""
     header: Mapping[str, Any]
-    """What the format stores about shape, chunks and data type."""
+    """The format's own metadata: shape, chunks and data type."""
     attributes: Mapping[str, Any]
 
     @property
@@ -89,7 +89,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _identify(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
-    """Return format, header and attributes of the array in a folder, None if there is none."""
+    """Return format, header and attributes of the array in a folder, or None if it holds none."""
     if (folder / ".zarray").is_file():
         return "zarr2", _read_json(folder / ".zarray"), _read_json(folder / ".zattrs")
     if (folder / "zarr.json").is_file():
@@ -102,26 +102,26 @@ def _identify(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]] | None
 
 
 def is_array(folder: Path) -> bool:
-    """Return whether a folder is an array of a known format."""
+    """Return whether a folder is an array of a supported format."""
     return _identify(folder) is not None
 
 
 def group_attributes(folder: Path) -> dict[str, Any]:
-    """Return the attributes of a group, of whichever format, empty if it has none."""
+    """Return the attributes of a group in any supported format; empty if it has none."""
     attributes = _read_json(folder / "zarr.json").get("attributes", {})
     return {**_read_json(folder / "attributes.json"), **_read_json(folder / ".zattrs"), **attributes}
 
 
 def find_array(container: Path, dataset: str) -> StoredArray:
-    """Find an array in a container, from its small metadata files alone.
+    """Find an array in a container, reading only its small metadata files.
 
     Raises:
-        ArrayNotFoundError: If the container or the dataset is not there; the message lists the datasets that are.
+        ArrayNotFoundError: If the container or the dataset does not exist; the message lists the existing datasets.
         UnsafeFileError: If reading the array could execute code.
     """
     name = dataset_name(dataset)
     if not container.exists():
-        raise ArrayNotFoundError(f"container {container} does not exist (asked for its dataset {dataset!r})")
+        raise ArrayNotFoundError(f"container {container} does not exist (requested dataset {dataset!r})")
     identified = _identify(container / name)
     if identified is None:
         what = "is a group, not an array" if (container / name).is_dir() else "does not exist"
@@ -135,7 +135,7 @@ def find_array(container: Path, dataset: str) -> StoredArray:
 
 
 def list_datasets(container: Path) -> list[str]:
-    """Return the names of the arrays in a container, sorted; a few more than messages show at most."""
+    """Return the sorted names of the arrays in a container; at most a few more than messages list."""
     names: list[str] = []
     for folder in _walk(container, 0):
         names.append(folder.relative_to(container).as_posix())
@@ -149,13 +149,13 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
         yield folder
     elif depth < MAX_DEPTH and folder.is_dir():
         for child in sorted(folder.iterdir()):
-            # Hidden folders hold records of work in blocks, not data.
+            # Hidden folders hold records of blockwise operations, not data.
             if child.is_dir() and not child.name.startswith("."):
                 yield from _walk(child, depth + 1)
 
 
 def _refuse_objects(found: StoredArray) -> None:
-    """Raise if the array holds Python objects: decoding those may run code of whoever wrote the file."""
+    """Raise an error if the array holds Python objects, since decoding them may run code of the file's author."""
     header = found.header
     codecs = [header.get("compressor"), *(header.get("filters") or []), *(header.get("codecs") or [])]
     names = [str(codec.get("id", codec.get("name"))) for codec in codecs if isinstance(codec, Mapping)]
@@ -177,11 +177,11 @@ def _has_objects(kind: Any) -> bool:
 
 
 def open_array(found: StoredArray, mode: str) -> Any:
-    """Open an array; what is returned can be sliced and has ``shape`` and ``dtype``.
+    """Open an array; the result can be sliced and has ``shape`` and ``dtype``.
 
     Args:
         found: From :func:`find_array`.
-        mode: ``r`` to read, anything else to write too, which Zarr v2 can.
+        mode: ``r`` to read, anything else to also write, which only Zarr v2 supports.
 
     Raises:
         StorageError: If the array cannot be opened.
@@ -200,10 +200,10 @@ def open_array(found: StoredArray, mode: str) -> Any:
 
 
 def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-    """Read from an array that Zarr opened, and notice chunks that hold too few values.
+    """Read from an array opened by Zarr, and detect chunks that hold too few values.
 
-    Where a chunk fills an uninterrupted part of the result, Zarr decodes it right into there, and does not notice if
-    that leaves part of it as it was. So no part is left uninterrupted, unless the codec notices.
+    Zarr decodes a chunk directly into a contiguous part of the result, and does not notice if some of that stays
+    unchanged. Unless the codec detects this, the result is made noncontiguous.
     """
     from .checked_blosc import CheckedBlosc
 
@@ -214,7 +214,7 @@ def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
     fits = [n <= c for n, c in zip(shape, opened.chunks, strict=True)]
     if opened.compressor is None or (opened.order == "C" and not all(fits[first + 1 :])):
         return np.asarray(opened[index])
-    # A gap after every row is enough where chunks have several; it takes less memory than one after every value.
+    # A gap after every row suffices if chunks have several rows; it takes less memory than a gap after every value.
     rows = opened.order == "C" and math.prod(shape[:-1]) > 1 and first < len(shape) - 1
     room = (*shape[:-1], shape[-1] + 1) if rows else (*shape, 2)
     result = np.empty(room, dtype=opened.dtype)[(..., slice(-1) if rows else 0)]
@@ -222,21 +222,21 @@ def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
 
 
 def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
-    """Return what TensorStore has to know to open an array."""
+    """Return the spec by which TensorStore opens an array."""
     spec = {
         "driver": "zarr" if found.format == "zarr2" else found.format,
         "kvstore": {"driver": "file", "path": f"{found.path.resolve()}/"},
     }
     if found.format == "zarr2":
-        # Given here, because TensorStore refuses members that Zarr ignores.
+        # Set explicitly, because TensorStore rejects members that Zarr ignores.
         header = {key: value for key, value in found.header.items() if key in _ZARR2_HEADER}
         compressor = header.get("compressor")
         if isinstance(compressor, Mapping) and compressor.get("id") == "zstd":
-            # A checksum is written or not, and checked if it is there.
+            # A checksum is optional, and checked if present.
             header["compressor"] = {key: value for key, value in compressor.items() if key != "checksum"}
         spec["metadata"] = header
     elif found.format == "n5":
-        # Given here, because TensorStore refuses resolution and units that leave out the axis of channels.
+        # Set explicitly, because TensorStore rejects resolution and units that omit the channel axis.
         spec["metadata"] = {key: value for key, value in found.header.items() if key in _N5_HEADER}
     return spec
 
@@ -257,12 +257,12 @@ def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:
-    """Return the data type of what :func:`open_array` returned, in the byte order of this machine."""
+    """Return the data type of an array opened by :func:`open_array`, in the byte order of this machine."""
     return native_dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
 
 
 def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | None) -> ArrayMetadata:
-    """Read the place of an array in the world; see :mod:`.metadata`.
+    """Read the position of an array in the world; see :mod:`.metadata`.
 
     Raises:
         MetadataError: If the attributes contradict each other or the shape.
@@ -280,7 +280,7 @@ def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | No
 
 
 def _ome_above(found: StoredArray, candidates: Candidates) -> None:
-    """Look for multiscales in the groups above an array, from the closest to the container."""
+    """Look for multiscales in the groups above an array, from the innermost up to the container."""
     parts = found.dataset.split("/") if found.dataset else []
     for depth in reversed(range(len(parts))):
         attributes = group_attributes(found.container.joinpath(*parts[:depth]))

@@ -16,13 +16,13 @@ from .view import VoxelwiseView, build
 
 
 class CropArray(VoxelwiseView):
-    """The part of an array that lies in a roi; what reaches beyond the array is left out."""
+    """The part of an array inside a roi; any part of the roi outside the array is ignored."""
 
     def __init__(self, array_config: CropArrayConfig) -> None:
-        """Build the source and cut the roi.
+        """Build the source and intersect the roi.
 
         Raises:
-            RoiError: If the roi lies beside the source, or between its voxels.
+            RoiError: If the roi does not overlap the source, or is not aligned to its voxels.
         """
         super().__init__(array_config.name, [build(array_config.source_array_config)])
         asked, whole = array_config.roi, self._source.roi
@@ -32,7 +32,7 @@ class CropArray(VoxelwiseView):
             )
         self._roi = asked.intersect(whole)
         if self._roi.empty:
-            raise RoiError(f"{self}: roi {asked} lies beside {self._source}, which covers {whole}")
+            raise RoiError(f"{self}: roi {asked} does not overlap {self._source}, which covers {whole}")
         self._source.check_roi(self._roi)
 
     def _compute(self, *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -40,7 +40,7 @@ class CropArray(VoxelwiseView):
 
     @property
     def channels(self) -> list[str] | None:
-        """Names of the channels where the source knows them, else None."""
+        """Names of the channels if the source knows them, else None."""
         return getattr(self._source, "channels", None)
 
 
@@ -50,5 +50,5 @@ class CropArrayConfig(ArrayConfig):
 
     array_type: ClassVar[type[CropArray]] = CropArray
 
-    source_array_config: ArrayConfig = field("The array to cut from.")
-    roi: Roi = field("The region to keep, in world units; what lies outside the source is left out.")
+    source_array_config: ArrayConfig = field("The array to crop.")
+    roi: Roi = field("The region to keep, in world units; any part outside the source is ignored.")

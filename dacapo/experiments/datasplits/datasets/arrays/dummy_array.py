@@ -1,4 +1,4 @@
-"""A small made-up array, to try things without data."""
+"""A small made-up array, for trying things out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ VOXEL_SIZE = Coordinate(1, 2, 2)
 class DummyArray(Array):
     """A 3D array in memory of 100 x 50 x 50 voxels of 1 x 2 x 2 world units.
 
-    The values are float32, and 0 until others are written.
+    The values are float32, and 0 until they are set.
     """
 
     def __init__(self, array_config: ArrayConfig) -> None:
@@ -68,11 +68,11 @@ class DummyArray(Array):
 
 @attrs.define
 class DummyArrayConfig(ArrayConfig):
-    """Config of a small made-up array; it has nothing to choose."""
+    """Config of a small made-up array; it has no options."""
 
     array_type: ClassVar[type[DummyArray]] = DummyArray
     is_as_stored: ClassVar[bool] = True
 
     def verify(self) -> tuple[bool, str]:
-        """Say that made-up data is no good for real experiments."""
+        """Refuse the config: made-up data is not suitable for experiments."""
         return False, f"array {self.name!r} is a DummyArrayConfig, made-up data that is never valid for an experiment"

@@ -22,29 +22,29 @@ from .viewing import neuroglancer_layer, require_neuroglancer
 from .voxel_reader import VoxelReader
 
 LABEL_TYPES = ("labelblk", "labelarray", "labelmap")
-"""Kinds of instances that hold labels, which are 64 bits wide."""
+"""Types of instances that hold labels, which are 64 bits wide."""
 
 VIEWED_TYPES = ("uint8blk", *LABEL_TYPES)
-"""Kinds of instances that neuroglancer reads by itself."""
+"""Types of instances that neuroglancer reads itself."""
 
 
 class DVIDArray(MetadataArray):
     """A data instance of a `DVID <https://github.com/janelia-flyem/dvid>`_ server, read only.
 
-    Images (``uint8blk`` and its like) and labels (``labelmap``, ``labelarray``, ``labelblk``) are read over HTTP when
-    voxels are asked for. The axes are z, y, x, then c where voxels have several values. The array covers the extents
-    that the server states. World units are nanometers if the server says in which unit voxels are measured.
+    Images (``uint8blk`` and the like) and labels (``labelmap``, ``labelarray``, ``labelblk``) are read over HTTP on
+    demand. The axes are z, y, x, followed by c if voxels have several values. The array covers the extents that the
+    server states. World units are nanometers if the server states a unit for voxel sizes.
 
-    A server that is busy is asked again a few times, and large regions are read in several requests.
+    A busy server is asked again a few times, and large regions are read in several requests.
     """
 
     def __init__(self, array_config: DVIDArrayConfig) -> None:
-        """Ask the server for the metadata of the instance.
+        """Request the metadata of the instance.
 
         Raises:
-            ConfigError: If the source is no address, UUID and name.
-            ArrayNotFoundError: If the server does not know the version or the instance.
-            MetadataError: If the instance holds no voxels yet, or none of this kind.
+            ConfigError: If the source is not an address, a UUID and a name.
+            ArrayNotFoundError: If the server does not have the version or the instance.
+            MetadataError: If the instance holds no voxels yet, or no voxels of a supported kind.
             StorageError: If the server cannot be reached.
         """
         self.config = array_config
@@ -84,7 +84,7 @@ class DVIDArray(MetadataArray):
         )
 
     def _stated(self, key: str, kind: Any) -> list[Any] | None:
-        """Return what the server says about the three axes, in the order z, y, x, or None if it says nothing."""
+        """Return the server's entry for the three axes in the order z, y, x, or None if it is missing."""
         value = self._extended.get(key)
         if value is None:
             return None
@@ -96,7 +96,7 @@ class DVIDArray(MetadataArray):
         begin, last = self._stated("MinPoint", int), self._stated("MaxPoint", int)
         if begin is None or last is None or any(b > e for b, e in zip(begin, last, strict=True)):
             raise MetadataError(
-                f"{self}: its extents are {begin} to {last}, so it holds no voxels; upload some, or choose another one"
+                f"{self}: its extents are {begin} to {last}, so it holds no voxels; upload some, or choose another"
             )
         return begin, [n + 1 for n in last]
 
@@ -114,12 +114,12 @@ class DVIDArray(MetadataArray):
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """What the server knows about the instance, as it says it: in the order x, y, z."""
+        """The server's metadata of the instance, unchanged: in the order x, y, z."""
         return dict(self._info)
 
     @property
     def units(self) -> list[str]:
-        """Unit of the world per spatial axis, empty strings where unknown."""
+        """Unit of the world per spatial axis; empty strings if unknown."""
         return list(self._metadata.units)
 
     @property
@@ -133,20 +133,20 @@ class DVIDArray(MetadataArray):
 
     @property
     def data(self) -> VoxelReader:
-        """All voxels; what it is sliced by is read from the server."""
+        """All voxels; slicing reads from the server."""
         return VoxelReader(self)
 
     @property
     def _daisy_array(self) -> DVIDArray:
-        """The array, which is read by rois itself."""
+        """The array itself, which is read by rois."""
         return self
 
     def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
         """Read the values in a roi.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside.
-            StorageError: If the server cannot be reached, or does not answer with these voxels.
+            RoiError: If the roi is not on the grid or extends outside.
+            StorageError: If the server cannot be reached, or does not return these voxels.
         """
         index = self.slices(roi)
         spatial = [part for part, axis in zip(index, self.axes, strict=True) if axis not in NON_SPATIAL_AXES]
@@ -159,7 +159,7 @@ class DVIDArray(MetadataArray):
         return values if self.channel_axis is not None else values[..., 0]
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
-        """Raise; nothing is written to a server.
+        """Raise an error; servers are read only.
 
         Raises:
             StorageError: Always.
@@ -167,13 +167,13 @@ class DVIDArray(MetadataArray):
         raise StorageError(f"{self} cannot be written: DVID servers are only read; {sorted(metadata)} is not stored")
 
     def _neuroglancer_source(self) -> Any:
-        """Return the address by which neuroglancer reads the instance itself, or where it cannot, a local volume."""
+        """Return the address by which neuroglancer reads the instance itself, or a local volume if it cannot."""
         if self._kind not in VIEWED_TYPES:
             return self.neuroglancer_source()
         return f"dvid://{self._instance.server}/{self._instance.uuid}/{self._instance.name}"
 
     def _neuroglancer_layer(self) -> Any:
-        """Return a layer for a neuroglancer viewer, which lies where the array does in the world.
+        """Return a layer for a neuroglancer viewer, at the position of the array in the world.
 
         Raises:
             MissingDependencyError: If neuroglancer is not installed.
@@ -187,7 +187,7 @@ class DVIDArray(MetadataArray):
         return neuroglancer_layer(self, source)
 
     def _transform_matrix(self) -> list[list[float]]:
-        """Return how neuroglancer's voxels x, y, z lie in the world: where DVID counts them from."""
+        """Return the position of neuroglancer's voxels x, y, z in the world: DVID's origin."""
         return [[float(row == column) for column in range(4)] for row in range(3)]
 
     def _output_dimensions(self) -> dict[str, tuple[float, str]]:
@@ -209,6 +209,6 @@ class DVIDArrayConfig(ArrayConfig):
     )
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the server has the instance, and its metadata make sense. Reads no voxels."""
+        """Check that the server has the instance with valid metadata. Reads no voxels."""
         works, why = ArrayConfig.verify(self)
         return works, why if works or why.startswith("source") else f"source: {why}"

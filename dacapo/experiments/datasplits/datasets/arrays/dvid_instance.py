@@ -18,7 +18,7 @@ from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
 from dacapo.utils.http import get
 
 MAX_REQUEST_BYTES = 64 * 2**20
-"""What is asked for at once; more is read in several requests."""
+"""Size of a single request; larger reads use several requests."""
 
 Box = tuple[int, ...]
 
@@ -42,11 +42,11 @@ class DvidInstance:
         """Return an instance.
 
         Args:
-            source: Address of the server, with or without ``http://`` or ``https://`` in front, UUID of the version and
-                name of the data instance.
+            source: Address of the server, optionally with ``http://`` or ``https://``, UUID of the version and name of
+                the data instance.
 
         Raises:
-            ConfigError: If these are not three texts, or the address is none.
+            ConfigError: If these are not three strings, or the address is invalid.
         """
         listed = [] if isinstance(source, str) else list(source)
         if len(listed) != 3 or not all(isinstance(part, str) and part.strip() for part in listed):
@@ -57,7 +57,7 @@ class DvidInstance:
         parts = urlsplit(address if "://" in address else f"http://{address}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ConfigError(
-                f"source: {address!r} is no address of a DVID server; expected one such as 'dvid.example.org:8000' or "
+                f"source: {address!r} is not a DVID server address; expected one such as 'dvid.example.org:8000' or "
                 "'https://dvid.example.org'"
             )
         path = parts.path.rstrip("/").removesuffix("/api")
@@ -69,11 +69,11 @@ class DvidInstance:
         return f"{self.server}/api/node/{quote(self.uuid, safe='')}/{quote(self.name, safe='')}"
 
     def info(self) -> dict[str, Any]:
-        """Return what the server knows about the instance.
+        """Return the server's metadata of the instance.
 
         Raises:
-            ArrayNotFoundError: If the server does not know the version or the instance.
-            StorageError: If the server cannot be reached, or answers something else.
+            ArrayNotFoundError: If the server does not have the version or the instance.
+            StorageError: If the server cannot be reached, or its answer is not metadata.
         """
         try:
             found = json.loads(get(f"{self.url}/info"))
@@ -82,7 +82,7 @@ class DvidInstance:
                 raise ArrayNotFoundError(str(error)) from error
             raise
         except ValueError as error:
-            raise StorageError(f"{self.url}/info is no JSON ({error}); is this a DVID server?") from error
+            raise StorageError(f"{self.url}/info is not JSON ({error}); check that this is a DVID server") from error
         if not isinstance(found, Mapping):
             raise StorageError(f"{self.url}/info is {found!r}; expected the metadata of a DVID data instance")
         return dict(found)
@@ -99,16 +99,16 @@ class DvidInstance:
 
         Args:
             begin: Its first voxel.
-            end: The voxel behind its last one.
-            dtype: Type of the values.
-            values_per_voxel: Number of values that lie together.
-            block: Shape of the blocks in which the server keeps voxels; large boxes are divided between them.
+            end: The voxel after its last one.
+            dtype: Data type of the values.
+            values_per_voxel: Number of values per voxel.
+            block: Shape of the blocks in which the server stores voxels; large boxes are divided along them.
 
         Returns:
             Values of shape z, y, x, values.
 
         Raises:
-            StorageError: If the server cannot be reached, or does not answer with these voxels.
+            StorageError: If the server cannot be reached, or does not return these voxels.
         """
         shape = [e - b for b, e in zip(begin, end, strict=True)]
         values = np.empty((*shape, values_per_voxel), dtype=dtype)
@@ -122,7 +122,7 @@ class DvidInstance:
         self, begin: Sequence[int], end: Sequence[int], dtype: np.dtype[Any], values_per_voxel: int
     ) -> npt.NDArray[Any]:
         shape = [e - b for b, e in zip(begin, end, strict=True)]
-        # The server counts x, y, z, and sends x fastest.
+        # The server uses the order x, y, z, with x fastest.
         url = f"{self.url}/raw/0_1_2/{_underscored(shape[::-1])}/{_underscored(begin[::-1])}"
         body = get(url)
         expected = math.prod(shape) * values_per_voxel * dtype.itemsize
@@ -136,23 +136,23 @@ def _underscored(numbers: Sequence[int]) -> str:
 
 
 def boxes(begin: Sequence[int], end: Sequence[int], block: Sequence[int], largest: int) -> Iterator[tuple[Box, Box]]:
-    """Divide a box into smaller ones, along the grid of blocks as far as blocks are small enough.
+    """Divide a box into smaller ones, along the grid of blocks if blocks are small enough.
 
     Args:
         begin: First voxel of the box.
-        end: Voxel behind its last one.
+        end: Voxel after its last one.
         block: Shape of a block of the grid, which passes through 0.
-        largest: Number of voxels at most in one of the smaller boxes; at least 1.
+        largest: Maximum number of voxels in a smaller box; at least 1.
 
     Yields:
-        First voxel of a smaller box, and the voxel behind its last one.
+        First voxel of a smaller box, and the voxel after its last one.
     """
     whole = [e - b for b, e in zip(begin, end, strict=True)]
     if 0 in whole:
         return
     step = list(whole)
     while math.prod(step) > largest:
-        # Along an axis where there are still several blocks, if there is one.
+        # Prefer an axis that still spans several blocks.
         axis = max(range(len(step)), key=lambda i: (step[i] > block[i], step[i]))
         half = -(-step[axis] // 2)
         step[axis] = -(-half // block[axis]) * block[axis] if step[axis] > block[axis] else half

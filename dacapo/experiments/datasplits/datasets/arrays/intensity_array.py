@@ -15,7 +15,7 @@ from .view import VoxelwiseView, build
 
 
 class IntensitiesArray(VoxelwiseView):
-    """Values as float32, scaled so that ``min`` becomes 0 and ``max`` becomes 1; values outside are not clipped."""
+    """Values as float32, scaled so that ``min`` maps to 0 and ``max`` to 1; values outside are not clipped."""
 
     def __init__(self, array_config: IntensitiesArrayConfig) -> None:
         """Build the source.
@@ -46,5 +46,5 @@ class IntensitiesArrayConfig(ArrayConfig):
     array_type: ClassVar[type[IntensitiesArray]] = IntensitiesArray
 
     source_array_config: ArrayConfig = field("The array of raw values.")
-    min: float = field("The value that becomes 0.")
-    max: float = field("The value that becomes 1.")
+    min: float = field("The value that maps to 0.")
+    max: float = field("The value that maps to 1.")

@@ -1,4 +1,4 @@
-"""All channels in one mask."""
+"""The union of all channels as one mask."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LogicalOrArray(VoxelwiseView):
 
 @attrs.define
 class LogicalOrArrayConfig(ArrayConfig):
-    """Config of all channels in one mask."""
+    """Config of the union of all channels as one mask."""
 
     array_type: ClassVar[type[LogicalOrArray]] = LogicalOrArray
 

@@ -1,4 +1,4 @@
-"""Several instance segmentations in one."""
+"""Several instance segmentations merged into one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from dacapo.utils.blocks import fit_block_shape, iterate_blocks
 from .array import ArrayConfig
 from .view import VoxelwiseView, build
 
-# Of the blocks in which the largest ids are looked for, in voxels.
+# Shape in voxels of the blocks in which the largest ids are determined.
 _EDGE = 256
 
 
 class MergeInstancesArray(VoxelwiseView):
-    """Instances of all sources in one array of uint64, each source's ids raised above those of the sources before.
+    """Instances of all sources in one array of uint64, with the ids of each source shifted above those before it.
 
-    Where instances of several sources overlap, the first source in the list wins. How far ids are raised depends on
-    the largest ids in the roi that is read: within one reading every instance has its own id, while the same instance
-    can have another id in another reading. After :meth:`fix_labels` it depends on the largest ids in all of the array.
+    Where instances of several sources overlap, the first source in the list wins. The shift depends on the largest ids
+    in the roi that is read: within one read every instance has a unique id, but the same instance can have different
+    ids in different reads. After :meth:`fix_labels` the shift depends on the largest ids in the whole array.
     """
 
     _highest: list[int] | None = None
@@ -32,13 +32,13 @@ class MergeInstancesArray(VoxelwiseView):
         """Build the sources.
 
         Raises:
-            ConfigError: If the sources do not fit together, or one has channels while another has none.
+            ConfigError: If the sources do not match, or some have channels and others do not.
             DtypeError: If a source does not hold labels.
         """
         super().__init__(array_config.name, [build(config) for config in array_config.source_array_configs])
         for source in self._sources:
             if source.dtype.kind not in "biu":
-                raise DtypeError(f"{self}: {source} has data type {source.dtype}; expected whole-numbered labels")
+                raise DtypeError(f"{self}: {source} has data type {source.dtype}; expected integer labels")
             if source.axes != self._source.axes:
                 raise ConfigError(
                     f"{self}: sources have the axes {self._source.axes} and {source.axes}; make them equal"
@@ -70,8 +70,8 @@ class MergeInstancesArray(VoxelwiseView):
 
 @attrs.define
 class MergeInstancesArrayConfig(ArrayConfig):
-    """Config of several instance segmentations in one."""
+    """Config of several instance segmentations merged into one."""
 
     array_type: ClassVar[type[MergeInstancesArray]] = MergeInstancesArray
 
-    source_array_configs: list[ArrayConfig] = field("The arrays of instance ids; in overlaps the first one wins.")
+    source_array_configs: list[ArrayConfig] = field("Arrays of instance ids; the first one wins where they overlap.")

@@ -1,4 +1,4 @@
-"""Where an array on disk lies in the world: axes, voxel size, offset and units from its attributes.
+"""Read the position of an array on disk in the world from its attributes: axes, voxel size, offset and units.
 
 Several conventions are in use, and a file may follow more than one:
 
@@ -6,10 +6,10 @@ Several conventions are in use, and a file may follow more than one:
   data, in world units; axes may be one word, such as ``zyx``, and a name that ends in ``^`` is a channel axis;
 - *transform*: one mapping ``transform`` with ``axes``, ``units``, ``scale`` and ``translate``;
 - *N5*: the same as plain and ``pixelResolution`` with ``downsamplingFactors``, with the axes in x, y, z order;
-- *OME-NGFF* multiscales on a group above the data. Some writers shift each level by half of what its voxels grew, the
-  centre of the first voxel; all levels then begin where the first does.
+- *OME-NGFF* multiscales on a group above the data. Some writers give the center of the first voxel, which shifts each
+  level by half of the growth of its voxels; all levels then begin where the first does.
 
-Every one that is there is read, and they must agree. The offset is the corner of the first voxel.
+All conventions present are read, and must agree. The offset is the corner of the first voxel.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NANOMETERS = {
 
 @dataclass(frozen=True)
 class ArrayMetadata:
-    """Place of an array in the world; all but ``axes`` have one entry per spatial axis."""
+    """Position of an array in the world; all fields but ``axes`` have one entry per spatial axis."""
 
     axes: list[str]
     voxel_size: Coordinate
@@ -46,12 +46,12 @@ class ArrayMetadata:
     units: list[str]
 
     def roi(self, shape: Sequence[int]) -> Roi:
-        """Return the region that an array of that shape covers, in world units."""
+        """Return the region that an array of the given shape covers, in world units."""
         spatial = [n for axis, n in zip(self.axes, shape, strict=True) if axis not in NON_SPATIAL_AXES]
         return Roi(self.offset, self.voxel_size * Coordinate(spatial))
 
     def as_attributes(self) -> dict[str, Any]:
-        """Return the attributes that say this, in the plain convention under all its names."""
+        """Return attributes with this content, in the plain convention under all its names."""
         types = {"c": "channel", "b": "batch"}
         return {
             "axes": self.axes,
@@ -66,9 +66,9 @@ class ArrayMetadata:
 
 @dataclass
 class Candidates:
-    """What the attributes of one array say, each with the key that says it.
+    """The values found in the attributes of an array, each with its key.
 
-    Sequences are in the order of the data. Those about the world have one entry per axis, or per spatial axis.
+    Sequences are in the order of the data. Those in world units have one entry per axis, or per spatial axis.
     """
 
     axes: list[tuple[str, list[str]]] = field(default_factory=list)
@@ -78,20 +78,20 @@ class Candidates:
 
 
 def read_metadata(where: str, shape: Sequence[int], found: Candidates, axes: Sequence[str] | None) -> ArrayMetadata:
-    """Settle on the metadata of an array.
+    """Determine the metadata of an array.
 
     Args:
         where: File and dataset, for messages.
-        shape: Of the data.
-        found: What the attributes say.
-        axes: Names that replace those of the attributes.
+        shape: Shape of the data.
+        found: The values in the attributes.
+        axes: Names that override those of the attributes.
 
     Raises:
-        MetadataError: If what is given contradicts itself or the shape.
+        MetadataError: If the values contradict each other or the shape.
 
     Warns:
-        MetadataWarning: If something is not given. Axes are then the last of z, y, x, led by c; the voxel size is 1
-            and the offset 0. Also if a voxel size or offset is not whole, and is rounded.
+        MetadataWarning: If a value is missing. Axes are then the last of z, y, x, preceded by c; the voxel size is 1
+            and the offset 0. Also if a voxel size or offset is not an integer, and is rounded.
     """
     names = _axes(where, shape, found, axes)
     dims = len(spatial_axes_of(names))
@@ -108,7 +108,7 @@ def read_metadata(where: str, shape: Sequence[int], found: Candidates, axes: Seq
     if min(voxel_size) <= 0:
         key = found.voxel_size[0][0]
         raise MetadataError(
-            f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be at least 1 (whole units)"
+            f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be at least 1 (integer units)"
         )
     offset = settle("offset", found.offset, 0)
     units = [(key, _spatial(where, key, value, names)) for key, value in found.units]
@@ -138,12 +138,12 @@ def _default_axes(where: str, ndim: int, found: Candidates) -> list[str]:
     lengths = {len(value) for _, value in given}
     dims = min(lengths | {ndim, 3})
     if ndim - dims > 2:
-        raise MetadataError(f"{where}: no axes in its attributes, and none can be guessed for {ndim} dimensions")
+        raise MetadataError(f"{where}: no axes in its attributes, and no default for {ndim} dimensions")
     return ["b", "c"][2 - (ndim - dims) :] + ["z", "y", "x"][3 - dims :]
 
 
 def _spatial(where: str, key: str, value: Sequence[Any], axes: list[str]) -> list[Any]:
-    """Keep the entries of spatial axes of a sequence that has one entry per axis or per spatial axis."""
+    """Keep the spatial entries of a sequence that has one entry per axis or per spatial axis."""
     dims = len(spatial_axes_of(axes))
     if len(value) == dims:
         return list(value)
@@ -159,7 +159,7 @@ def _whole(where: str, key: str, value: Sequence[float]) -> list[int]:
     except (TypeError, ValueError, OverflowError) as error:
         raise MetadataError(f"{where}: {key} is {list(value)}; expected numbers") from error
     if any(not math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6) for a, b in zip(numbers, rounded, strict=True)):
-        _warn(f"{where}: {key} is {numbers}, but world units are whole numbers; rounded to {rounded}")
+        _warn(f"{where}: {key} is {numbers}, but world units are integers; rounded to {rounded}")
     return rounded
 
 
@@ -186,7 +186,7 @@ def _names(where: str, key: str, value: Any) -> list[str]:
 
 
 def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
-    """Collect what is said beside the data, in the order of the data."""
+    """Collect the values beside the data, in the order of the data."""
     types = attributes.get("types")
     for key in ("axes", "axis_names"):
         if key in attributes:
@@ -212,7 +212,7 @@ def _name_by_type(name: str, kind: Any) -> str:
 
 
 def transform_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
-    """Collect what the mapping ``transform`` says; its lists are in the order of the data, also in N5."""
+    """Collect the values of the mapping ``transform``; its lists are in the order of the data, also in N5."""
     transform = attributes.get("transform")
     if not isinstance(transform, Mapping):
         return
@@ -229,15 +229,15 @@ def transform_candidates(where: str, attributes: Mapping[str, Any], found: Candi
 
 
 def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candidates) -> None:
-    """Collect what N5 attributes say; their lists run x, y, z.
+    """Collect the values of N5 attributes; their lists are in the order x, y, z.
 
-    ``downsamplingFactors`` multiply ``pixelResolution``, which is that of the full resolution. They leave the offset
-    alone, since the corner of a volume does not move when its voxels grow.
+    ``downsamplingFactors`` multiply ``pixelResolution``, which refers to the full resolution. They do not affect the
+    offset, since the corner of a volume does not move when its voxels grow.
 
     Args:
         where: File and dataset, for messages.
         levels: Attributes of the dataset, then of the group above it, which may hold the resolution.
-        found: Where to collect.
+        found: The values collected so far, extended in place.
     """
     own, *above = levels
     reverse = {
@@ -276,7 +276,7 @@ def _pixel_resolution(where: str, value: Any, factors: Any, found: Candidates, k
 
 
 def _spatial_entries(values: list[Any], dims: int, found: Candidates) -> list[Any]:
-    """Leave out what is said of channels, which are the first of four axes where axes have no names."""
+    """Drop the entry of the channels: without names, the first of four axes."""
     names = found.axes[0][1] if found.axes else ["c", "z", "y", "x"]
     if len(values) == dims or len(names) != len(values):
         return values
@@ -284,13 +284,13 @@ def _spatial_entries(values: list[Any], dims: int, found: Candidates) -> list[An
 
 
 def ome_candidates(where: str, multiscales: Any, path: str, found: Candidates) -> bool:
-    """Collect what OME-NGFF multiscales of a group say about the array at ``path`` below the group.
+    """Collect the values of a group's OME-NGFF multiscales for the array at ``path`` below the group.
 
-    Lengths with a unit are converted to nanometers, so that world units stay whole numbers. The translation is taken
-    as the corner of the first voxel; see :func:`_corner` for levels that say where its centre is.
+    Lengths with a unit are converted to nanometers, so that world units stay integers. The translation is read as the
+    corner of the first voxel; see :func:`_corner` for levels that give the center instead.
 
     Returns:
-        Whether the array is listed there.
+        Whether the multiscales list the array.
     """
     for number, image in enumerate(multiscales if isinstance(multiscales, Sequence) else []):
         datasets = image.get("datasets", [])
@@ -334,10 +334,10 @@ def _ome_image(
 def _corner(
     level: tuple[list[float] | None, list[float] | None], first: tuple[list[float] | None, list[float] | None]
 ) -> tuple[list[float] | None, list[float] | None]:
-    """Return scale and translation of a level, the translation being that of the first level if both are of centres.
+    """Return scale and translation of a level, with the translation of the first level if both give centers.
 
-    Averaging voxels of size a to voxels of size b leaves the corner where it is and moves the first centre by
-    (b - a) / 2. Where translations differ by just that, along all axes, the corners of both levels are the same.
+    Averaging voxels of size a to voxels of size b keeps the corner and moves the first center by (b - a) / 2. If the
+    translations differ by exactly that along all axes, the corners of both levels coincide.
     """
     (scale, translation), (first_scale, first_translation) = level, first
     if scale is None or translation is None or first_scale is None or first_translation is None:
@@ -345,7 +345,7 @@ def _corner(
     if not len(scale) == len(translation) == len(first_scale) == len(first_translation):
         return level
     pairs = zip(scale, translation, first_scale, first_translation, strict=True)
-    # Written numbers are rounded; a hundredth of a voxel is no other place.
+    # Numbers in files are rounded; ignore differences of a hundredth of a voxel.
     centred = all(abs((t - t0) - (s - s0) / 2) <= abs(s) / 100 for s, t, s0, t0 in pairs)
     return (scale, first_translation) if centred else level
 
@@ -370,7 +370,7 @@ def _compose(
         if kind == "identity":
             continue
         if kind not in apply or kind not in transform:
-            raise MetadataError(f"{where}: {key} has the coordinate transformation {dict(transform)}, which is unknown")
+            raise MetadataError(f"{where}: {key} has the unknown coordinate transformation {dict(transform)}")
         value = _list(where, f"{key}/{kind}", transform[kind])
         translation = _pairwise(where, key, translation, value, apply[kind], absent=kind == "translation")
         if kind == "scale":
@@ -388,7 +388,7 @@ def _pairwise(
     apply: Callable[[float, float], float],
     absent: bool,
 ) -> list[float] | None:
-    """Combine two lists entry by entry; with nothing there yet, the new one is the result if ``absent``."""
+    """Combine two lists entry by entry; if the first is missing, the new one is the result if ``absent``."""
     if have is None:
         return value if absent else None
     if len(have) != len(value):

@@ -1,4 +1,4 @@
-"""What arrays share that know their place in the world from metadata."""
+"""The shared part of arrays that know their position in the world from metadata."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .metadata import ArrayMetadata
 
 
 class MetadataArray(Array):
-    """Base of arrays in files, whose metadata, shape and type are known before voxels are read."""
+    """Base class of arrays in files, whose metadata, shape and data type are known before voxels are read."""
 
     _metadata: ArrayMetadata
     _shape: tuple[int, ...]
@@ -29,7 +29,7 @@ class MetadataArray(Array):
 
     @property
     def spatial_axes(self) -> list[str]:
-        """Names of the axes that have an extent in the world."""
+        """Names of the axes with an extent in the world."""
         return spatial_axes_of(self._metadata.axes)
 
     @property

@@ -1,4 +1,4 @@
-"""Where the annotation of a class can be trusted."""
+"""A mask of the reliable annotations of each class."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .view import ChannelView, build
 
 
 class MissingAnnotationsMask(ChannelView):
-    """One channel per group of label ids: where the annotation of the group can be trusted (bool).
+    """One channel per group of label ids: the mask of where the annotation of the group is reliable (bool).
 
-    Voxels of the background (0) are never trusted: nobody labelled them. If the attribute ``labels`` of the source says
-    that one of a group's ids is present in the volume but was not annotated, none of the volume is trusted for that
-    group. The attribute is a list of mappings with ``value`` (the id) and ``annotationState``, a mapping with
-    ``present`` and ``annotated``.
+    Background voxels (0) are never reliable, since they are unlabeled. If the attribute ``labels`` of the source states
+    that an id of the group is present in the volume but not annotated, the whole volume is unreliable for the group.
+    The attribute is a list of mappings with ``value`` (the id) and ``annotationState``, a mapping with ``present`` and
+    ``annotated``.
     """
 
     def __init__(self, array_config: MissingAnnotationsMaskConfig) -> None:
         """Build the source and read its attribute.
 
         Raises:
-            ConfigError: If there are no groups, or the source has several channels.
-            MetadataError: If the attribute cannot be understood.
+            ConfigError: If no groups are given, or the source has several channels.
+            MetadataError: If the attribute is invalid.
         """
         groupings = array_config.groupings
         super().__init__(array_config.name, [build(array_config.source_array_config)], [name for name, _ in groupings])
@@ -63,15 +63,15 @@ class MissingAnnotationsMask(ChannelView):
 
 
 def _some(state: Any) -> bool:
-    # Besides true and false, a mapping says for which voxels the state holds: at least for some.
+    # Besides true and false, the state can be a mapping by voxels: then it holds for some of them.
     return bool(state)
 
 
 @attrs.define
 class MissingAnnotationsMaskConfig(ArrayConfig):
-    """Config of where the annotation of a class can be trusted."""
+    """Config of a mask of the reliable annotations of each class."""
 
     array_type: ClassVar[type[MissingAnnotationsMask]] = MissingAnnotationsMask
 
-    source_array_config: ArrayConfig = field("The array of labels; its attribute 'labels' tells what was annotated.")
-    groupings: list[tuple[str, list[int]]] = field("Pairs of a channel's name and the label ids that belong to it.")
+    source_array_config: ArrayConfig = field("The array of labels; its attribute 'labels' lists the annotated ids.")
+    groupings: list[tuple[str, list[int]]] = field("Pairs of a channel's name and its label ids.")

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
 
 
 class NumpyArray(Array):
-    """A numpy array with a place in the world.
+    """A numpy array with a position in the world.
 
-    Made by :meth:`from_np_array` or :meth:`from_gp_array`; there is no config for it, since values in memory have no
-    place in a config.
+    Created by :meth:`from_np_array` or :meth:`from_gp_array`. It has no config, since configs cannot hold arrays.
     """
 
     _data: np.ndarray[Any, Any]
@@ -39,7 +38,7 @@ class NumpyArray(Array):
         """Wrap a gunpowder array; leading axes beyond the spatial ones are channels, or batch and channels.
 
         Raises:
-            MetadataError: If its values have no data type, or its spec does not say where they lie.
+            MetadataError: If its values have no data type, or its spec lacks their position.
         """
         _require_values(array.data)
         if array.spec is None or array.spec.roi is None or array.spec.voxel_size is None:
@@ -64,13 +63,13 @@ class NumpyArray(Array):
 
         Args:
             array: The values.
-            roi: Where they lie, in world units; its shape is the number of voxels times the voxel size.
+            roi: Region of the values, in world units; its shape is the number of voxels times the voxel size.
             voxel_size: In world units, per spatial axis.
-            axes: Name of each axis of ``array``. Batch and channels in front may be named without being there; they
-                have length 1 then, and voxels behind the roi are left out, with a `MetadataWarning`.
+            axes: Name of each axis of ``array``. Leading batch and channel axes may be named although they are missing;
+                they then have length 1, and voxels beyond the roi are dropped, with a `MetadataWarning`.
 
         Raises:
-            MetadataError: If these do not fit together, the values have no data type, or there are no axes.
+            MetadataError: If these do not match, the values have no data type, or no axes are given.
         """
         _require_values(array)
         if axes is None:
@@ -87,7 +86,7 @@ class NumpyArray(Array):
         return instance
 
     def _add_missing_axes(self) -> None:
-        """Give the axes in front that have a name only a length of 1, and leave out what lies behind the roi."""
+        """Add missing leading axes with length 1, and drop the voxels beyond the roi."""
         given, missing = self._data.shape, len(self._axes) - self._data.ndim
         dims = len(spatial_axes_of(self._axes))
         fits = self._roi.dims == self._voxel_size.dims == dims
@@ -97,7 +96,7 @@ class NumpyArray(Array):
         inside = tuple(slice(None if axis in NON_SPATIAL_AXES else next(voxels)) for axis in self._axes)
         self._data = self._data[(np.newaxis,) * missing][inside]
         warnings.warn(
-            f"an array of shape {given} was given the axes {self._axes}; it is taken to have the shape "
+            f"an array of shape {given} was given the axes {self._axes}; it is read as shape "
             f"{self._data.shape}, which covers the roi {self._roi}",
             MetadataWarning,
             stacklevel=3,
@@ -109,10 +108,10 @@ class NumpyArray(Array):
         spatial = [n for axis, n in zip(self._axes, self._data.shape, strict=True) if axis in spatial_axes_of([axis])]
         dims = len(spatial)
         if not dims:
-            raise MetadataError(f"none of the axes {self._axes} is a spatial one; name those that the roi measures")
+            raise MetadataError(f"none of the axes {self._axes} is spatial; name those of the roi")
         if self._roi.dims != dims or self._voxel_size.dims != dims:
             raise MetadataError(
-                f"axes {self._axes} have {dims} spatial ones, but the roi is {self._roi} "
+                f"axes {self._axes} include {dims} spatial ones, but the roi is {self._roi} "
                 f"and the voxel size {self._voxel_size}"
             )
         if self._roi.shape != self._voxel_size * Coordinate(spatial):
@@ -144,7 +143,7 @@ class NumpyArray(Array):
 
     @property
     def writable(self) -> bool:
-        """Whether the wrapped numpy array can be changed; numpy can have it read-only."""
+        """Whether the wrapped numpy array can be changed."""
         return bool(self._data.flags.writeable)
 
     @property
@@ -156,7 +155,7 @@ class NumpyArray(Array):
         """Set the values in a roi; changes the wrapped array.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside.
+            RoiError: If the roi is not on the grid or extends outside.
             ReadOnlyError: If the wrapped array is read-only.
         """
         index = self.slices(roi)
@@ -173,7 +172,7 @@ class NumpyArray(Array):
         """Length of the channel axis.
 
         Raises:
-            ValueError: If there is no channel axis. Ask ``array.channel_axis is None`` first where that may be.
+            ValueError: If the array has no channel axis. Check ``array.channel_axis is None`` first if unsure.
         """
         axis = self.channel_axis
         if axis is None:
@@ -185,13 +184,13 @@ def _require_values(values: Any) -> None:
     """Check that values are an array with a data type.
 
     Raises:
-        MetadataError: If they are something else, or Python objects.
+        MetadataError: If they are not an array, or Python objects.
     """
     dtype = getattr(values, "dtype", None)
     if not isinstance(dtype, np.dtype):
         raise MetadataError(
-            f"got a {type(values).__name__} as values, which has no data type; expected a numpy array, so use "
+            f"got a {type(values).__name__} as values, which has no data type; expected a numpy array; use "
             "np.asarray(values)"
         )
     if dtype.hasobject:
-        raise MetadataError(f"got values of type {dtype}, which are Python objects; give them a type of numbers")
+        raise MetadataError(f"got values of type {dtype}, which are Python objects; convert them to a numeric type")

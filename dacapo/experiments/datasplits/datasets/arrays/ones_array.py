@@ -15,7 +15,7 @@ from .view import ArrayView, build
 
 
 class OnesArray(ArrayView):
-    """True for each voxel of a source array (bool); the source is never read."""
+    """True for each voxel of a source array (bool); reads nothing from the source."""
 
     def __init__(self, array_config: OnesArrayConfig) -> None:
         super().__init__(array_config.name, [build(array_config.source_array_config)])
@@ -29,7 +29,7 @@ class OnesArray(ArrayView):
 
     @property
     def source_array(self) -> Array:
-        """The array whose voxels these are."""
+        """The array that provides the voxel grid."""
         return self._source
 
     @property
@@ -58,4 +58,4 @@ class OnesArrayConfig(ArrayConfig):
 
     array_type: ClassVar[type[OnesArray]] = OnesArray
 
-    source_array_config: ArrayConfig = field("The array whose voxels the mask covers.")
+    source_array_config: ArrayConfig = field("The array whose voxel grid the mask covers.")

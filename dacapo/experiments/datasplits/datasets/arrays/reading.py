@@ -1,4 +1,4 @@
-"""Reading several regions at once."""
+"""Read several regions concurrently."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from .array import Array
 from .chunk_cache import cached_chunks
 
 MAX_READS = 32
-"""Number of reads that wait for a store at the same time."""
+"""Maximum number of concurrent reads."""
 
 QUICK = 0.01
-"""Seconds below which reads are not worth being handed to threads."""
+"""Threads are not used for reads expected to take less than this many seconds."""
 
 _threads: ThreadPoolExecutor | None = None
 _seconds: WeakKeyDictionary[Array, float] = WeakKeyDictionary()
-"""How long the last read of an array took."""
+"""Duration of the last read of each array."""
 
 
 class Read(NamedTuple):
-    """What to read.
+    """A region to read.
 
     Attributes:
-        array: Where from.
+        array: The array to read from.
         roi: In world units, on the voxel grid of the array.
-        padding: Whether voxels outside mirror the ones inside, or are 0; by default there must be none.
-        inside: The part of the array that counts as inside, on its voxel grid; all of it by default.
+        padding: Whether voxels outside mirror those inside, or are 0; by default the roi must lie inside.
+        inside: The part of the array that counts as inside, on its voxel grid; by default all of it.
     """
 
     array: Array
@@ -48,32 +48,32 @@ class Read(NamedTuple):
 
 
 def read_all(reads: Iterable[Read | tuple[Array, Roi]]) -> list[np.ndarray[Any, Any]]:
-    """Read regions of arrays, all at the same time and through the cache of decoded chunks.
+    """Read regions of arrays concurrently and through the cache of decoded chunks.
 
-    Regions of arrays on disk are read in threads, so that a slow store is waited for once and not once per region.
-    Where reading was quick before, no threads are used. No voxel is read that no region needs. The values are those of
-    ``array[roi]``, and may be shared with the array: copy them before changing them.
+    Regions of arrays on disk are read in threads, so that the latency of a slow store counts once and not per region.
+    If the last reads were fast, no threads are used. Only the requested voxels are read. The values are those of
+    ``array[roi]``, and may share memory with the array: copy them before changing them.
 
     Args:
-        reads: What to read; pairs of an array and a roi will do.
+        reads: Regions to read; pairs of an array and a roi are accepted.
 
     Returns:
         The values of each region, with all axes of its array.
 
     Raises:
-        RoiError: If a region is not on the grid, or reaches outside without padding.
+        RoiError: If a region is not on the grid, or extends outside without padding.
         StorageError: If a chunk cannot be read; the message names it.
     """
     todo = [Read(*read) for read in reads]
     with cached_chunks():
-        # The last one is left for this thread, which would only wait.
+        # Keep the last one for this thread, which would only wait.
         elsewhere = {number: _submit(todo[number]) for number in _worth_waiting_for_together(todo)[:-1]}
         here = {number: _read(read) for number, read in enumerate(todo) if number not in elsewhere}
     return [here[number] if number in here else elsewhere[number].result() for number in range(len(todo))]
 
 
 def _worth_waiting_for_together(reads: Sequence[Read]) -> list[int]:
-    """Return the numbers of those reads that threads are used for, none if all of them are likely to be quick."""
+    """Return the indices of the reads to do in threads; none if all of them are likely to be fast."""
     stored = [number for number, read in enumerate(reads) if read.array.is_stored]
     expected = sum(_seconds.get(reads[number].array, math.inf) for number in stored)
     return stored if expected > QUICK else []
@@ -87,7 +87,7 @@ def _submit(read: Read) -> Future[np.ndarray[Any, Any]]:
 
 
 def _after_fork() -> None:
-    """Forget the threads, which a forked process does not have."""
+    """Forget the threads, which do not exist in a forked process."""
     global _threads
     _threads = None
 
@@ -109,7 +109,7 @@ def _read(read: Read) -> np.ndarray[Any, Any]:
 
 
 class _Inside:
-    """A part of an array, as far as reading needs it."""
+    """A part of an array, with the interface needed for reading."""
 
     def __init__(self, array: Array, roi: Roi) -> None:
         self.array = array
@@ -121,5 +121,5 @@ class _Inside:
 
     def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
         if not self.roi.contains(roi):
-            raise RoiError(f"{self.array}: roi {roi} reaches outside of {self.roi}")
+            raise RoiError(f"{self.array}: roi {roi} extends outside of {self.roi}")
         return self.array[roi]

@@ -17,24 +17,24 @@ from .view import ArrayView, build
 
 
 class ResampledArray(ArrayView):
-    """An array read with other voxels: ``upsample`` times smaller, ``downsample`` times larger, per axis.
+    """An array with other voxels: ``upsample`` times smaller, ``downsample`` times larger, per axis.
 
-    The roi is that of the source, shrunk to multiples of the new voxel size along the axes that change. Values stay
-    where they are in the world: a new voxel gets the value at its centre. With ``interp_order`` false that is the
-    value of the source voxel around the centre (of the higher one if the centre lies between two); this suits labels.
-    With ``interp_order`` true neighbours are interpolated linearly, after a Gaussian blur along the axes where voxels
-    grow (sigma of half the factor less one, in source voxels) that keeps fine structures from aliasing; whole-numbered
-    types are rounded.
+    The roi is that of the source, shrunk to multiples of the new voxel size along the axes that change. Values keep
+    their position in the world: a new voxel gets the value at its center. With ``interp_order`` false that is the value
+    of the source voxel around the center (the higher one if the center lies between two), as is right for labels. With
+    ``interp_order`` true, values are interpolated linearly, after a Gaussian blur along the axes where voxels grow
+    (sigma of half the factor minus one, in source voxels) that prevents aliasing of fine structures; integer types are
+    rounded.
 
-    Interpolation uses only source voxels inside the roi that is read, mirrored at its border, so up to two voxels
-    from the border values depend on the roi.
+    Interpolation uses only source voxels inside the roi that is read, mirrored at its border, so values up to two
+    voxels from the border depend on the roi.
     """
 
     def __init__(self, array_config: ResampledArrayConfig) -> None:
         """Build the source.
 
         Raises:
-            ConfigError: If the factors do not fit the source or its voxel size.
+            ConfigError: If the factors do not match the source or its voxel size.
             RoiError: If no new voxel fits into the source.
         """
         super().__init__(array_config.name, [build(array_config.source_array_config)])
@@ -46,14 +46,14 @@ class ResampledArray(ArrayView):
         size = self._source.voxel_size
         if any(s * d % u for s, d, u in zip(size, self._down, self._up, strict=True)):
             raise ConfigError(
-                f"{self}: voxel size {size} times {self._down} divided by {self._up} is not whole; "
+                f"{self}: voxel size {size} times {self._down} divided by {self._up} is not an integer; "
                 "choose an upsample that divides the voxel size"
             )
         self._voxel_size = size * self._down / self._up
         self._roi = self._shrunk(self._source.roi)
 
     def _shrunk(self, roi: Roi) -> Roi:
-        """Shrink a roi to multiples of the new voxel size, except along axes that stay as they are."""
+        """Shrink a roi to multiples of the new voxel size, along the axes that change."""
         shrunk = roi.snap_to_grid(self._voxel_size, mode="shrink")
         same = [new == old for new, old in zip(self._voxel_size, self._source.voxel_size, strict=True)]
         begin = Coordinate(a if s else b for a, b, s in zip(roi.begin, shrunk.begin, same, strict=True))
@@ -65,7 +65,7 @@ class ResampledArray(ArrayView):
     def _factors(self, key: str, value: Coordinate) -> Coordinate:
         dims = self._source.dims
         if len(value) != dims or min(value) < 0:
-            raise ConfigError(f"{self}: {key} is {value}; expected {dims} numbers, 0 or 1 where an axis stays as it is")
+            raise ConfigError(f"{self}: {key} is {value}; expected {dims} numbers, 0 or 1 for an unchanged axis")
         return Coordinate(max(1, factor) for factor in value)
 
     @property
@@ -90,9 +90,9 @@ class ResampledArray(ArrayView):
         return self._interpolate(values, centres)
 
     def _centres(self, roi: Roi, source_roi: Roi) -> list[tuple[int, np.ndarray[Any, Any], int]]:
-        """Return per axis that changes where the new centres lie in the source, as fractions of its voxels.
+        """Return for each axis that changes the positions of the new centers, as fractions of source voxels.
 
-        Whole numbers, so that no rounding decides to which voxel a centre belongs.
+        Positions are integers with a denominator, so that rounding never decides to which voxel a center belongs.
         """
         begin, size, step = (roi.offset - source_roi.offset), self._source.voxel_size, self._voxel_size
         spatial = [i for i, axis in enumerate(self.axes) if axis not in NON_SPATIAL_AXES]
@@ -111,7 +111,7 @@ class ResampledArray(ArrayView):
 
         working = np.dtype(np.float32) if self.dtype == np.float32 else np.dtype(np.float64)
         result = values.astype(working)
-        # The same width that skimage.transform.rescale takes.
+        # The same width as in skimage.transform.rescale.
         sigma = [max(0.0, (1 / scale - 1) / 2) for scale in self.scale]
         if any(sigma):
             result = gaussian_filter(result, sigma, mode="mirror")
@@ -129,10 +129,10 @@ def _grow_to_grid(roi: Roi, origin: Coordinate, size: Coordinate) -> Roi:
 
 
 def _linear_along(values: np.ndarray[Any, Any], axis: int, position: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Interpolate along one axis at positions in voxels from the first centre, mirrored at the outermost centres."""
+    """Interpolate along one axis at positions in voxels from the first center, mirrored at the outermost centers."""
     lower = np.floor(position).astype(np.int64)
     last = values.shape[axis] - 1
-    # Mirroring needs a neighbour; a single voxel has none.
+    # Mirroring needs a neighbor; a single voxel has none.
     below, above = (last - abs(last - abs(i)) if last else i * 0 for i in (lower, lower + 1))
     shape = [-1 if i == axis else 1 for i in range(values.ndim)]
     weight = (position - lower).astype(values.dtype).reshape(shape)
@@ -147,6 +147,6 @@ class ResampledArrayConfig(ArrayConfig):
     array_type: ClassVar[type[ResampledArray]] = ResampledArray
 
     source_array_config: ArrayConfig = field("The array to resample.")
-    upsample: Coordinate = field("How many times smaller voxels become, per axis; 0 or 1 for an axis that stays.")
-    downsample: Coordinate = field("How many times larger voxels become, per axis; 0 or 1 for an axis that stays.")
-    interp_order: bool = field("Interpolate linearly (true, for intensities) or take the nearest (false, for labels).")
+    upsample: Coordinate = field("How many times smaller voxels become, per axis; 0 or 1 for an unchanged axis.")
+    downsample: Coordinate = field("How many times larger voxels become, per axis; 0 or 1 for an unchanged axis.")
+    interp_order: bool = field("Interpolate linearly (true, for intensities) or use the nearest (false, for labels).")

@@ -17,14 +17,14 @@ from .view import VoxelwiseView, build
 class SumArray(VoxelwiseView):
     """The sum of the sources, voxel by voxel and channel by channel.
 
-    Whole numbers are summed in 64 bits, so that small types do not overflow.
+    Integers are summed in 64 bits, so that small types do not overflow.
     """
 
     def __init__(self, array_config: SumArrayConfig) -> None:
         """Build the sources.
 
         Raises:
-            ConfigError: If the sources do not fit together, their axes and channels included.
+            ConfigError: If the sources do not match, including their axes and channels.
         """
         super().__init__(array_config.name, [build(config) for config in array_config.source_array_configs])
         for source in self._sources:
@@ -32,7 +32,7 @@ class SumArray(VoxelwiseView):
             if source.axes != self._source.axes or channels != self.num_channels:
                 raise ConfigError(
                     f"{self}: {self._source} has the axes {self._source.axes} and {self.num_channels} channels, "
-                    f"{source} has {source.axes} and {channels}; only equal ones can be summed"
+                    f"{source} has {source.axes} and {channels}; they must be equal"
                 )
         common = np.result_type(*(source.dtype for source in self._sources))
         self._dtype: np.dtype[Any] = np.zeros(0, dtype=common).sum().dtype

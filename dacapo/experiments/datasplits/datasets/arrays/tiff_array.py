@@ -21,18 +21,18 @@ from .metadata_array import MetadataArray
 
 
 class TiffArray(MetadataArray):
-    """An array in a TIFF file, read only; where it lies in the world is told by the config.
+    """An array in a TIFF file, read only; the config gives its position in the world.
 
-    Uncompressed files are mapped into memory and read where needed. Compressed ones are read whole when voxels are
-    asked for the first time.
+    Uncompressed files are memory-mapped and read on demand. Compressed files are read completely on the first access to
+    voxels.
     """
 
     def __init__(self, array_config: TiffArrayConfig) -> None:
         """Read the header of the file.
 
         Raises:
-            ArrayNotFoundError: If there is no such file.
-            MetadataError: If axes, offset and voxel size do not fit the shape of the data.
+            ArrayNotFoundError: If the file does not exist.
+            MetadataError: If axes, offset and voxel size do not match the shape of the data.
             StorageError: If the file cannot be read.
         """
         self.name = array_config.name
@@ -69,7 +69,7 @@ class TiffArray(MetadataArray):
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """Always empty: nothing but voxels is read from the file."""
+        """Always empty: only voxels are read from the file."""
         return {}
 
     @property
@@ -88,7 +88,7 @@ class TiffArray(MetadataArray):
 
     @cached_property
     def data(self) -> np.ndarray[Any, Any]:
-        """All values; mapped from the file where it is not compressed."""
+        """All values; memory-mapped if the file is not compressed."""
         import tifffile
 
         try:
@@ -113,10 +113,10 @@ class TiffArrayConfig(ArrayConfig):
     axes: list[str] = field("Names of the axes, in the order of the data.")
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the file exists and the other fields fit it. Reads no voxels."""
+        """Check that the file exists and the other fields match it. Reads no voxels."""
         works, why = ArrayConfig.verify(self)
         return works, why if self.file_name.is_file() else f"file_name: {why}"
 
 
-# The name it had. Stored configs tell classes apart by name, so it cannot be the class's own.
+# An alias of its former name. Stored configs identify classes by name, so the class needs its own.
 ZarrArrayConfig = TiffArrayConfig

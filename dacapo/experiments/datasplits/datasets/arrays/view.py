@@ -1,4 +1,4 @@
-"""The base of arrays that compute their values from other arrays when they are read."""
+"""The base classes of arrays that compute their values from other arrays on demand."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ def build(config: ArrayConfig) -> Array:
 class ArrayView(Array):
     """An array computed from source arrays when it is read.
 
-    A subclass implements :meth:`_read`, or derives from :class:`VoxelwiseView` and implements ``_compute``. What it
-    says about itself (axes, data type, channels) defaults to what the first source says. Views read no more than the
-    roi asked for, and can be built on views.
+    A subclass implements :meth:`_read`, or derives from :class:`VoxelwiseView` and implements ``_compute``. Its
+    properties (axes, data type, channels) default to those of the first source. Views read only the requested roi, and
+    can be nested.
     """
 
     def __init__(self, name: str, sources: Sequence[Array]) -> None:
         """Set up the view.
 
         Args:
-            name: For messages.
-            sources: At least one; they must have the same voxel size, axes of space and voxel grid.
+            name: Name of the view, for messages.
+            sources: At least one; they must have the same voxel size, spatial axes and voxel grid.
 
         Raises:
-            ConfigError: If the sources do not fit together.
-            RoiError: If there is no region that all sources cover.
+            ConfigError: If the sources do not match.
+            RoiError: If the sources have no common region.
         """
         self.name = name
         self._sources = list(sources)
         if not self._sources:
-            raise ConfigError(f"{self}: no source array given, at least one is needed")
+            raise ConfigError(f"{self}: no source array given; at least one is needed")
         self._source = self._sources[0]
         for other in self._sources[1:]:
             self._check_match(self._source, other)
@@ -63,7 +63,7 @@ class ArrayView(Array):
             )
         if any((first.roi.offset - other.roi.offset) % first.voxel_size):
             raise ConfigError(
-                f"{self}: {first} starts at {first.roi.offset}, {other} at {other.roi.offset}, which is no whole "
+                f"{self}: {first} starts at {first.roi.offset}, {other} at {other.roi.offset}, which is not an integer "
                 f"number of voxels ({first.voxel_size}) apart"
             )
 
@@ -78,21 +78,21 @@ class ArrayView(Array):
 
     @abstractmethod
     def _read(self, roi: Roi) -> np.ndarray[Any, Any]:
-        """Compute the values in a roi that was checked, with :attr:`axes` and of data type :attr:`dtype`."""
+        """Compute the values in a valid roi, with :attr:`axes` and of data type :attr:`dtype`."""
         raise NotImplementedError
 
     def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
         """Read the sources in a roi and compute the values.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside.
+            RoiError: If the roi is not on the grid or extends outside.
         """
         self.check_roi(roi)
         return native(self._read(roi))
 
     @property
     def attrs(self) -> Mapping[str, Any]:
-        """Attributes of the source, empty where there are several."""
+        """Attributes of the source; empty if there are several sources."""
         return self._source.attrs if len(self._sources) == 1 else {}
 
     @property
@@ -118,12 +118,12 @@ class ArrayView(Array):
 
     @property
     def num_channels(self) -> int | None:
-        # A NumpyArray raises when it is asked for channels that it does not have.
+        # A NumpyArray without a channel axis raises an error instead of returning None.
         return None if self._source.channel_axis is None else self._source.num_channels
 
     @property
     def is_stored(self) -> bool:
-        """Whether a source is."""
+        """Whether any source is stored."""
         return any(source.is_stored for source in self._sources)
 
     def fix_labels(self) -> None:
@@ -132,7 +132,7 @@ class ArrayView(Array):
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """All values; computed when asked for."""
+        """All values, computed on access."""
         return self[self.roi]
 
     @property
@@ -149,7 +149,7 @@ class VoxelwiseView(ArrayView):
         """Compute the values of the view.
 
         Args:
-            values: One array per source, all axes of that source, all covering the same roi.
+            values: One array per source, with all axes of that source, all covering the same roi.
 
         Returns:
             Values with :attr:`axes` of data type :attr:`dtype`.
@@ -161,18 +161,18 @@ class VoxelwiseView(ArrayView):
 
 
 class ChannelView(VoxelwiseView):
-    """A view that gives one channel, of its own making, per name; the channel axis comes first.
+    """A view that computes one channel per name; the channel axis comes first.
 
-    The sources have no channels, or exactly one.
+    The sources have no channel axis, or exactly one channel.
     """
 
     def __init__(self, name: str, sources: Sequence[Array], channels: Sequence[str]) -> None:
         super().__init__(name, sources)
         self._channels = list(channels)
         if not self._channels:
-            raise ConfigError(f"{self}: no channels given, at least one is needed")
+            raise ConfigError(f"{self}: no channels given; at least one is needed")
         if len(set(self._channels)) != len(self._channels):
-            raise ConfigError(f"{self}: channels are {self._channels}; each name may stand there once")
+            raise ConfigError(f"{self}: channels are {self._channels}; each name may occur once")
         for source in self._sources:
             if source.channel_axis is not None and source.num_channels != 1:
                 raise ConfigError(f"{self}: {source} has {source.num_channels} channels; expected none or one")

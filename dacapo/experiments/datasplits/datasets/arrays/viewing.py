@@ -1,4 +1,4 @@
-"""Showing arrays in neuroglancer, in place and without copying them."""
+"""Show arrays in neuroglancer, in place and without copying them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .voxel_reader import VoxelReader
 if TYPE_CHECKING:
     from .array import Array
 
-# Integers this wide are labels, everything else is shown as an image.
+# Integers of these widths are labels; everything else is shown as an image.
 LABEL_BYTES = 4
 
-# What the viewer has no type for, and what it is shown as.
+# Types that the viewer does not support, and the types to convert them to.
 SHOWN_AS: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(bool): np.dtype(np.uint8),
     np.dtype(np.float16): np.dtype(np.float32),
@@ -38,25 +38,25 @@ def require_neuroglancer() -> ModuleType:
 
 
 def is_shown_as_labels(dtype: npt.DTypeLike) -> bool:
-    """Return whether values of a type are shown as a segmentation: unsigned integers of 32 and 64 bits are."""
+    """Return whether values of a type are shown as a segmentation: true for unsigned integers of 32 and 64 bits."""
     kind = np.dtype(dtype)
     return kind.kind == "u" and kind.itemsize >= LABEL_BYTES
 
 
 def neuroglancer_source(array: Array, unit: str = "nm", labels: bool | None = None) -> Any:
-    """Return a ``neuroglancer.LocalVolume`` that shows an array at its place in the world.
+    """Return a ``neuroglancer.LocalVolume`` that shows an array at its position in the world.
 
     Add it to a viewer with ``state.layers[name] = source``.
 
     Args:
-        array: What to show; voxels are read as the viewer asks for them.
+        array: The array to show; voxels are read on demand.
         unit: Unit of the world.
-        labels: Whether to show a segmentation, or else an image; by default unsigned integers of 32 and 64 bits are
-            shown as segmentations.
+        labels: Whether to show a segmentation instead of an image; by default true for unsigned integers of 32 and 64
+            bits.
 
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
-        DtypeError: If values that are no whole numbers are to be shown as labels.
+        DtypeError: If values that are not integers are to be shown as labels.
     """
     neuroglancer = require_neuroglancer()
     labels = is_shown_as_labels(array.dtype) if labels is None else labels
@@ -86,22 +86,22 @@ def _shown_type(array: Array, labels: bool) -> np.dtype[Any]:
     if not labels:
         return SHOWN_AS.get(kind, kind)
     if kind.kind not in "bui":
-        raise DtypeError(f"{array} has values of type {kind}, which are no labels; show it as an image")
+        raise DtypeError(f"{array} has values of type {kind}, which cannot be labels; show it as an image")
     return np.dtype(np.uint64 if kind.itemsize > LABEL_BYTES else np.uint32)
 
 
 def neuroglancer_layer(array: Array, source: Any = None, meshes: bool = False, labels: bool | None = None) -> Any:
-    """Return a layer that shows an array: a ``SegmentationLayer`` of labels, else an ``ImageLayer``.
+    """Return a layer that shows an array: a ``SegmentationLayer`` for labels, else an ``ImageLayer``.
 
     Args:
-        array: What to show.
-        source: Where the viewer gets its voxels; by default from this process.
-        meshes: Whether to show surfaces of selected labels too, for which the whole array is read.
-        labels: Whether to show labels; by default as :func:`neuroglancer_source` does.
+        array: The array to show.
+        source: Source of the voxels; by default this process.
+        meshes: Whether to also show surfaces of selected labels, which reads the whole array.
+        labels: Whether to show labels; by default as in :func:`neuroglancer_source`.
 
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
-        DtypeError: If values that are no whole numbers are to be shown as labels.
+        DtypeError: If values that are not integers are to be shown as labels.
     """
     neuroglancer = require_neuroglancer()
     labels = is_shown_as_labels(array.dtype) if labels is None else labels
@@ -114,7 +114,7 @@ def neuroglancer_layer(array: Array, source: Any = None, meshes: bool = False, l
 
 
 def labels_layer(array: Array) -> Any:
-    """Return a layer that shows an array as labels if it can hold some: whole numbers of any type, without channels.
+    """Return a layer that shows an array of any integer type without channels as labels, any other as usual.
 
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
@@ -126,10 +126,10 @@ def labels_layer(array: Array) -> Any:
 
 
 def open_viewer(layers: Mapping[str, Any]) -> Any:
-    """Return a new neuroglancer viewer with some layers. It is there as long as something refers to it.
+    """Return a new neuroglancer viewer with some layers. It lives as long as it is referenced.
 
     Args:
-        layers: By name, in the order in which they are listed. The printed viewer is its address.
+        layers: By name, in the order of the list in the viewer. The viewer prints as its address.
 
     Raises:
         MissingDependencyError: If neuroglancer is not installed.
@@ -142,15 +142,15 @@ def open_viewer(layers: Mapping[str, Any]) -> Any:
 
 
 def embed(viewer: Any, width: int = 1500, height: int = 600) -> Any:
-    """Return what shows a viewer inside of a notebook.
+    """Return an object that shows a viewer inside a notebook.
 
     Args:
-        viewer: Is kept as the attribute ``viewer`` of the result.
+        viewer: The viewer, kept as the attribute ``viewer`` of the result.
         width: In pixels.
         height: In pixels.
 
     Raises:
-        MissingDependencyError: If IPython is not installed, so that this is no notebook.
+        MissingDependencyError: If IPython is not installed.
     """
     display = optional_module("IPython.display", "showing a viewer in a notebook needs IPython")
     frame = display.IFrame(viewer.get_viewer_url(), width=width, height=height)

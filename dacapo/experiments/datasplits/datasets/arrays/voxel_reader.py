@@ -18,11 +18,11 @@ Index = slice | int | EllipsisType
 
 
 class VoxelReader:
-    """An array that is indexed like one of numpy, by voxels, and reads only those that are asked for.
+    """Index an array by voxels, like a numpy array, and read only the requested ones.
 
     Args:
-        array: What to read.
-        dtype: What values are converted to; the type of the array by default.
+        array: The array to read.
+        dtype: Data type of the result; by default that of the array.
     """
 
     def __init__(self, array: Array, dtype: npt.DTypeLike | None = None) -> None:
@@ -37,14 +37,14 @@ class VoxelReader:
         """Read voxels.
 
         Args:
-            index: Slices and numbers, one for each axis; axes that are left out are read whole.
+            index: Slices and integers, one per axis; omitted axes are read completely.
 
         Raises:
-            IndexError: If a number lies outside, or there are more of them than axes.
+            IndexError: If an integer is out of range, or there are more entries than axes.
         """
         wanted = self._one_per_axis(index)
         values = self._read([slice(*_ascending(part, size)) for part, size in zip(wanted, self.shape, strict=True)])
-        # What is left to do in memory: to go backward or in steps, and to drop the axes of numbers.
+        # Remaining steps in memory: reverse, stride, and drop the axes of integers.
         steps = [slice(None, None, part.step) if isinstance(part, slice) else 0 for part in wanted]
         return values[tuple(steps)]
 
@@ -81,10 +81,10 @@ class VoxelReader:
 
 
 def _ascending(part: slice | int, size: int) -> tuple[int, int]:
-    """Return begin and end of the voxels from the first to the last one that are indexed along an axis."""
+    """Return begin and end of the voxels from the first to the last indexed one along an axis."""
     if not isinstance(part, slice):
         if not -size <= part < size:
-            raise IndexError(f"index {part} lies outside of an axis of {size} voxels")
+            raise IndexError(f"index {part} is out of range for an axis of {size} voxels")
         return part % size, part % size + 1
     places = range(size)[part]
     return (min(places[0], places[-1]), max(places[0], places[-1]) + 1) if places else (0, 0)

@@ -50,18 +50,18 @@ if TYPE_CHECKING:
 
 MODES = ("r", "r+", "a", "w")
 DEFAULT_CHUNK = {1: 2**18, 2: 512, 3: 64}
-"""Edge of a chunk in voxels, by the number of spatial axes."""
+"""Edge length of a chunk in voxels, by the number of spatial axes."""
 MAX_CHUNK_BYTES = 256 * 2**20
-"""A chunk above this is split. Compressors stop at 2 GiB, and a reader holds a whole chunk in memory."""
+"""Larger chunks are split. Compressors are limited to 2 GiB, and a reader holds a whole chunk in memory."""
 
 
 class ZarrArray(MetadataArray):
     """An array in a container on disk.
 
-    The array is opened once, when this is built, and its attributes are read then. Voxels are read when asked for.
+    Construction opens the array and reads its attributes. Voxels are read on demand.
 
-    Where the attributes say nothing about axes, voxel size or offset, a default stands in and a
-    :class:`~dacapo.errors.MetadataWarning` says which. See :mod:`.metadata` for what is understood.
+    If the attributes lack axes, voxel size or offset, a default is used and announced by a
+    :class:`~dacapo.errors.MetadataWarning`. See :mod:`.metadata` for the supported conventions.
     """
 
     def __init__(self, array_config: ZarrArrayConfig) -> None:
@@ -90,7 +90,7 @@ class ZarrArray(MetadataArray):
         self._roi = self._snapped(self._metadata.roi(self._shape))
 
     def _snapped(self, roi: Roi) -> Roi:
-        """Move the array to the next point of the grid of the config, and cut what then reaches over its end."""
+        """Move the array to the next point of the configured grid, and crop it to end on the grid."""
         if self.snap_to_grid is None:
             return roi
         if self.snap_to_grid.dims != roi.dims or min(self.snap_to_grid) <= 0:
@@ -98,11 +98,11 @@ class ZarrArray(MetadataArray):
         grid = Coordinate(math.lcm(a, b) for a, b in zip(self.voxel_size, self.snap_to_grid, strict=True))
         snapped = roi.snap_to_grid(grid, mode="shrink")
         if min(snapped.shape) <= 0:
-            raise RoiError(f"{self}: nothing of roi {roi} is left on a grid of {grid}")
+            raise RoiError(f"{self}: roi {roi} holds no whole cell of a grid of {grid}")
         moved = snapped.offset - roi.offset
         if any(m >= size for m, size in zip(moved, self.voxel_size, strict=True)):
             warnings.warn(
-                f"{self}: snap_to_grid {self.snap_to_grid} moves the data by {moved} world units, which is more than "
+                f"{self}: snap_to_grid {self.snap_to_grid} moves the data by {moved} world units, which exceeds "
                 f"rounding (voxel size {self.voxel_size}); to leave it in place use a CropArray instead",
                 MetadataWarning,
                 stacklevel=2,
@@ -113,7 +113,7 @@ class ZarrArray(MetadataArray):
         return {name: value for name, value in vars(self).items() if name != "_opened"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Open the array again, in the process that it was sent to."""
+        """Reopen the array in the process that it was sent to."""
         vars(self).update(state)
         self._opened = open_array(self._found, self.mode)
 
@@ -125,17 +125,17 @@ class ZarrArray(MetadataArray):
 
     @property
     def mode(self) -> str:
-        """How the array was opened: ``r`` to read, else to write too."""
+        """Mode of opening: ``r`` to read, anything else to also write."""
         return self.config.mode or "a"
 
     @property
     def attrs(self) -> dict[str, Any]:
-        """Copy of the attributes beside the array; :meth:`add_metadata` changes them."""
+        """Copy of the stored attributes; :meth:`add_metadata` changes them."""
         return dict(self._attributes)
 
     @property
     def units(self) -> list[str]:
-        """Unit of the world per spatial axis, empty strings where unknown."""
+        """Unit of the world per spatial axis; empty strings if unknown."""
         return list(self._metadata.units)
 
     @property
@@ -148,9 +148,9 @@ class ZarrArray(MetadataArray):
 
     @property
     def data(self) -> Any:
-        """The opened array on disk, which reads what it is sliced by, in the byte order of the file.
+        """The opened array on disk; slicing reads voxels, in the byte order of the file.
 
-        It covers all of the dataset, also where ``snap_to_grid`` made :attr:`roi` end earlier.
+        It covers the whole dataset, even if ``snap_to_grid`` made :attr:`roi` end earlier.
         """
         return self._opened
 
@@ -158,7 +158,7 @@ class ZarrArray(MetadataArray):
         """Read the values in a roi.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside.
+            RoiError: If the roi is not on the grid or extends outside.
             StorageError: If a chunk cannot be read, for example because it is damaged; the message names it.
         """
         index = self.slices(roi)
@@ -176,7 +176,7 @@ class ZarrArray(MetadataArray):
         return native(read_checked(self._opened, index) if is_checked else np.asarray(self._opened[index]))
 
     def _check_chunks(self, roi: Roi, index: tuple[slice, ...]) -> None:
-        """Raise an error that names the first chunk at an index that cannot be read; TensorStore does so by itself."""
+        """Raise an error that names the first unreadable chunk at an index; TensorStore does so itself."""
         if self._found.format != "zarr2":
             return
         chunks = self._opened.chunks
@@ -197,11 +197,11 @@ class ZarrArray(MetadataArray):
 
         Args:
             roi: In world units, on the voxel grid and inside :attr:`roi`.
-            value: A number, or an array of the shape of the roi with all axes; it is cast to :attr:`dtype` as numpy
-                does, so floats lose their fraction in an integer array.
+            value: A number, or an array of the shape of the roi with all axes; it is cast to :attr:`dtype` as in
+                numpy, so floats are truncated in an integer array.
 
         Raises:
-            RoiError: If the roi is not on the grid or reaches outside, or the value has another shape.
+            RoiError: If the roi is not on the grid or extends outside, or the value has a different shape.
             StorageError: If the array cannot be written.
         """
         index = self.slices(roi)
@@ -218,14 +218,14 @@ class ZarrArray(MetadataArray):
 
     def _read_only_reason(self) -> str:
         if self._found.format != "zarr2":
-            return f"it is stored as {self._found.format}, which is only read"
+            return f"it is stored as {self._found.format}, which is read only"
         return "it was opened with mode 'r'"
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Write attributes beside the array; those of the same name are replaced, others stay.
 
         Raises:
-            MetadataError: If the array's place in the world would contradict itself; nothing is written then.
+            MetadataError: If the array's position in the world would contradict itself; nothing is written then.
             StorageError: If the array cannot be written.
         """
         if not self.writable:
@@ -247,7 +247,7 @@ class ZarrArray(MetadataArray):
         """Open an existing array.
 
         Raises:
-            ArrayNotFoundError: If there is none.
+            ArrayNotFoundError: If it does not exist.
         """
         return cls(ZarrArrayConfig(name, array_identifier.container, array_identifier.dataset, mode=mode))
 
@@ -268,22 +268,22 @@ class ZarrArray(MetadataArray):
         """Create a Zarr v2 array filled with zeros.
 
         Args:
-            array_identifier: Container and dataset; missing groups on the way are created.
-            axes: Names of the axes; ``c`` is left out if ``num_channels`` is None.
+            array_identifier: Container and dataset; missing parent groups are created.
+            axes: Names of the axes; ``c`` is dropped if ``num_channels`` is None.
             roi: Region to cover, in world units; a multiple of the voxel size.
             num_channels: Length of the axis ``c``; None for an array without it.
             voxel_size: In world units.
             dtype: Data type of the values.
-            mode: ``r+``, ``a`` or ``w``; how the created array is opened. None of them replaces anything.
-            write_size: In world units, what will be written at once; makes the chunks, so that no two writes touch
-                the same chunk. Without it chunks have about a quarter of a million voxels.
+            mode: ``r+``, ``a`` or ``w``: mode of the created array. None of them replaces anything.
+            write_size: Extent of a single write, in world units; it determines the chunks, such that no two writes
+                touch the same chunk. By default chunks have about a quarter of a million voxels.
             name: Name of the array, for messages.
-            overwrite: Whether to replace an array that is there.
+            overwrite: Whether to replace an existing array.
 
         Raises:
-            OutputExistsError: If there is an array already and ``overwrite`` is false, or a group with arrays in it.
+            OutputExistsError: If an array exists and ``overwrite`` is false, or a group with arrays.
             RoiError: If the roi is empty or not a multiple of the voxel size.
-            ConfigError: If axes, channels and roi do not fit together.
+            ConfigError: If axes, channels and roi do not match.
             StorageError: If the folder cannot be written.
         """
         kept = _check_axes(axis_names(axes), roi, num_channels, voxel_size)
@@ -303,7 +303,7 @@ class ZarrArray(MetadataArray):
 def _check_axes(axes: Sequence[str], roi: Roi, num_channels: int | None, voxel_size: Coordinate) -> list[str]:
     kept = [axis for axis in axes if axis != "c" or num_channels is not None]
     if num_channels is not None and (num_channels < 1 or "c" not in kept):
-        raise ConfigError(f"{num_channels} channels asked for with axes {list(axes)}; expected a 'c' and at least one")
+        raise ConfigError(f"{num_channels} channels requested with axes {list(axes)}; expected a 'c' and at least one")
     dims = len(spatial_axes_of(kept))
     if roi.dims != dims or len(voxel_size) != dims:
         raise ConfigError(f"axes {list(axes)} have {dims} spatial ones, but roi is {roi}, voxel size {voxel_size}")
@@ -322,20 +322,20 @@ def _plain_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def _check_target(container: Path, dataset: str, overwrite: bool) -> None:
-    """Raise if creating the array would destroy something that was not asked for."""
+    """Raise an error if creating the array would destroy other data."""
     target = container / dataset
     if group_attributes(container).get("n5") or (container / "zarr.json").exists():
-        raise StorageError(f"{container} is no Zarr v2 container, and nothing else is written; give another container")
+        raise StorageError(f"{container} is not a Zarr v2 container, the only kind written; give another container")
     parts = dataset.split("/") if dataset else []
     for depth in range(len(parts)):
         parent = container.joinpath(*parts[:depth])
         if is_array(parent):
-            raise OutputExistsError(f"cannot create {target}: {parent} is an array, which holds no other arrays")
+            raise OutputExistsError(f"cannot create {target}: {parent} is an array, which cannot hold other arrays")
     if is_array(target):
         if not overwrite:
             raise OutputExistsError(f"{target} exists; allow overwriting it, or choose another dataset")
     elif target.is_dir() and dataset and any(child.is_dir() for child in target.iterdir()):
-        raise OutputExistsError(f"{target} is a group with content; an array cannot take its place")
+        raise OutputExistsError(f"{target} is a nonempty group; an array cannot replace it")
 
 
 def chunk_shape(
@@ -343,14 +343,14 @@ def chunk_shape(
 ) -> tuple[int, ...]:
     """Return the shape of chunks for an array that is written in blocks.
 
-    Each block covers whole chunks, as long as blocks start at multiples of their size: a chunk is one block with all
-    its channels, or an even part of it where that would be too large.
+    Each block covers whole chunks if blocks start at multiples of their size: a chunk is one block with all its
+    channels, or an equal fraction of it if that would be too large.
 
     Args:
-        shape: Of the array, in voxels and channels.
+        shape: Shape of the array, in voxels and channels.
         axes: Names of the axes.
         itemsize: Bytes per value.
-        write_shape: Voxels that are written at once, per spatial axis; None for a default.
+        write_shape: Voxels per single write, per spatial axis; None for a default.
     """
     dims = len(spatial_axes_of(list(axes)))
     wanted = iter(write_shape if write_shape is not None else (DEFAULT_CHUNK.get(dims, 16),) * dims)
@@ -395,7 +395,7 @@ def _create(
         )
         created.attrs.put(dict(attributes))
     except (OSError, KeyError) as error:
-        # Zarr turns an error of the file system into a KeyError.
+        # Zarr converts an error of the file system to a KeyError.
         raise StorageError(f"cannot create {container / dataset}: {error.__cause__ or error}") from error
 
 
@@ -413,18 +413,18 @@ class ZarrArrayConfig(ArrayConfig):
     file_name: Path = field("Container: a folder in Zarr or N5 format.", converter=Path)
     dataset: str = field("Path of the array inside the container.")
     snap_to_grid: Coordinate | None = field(
-        "Move the array to the next multiple of this, in world units, and cut it to end on one; for data whose offset "
+        "Move the array to the next multiple of this, in world units, and crop it to end on one; for data whose offset "
         "is a fraction of a voxel off the grid of the other arrays.",
         default=None,
         converter=_optional_coordinate,
     )
     _axes: list[str] | None = field("Names of the axes, instead of those in the file.", default=None)
     mode: str | None = field(
-        "r to read only; r+, a or w to write too. An existing array is never replaced.", default="a"
+        "r to read only; r+, a or w to also write. An existing array is never replaced.", default="a"
     )
 
     def verify(self) -> tuple[bool, str]:
-        """Check that container and dataset exist and their metadata make sense. Reads no voxels."""
+        """Check that container and dataset exist with valid metadata. Reads no voxels."""
         try:
             find_array(self.file_name, self.dataset)
         except ArrayNotFoundError as error:

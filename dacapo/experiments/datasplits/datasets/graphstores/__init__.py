@@ -1,4 +1,4 @@
-"""Where graphs, such as skeletons, are read from."""
+"""Stores of graphs, such as skeletons."""
 
 from .graph_source_config import GraphStoreConfig
 

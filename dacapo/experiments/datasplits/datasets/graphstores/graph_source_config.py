@@ -1,4 +1,4 @@
-"""The base of the configs of graph stores."""
+"""The base class of the configs of graph stores."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ from dacapo.experiments.config import Config
 
 @attrs.define
 class GraphStoreConfig(Config):
-    """Base of the configs of stores for graphs, such as skeletons; a package that reads graphs derives from it."""
+    """Base class of the configs of graph stores, such as for skeletons; packages that read graphs subclass it."""
