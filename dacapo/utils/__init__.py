@@ -1,1 +1,1 @@
-"""Pure functions on arrays and small helpers; nothing here knows about runs or stores."""
+"""Pure functions on arrays and small helpers, independent of runs and stores."""

@@ -1,4 +1,4 @@
-"""Legacy import paths as aliases of the modules that took over their content."""
+"""Legacy import paths as aliases of the current modules."""
 
 from __future__ import annotations
 

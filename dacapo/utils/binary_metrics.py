@@ -26,15 +26,15 @@ def _ratio(part: float, whole: float) -> float:
 
 @attrs.frozen(eq=False)
 class BinaryCounts(Tally):
-    """What all metrics follow from, counted in a part of a volume.
+    """The counts of a part of a volume from which all metrics follow.
 
     Attributes:
-        size: Number of voxels that count.
+        size: Number of counted voxels.
         truth_size: Number of voxels of the truth.
         test_size: Number of voxels of the test.
         true_positives: Number of voxels in both.
-        false_positives: The voxels in the test only, by their distance to the truth.
-        false_negatives: The voxels in the truth only, by their distance to the test.
+        false_positives: The voxels only in the test, by their distance to the truth.
+        false_negatives: The voxels only in the truth, by their distance to the test.
     """
 
     size: int = 0
@@ -59,7 +59,7 @@ class BinaryCounts(Tally):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> BinaryCounts:
-        """Return what :meth:`to_arrays` described."""
+        """Return the counts that :meth:`to_arrays` serialized."""
         positives, negatives = (
             DistanceCounts(arrays[f"{name}_distances"], arrays[f"{name}_counts"]) for name in _DISTANCES
         )
@@ -75,19 +75,19 @@ def count_block(
     inner: tuple[slice, ...] = (),
     reach: float = math.inf,
 ) -> tuple[BinaryCounts, bool, bool]:
-    """Count what is in a block.
+    """Count the voxels of a block.
 
     Args:
         truth: Foreground of the truth in the block and a margin around it.
-        test: Foreground of the test in the same place.
-        spacing: Of the voxels.
-        size: Number of voxels of the block that count.
-        inner: The block itself, all by default.
-        reach: Squared distances, in squared units, are final up to this; voxels beyond the margin may be nearer than
-            any that is farther. By default the volume ends where the margin does.
+        test: Foreground of the test in the same region.
+        spacing: Spacing of the voxels.
+        size: Number of voxels of the block to count.
+        inner: The block itself, by default everything.
+        reach: Squared distances, in squared units, are final up to this value; voxels beyond the margin may be nearer
+            than a larger one. By default the volume ends with the margin.
 
     Returns:
-        The counts, and whether false positives and false negatives are missing from them for lack of a final distance.
+        The counts, and whether they lack false positives and false negatives whose distance is not final.
     """
     inner_truth, inner_test = truth[inner], test[inner]
     both = int(np.count_nonzero(inner_truth & inner_test))
@@ -106,7 +106,7 @@ def count_block(
 
 
 def distances_of(errors: Mask, sites: Mask, spacing: Spacing, inner: tuple[slice, ...] = ()) -> npt.NDArray[np.float32]:
-    """Return the squared distance of each error inside a block to the nearest site, infinite if there is none."""
+    """Return the squared distance of each error inside a block to the nearest site, infinite without sites."""
     if not sites.any():
         return np.full(np.count_nonzero(errors), np.inf, np.float32)
     return np.asarray(spacing.squared_distances(sites)[inner][errors])
@@ -118,22 +118,22 @@ class BinaryComparison:
     The distance of a false positive is that to the nearest voxel of the truth, the distance of a false negative that
     to the nearest voxel of the test, both between voxel centers and in world units. It is 0 for a true positive.
 
-    **Degenerate volumes.** No value is made up where a definition divides nothing by nothing or asks for the distance
-    to nothing; it is NaN then, which no best score is chosen by.
+    **Degenerate volumes.** If a definition divides zero by zero or needs a distance to nothing, its value is NaN, which
+    is never selected as a best score.
 
     - Truth and test both empty: the Hausdorff distance is 0, all others are NaN.
-    - One of them empty: dice and jaccard are 0; the false discovery rate is 1 without truth, as every discovery is
-      false, and 0 without test, as nothing was discovered; all others are NaN.
+    - One of them empty: dice and jaccard are 0; the false discovery rate is 1 without truth, since every discovery is
+      false, and 0 without test, since nothing was discovered; all others are NaN.
     - Truth everywhere: false positive rates are NaN, for lack of background.
-    - No voxel in both: the F1 score is NaN, and so is that with tolerance where none of them is tolerated.
+    - No voxel in both: the F1 score is NaN, and so is that with tolerance if no error is tolerated.
     - Nothing inside the mask: all are NaN.
 
     A volume of one voxel or one slice has the values that follow from these and the definitions.
 
     Attributes:
-        counts: What was counted.
-        clip_distance: The clipped distances count at most this, in world units.
-        tol_distance: Errors at most this far off, in world units, are forgiven by the criteria with tolerance.
+        counts: The counts of the volume.
+        clip_distance: Upper limit of the clipped distances, in world units.
+        tol_distance: Distance of an error, in world units, up to which the criteria with tolerance forgive it.
     """
 
     def __init__(
@@ -145,15 +145,15 @@ class BinaryComparison:
         tol_distance: float,
         mask: npt.NDArray[Any] | None = None,
     ):
-        """Count in two volumes.
+        """Count the voxels of two volumes.
 
         Args:
-            truth: What is above 0 is foreground. Spatial axes only, at most three.
-            test: What is judged, of the same shape.
+            truth: Foreground where above 0. Spatial axes only, at most three.
+            test: The volume to score, of the same shape.
             voxel_size: Size of a voxel in world units, in the order of the axes.
-            clip_distance: The clipped distances count at most this, in world units.
-            tol_distance: Errors at most this far off, in world units, are forgiven by the criteria with tolerance.
-            mask: What is 0 there is not counted, and foreground there is as if it were not there.
+            clip_distance: Upper limit of the clipped distances, in world units.
+            tol_distance: Distance of an error, in world units, up to which the criteria with tolerance forgive it.
+            mask: Voxels where it is 0 are not counted, and their foreground is ignored.
 
         Raises:
             EvaluationError: If the shapes differ.
@@ -162,7 +162,7 @@ class BinaryComparison:
             raise EvaluationError(
                 f"volumes of the shapes {truth.shape} (truth) and {test.shape} (test)"
                 + ("" if mask is None else f" and {mask.shape} (mask)")
-                + " cannot be compared voxel by voxel; cut out the same region"
+                + " cannot be compared voxel by voxel; crop both to the same region"
             )
         inside = None if mask is None else np.asarray(mask) != 0
         truth, test = (v > 0 if inside is None else (v > 0) & inside for v in (truth, test))
@@ -173,14 +173,14 @@ class BinaryComparison:
 
     @classmethod
     def of_counts(cls, counts: BinaryCounts, clip_distance: float, tol_distance: float) -> BinaryComparison:
-        """Return the comparison of volumes in which everything has been counted."""
+        """Return the comparison that follows from complete counts."""
         comparison = cls.__new__(cls)
         comparison.counts, comparison.clip_distance, comparison.tol_distance = counts, clip_distance, tol_distance
         return comparison
 
     @property
     def size(self) -> int:
-        """Number of voxels that count."""
+        """Number of counted voxels."""
         return self.counts.size
 
     @property
@@ -200,12 +200,12 @@ class BinaryComparison:
 
     @property
     def false_positives(self) -> int:
-        """Number of voxels in the test only."""
+        """Number of voxels only in the test."""
         return self.test_size - self.true_positives
 
     @property
     def false_negatives(self) -> int:
-        """Number of voxels in the truth only."""
+        """Number of voxels only in the truth."""
         return self.truth_size - self.true_positives
 
     @property
@@ -220,17 +220,17 @@ class BinaryComparison:
 
     @property
     def intolerable_false_positives(self) -> int:
-        """Number of false positives farther off than the tolerance."""
+        """Number of false positives beyond the tolerance."""
         return self.counts.false_positives.above(self.tol_distance)
 
     @property
     def intolerable_false_negatives(self) -> int:
-        """Number of false negatives farther off than the tolerance."""
+        """Number of false negatives beyond the tolerance."""
         return self.counts.false_negatives.above(self.tol_distance)
 
     @property
     def tolerated_positives(self) -> int:
-        """Number of voxels that are right, counting errors within the tolerance as right."""
+        """Number of correct voxels, including errors within the tolerance."""
         tolerated_false_positives = self.false_positives - self.intolerable_false_positives
         tolerated_false_negatives = self.false_negatives - self.intolerable_false_negatives
         return self.true_positives + tolerated_false_positives + tolerated_false_negatives
@@ -254,34 +254,34 @@ def hausdorff(c: BinaryComparison) -> float:
 
 
 def false_negative_rate(c: BinaryComparison) -> float:
-    """Return which part of the truth is missed: FN / (FN + TP)."""
+    """Return the fraction of the truth that is missed: FN / (FN + TP)."""
     return NAN if c.empty else _ratio(c.false_negatives, c.truth_size)
 
 
 def false_positive_rate(c: BinaryComparison) -> float:
-    """Return which part of the true background is taken for foreground: FP / (FP + TN)."""
+    """Return the fraction of the true background labeled as foreground: FP / (FP + TN)."""
     return NAN if c.empty else _ratio(c.false_positives, c.false_positives + c.true_negatives)
 
 
 def false_discovery_rate(c: BinaryComparison) -> float:
-    """Return which part of the test is wrong: FP / (FP + TP); 0 if nothing was discovered."""
+    """Return the fraction of the test that is wrong: FP / (FP + TP); 0 if nothing was discovered."""
     if c.truth_size and not c.test_size:
         return 0.0
     return _ratio(c.false_positives, c.test_size)
 
 
 def false_negative_rate_with_tolerance(c: BinaryComparison) -> float:
-    """Return which part of the truth is missed by more than the tolerance."""
+    """Return the fraction of the truth that is missed by more than the tolerance."""
     return NAN if c.empty else _ratio(c.intolerable_false_negatives, c.truth_size)
 
 
 def false_positive_rate_with_tolerance(c: BinaryComparison) -> float:
-    """Return the false positives beyond the tolerance as a part of the true background."""
+    """Return the false positives beyond the tolerance as a fraction of the true background."""
     return NAN if c.empty else _ratio(c.intolerable_false_positives, c.false_positives + c.true_negatives)
 
 
 def voi(c: BinaryComparison) -> float:
-    """Return the variation of information (split plus merge) in bits, the background being a class like any other."""
+    """Return the variation of information (split plus merge) in bits, with the background as a regular class."""
     if c.empty:
         return NAN
     joint = np.array([[c.true_negatives, c.false_positives], [c.false_negatives, c.true_positives]]) / c.size
@@ -313,22 +313,22 @@ def mean_false_distance_clipped(c: BinaryComparison) -> float:
 
 
 def mean_false_negative_distance_clipped(c: BinaryComparison) -> float:
-    """Return the mean false negative distance, each distance counting at most ``clip_distance``."""
+    """Return the mean false negative distance, with each distance clipped at ``clip_distance``."""
     return NAN if c.empty else c.counts.false_negatives.sum(c.clip_distance) / c.truth_size
 
 
 def mean_false_positive_distance_clipped(c: BinaryComparison) -> float:
-    """Return the mean false positive distance, each distance counting at most ``clip_distance``."""
+    """Return the mean false positive distance, with each distance clipped at ``clip_distance``."""
     return NAN if c.empty else c.counts.false_positives.sum(c.clip_distance) / c.test_size
 
 
 def precision(c: BinaryComparison) -> float:
-    """Return which part of the test is right: TP / (TP + FP)."""
+    """Return the fraction of the test that is correct: TP / (TP + FP)."""
     return NAN if c.empty else _ratio(c.true_positives, c.test_size)
 
 
 def recall(c: BinaryComparison) -> float:
-    """Return which part of the truth is found: TP / (TP + FN)."""
+    """Return the fraction of the truth that is found: TP / (TP + FN)."""
     return NAN if c.empty else _ratio(c.true_positives, c.truth_size)
 
 
@@ -338,12 +338,12 @@ def f1_score(c: BinaryComparison) -> float:
 
 
 def precision_with_tolerance(c: BinaryComparison) -> float:
-    """Return the precision, errors within the tolerance counting as right."""
+    """Return the precision, counting errors within the tolerance as correct."""
     return NAN if c.empty else _ratio(c.tolerated_positives, c.tolerated_positives + c.intolerable_false_positives)
 
 
 def recall_with_tolerance(c: BinaryComparison) -> float:
-    """Return the recall, errors within the tolerance counting as right."""
+    """Return the recall, counting errors within the tolerance as correct."""
     return NAN if c.empty else _ratio(c.tolerated_positives, c.tolerated_positives + c.intolerable_false_negatives)
 
 

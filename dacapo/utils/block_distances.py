@@ -1,9 +1,10 @@
-"""Distances to the nearest voxel of a set, exact although only a part of the volume is in memory.
+"""Exact distances to the nearest voxel of a set, with only a part of the volume in memory.
 
-A block is read with a margin. A distance that is no longer than the way out of what was read cannot become shorter by
-voxels farther off, so it is final; nearly all are. For the others (:func:`lower_to_boxes`) there is a list of the boxes
-outside that hold voxels of the set. They are read one after another, the nearest first, until none of those left is
-near enough to matter. So memory depends on the size of blocks only, and time on how much lies far from everything.
+A block is read with a margin. A distance that does not exceed the distance to the border of the read region cannot be
+shortened by voxels beyond that border, so it is final; nearly all distances are. For the others
+(:func:`lower_to_boxes`), the boxes outside that contain voxels of the set are read one after another, the nearest
+first, until all remaining ones are too far away to matter. Memory therefore depends only on the size of blocks, and
+time on the number of voxels far from the set.
 """
 
 from __future__ import annotations
@@ -30,12 +31,11 @@ _POINTS_AT_ONCE = 1 << 20
 class Spacing:
     """Size of a voxel as ``steps`` times a ``unit``.
 
-    Where edges are whole numbers, so are squared distances in squared units. Floating point numbers hold those exactly,
-    so that a distance that equals a tolerance is not above it by rounding.
+    If the edges are integers, so are squared distances in squared units. Floating point numbers represent those
+    exactly, so rounding cannot lift a distance equal to a tolerance above it.
 
     Attributes:
-        unit: The greatest common divisor of the edges in world units; the smallest edge where they are no whole
-            numbers.
+        unit: The greatest common divisor of the edges in world units, or the smallest edge if they are not integers.
         steps: Edges of a voxel in units.
     """
 
@@ -44,27 +44,27 @@ class Spacing:
 
     @classmethod
     def of(cls, voxel_size: Sequence[float]) -> Spacing:
-        """Return the spacing of voxels of a size in world units."""
+        """Return the spacing for a voxel size in world units."""
         edges = [float(edge) for edge in voxel_size]
         whole = all(edge.is_integer() for edge in edges)
         unit = float(math.gcd(*(int(edge) for edge in edges))) if whole else min(edges)
         return cls(unit, tuple(edge / unit for edge in edges))
 
     def squared_distances(self, sites: Mask) -> npt.NDArray[np.float32]:
-        """Return the squared distance of each voxel to the nearest site, in squared units. There must be a site."""
-        # Along a single axis the function takes a number.
+        """Return the squared distance of each voxel to the nearest site, in squared units; needs at least one site."""
+        # For a single axis, edt expects a number.
         anisotropy = self.steps if sites.ndim > 1 else self.steps[0]
-        # As numbers, because edt takes half as long again for bool.
+        # As integers, because edt takes half as long again for bool.
         return np.asarray(edt.edtsq((~sites).view(np.uint8), anisotropy=anisotropy, black_border=False))
 
 
 @attrs.frozen(eq=False)
 class DistanceCounts(Tally):
-    """How many voxels lie at which distance. The same for a volume however it was cut into parts.
+    """Histogram of distances, independent of how the volume was divided.
 
     Attributes:
         distances: The distances that occur, ascending, in world units.
-        counts: How many voxels lie at each of them.
+        counts: Number of voxels at each distance.
     """
 
     distances: npt.NDArray[np.float64] = attrs.field(factory=lambda: np.zeros(0))
@@ -92,15 +92,15 @@ class DistanceCounts(Tally):
 
     @property
     def largest(self) -> float:
-        """The largest distance, 0 if there is none."""
+        """The largest distance, 0 if empty."""
         return float(self.distances[-1]) if len(self.distances) else 0.0
 
     def sum(self, limit: float = math.inf) -> float:
-        """Return the sum of the distances of all voxels, each counting at most ``limit``."""
+        """Return the sum of the distances of all voxels, each clipped at ``limit``."""
         return float(np.sum(np.minimum(self.distances, limit) * self.counts))
 
     def above(self, distance: float) -> int:
-        """Return the number of voxels that lie farther off."""
+        """Return the number of voxels beyond a distance."""
         return int(self.counts[self.distances > distance].sum())
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -109,12 +109,12 @@ class DistanceCounts(Tally):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> DistanceCounts:
-        """Return what two columns describe."""
+        """Return the histogram given by its two columns."""
         return cls(arrays["distances"], arrays["counts"])
 
 
 def bounding_box(mask: Mask) -> Box | None:
-    """Return the least box that holds all voxels of a set, None if there are none."""
+    """Return the bounding box of a set of voxels, None if it is empty."""
     bounds = []
     for axis in range(mask.ndim):
         found = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
@@ -135,10 +135,10 @@ def lower_to_boxes(
 
     Args:
         points: Voxels, one per row.
-        squared: The distance of each to the nearest site known so far, infinite where none is; in squared units.
-        boxes: Boxes that hold the other sites, of shape (boxes, 2, axes). For each there is an axis along which it
-            lies on one side of all points, as for blocks of a grid.
-        read: Takes a box and tells which of its voxels are sites.
+        squared: Squared distance of each to the nearest known site, infinite if none is known; in squared units.
+        boxes: Boxes that contain the other sites, of shape (boxes, 2, axes). Each box is separated from all points
+            along some axis, as blocks of a grid are.
+        read: Returns the mask of the sites in a box.
         steps: Edges of a voxel in units.
     """
     around = np.stack([points.min(axis=0), points.max(axis=0) + 1])
@@ -167,7 +167,7 @@ def _lower_to_sites(
     near = np.flatnonzero(_gap(box, points, steps) < squared)
     chosen = points[near]
     _, nearest = cKDTree(sites * np.asarray(steps)).query(chosen * np.asarray(steps))
-    # Once more from whole numbers, which the tree takes the root of.
+    # Recompute from integers, since the tree returns square roots.
     exact = np.sum(((chosen - sites[nearest]) * np.asarray(steps)) ** 2, axis=1)
     squared[near] = np.minimum(squared[near], exact)
 
@@ -175,7 +175,7 @@ def _lower_to_sites(
 def _facing(mask: Mask, box: Box, around: Box) -> npt.NDArray[np.int64]:
     """Return the voxels of a box that can be nearest to a point of another box beside it.
 
-    In each row of voxels along an axis on which one box lies behind the other, that is the first one.
+    Along an axis that separates the boxes, only the first voxel of each row can be.
     """
     before, after = box[1] <= around[0], box[0] >= around[1]
     axis = int(np.argmax(before | after))
@@ -190,7 +190,7 @@ def _facing(mask: Mask, box: Box, around: Box) -> npt.NDArray[np.int64]:
 def _gap(boxes: npt.NDArray[np.integer], others: npt.NDArray[np.integer], steps: Sequence[float]) -> Any:
     """Return the squared distance between the nearest voxels of boxes, or of a box and points, in squared units."""
     lower, upper = boxes[..., 0, :], boxes[..., 1, :] - 1
-    # One other box, or points that are each their own first and last voxel.
+    # Either one box, or points that are their own first and last voxel.
     first, last = (others[0], others[1] - 1) if boxes.ndim > others.ndim else (others, others)
     gap = np.maximum(np.maximum(lower - last, first - upper), 0)
     return np.sum((gap * np.asarray(steps)) ** 2, axis=-1)

@@ -1,4 +1,4 @@
-"""Cutting a volume into blocks."""
+"""Divide a volume into blocks."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from dacapo.errors import ConfigError
 
 
 def fit_block_shape(block_shape: Sequence[int], volume_shape: Sequence[int]) -> Coordinate:
-    """Return a block shape that suits a volume, both in voxels.
+    """Return a block shape adapted to a volume, both in voxels.
 
-    The last axes of ``block_shape`` count where the volume has fewer; where it has more, the first entry is repeated in
-    front. No axis is longer than that of the volume.
+    If the volume has fewer axes, the last ones of ``block_shape`` are used; if it has more, the first entry is
+    repeated. The block is clipped to the volume along each axis.
 
     Raises:
-        ConfigError: If a block has no extent along an axis.
+        ConfigError: If the block shape has an entry below 1.
     """
     dims = len(volume_shape)
     if not len(block_shape) or any(b < 1 for b in block_shape):
-        raise ConfigError(f"a block shape has at least 1 voxel along each axis, got {tuple(block_shape)}")
+        raise ConfigError(f"a block shape needs at least 1 voxel along each axis, got {tuple(block_shape)}")
     padded = (block_shape[0],) * (dims - len(block_shape)) + tuple(block_shape)
     return Coordinate(min(b, max(1, v)) for b, v in zip(padded[-dims:], volume_shape, strict=True))
 
 
 def count_blocks(shape: Sequence[int], block_shape: Sequence[int]) -> int:
-    """Return how many blocks cover a volume, both shapes in the same unit.
+    """Return the number of blocks that cover a volume, with both shapes in the same unit.
 
     >>> count_blocks((10, 7), (4, 4))
     6
@@ -37,7 +37,7 @@ def count_blocks(shape: Sequence[int], block_shape: Sequence[int]) -> int:
 
 
 def iterate_blocks(roi: Roi, block_shape: Coordinate, voxel_size: Coordinate) -> Iterator[Roi]:
-    """Yield the regions of blocks that cover a region without overlap, the last axis fastest.
+    """Yield the regions of blocks that tile a region, the last axis fastest.
 
     Args:
         roi: The region to cover, in world units.

@@ -1,4 +1,4 @@
-"""The order of bytes in numbers: files have either, and compiled code mostly takes only that of the processor."""
+"""Convert numbers to the byte order of this machine, which most compiled code requires; files may have either."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 
 def native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return values in the byte order of this machine; a copy only if they have the other one.
+    """Return values in the byte order of this machine; copies only if necessary.
 
     >>> native(np.array([1, 2], dtype=">u8")).dtype == np.uint64
     True

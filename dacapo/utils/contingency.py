@@ -1,4 +1,4 @@
-"""How often labels of two segmentations meet, and what follows from it."""
+"""Contingency tables of two segmentations, and the scores that follow from them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from dacapo.utils.tally import Tally
 Ids = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
-# Pairs are counted in an array with a place for every possible pair as long as there are not many more of these.
+# Pairs are counted in an array with one entry per possible pair, unless these far outnumber the voxels.
 _SPARE = 4
 
 
 @attrs.frozen(eq=False)
 class ContingencyTable(Tally):
-    """Number of voxels for each pair of labels that occurs, the first of one segmentation, the second of another.
+    """Number of voxels for each pair of labels that occurs, one from each segmentation.
 
-    The table is the same however the volume was cut into parts: pairs are sorted, each stands there once, and all
-    counts are above 0. It takes 24 bytes per pair.
+    The table does not depend on how the volume was divided: pairs are sorted and unique, and all counts are above 0.
+    It takes 24 bytes per pair.
 
     Attributes:
-        first: Labels of the one segmentation; negative ones as if their bits were those of an unsigned number.
-        second: Labels of the other.
-        counts: In how many voxels the two meet.
+        first: Labels of the first segmentation; negative ones reinterpreted as unsigned.
+        second: Labels of the second one.
+        counts: Number of voxels with both labels.
     """
 
     first: Ids = attrs.field(factory=lambda: np.zeros(0, np.uint64))
@@ -41,15 +41,15 @@ class ContingencyTable(Tally):
 
     @classmethod
     def of(cls, first: npt.NDArray[Any], second: npt.NDArray[Any]) -> ContingencyTable:
-        """Count the pairs of labels at the same place.
+        """Count the pairs of labels at equal positions.
 
         Args:
-            first: Labels, of any shape; whole numbers or bool.
+            first: Labels, of any shape; integers or bool.
             second: Labels of the same shape.
 
         Raises:
             EvaluationError: If the shapes differ.
-            DtypeError: If the labels are not whole numbers.
+            DtypeError: If the labels are not integers.
         """
         check_labels(first, second)
         if not first.size:
@@ -81,7 +81,7 @@ class ContingencyTable(Tally):
         return _sums(self.second[order], self.counts[order])
 
     def without(self, first: Sequence[int] = (), second: Sequence[int] = ()) -> ContingencyTable:
-        """Return the table of the voxels that have none of the given labels."""
+        """Return the table of the voxels without the given labels."""
         keep = np.ones(len(self), dtype=bool)
         for labels, ignored in ((self.first, first), (self.second, second)):
             for label in ignored:
@@ -94,7 +94,7 @@ class ContingencyTable(Tally):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ContingencyTable:
-        """Return the table of three columns."""
+        """Return the table given by its three columns."""
         return cls(arrays["first"], arrays["second"], arrays["counts"])
 
 
@@ -103,16 +103,16 @@ def check_labels(reconstruction: npt.NDArray[Any], truth: npt.NDArray[Any]) -> N
 
     Raises:
         EvaluationError: If the shapes differ.
-        DtypeError: If the labels are not whole numbers.
+        DtypeError: If the labels are not integers.
     """
     if reconstruction.shape != truth.shape:
         raise EvaluationError(
             f"a reconstruction of shape {reconstruction.shape} cannot be compared with a truth of shape "
-            f"{truth.shape}; cut out the same region of both"
+            f"{truth.shape}; crop both to the same region"
         )
     for name, labels in (("reconstruction", reconstruction), ("truth", truth)):
         if labels.dtype.kind not in "uib":
-            raise DtypeError(f"labels have to be whole numbers, but the {name} is {labels.dtype}")
+            raise DtypeError(f"labels must be integers, but the {name} is {labels.dtype}")
 
 
 def variation_of_information(table: ContingencyTable) -> tuple[float, float]:
@@ -123,20 +123,20 @@ def variation_of_information(table: ContingencyTable) -> tuple[float, float]:
     if not len(table):
         return math.nan, math.nan
     joint, first, second = (_entropy(counts) for counts in (table.counts, table.first_counts, table.second_counts))
-    # Differences of entropies that are equal on paper may come out as -1e-16.
+    # Differences of mathematically equal entropies may come out as -1e-16.
     return max(0.0, joint - second), max(0.0, joint - first)
 
 
 @attrs.frozen
 class AdaptedRand:
-    """How well pairs of voxels are put together.
+    """Agreement on which pairs of voxels belong together.
 
     Arganda-Carreras et al., "Crowdsourcing the creation of image segmentation algorithms for connectomics", Frontiers
     in Neuroanatomy 9 (2015), with pairs of two different voxels.
 
     Attributes:
-        precision: Part of the pairs joined in the first segmentation that the second one joins as well.
-        recall: Part of the pairs joined in the second segmentation that the first one joins as well.
+        precision: Fraction of the pairs joined in the first segmentation that the second one joins too.
+        recall: Fraction of the pairs joined in the second segmentation that the first one joins too.
     """
 
     precision: float
@@ -151,32 +151,32 @@ class AdaptedRand:
 
 
 def adapted_rand(table: ContingencyTable) -> AdaptedRand:
-    """Return the adapted Rand scores of the first segmentation as judged by the second, which usually is the truth.
+    """Return the adapted Rand scores of the first segmentation compared with the second, usually the truth.
 
-    Background is an object like any other unless the table was made :meth:`~ContingencyTable.without` it. A part of no
-    pairs at all is NaN.
+    Background counts as an object unless the table was made :meth:`~ContingencyTable.without` it. A fraction of zero
+    pairs is NaN.
     """
     joint, first, second = (_pairs(counts) for counts in (table.counts, table.first_counts, table.second_counts))
     return AdaptedRand(joint / first if first else math.nan, joint / second if second else math.nan)
 
 
 def _pairs(counts: Counts) -> int:
-    """Return how many ordered pairs of different voxels have the same label; beyond 64 bits for large volumes."""
+    """Return the number of ordered pairs of different voxels with the same label; may exceed 64 bits."""
     sizes, number = np.unique(counts, return_counts=True)
     return sum(int(n) * int(size) * (int(size) - 1) for size, n in zip(sizes, number, strict=True))
 
 
 def _entropy(counts: Counts) -> float:
-    # By size, so that it is the same whatever the order of labels.
+    # Sum in the order of size, so that the result does not depend on the order of labels.
     sizes, number = np.unique(counts, return_counts=True)
     probabilities = sizes / float(counts.sum())
     return -float(np.sum(number * probabilities * np.log2(probabilities)))
 
 
 def _runs(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Counts]:
-    """Return the pairs of labels one after another, and in how many successive voxels each stays the same.
+    """Return the runs of equal pairs of labels: the labels of each run, and its length in voxels.
 
-    Labels rarely change from voxel to voxel, so there is less to sort afterwards.
+    Labels rarely change from voxel to voxel, so runs leave less to sort.
     """
     begins = np.empty(first.size, dtype=bool)
     begins[0] = True
@@ -190,11 +190,11 @@ def _count(first: npt.NDArray[Any], second: npt.NDArray[Any], lengths: Counts) -
     dense_first, ids_first = _numbered(first)
     dense_second, ids_second = _numbered(second)
     width = len(ids_second)
-    # There are fewer numbers than voxels on either side, so 64 bits hold the number of a pair.
+    # Both counts of labels are below the number of voxels, so 64 bits suffice to number the pairs.
     pairs = dense_first.astype(np.int64) * width + dense_second
     possible = len(ids_first) * width
     if possible <= _SPARE * len(pairs):
-        sums = np.bincount(pairs, weights=lengths, minlength=possible)  # exact: doubles hold numbers of voxels
+        sums = np.bincount(pairs, weights=lengths, minlength=possible)  # exact: doubles represent all voxel counts
         found = np.flatnonzero(sums)
         counts = sums[found].astype(np.int64)
     else:
@@ -206,18 +206,18 @@ def _count(first: npt.NDArray[Any], second: npt.NDArray[Any], lengths: Counts) -
 
 
 def _numbered(labels: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Ids]:
-    """Return labels numbered from 0 on without a gap, and the label of each number."""
+    """Return labels renumbered from 0 without gaps, and the label of each number."""
     plain = labels.view(np.uint8) if labels.dtype == bool else native(labels)
     numbers, mapping = fastremap.renumber(plain, preserve_zero=False)
     ids = np.empty(len(mapping), dtype=np.uint64)
-    # Through the type of the labels, in which negative ones have a meaning.
+    # Convert in the original type, in which negative labels are meaningful.
     labels_of = np.fromiter(mapping.keys(), dtype=plain.dtype, count=len(mapping))
     ids[np.fromiter(mapping.values(), dtype=np.int64, count=len(mapping)) - 1] = labels_of.astype(np.uint64)
     return numbers - 1, ids
 
 
 def _sum_equal(first: Ids, second: Ids, counts: Counts) -> tuple[Ids, Ids, Counts]:
-    """Sort pairs, and put equal ones together."""
+    """Sort pairs, and merge equal ones."""
     order = np.lexsort((second, first))
     first, second, counts = first[order], second[order], counts[order]
     index = np.flatnonzero(_begins(first) | _begins(second))
@@ -225,14 +225,14 @@ def _sum_equal(first: Ids, second: Ids, counts: Counts) -> tuple[Ids, Ids, Count
 
 
 def _begins(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Return where values differ from the one before."""
+    """Return the mask of values that differ from their predecessor."""
     begins = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=begins[1:])
     return begins
 
 
 def _sums(values: npt.NDArray[Any], counts: Counts) -> Counts:
-    """Return the sum of the counts of each of some sorted values."""
+    """Return the sum of the counts of each distinct value of a sorted array."""
     if not len(values):
         return np.zeros(0, np.int64)
     return np.asarray(np.add.reduceat(counts, np.flatnonzero(_begins(values))))

@@ -1,4 +1,4 @@
-"""Displacements between the points of a coarse grid."""
+"""Interpolation of displacements between the points of a coarse grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 
 GRID_MARGIN = 1.5
-"""How many spacings before a sample its grid of points begins."""
+"""Number of spacings by which the grid extends beyond the beginning of a sample."""
 
 
 def keys_kernel(distance: Floats) -> Floats:
@@ -24,20 +24,21 @@ def keys_kernel(distance: Floats) -> Floats:
 def grid_weights(
     places: Floats, origin: float, spacing: float, num_points: int, begin: float = 0.0, step: float | None = None
 ) -> npt.NDArray[np.float64]:
-    """Return the matrix that interpolates along an axis from the points of a grid to some places.
+    """Return the matrix that interpolates along an axis from the points of a grid to given positions.
 
-    With a step, the interpolation is evaluated at every so many world units only, and linearly in between. Since that
-    depends on the place in the world alone, arrays of different voxel size are deformed by one field.
+    With a step, the interpolation is evaluated only at multiples of the step in world units, and linearly in between.
+    Since those positions depend only on the world, arrays of different voxel sizes are deformed by the same field.
 
     Args:
-        places: Where to interpolate, world units.
-        origin: Where the first point of the grid lies, world units.
+        places: Positions to interpolate at, world units.
+        origin: Position of the first point of the grid, world units.
         spacing: Distance of the points, world units.
-        num_points: How many there are.
-        begin: The first place where the interpolation is evaluated, if there is a step; none of ``places`` is before.
-        step: Distance of the places where it is evaluated, world units.
+        num_points: Number of points.
+        begin: The first position to evaluate the interpolation at, if a step is given; at or before all ``places``.
+        step: Distance of the positions to evaluate it at, world units.
 
     Returns:
+        Shape (places, points).
         Shape (places, points).
     """
 

@@ -1,7 +1,7 @@
-"""Several processes that train one network together.
+"""Train one network in several processes.
 
-Each is a rank, counted from 0. Without such processes there is one rank, and the functions here do nothing. Whatever
-has to be the same on all ranks is exchanged over CPU memory; the gradients are PyTorch's business.
+Each process is a rank, counted from 0. In a single process, which is rank 0, the functions here do nothing. Values that
+must agree on all ranks are exchanged over CPU memory; PyTorch exchanges the gradients.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What a launcher sets for every process that it starts.
+# Environment variables that a launcher sets for every process it starts.
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-# Ranks wait for each other while one of them validates, which may take long. One that has died is noticed at once.
+# Timeout of waiting for a rank that validates, which may take long. A rank that died is noticed at once.
 TIMEOUT = timedelta(days=7)
 
 _rank, _world_size = 0, 1
 
 
 def rank() -> int:
-    """Return the number of this process, 0 if it is alone."""
+    """Return the rank of this process, 0 in a single process."""
     return _rank
 
 
@@ -44,17 +44,17 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Return whether this is the process that writes files and reports."""
+    """Return whether this process is the one that writes files and reports."""
     return _rank == 0
 
 
 @contextmanager
 def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """Join the processes that a launcher, such as torchrun, has started together with this one; leave them at the end.
+    """Join the process group of a launcher, such as torchrun, inside a ``with`` block.
 
-    Nothing happens if there are none, or if they are joined already. With GPUs, each rank of a machine gets its own
-    as the current device. If something fails on one rank, the error goes on there; the others, which cannot go on
-    without it, end quietly with exit status 1.
+    Does nothing without a launcher, or if the group exists already. With GPUs, each rank of a machine gets its own as
+    the current device. If a rank fails, it raises its error; the others, which cannot continue without it, exit quietly
+    with status 1.
     """
     global _rank, _world_size
     if _world_size > 1 or int(environment.get("WORLD_SIZE", 1)) < 2 or any(v not in environment for v in VARIABLES):
@@ -66,25 +66,25 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[None]
     _rank, _world_size = own_rank, size
     try:
         yield
-        barrier()  # A launcher ends all processes once the first one has failed; let all of them finish what they do.
+        barrier()  # A launcher kills all processes once one has failed; let all of them finish first.
     except (Exception, KeyboardInterrupt) as error:
         if _first_to_fail(store) != own_rank:
             raise SystemExit(1) from error
         raise
     else:
         dist.destroy_process_group()
-        # The threads that exchange data are ended with the last user of the group. One that still ran when Python ends,
-        # and then let go of a tensor, would end this process by SIGABRT.
+        # The threads that exchange data end with the last reference to the group. A thread that still ran when Python
+        # exits, and then released a tensor, would end this process by SIGABRT.
         gc.collect()
     finally:
         _rank, _world_size = 0, 1
 
 
 def _join(local_rank: int) -> tuple[Any, int, int]:
-    """Connect to the other processes; return what they share, the own rank, and their number."""
+    """Connect to the other processes; return the shared store, the rank, and the number of processes."""
     import torch
     import torch.distributed as dist
-    import torch.distributed.nn.functional  # loaded later, it would keep the group for ever as a default of arguments
+    import torch.distributed.nn.functional  # loaded later, it would keep the group alive forever as a default argument
 
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if on_gpus:
@@ -101,20 +101,20 @@ def _join(local_rank: int) -> tuple[Any, int, int]:
 
 
 def _first_to_fail(store: Any) -> int | None:
-    """Enter this rank as one that failed, and return which was the first; None if nobody can tell any more."""
+    """Record this rank as failed, and return the first failed rank; None if the record is lost."""
     try:
         return int(store.compare_set("failed", "", str(_rank)))
-    except (RuntimeError, ValueError):  # the process that kept the record is gone
+    except (RuntimeError, ValueError):  # the process that holds the record has exited
         return None
 
 
 def barrier() -> None:
-    """Wait until all ranks are here."""
+    """Wait until all ranks have called this function."""
     agree(False)
 
 
 def agree(*flags: bool) -> list[bool]:
-    """Return for each flag whether it is set on any rank; the same on all ranks, which call this at the same time."""
+    """Return for each flag whether any rank set it; all ranks must call this at the same time."""
     if _world_size == 1:
         return list(flags)
     import torch
@@ -126,10 +126,10 @@ def agree(*flags: bool) -> list[bool]:
 
 
 def check_devices(device: torch.device) -> None:
-    """Check that all ranks work on the same kind of device, and that no two share a GPU.
+    """Check that all ranks use the same kind of device, and that no two share a GPU.
 
     Raises:
-        ConfigError: If not.
+        ConfigError: If they do not.
     """
     import torch
 
@@ -141,8 +141,8 @@ def check_devices(device: torch.device) -> None:
         )
     if device.type == "cuda" and len(set(taken)) < len(taken):
         raise ConfigError(
-            f"{len(taken)} ranks would share {len(set(taken))} GPUs, but each needs one of its own; start fewer, or "
-            "leave out the number of the device in the option compute_context"
+            f"{len(taken)} ranks would share {len(set(taken))} GPUs, but each needs its own; start fewer ranks, or "
+            "omit the device index in the option compute_context"
         )
 
 
@@ -159,7 +159,7 @@ def mean(value: float) -> float:
 
 
 def gather(value: T) -> list[T]:
-    """Return the values of all ranks, in their order, on every rank."""
+    """Return the values of all ranks, in order, on every rank."""
     if _world_size == 1:
         return [value]
     import torch.distributed as dist
@@ -170,12 +170,12 @@ def gather(value: T) -> list[T]:
 
 
 def share(items: Sequence[T]) -> list[T]:
-    """Return those of some items that are the business of this rank; all of them, if it is alone."""
+    """Return this rank's share of some items; all of them in a single process."""
     return list(items[_rank::_world_size])
 
 
 def copy_buffers(model: torch.nn.Module) -> None:
-    """Give all ranks the buffers that a model has on rank 0, such as the running means of normalization."""
+    """Copy the buffers of a model from rank 0 to all ranks, such as the running means of normalization."""
     if _world_size == 1:
         return
     import torch.distributed as dist
@@ -185,25 +185,25 @@ def copy_buffers(model: torch.nn.Module) -> None:
 
 
 def launch(arguments: Sequence[str], count: int) -> int:
-    """Run Python with some arguments in several processes that find each other, and wait for all of them.
+    """Run Python with the same arguments in several processes that form a group, and wait for all of them.
 
-    SIGINT and SIGTERM are passed on, and the processes may take their time to end after them. When a process fails,
-    the others are ended.
+    SIGINT and SIGTERM are passed on, and the processes may take their time to exit. If a process fails, the others are
+    terminated.
 
     Args:
-        arguments: What follows ``python`` on the command line, the same for all.
+        arguments: Arguments of ``python``, the same for all.
         count: Number of processes.
 
     Returns:
         The exit status of the process that failed first, 0 if none did.
 
     Raises:
-        TrainingError: If a process was ended by a signal.
+        TrainingError: If a process was killed by a signal.
     """
     import torch.distributed as dist
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, start_processes
 
-    # The store through which ranks meet is here, so that its port is surely free, and that it outlives all of them.
+    # The parent hosts the store that connects the ranks, so its port is free and it outlives all of them.
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # type: ignore[attr-defined]
     shared = {
         "WORLD_SIZE": count,
@@ -243,12 +243,12 @@ def launch(arguments: Sequence[str], count: int) -> int:
 
 
 def _first_status(statuses: dict[int, int]) -> int:
-    """Return the first status other than 0, given those of the ranks that failed in the order in which they did."""
+    """Return the first nonzero status, given those of the failed ranks in the order in which they failed."""
     for number, status in statuses.items():
-        # The others are ended by SIGTERM.
+        # The others were terminated by SIGTERM.
         if status < 0 and status != -signal.SIGTERM:
             name = signal.Signals(-status).name
-            raise TrainingError(f"rank {number} was ended by {name}; if it is SIGKILL, memory may have run out")
+            raise TrainingError(f"rank {number} was killed by {name}; for SIGKILL, memory may have run out")
     return max(1, next(iter(statuses.values()))) if statuses else 0
 
 

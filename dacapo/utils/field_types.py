@@ -1,4 +1,4 @@
-"""Whether the fields of a config, or of any attrs class, hold values of the types that they are declared with."""
+"""Check the types of the fields of a config, or of any attrs class."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NAMES: dict[Any, str] = {
 
 
 def mistyped_field(config: Any) -> str | None:
-    """Return which field of a config has a value of a wrong type, and what is expected, or None.
+    """Return a message about the first field of a config with a value of the wrong type, or None.
 
-    Whole numbers of type float, and numbers of numpy, are accepted; so is a tuple for a list. A field's metadata may
-    name another type under ``accepts``. Types that are none of the plain ones are not looked at.
+    Accepted are also floats with integer values, numbers of numpy, and a tuple for a list. A field's metadata may name
+    another type under ``accepts``. Only plain types are checked.
     """
     for attribute in attrs.fields(attrs.resolve_types(type(config))):
         value = getattr(config, attribute.name)
@@ -34,7 +34,7 @@ def mistyped_field(config: Any) -> str | None:
 
 
 def as_tuple(value: Any) -> Any:
-    """Return lists, and what else can be iterated, as a tuple; anything else unchanged, for `mistyped_field`."""
+    """Return lists and other iterables as a tuple; anything else unchanged, for `mistyped_field`."""
     return tuple(value) if hasattr(value, "__iter__") and not isinstance(value, str | bytes | Mapping) else value
 
 
@@ -51,7 +51,7 @@ def _is(value: Any, wanted: Any) -> bool:
         number = type(value) is not bool and isinstance(value, Real) and math.isfinite(value)
         return number and (wanted is float or isinstance(value, Integral) or float(value).is_integer())
     if wanted is bool:
-        return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # that of numpy
+        return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # numpy's bool
     return not isinstance(wanted, type) or isinstance(value, wanted)
 
 

@@ -1,4 +1,4 @@
-"""Reading over HTTP, with patience for servers that are busy."""
+"""HTTP requests that retry while a server is busy."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ import urllib.request
 from dacapo.errors import StorageError
 
 TIMEOUT = 60.0
-"""Seconds to wait for a server to say anything at all."""
+"""Seconds to wait for any response of a server."""
 
 ATTEMPTS = 5
-"""How often to ask, if the server is busy or the connection breaks."""
+"""Maximum number of attempts if the server is busy or the connection breaks."""
 
 FIRST_PAUSE = 0.25
 """Seconds before the second attempt; each later pause is twice as long."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds to wait at most, also where the server asks for more."""
+"""Maximum pause in seconds, even if the server asks for more."""
 
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers after which it is worth asking again."""
+"""Status codes that are worth a retry."""
 
 
 def get(url: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) -> bytes:
-    """Return what a server answers to a GET request.
+    """Return the response of a server to a GET request.
 
     Args:
-        url: An address of http or https.
-        timeout: Seconds to wait for a server that says nothing.
-        attempts: How often to ask at most.
+        url: An http or https address.
+        timeout: Seconds to wait for a silent server.
+        attempts: Maximum number of attempts.
 
     Raises:
         StorageError: If the server refuses, or cannot be reached; the message names the address and the cause. If the
@@ -56,13 +56,13 @@ def _is_transient(error: Exception) -> bool:
     if isinstance(error, urllib.error.HTTPError):
         return error.code in BUSY
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    # A name that nobody knows is most likely mistyped.
+    # An unknown host name is most likely mistyped.
     unknown_host = isinstance(reason, socket.gaierror) and reason.errno != socket.EAI_AGAIN
     return isinstance(reason, (OSError, http.client.HTTPException)) and not unknown_host
 
 
 def _pause(error: Exception, attempt: int) -> float:
-    """Return how many seconds to wait; a random part keeps many workers from coming back all at once."""
+    """Return the seconds to wait; a random part keeps many workers from retrying all at once."""
     asked = error.headers.get("Retry-After", "") if isinstance(error, urllib.error.HTTPError) else ""
     pause = (
         float(asked) if asked.isdigit() else FIRST_PAUSE * 2 ** (attempt - 1) * random.SystemRandom().uniform(1, 1.5)

@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 
 
 class SafeStop:
-    """While active, the first Ctrl-C (or SIGTERM) only asks to stop; the second one interrupts at once.
+    """While active, the first Ctrl-C (or SIGTERM) only requests a stop; the second one interrupts at once.
 
-    Use as a context manager and look at :attr:`requested` where stopping is safe. Outside the main thread signals
-    cannot be handled, and nothing changes.
+    Use as a context manager and check :attr:`requested` where stopping is safe. Outside the main thread signals cannot
+    be handled, and nothing changes.
 
     Attributes:
-        requested: Whether to stop.
-        work: What is finished before, for the message after the first Ctrl-C.
+        requested: Whether a stop was requested.
+        work: The work to finish before stopping, for the message after the first Ctrl-C.
     """
 
     def __init__(self, work: str = "the iteration") -> None:
@@ -46,7 +46,7 @@ class SafeStop:
 
     @contextmanager
     def during(self, work: str) -> Iterator[None]:
-        """Say that some other work is finished before, as long as this lasts."""
+        """Announce other work to finish before stopping, inside a ``with`` block."""
         before, self.work = self.work, work
         try:
             yield
@@ -58,4 +58,4 @@ class SafeStop:
             raise KeyboardInterrupt
         self.requested = True
         if distributed.is_main():
-            logger.warning("stopping as soon as %s is done; press Ctrl-C again to end at once", self.work)
+            logger.warning("stopping as soon as %s is done; press Ctrl-C again to stop at once", self.work)

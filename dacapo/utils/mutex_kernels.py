@@ -1,18 +1,23 @@
-"""The loops of the mutex watershed, compiled when they are first called.
+"""Kernels of the mutex watershed (Wolf et al., ECCV 2018), compiled by Numba on first use.
 
-Numba is imported here and nowhere else; what it compiles is kept on disk, in ``__pycache__`` beside this file or where
-``NUMBA_CACHE_DIR`` says.
+Numba is imported only here; compiled code is cached on disk, in ``__pycache__`` beside this file or in
+``NUMBA_CACHE_DIR``.
 
-An edge between two voxels is one number, ``channel << bits | voxel``, which sorts as (channel, voxel) does. Volumes
-have three axes here; those with two get one of length 1 in front. Edges are in one group or in two, which can have
-different biases. Affinities stay as they are stored; ``levels`` says what integers stand for, and is None for floating
-point numbers.
+The algorithm is that of Kruskal with two kinds of edges, processed in descending order of their distance from the bias:
+an attractive edge (above the bias) merges two clusters unless a mutual exclusion forbids it, and a repulsive edge
+(below it) adds a mutual exclusion between two clusters.
 
-The clusters are a union-find forest. Which of them must not be joined is known in two ways. For clusters of several
-voxels, pairs of representatives are in a hash table, and each representative has a list of the others. Of a single
-voxel nothing is written down: the edges at it that were taken so far are those that are further from the bias than the
-one in hand, and are looked up when it is to be joined. Most edges that keep voxels apart are taken when those are still
-single, so that lists and table stay small.
+An edge between two voxels is encoded as one number, ``channel << bits | voxel``, which sorts by (channel, voxel).
+Volumes have three axes here; those with two get a leading one of length 1. Edges form one group or two groups, which
+can have different biases. Affinities keep their stored type; ``levels`` maps integers to affinities, and is None for
+floating point numbers.
+
+Clusters are a union-find forest with path halving. Mutual exclusions are stored in two ways, because most repulsive
+edges are processed while their voxels are still single, and storing those would dominate memory. Between clusters of
+several voxels, pairs of representatives are kept in a hash table, for a constant-time test, and each representative
+has a linked list of the others, so that merging two clusters only visits the shorter list. For a single voxel nothing
+is stored: its exclusions are its repulsive edges farther from the bias than the current edge, found by reading the
+affinities at the voxel when it is about to be merged.
 """
 
 from __future__ import annotations
@@ -24,32 +29,32 @@ import numpy as np
 from numba import njit
 
 RADIX_BITS = 11
-"""Bits of a key that are sorted by at once."""
+"""Number of key bits that one pass of the radix sort handles."""
 
 USED, FREE, FILLED = 0, 1, 2
-"""Of the counters: entries of the pool in use, the first that is free again, and pairs in the hash table."""
+"""Indices of the counters: used entries of the pool, first free entry, and pairs in the hash table."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function when it is called; the lock of the interpreter is not held by it."""
+    """Compile a function on its first call; it releases the global interpreter lock."""
     try:
         return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder to keep what is compiled
+    except RuntimeError:  # no folder for the compiled code
         return njit(nogil=True)(function)
 
 
 class Graph(NamedTuple):
-    """What is known of a volume, whatever the bias.
+    """The part of the problem that does not depend on the bias.
 
     Attributes:
-        edges: What the edges from each voxel are worth, one row per voxel and one column per channel, and the highest
-            value that its type has where there is none.
-        least: For each group and each voxel the least of the edges at the voxel, from it and to it.
-        levels: What integers stand for.
+        edges: Affinities of the edges from each voxel, one row per voxel and one column per channel; missing edges have
+            the highest value of the type.
+        least: For each group and each voxel the least affinity of its incoming and outgoing edges.
+        levels: Affinity of each integer.
         groups: The group of each channel.
         steps: The step of each channel.
-        strides: How far the other voxel of an edge is from the first, by channel.
-        bits: How many bits of the number of an edge are the voxel.
+        strides: Index distance from the first voxel of an edge to the other, by channel.
+        bits: Number of bits of an edge's code that hold the voxel.
     """
 
     edges: Any
@@ -62,19 +67,19 @@ class Graph(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """The edges of a group in descending order of affinity, equal ones in ascending order of their numbers."""
+    """The edges of a group in descending order of affinity, ties in ascending order of their codes."""
 
     codes: Any
     values: Any
 
 
 class Clusters(NamedTuple):
-    """The clusters so far.
+    """The current clusters.
 
     Attributes:
-        parent: For each voxel another of its cluster, or itself if it represents it.
-        heads: For each representative the first entry of its list, -1 for none.
-        sizes: The length of its list; -1 for single voxels.
+        parent: Parent of each voxel in the union-find forest; representatives are their own parent.
+        heads: For each representative the first entry of its list of mutual exclusions, -1 for none.
+        sizes: Length of its list; -1 for single voxels.
         counters: See the constants.
     """
 
@@ -86,7 +91,7 @@ class Clusters(NamedTuple):
 
 @compiled
 def _box(shape: Any, step: Any) -> Any:
-    """Return the bounds of the voxels from which a step stays in the volume: begin and end of each axis."""
+    """Return begin and end along each axis of the voxels from which a step stays inside the volume."""
     bounds = np.zeros((3, 2), np.int64)
     for axis in range(3):
         bounds[axis, 0] = max(0, -step[axis])
@@ -96,7 +101,7 @@ def _box(shape: Any, step: Any) -> Any:
 
 @compiled
 def list_edges(affinities: Any, channels: Any, steps: Any, bits: Any, keys: Any, codes: Any) -> None:
-    """Write what edges are worth and which they are, those of the first channel first."""
+    """Write the affinity and the code of each edge, channel by channel."""
     shape = affinities.shape[1:]
     at = 0
     for channel in channels:
@@ -113,7 +118,7 @@ def list_edges(affinities: Any, channels: Any, steps: Any, bits: Any, keys: Any,
 
 @compiled
 def count_levels(affinities: Any, channels: Any, steps: Any, counts: Any) -> None:
-    """Add up how many edges have each level."""
+    """Count the edges of each level, for a counting sort."""
     shape = affinities.shape[1:]
     for channel in channels:
         box = _box(shape, steps[channel])
@@ -125,7 +130,7 @@ def count_levels(affinities: Any, channels: Any, steps: Any, counts: Any) -> Non
 
 @compiled
 def place_levels(affinities: Any, channels: Any, steps: Any, bits: Any, places: Any, codes: Any) -> None:
-    """Write each edge to the next place of its level."""
+    """Write each edge to the next position of its level, the second half of the counting sort."""
     shape = affinities.shape[1:]
     for channel in channels:
         box = _box(shape, steps[channel])
@@ -141,7 +146,7 @@ def place_levels(affinities: Any, channels: Any, steps: Any, bits: Any, places: 
 
 @compiled
 def sort_pass(keys: Any, codes: Any, sorted_keys: Any, sorted_codes: Any, shift: Any) -> None:
-    """Sort by the bits of the keys from ``shift`` on, lower ones first; equal ones stay in order."""
+    """Sort stably by the bits of the keys from ``shift`` on, ascending: one pass of a radix sort."""
     mask = (1 << RADIX_BITS) - 1
     places = np.zeros(mask + 2, np.int64)
     for i in range(len(keys)):
@@ -157,7 +162,7 @@ def sort_pass(keys: Any, codes: Any, sorted_keys: Any, sorted_codes: Any, shift:
 
 @compiled
 def spread(affinities: Any, steps: Any, groups: Any, table: Any, least: Any) -> None:
-    """Fill a table of the edges of voxels, one row for each, and the least affinity of the edges at each, per group."""
+    """Fill the table of the edges of each voxel, one row per voxel, and the least affinity at each voxel per group."""
     shape = affinities.shape[1:]
     for channel in range(len(steps)):
         box = _box(shape, steps[channel])
@@ -176,7 +181,7 @@ def spread(affinities: Any, steps: Any, groups: Any, table: Any, least: Any) -> 
 
 @compiled
 def _weight(value: Any, levels: Any) -> Any:
-    """Return an affinity as it is compared; ``levels`` is what integers stand for, None for floating point numbers."""
+    """Return an affinity for comparison; ``levels`` maps integers to affinities, None for floating point numbers."""
     if levels is None:
         return np.float64(value)
     return levels[value]
@@ -184,7 +189,7 @@ def _weight(value: Any, levels: Any) -> Any:
 
 @compiled
 def _first_not_above(values: Any, levels: Any, bias: Any) -> Any:
-    """Return the index of the first of descending affinities that is not above the bias."""
+    """Return the index of the first of descending affinities that does not exceed the bias."""
     low, high = 0, len(values)
     while low < high:
         middle = (low + high) // 2
@@ -197,11 +202,11 @@ def _first_not_above(values: Any, levels: Any, bias: Any) -> Any:
 
 @compiled
 def _find(parent: Any, node: Any) -> Any:
-    """Return the representative of a voxel."""
+    """Return the representative of a voxel, halving the path to it."""
     above = parent[node]
     while True:
         higher = parent[above]
-        if higher == above:  # nothing is written to a path that is short already
+        if higher == above:  # do not write to a path that is already short
             return above
         parent[node] = higher
         node = higher
@@ -210,7 +215,7 @@ def _find(parent: Any, node: Any) -> Any:
 
 @compiled
 def _slot(table: Any, a: Any, b: Any) -> Any:
-    """Return where a pair is in the table, or the free place where it would be, and its key."""
+    """Return the position of a pair in the hash table, or the free position for it, and its key."""
     key = (np.uint64(min(a, b)) << np.uint64(32)) | np.uint64(max(a, b))
     mask = np.uint64(len(table) - 1)
     slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & mask
@@ -220,8 +225,8 @@ def _slot(table: Any, a: Any, b: Any) -> Any:
 
 
 @compiled
-def _room_in_table(table: Any, more: int, clusters: Any) -> Any:
-    """Return a table with room for more pairs; if it is full, one without those of voxels that represent none now."""
+def _grown_table(table: Any, more: int, clusters: Any) -> Any:
+    """Return a table with room for more pairs; a full one is rebuilt without pairs of former representatives."""
     counters, parent = clusters.counters, clusters.parent
     if 2 * (counters[FILLED] + more) <= len(table):
         return table
@@ -245,8 +250,8 @@ def _room_in_table(table: Any, more: int, clusters: Any) -> Any:
 
 
 @compiled
-def _room_in_pool(pool: Any, more: int, clusters: Any) -> Any:
-    """Return a pool with room for more entries of lists."""
+def _grown_pool(pool: Any, more: int, clusters: Any) -> Any:
+    """Return a pool with room for more list entries."""
     if clusters.counters[USED] + more <= len(pool):
         return pool
     longer = np.empty((2 * (len(pool) + more), 2), pool.dtype)
@@ -255,7 +260,7 @@ def _room_in_pool(pool: Any, more: int, clusters: Any) -> Any:
 
 
 @compiled
-def _enlist(owner: Any, other: Any, clusters: Any, pool: Any) -> None:
+def _prepend(owner: Any, other: Any, clusters: Any, pool: Any) -> None:
     """Add an entry to the list of a representative."""
     counters = clusters.counters
     entry = counters[FREE]
@@ -271,19 +276,19 @@ def _enlist(owner: Any, other: Any, clusters: Any, pool: Any) -> None:
 
 
 @compiled
-def _keep_apart(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
-    """Note that two representatives, none of them of a single voxel, must not be joined."""
+def _add_exclusion(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
+    """Add a mutual exclusion between two representatives of clusters with several voxels."""
     slot, key = _slot(table, a, b)
     if table[slot] == 0:
         table[slot] = key
         clusters.counters[FILLED] += 1
-        _enlist(a, b, clusters, pool)
-        _enlist(b, a, clusters, pool)
+        _prepend(a, b, clusters, pool)
+        _prepend(b, a, clusters, pool)
 
 
 @compiled
-def _join_lists(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
-    """Let the first represent the second one too, and be apart from what that was apart from."""
+def _merge_exclusions(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
+    """Merge the mutual exclusions of the second representative into those of the first."""
     parent, heads, counters = clusters.parent, clusters.heads, clusters.counters
     parent[b] = a
     entry = heads[b]
@@ -305,15 +310,15 @@ def _join_lists(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
 
 
 @compiled
-def _apart_from(voxel: Any, here: Any, graph: Any, biases: Any, parent: Any, found: Any) -> Any:
-    """Write the representatives that edges further from the bias keep a single voxel apart from; return how many."""
+def _exclusions_of(voxel: Any, here: Any, graph: Any, biases: Any, parent: Any, found: Any) -> Any:
+    """Write the representatives that a single voxel's repulsive edges exclude so far; return their number."""
     near = biases[0] - _weight(graph.least[0, voxel], graph.levels) <= here
     if near and biases[1] - _weight(graph.least[1, voxel], graph.levels) <= here:
         return 0
     count = 0
     for channel in range(len(graph.strides)):
         bias = biases[graph.groups[channel]]
-        # The edge from this voxel, and the one to it. Those that would leave the volume are not below any bias.
+        # The outgoing edge of this voxel, and the incoming one. Missing edges are above every bias.
         if bias - _weight(graph.edges[voxel, channel], graph.levels) > here:
             found[count] = _find(parent, voxel + graph.strides[channel])
             count += 1
@@ -325,8 +330,8 @@ def _apart_from(voxel: Any, here: Any, graph: Any, biases: Any, parent: Any, fou
 
 
 @compiled
-def _attract_clusters(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
-    """Join two clusters of several voxels, unless they must be apart."""
+def _merge_clusters(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
+    """Merge two clusters of several voxels, unless they exclude each other."""
     sizes = clusters.sizes
     if sizes[a] > 0 and sizes[b] > 0:
         slot, _ = _slot(table, a, b)
@@ -334,36 +339,36 @@ def _attract_clusters(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> N
             return
     if sizes[a] < sizes[b]:
         a, b = b, a
-    _join_lists(a, b, clusters, pool, table)
+    _merge_exclusions(a, b, clusters, pool, table)
 
 
 @compiled
-def _attract_single(
+def _merge_single(
     a: Any, b: Any, here: Any, graph: Any, biases: Any, clusters: Any, found: Any, pool: Any, table: Any
 ) -> None:
-    """Join two clusters, one of them or both of a single voxel, unless they must be apart."""
+    """Merge two clusters of which at least one is a single voxel, unless they exclude each other."""
     sizes, parent = clusters.sizes, clusters.parent
     if sizes[b] >= 0:
         a, b = b, a
-    count = _apart_from(b, here, graph, biases, parent, found)
+    count = _exclusions_of(b, here, graph, biases, parent, found)
     for i in range(count):
         if found[i] == a:
             return
     if sizes[a] < 0:
-        count += _apart_from(a, here, graph, biases, parent, found[count:])
+        count += _exclusions_of(a, here, graph, biases, parent, found[count:])
     parent[b] = a
     sizes[b] = 0
     sizes[a] = max(sizes[a], 0)
     for i in range(count):
         if sizes[found[i]] >= 0:
-            _keep_apart(a, found[i], clusters, pool, table)
+            _add_exclusion(a, found[i], clusters, pool, table)
 
 
 @compiled
-def _begin(groups: Any, levels: Any, biases: Any) -> Any:
-    """Return where the four sequences of edges begin and stop, and how far from the bias their first edges are.
+def _sequences(groups: Any, levels: Any, biases: Any) -> Any:
+    """Return begin, end and first distance from the bias of the four sequences of edges.
 
-    They are the edges of both groups that join, and those of both that keep apart.
+    The sequences are the attractive edges of both groups, then the repulsive edges of both.
     """
     position, stop, distance = np.zeros(4, np.int64), np.zeros(4, np.int64), np.full(4, -1.0)
     for k in range(4):
@@ -376,8 +381,8 @@ def _begin(groups: Any, levels: Any, biases: Any) -> Any:
 
 
 @compiled
-def _limits(distance: Any, k: Any) -> Any:
-    """Return how far the next edges of other sequences are from the bias: of those before one, and of those after."""
+def _next_distances(distance: Any, k: Any) -> Any:
+    """Return the largest distance from the bias of the next edges of the sequences before one, and of those after."""
     before, after = 0.0, 0.0
     for other in range(4):
         if other < k:
@@ -389,15 +394,18 @@ def _limits(distance: Any, k: Any) -> Any:
 
 @compiled
 def cluster(parent: Any, groups: Any, graph: Any, biases: Any) -> None:
-    """Join voxels along the edges, those furthest from the bias first, by the mutex watershed.
+    """Cluster voxels by the mutex watershed (Wolf et al. 2018, algorithm 1), edges farthest from the bias first.
 
-    Of equally far ones those that join come first, then those of the first group, then those of lower number.
+    Ties go to attractive edges, then to the first group, then to the lower code.
+
+    The sorted edges of both groups do not depend on the bias. Around its bias each falls into two sequences, attractive
+    and repulsive, in which the distance from the bias descends, so a merge of four sequences replaces sorting again.
 
     Args:
-        parent: A forest of voxels that are known to be joined; becomes that of the segments.
-        groups: The edges of two groups, without those between voxels that are joined.
-        graph: What else is known.
-        biases: That of each group.
+        parent: A forest of voxels already known to be joined; becomes that of the segments.
+        groups: The edges of two groups, without those inside joined voxels.
+        graph: The part of the problem that does not depend on the bias.
+        biases: Bias of each group.
     """
     count = len(parent)
     clusters = Clusters(parent, np.full(count, -1, np.int32), np.full(count, -1, np.int32), np.array([0, -1, 0]))
@@ -408,19 +416,19 @@ def cluster(parent: Any, groups: Any, graph: Any, biases: Any) -> None:
     pool, table = np.empty((1 << 10, 2), np.int32), np.zeros(1 << 10, np.uint64)
     found = np.empty(4 * len(graph.strides), np.int64)
     mask = (1 << graph.bits) - 1
-    position, stop, distance = _begin(groups, graph.levels, biases)
+    position, stop, distance = _sequences(groups, graph.levels, biases)
     need = len(found)
     while True:
         k = np.argmax(distance)
         here = distance[k]
         if here <= 0:
             return
-        before, after = _limits(distance, k)
+        before, after = _next_distances(distance, k)
         codes, values = groups[k % 2].codes, groups[k % 2].values
         bias, apart, index = biases[k % 2], k >= 2, position[k]
-        pool, table = _room_in_pool(pool, 2 * len(found), clusters), _room_in_table(table, need, clusters)
+        pool, table = _grown_pool(pool, 2 * len(found), clusters), _grown_table(table, need, clusters)
         need = len(found)
-        # As long as no other sequence is next, and there is room.
+        # Stay in this sequence while it has the farthest edge, and the pool and table have room.
         while here > before and here >= after:
             if counters[USED] + 2 * need > len(pool) or 2 * (counters[FILLED] + need) > len(table):
                 break
@@ -431,18 +439,18 @@ def cluster(parent: Any, groups: Any, graph: Any, biases: Any) -> None:
                 if sizes[u] >= 0 and sizes[v] >= 0:
                     a, b = _find(parent, u), _find(parent, v)
                     if a != b:
-                        _keep_apart(a, b, clusters, pool, table)
+                        _add_exclusion(a, b, clusters, pool, table)
             elif parent[u] != parent[v]:
                 a, b = _find(parent, u), _find(parent, v)
                 if a != b:
                     if sizes[a] < 0 or sizes[b] < 0:
-                        _attract_single(a, b, here, graph, biases, clusters, found, pool, table)
+                        _merge_single(a, b, here, graph, biases, clusters, found, pool, table)
                     else:
                         more = min(sizes[a], sizes[b])
                         if 2 * (counters[FILLED] + more) > len(table):
                             need = max(need, more)
                             break
-                        _attract_clusters(a, b, clusters, pool, table)
+                        _merge_clusters(a, b, clusters, pool, table)
             index += -1 if apart else 1
             here = -1.0 if index == stop[k] else abs(_weight(values[index], graph.levels) - bias)
         position[k], distance[k] = index, here
@@ -450,26 +458,26 @@ def cluster(parent: Any, groups: Any, graph: Any, biases: Any) -> None:
 
 @compiled
 def contract(parent: Any, least: Any, edges: Any, graph: Any, bias: float) -> int:
-    """Join voxels that are in one segment for this bias and all lower ones, and drop the edges between them.
+    """Merge voxels that this bias and all lower ones join, and drop the edges inside the merged clusters.
 
-    The first edge that joins a cluster to another does so if no edge keeps the cluster apart from anything before:
-    nothing else happens to it until then. So it may as well be joined at once. For a lower bias edges that join are
-    taken earlier, and those that keep apart later, so that this holds all the more.
+    The first attractive edge from a cluster to another merges them if no repulsive edge of the cluster is farther from
+    the bias: nothing else happens to the cluster before, so the merge may as well be done at once. A lower bias moves
+    attractive edges forward in the order and repulsive ones back, so the condition also holds for all lower biases.
 
     Args:
-        parent: The forest of what is joined, for this bias or a higher one. Changed.
+        parent: The forest of merged voxels, for this bias or a higher one. Changed.
         least: For each representative the least affinity of the edges at its cluster. Changed.
-        edges: The edges of the only group. The first ones become those that are left.
-        graph: What else is known.
+        edges: The edges of the only group. Its first entries become the remaining edges.
+        graph: The part of the problem that does not depend on the bias.
         bias: The bias.
 
     Returns:
-        The number of edges that are left.
+        The number of remaining edges.
     """
     codes, values = edges.codes, edges.values
     middle = _first_not_above(values, graph.levels, bias)
     mask = (1 << graph.bits) - 1
-    not_first = np.zeros(len(parent), np.bool_)  # clusters that an edge leads out of which comes before
+    not_first = np.zeros(len(parent), np.bool_)  # clusters with an earlier edge to another cluster
     left = 0
     for index in range(len(codes)):
         code = np.int64(codes[index])
@@ -498,7 +506,7 @@ def contract(parent: Any, least: Any, edges: Any, graph: Any, bias: float) -> in
 
 @compiled
 def _is_attracted(voxel: Any, shape: Any, graph: Any, biases: Any) -> bool:
-    """Return whether an edge at a voxel is above the bias."""
+    """Return whether any edge at a voxel is above the bias."""
     z, y, x = voxel // (shape[1] * shape[2]), voxel // shape[2] % shape[1], voxel % shape[2]
     for channel in range(len(graph.steps)):
         step, bias = graph.steps[channel], biases[graph.groups[channel]]
@@ -512,10 +520,10 @@ def _is_attracted(voxel: Any, shape: Any, graph: Any, biases: Any) -> bool:
 
 @compiled
 def number(parent: Any, shape: Any, graph: Any, biases: Any, sums: Any, labels: Any) -> int:
-    """Number the sets of a forest in the order of their first voxels, and return how many there are.
+    """Number the sets of a forest in the order of their first voxels, and return their number.
 
-    Voxels that no edge attracts are 0, and so are sets whose sum is below the first bias times the number of voxels; no
-    sums, no such ones.
+    Voxels without an attractive edge become 0, and so do sets whose sum is below the first bias times the number of
+    voxels, if sums are given.
     """
     count = len(parent)
     sizes = np.zeros(count, np.int32)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dacapo.errors import ConfigError
 
-# The file systems in use allow 255 bytes; the rest is left for suffixes.
+# Common file systems allow 255 bytes; the rest is reserved for suffixes.
 MAX_BYTES = 200
 
 
 def check_name(name: str, what: str = "name") -> str:
-    """Return ``name`` if it can be one file or folder name, so that it never leads out of the folder it belongs to.
+    """Return ``name`` if it is valid as a single file or folder name, which cannot lead out of its folder.
 
     Args:
         name: The name, for example of a run.
-        what: What is named, for the error message.
+        what: Description of the name, for the error message.
 
     Raises:
         ConfigError: If the name is empty, ``.`` or ``..``, too long, or holds a path separator, a line break or another

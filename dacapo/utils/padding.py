@@ -12,9 +12,9 @@ from dacapo.errors import RoiError
 
 
 def reflected_indices(start: int, stop: int, size: int) -> npt.NDArray[np.intp]:
-    """Return the index inside ``range(size)`` that stands for each index of ``range(start, stop)``.
+    """Return the index inside ``range(size)`` that each index of ``range(start, stop)`` is reflected to.
 
-    The sequence 0 1 2 of three voxels goes on as ... 2 1 | 0 1 2 | 1 0 1 ..., for any distance.
+    The sequence 0 1 2 of three voxels continues as ... 2 1 | 0 1 2 | 1 0 1 ..., for any distance.
     """
     if size < 1:
         raise ValueError(f"cannot reflect into an axis of {size} voxels")
@@ -24,14 +24,14 @@ def reflected_indices(start: int, stop: int, size: int) -> npt.NDArray[np.intp]:
 
 
 def read_reflected(array: Any, roi: Roi) -> npt.NDArray[Any]:
-    """Read a region of an array that may reach beyond it.
+    """Read a region of an array that may extend beyond it.
 
     Args:
         array: An ``Array`` (anything with ``roi``, ``voxel_size``, ``axes`` and reading by roi).
         roi: The region in world units, aligned to the voxel grid of the array.
 
     Returns:
-        The values, with the axes of the array. Only the part of the array that is needed is read.
+        The values, with the axes of the array. Only the necessary part of the array is read.
 
     Raises:
         RoiError: If the region is not aligned to the voxel grid.
@@ -57,7 +57,7 @@ def read_reflected(array: Any, roi: Roi) -> npt.NDArray[Any]:
 
 
 def read_zero_padded(array: Any, roi: Roi) -> npt.NDArray[Any]:
-    """Read a region of an array that may reach beyond it, where values are 0.
+    """Read a region of an array that may extend beyond it, with 0 outside.
 
     Args:
         array: As in :func:`read_reflected`.
@@ -90,7 +90,7 @@ def read_zero_padded(array: Any, roi: Roi) -> npt.NDArray[Any]:
 
 
 def check_aligned(array: Any, roi: Roi) -> None:
-    """Raise a RoiError if a region does not lie on the voxel grid of an array."""
+    """Raise a RoiError unless a region lies on the voxel grid of an array."""
     voxel_size, origin = array.voxel_size, array.roi.offset
     if any((roi.offset - origin) % voxel_size) or any(roi.shape % voxel_size):
         raise RoiError(f"region {roi} is not aligned to voxels of {voxel_size} that start at {origin}")

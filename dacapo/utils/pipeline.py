@@ -1,4 +1,4 @@
-"""A gunpowder pipeline of made-up data: random objects, and an image in which they can be seen.
+"""A gunpowder pipeline of synthetic data: random objects, and an image of them.
 
 ::
 
@@ -8,7 +8,7 @@
     raw, labels = batch[gp.ArrayKeys.RAW].data, batch[gp.ArrayKeys.LABELS].data
 
 The same seed of a request (``gp.BatchRequest(random_seed=...)``) gives the same data. Radii, thicknesses and blurs
-count the shortest edge of a voxel, so that objects are as round in the world as voxels allow.
+are in units of the shortest edge of a voxel, so that objects are as round in the world as voxels allow.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .random_labels import dilate_labels, fill_background, membranes
 
 
 class LabelFilter(gp.BatchFilter):  # type: ignore[misc]
-    """Base of nodes that change labels in place.
+    """Base class of nodes that change labels in place.
 
     Attributes:
-        labels: The key of the labels, 0 being background.
+        labels: The key of the labels, with 0 as background.
     """
 
     def __init__(self, labels: gp.ArrayKey) -> None:
@@ -44,7 +44,7 @@ class LabelFilter(gp.BatchFilter):  # type: ignore[misc]
         self.updates(self.labels, self.spec[self.labels].copy())
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
-        """Ask for the labels alone."""
+        """Request only the labels."""
         dependencies = gp.BatchRequest()
         dependencies[self.labels] = request[self.labels].copy()
         return dependencies
@@ -53,47 +53,47 @@ class LabelFilter(gp.BatchFilter):  # type: ignore[misc]
         """Change the labels.
 
         Raises:
-            DtypeError: If their type does not hold all labels.
+            DtypeError: If their type cannot hold all labels.
         """
         array = batch[self.labels]
         changed = self.change(array.data, _spacing(array.spec.voxel_size))
         largest = int(changed.max(initial=0))
         if largest > np.iinfo(array.data.dtype).max:
             raise DtypeError(
-                f"{self.labels} has type {array.data.dtype}, which does not hold the label {largest}; use a larger "
-                "type of integer, or fewer points"
+                f"{self.labels} has type {array.data.dtype}, which cannot hold the label {largest}; use a larger "
+                "integer type, or fewer points"
             )
         array.data = changed.astype(array.data.dtype)
 
     @abstractmethod
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Return new labels, of any type of integer.
+        """Return new labels, of any integer type.
 
         Args:
-            labels: What to change; is left as it is.
+            labels: The current labels; not modified.
             spacing: Distance of neighboring voxels along each axis, in shortest edges of a voxel.
         """
         raise NotImplementedError
 
 
 class CreatePoints(LabelFilter):
-    """Set single voxels of the background to new labels, which count on from the largest one."""
+    """Set single background voxels to new labels, numbered after the largest existing one."""
 
     def __init__(self, labels: gp.ArrayKey, num_points: Sequence[int] = (20, 150)) -> None:
-        """Set how many.
+        """Set the number of points.
 
         Args:
             labels: The key of the labels.
-            num_points: Smallest and largest number of points; as many as there is background, at most.
+            num_points: Smallest and largest number of points; limited by the number of background voxels.
 
         Raises:
-            ConfigError: If these are not two numbers, the smaller one first.
+            ConfigError: If these are not two numbers in ascending order.
         """
         super().__init__(labels)
         self.num_points = _interval("num_points", num_points)
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Draw the places."""
+        """Draw the positions."""
         free = np.flatnonzero(labels == 0)
         count = min(random.randint(*self.num_points), free.size)
         changed = labels.astype(np.int64)
@@ -113,7 +113,7 @@ class DilatePoints(LabelFilter):
             dilations: Smallest and largest radius, in shortest edges of a voxel.
 
         Raises:
-            ConfigError: If these are not two numbers, the smaller one first.
+            ConfigError: If these are not two numbers in ascending order.
         """
         super().__init__(labels)
         self.dilations = _interval("dilations", dilations)
@@ -134,20 +134,20 @@ class RandomDilateLabels(DilatePoints):
 
 
 class Relabel(LabelFilter):
-    """Give each connected part of a label a label of its own, from 1 on; background stays 0."""
+    """Give each connected component of a label its own label, starting with 1; background stays 0."""
 
     def __init__(self, labels: gp.ArrayKey, connectivity: int = 1) -> None:
-        """Set what is connected.
+        """Set the connectivity.
 
         Args:
             labels: The key of the labels.
-            connectivity: Along how many axes at once neighbors may differ: 1 for voxels that share a face.
+            connectivity: Number of axes along which neighbors may differ at once: 1 for voxels that share a face.
         """
         super().__init__(labels)
         self.connectivity = connectivity
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Find the parts."""
+        """Find the components."""
         from skimage import measure
 
         find: Any = measure.label
@@ -155,10 +155,10 @@ class Relabel(LabelFilter):
 
 
 class ExpandLabels(LabelFilter):
-    """Fill the background with the label that is nearest to each voxel."""
+    """Fill the background with the label nearest to each voxel."""
 
     def __init__(self, labels: gp.ArrayKey, background: int = 0) -> None:
-        """Set what to fill.
+        """Set the label to fill.
 
         Args:
             labels: The key of the labels.
@@ -173,10 +173,10 @@ class ExpandLabels(LabelFilter):
 
 
 class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
-    """Make an image of labels.
+    """Generate an image of labels.
 
-    Background is 0, objects have one value inside and 1 in a membrane at their borders. Then noise is added, all is
-    blurred, and values are clipped to 0..1. The image is of type float32.
+    Background is 0; objects have one value inside and 1 in a membrane at their borders. Then noise is added, the image
+    is blurred, and values are clipped to 0..1. The image is of type float32.
     """
 
     def __init__(
@@ -189,16 +189,16 @@ class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
         membrane_size: float = 3,
         inside_value: float = 0.5,
     ) -> None:
-        """Set what images look like.
+        """Set the appearance of the images.
 
         Args:
-            raw: Where the image goes; ``RAW`` by default.
+            raw: The key of the image; ``RAW`` by default.
             labels: The labels to show; ``LABELS`` by default.
             gaussian_noise_args: Mean and standard deviation of the noise.
             gaussian_blur_args: Smallest and largest sigma of the blur, in shortest edges of a voxel.
             membrane_like: Whether objects have membranes.
-            membrane_size: Thickness of a membrane, which lies in the object, in shortest edges of a voxel.
-            inside_value: Value inside of objects.
+            membrane_size: Thickness of a membrane, which is inside the object, in shortest edges of a voxel.
+            inside_value: Value inside objects.
 
         Raises:
             ConfigError: If noise or blur are not two numbers as described.
@@ -217,7 +217,7 @@ class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
         self.inside_value = inside_value
 
     def setup(self) -> None:
-        """Announce the image, where labels are."""
+        """Announce the image, in the region of the labels."""
         self.enable_autoskip()
         spec = self.spec[self.labels].copy()
         spec.dtype = np.dtype(np.float32)
@@ -225,13 +225,13 @@ class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
         self.provides(self.raw, spec)
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
-        """Ask for labels in the region of the image."""
+        """Request labels in the region of the image."""
         dependencies = gp.BatchRequest()
         dependencies[self.labels] = gp.ArraySpec(roi=request[self.raw].roi)
         return dependencies
 
     def process(self, batch: gp.Batch, request: gp.BatchRequest) -> gp.Batch:
-        """Make the image."""
+        """Generate the image."""
         from scipy.ndimage import gaussian_filter
 
         source = batch[self.labels]
@@ -254,29 +254,27 @@ class ZerosSource(gp.BatchProvider):  # type: ignore[misc]
     """Provide zeros."""
 
     def __init__(self, key: gp.ArrayKey, spec: gp.ArraySpec) -> None:
-        """Set what to provide.
+        """Set the array to provide.
 
         Args:
-            key: The key under which zeros are provided.
-            spec: Their voxel size, type, and region, which may be without bounds.
+            key: The key of the array.
+            spec: Its voxel size, type, and region, which may be unbounded.
 
         Raises:
             ConfigError: If one of these is missing.
         """
         missing = [name for name in ("roi", "voxel_size", "dtype") if getattr(spec, name) is None]
         if missing:
-            raise ConfigError(
-                f"the spec of {key} has no {', '.join(missing)}; zeros need all of roi, voxel_size, dtype"
-            )
+            raise ConfigError(f"the spec of {key} has no {', '.join(missing)}; zeros need roi, voxel_size and dtype")
         self.key = key
         self._provided = spec
 
     def setup(self) -> None:
-        """Announce the zeros."""
+        """Announce the array."""
         self.provides(self.key, self._provided)
 
     def provide(self, request: gp.BatchRequest) -> gp.Batch:
-        """Make zeros of the requested region."""
+        """Return zeros in the requested region."""
         spec = self._provided.copy()
         spec.roi = request[self.key].roi
         batch = gp.Batch()
@@ -298,30 +296,30 @@ def random_source_pipeline(
     membrane_size: float = 3,
     inside_value: float = 0.5,
 ) -> tuple[Any, gp.BatchRequest]:
-    """Return a pipeline that makes random objects under the key ``LABELS``, and an image of them under ``RAW``.
+    """Return a pipeline that generates random objects under the key ``LABELS``, and an image of them under ``RAW``.
 
     Args:
         voxel_size: Size of a voxel in world units, per axis.
         input_shape: Number of voxels in the request, per axis.
         dtype: Type of the labels.
         expand_labels: Whether objects fill the space between them.
-        relabel_connectivity: What keeps an object in one piece: 1 if its voxels share faces, more if edges or corners
-            will do.
-        random_dilate: Whether each object has a radius of its own; else all have the same, which is random.
+        relabel_connectivity: Connectivity that keeps an object in one piece: 1 if its voxels must share faces, more if
+            edges or corners suffice.
+        random_dilate: Whether each object has its own random radius; else all objects share one.
         num_points: Smallest and largest number of objects.
         gaussian_noise_args: Mean and standard deviation of the noise.
         gaussian_blur_args: Smallest and largest sigma of the blur, in shortest edges of a voxel.
         membrane_like: Whether objects have membranes of the value 1.
         membrane_size: Thickness of membranes, in shortest edges of a voxel.
-        inside_value: Value inside of objects; background is 0.
+        inside_value: Value inside objects; background is 0.
 
     Returns:
-        The pipeline, to be used in ``gp.build``, and a request for both arrays. The pipeline has no bounds; other
+        The pipeline, to be used in ``gp.build``, and a request for both arrays. The pipeline is unbounded; other
         requests may ask for any region.
 
     Raises:
-        ConfigError: If voxel size and shape do not fit together, or numbers are out of order.
-        DtypeError: If ``dtype`` is no type of integer, or does not hold that many labels.
+        ConfigError: If voxel size and shape differ in length, or a range is not ascending.
+        DtypeError: If ``dtype`` is not an integer type, or cannot hold that many labels.
     """
     size, shape = Coordinate(voxel_size), Coordinate(input_shape)
     if size.dims != shape.dims or min(size) <= 0 or min(shape) <= 0:
@@ -332,8 +330,8 @@ def random_source_pipeline(
     kind = np.dtype(dtype)
     if kind.kind not in "iu" or max(num_points) > np.iinfo(kind).max:
         raise DtypeError(
-            f"dtype is {kind}, the type of labels, of which there are up to {max(num_points)}; expected a type of "
-            "integer that holds them"
+            f"dtype is {kind}, the type of labels, of which there are up to {max(num_points)}; expected an integer "
+            "type that holds them"
         )
     raw, labels = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS")
     everywhere = Roi((None,) * size.dims, (None,) * size.dims)
@@ -353,11 +351,11 @@ def random_source_pipeline(
 
 
 def _spacing(voxel_size: Coordinate) -> tuple[float, ...]:
-    """Return the edges of a voxel, the shortest one being 1."""
+    """Return the edges of a voxel relative to the shortest one."""
     return tuple(edge / min(voxel_size) for edge in voxel_size)
 
 
 def _interval(name: str, value: Sequence[Any]) -> tuple[Any, Any]:
     if len(value) != 2 or not 0 <= value[0] <= value[1]:
-        raise ConfigError(f"{name} is {value!r}; expected the smallest and the largest one, of 0 or more")
+        raise ConfigError(f"{name} is {value!r}; expected the smallest and the largest value, both at least 0")
     return value[0], value[1]

@@ -24,18 +24,18 @@ def progress(iterable: Iterable[T], *, total: float | None = None, desc: str = "
 def progress(
     iterable: Iterable[Any] | None = None, *, total: float | None = None, desc: str = "", unit: str = "it"
 ) -> tqdm[Any]:
-    """Return a progress bar on stderr that shows nothing where stderr is no terminal, or on ranks other than 0.
+    """Return a progress bar on stderr, which stays silent if stderr is not a terminal, or on ranks other than 0.
 
     Args:
-        iterable: What to walk through; None for a bar that is moved by its ``update``.
-        total: Number of steps, where ``iterable`` has no length.
-        desc: Words before the bar.
-        unit: What one step is.
+        iterable: The iterable to walk through; None for a bar that is advanced by its ``update``.
+        total: Number of steps, if ``iterable`` has no length.
+        desc: Text before the bar.
+        unit: Name of a step.
 
     >>> list(progress([1, 2, 3], desc="counting"))
     [1, 2, 3]
     """
-    # None is tqdm's way to say "unless it is a terminal".
+    # None makes tqdm show the bar only on a terminal.
     disable = None if is_main() else True
     bar = tqdm(iterable, total=total, desc=desc, unit=unit, file=sys.stderr, disable=disable, dynamic_ncols=True)
     return cast("tqdm[Any]", bar)

@@ -1,13 +1,13 @@
-"""The one place that scales predictions to integers for storage, and back.
+"""Scale predictions to integers for storage, and back.
 
-A model's output spans a range that its predictor names: 0 to 1 for probabilities and affinities, -1 to 1 for signed
-distances. Stored as an unsigned integer, the lowest value of the range becomes 0 and the highest the largest integer;
-values between are rounded to the nearest step, values outside are clipped. With ``uint8`` a probability of 0.5 and a
-distance of 0 both lie between 127 and 128. Floating point types store the values as they are.
+The output of a model lies in a range given by its predictor: 0 to 1 for probabilities and affinities, -1 to 1 for
+signed distances. Stored as an unsigned integer, the lowest value of the range maps to 0 and the highest to the largest
+integer; values in between are rounded to the nearest step, values outside are clipped. With ``uint8`` a probability of
+0.5 and a distance of 0 both lie between 127 and 128. Floating point types store the values unchanged.
 
-Thresholds of predictions count the 256 levels of ``uint8``, whatever the prediction is stored as. What is above a
-level is what ``uint8`` would store as a larger number: above level 127 lie probabilities over 0.5 and distances over 0.
-:func:`above_level` turns a level into the number to compare stored values with.
+Thresholds of predictions refer to the 256 levels of ``uint8``, regardless of the stored type. A value is above a level
+if ``uint8`` would store it as a larger number: above level 127 lie probabilities over 0.5 and distances over 0.
+:func:`above_level` converts a level to the number to compare stored values with.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import numpy.typing as npt
 from dacapo.errors import ConfigError, DtypeError
 
 LEVELS = 256
-"""How many values ``uint8`` has."""
+"""Number of values of ``uint8``."""
 
 
 def storage_type(dtype: npt.DTypeLike, value_range: tuple[float, float]) -> np.dtype[Any]:
     """Return the data type to store predictions in.
 
     Args:
-        dtype: What was asked for.
-        value_range: Lowest and highest value that the output can have.
+        dtype: The requested type.
+        value_range: Lowest and highest possible value of the output.
 
     Raises:
-        DtypeError: If predictions cannot be stored so.
+        DtypeError: If predictions cannot be stored in this type.
         ConfigError: If the range is empty.
     """
     try:
         target: np.dtype[Any] = np.dtype(dtype)
     except TypeError as error:
-        raise DtypeError(f"{dtype!r} is no type of values; use one such as uint8 or float32") from error
+        raise DtypeError(f"{dtype!r} is not a data type; use one such as uint8 or float32") from error
     if target.kind != "f":
         _check(value_range, target)
     return target
@@ -46,18 +46,18 @@ def storage_type(dtype: npt.DTypeLike, value_range: tuple[float, float]) -> np.d
 def quantize(
     values: npt.NDArray[np.floating], value_range: tuple[float, float], dtype: npt.DTypeLike
 ) -> npt.NDArray[Any]:
-    """Convert a model's output to the data type it is stored in.
+    """Convert the output of a model to its storage type.
 
     Args:
         values: Output of a model in eval mode.
-        value_range: Lowest and highest value that the output can have.
+        value_range: Lowest and highest possible value of the output.
         dtype: An unsigned integer type of up to 32 bits, or a floating point type.
 
     Returns:
         ``round((values - low) / (high - low) * largest)``, clipped, for integers; else the values. NaN becomes 0.
 
     Raises:
-        DtypeError: If ``dtype`` is another type.
+        DtypeError: If ``dtype`` is any other type.
         ConfigError: If the range is empty.
 
     >>> quantize(np.array([-2.0, -1.0, 0.5, 1.0]), (-1, 1), np.uint8).tolist()
@@ -68,7 +68,7 @@ def quantize(
         return np.asarray(values, dtype=target)
     low, high = _check(value_range, target)
     largest = np.iinfo(target).max
-    # Single precision holds every step of 8 and 16 bits, but not of 32.
+    # Single precision represents every step of 8 and 16 bits, but not of 32.
     scaled: npt.NDArray[Any] = np.array(values, dtype=np.float32 if target.itemsize <= 2 else np.float64)
     scaled -= low
     scaled *= largest / (high - low)
@@ -81,11 +81,11 @@ def dequantize(values: npt.NDArray[Any], value_range: tuple[float, float]) -> np
     """Convert stored predictions back to the range of the model's output.
 
     Args:
-        values: Stored predictions; unsigned integers are scaled, floating point values returned as they are.
-        value_range: Lowest and highest value that the output can have.
+        values: Stored predictions; unsigned integers are scaled, floating point values returned unchanged.
+        value_range: Lowest and highest possible value of the output.
 
     Raises:
-        DtypeError: If the values are of another type.
+        DtypeError: If the values are of any other type.
         ConfigError: If the range is empty.
     """
     stored = np.asarray(values)
@@ -101,12 +101,12 @@ def dequantize(values: npt.NDArray[Any], value_range: tuple[float, float]) -> np
 def above_level(level: float, value_range: tuple[float, float], dtype: npt.DTypeLike) -> float:
     """Return the stored number above which a prediction is above a level of ``uint8``.
 
-    A level holds the values that are rounded to it, so the next one begins half a step higher.
+    A level comprises the values that round to it, so the next one begins half a step higher.
 
     Args:
         level: 0 to 255. Values above 255 are never reached.
-        value_range: Lowest and highest value that the output can have.
-        dtype: What the prediction is stored as.
+        value_range: Lowest and highest possible value of the output.
+        dtype: Type of the stored prediction.
 
     Raises:
         DtypeError: If predictions are not stored as ``dtype``.
@@ -117,8 +117,8 @@ def above_level(level: float, value_range: tuple[float, float], dtype: npt.DType
     """
     if not 0 <= level <= LEVELS - 1:
         raise ConfigError(
-            f"the threshold is {level:g}, but thresholds count the {LEVELS} levels of uint8, 0 for the lowest value of "
-            f"a prediction ({value_range[0]:g}) and {LEVELS - 1} for the highest ({value_range[1]:g})"
+            f"the threshold is {level:g}, but thresholds refer to the {LEVELS} levels of uint8, 0 for the lowest "
+            f"value of a prediction ({value_range[0]:g}) and {LEVELS - 1} for the highest ({value_range[1]:g})"
         )
     target = np.dtype(dtype)
     if target == np.uint8:
@@ -132,7 +132,7 @@ def above_level(level: float, value_range: tuple[float, float], dtype: npt.DType
 
 
 def comparable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return values in a type that a number can be compared with as it is: half precision becomes single.
+    """Return values in a type that compares exactly with a number: half precision becomes single.
 
     NumPy rounds the number to the type of the values, and half precision has only three digits.
 
@@ -145,7 +145,7 @@ def comparable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _check(value_range: tuple[float, float], dtype: np.dtype[np.generic]) -> tuple[float, float]:
     low, high = value_range
-    if dtype.kind != "u" or dtype.itemsize > 4:  # a double cannot hold the steps of 64 bits
+    if dtype.kind != "u" or dtype.itemsize > 4:  # a double cannot represent the steps of 64 bits
         raise DtypeError(f"predictions are stored as uint8, uint16, uint32 or floating point numbers, not as {dtype}")
     if not low < high:
         raise ConfigError(f"the range of a prediction must go from a lower to a higher value, not from {low} to {high}")

@@ -1,7 +1,7 @@
-"""Shaping labels: growing them, filling what is between them, and their borders.
+"""Grow labels, fill the space between them, and find their borders.
 
-Distances are between centers of voxels. A spacing is the distance of neighboring voxels along each axis, and may be
-anything that has the unit of the other distances.
+Distances are between voxel centers. A spacing is the distance of neighboring voxels along each axis, in the unit of
+the other distances.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ def dilate_labels(labels: Labels, radii: Mapping[int, float], spacing: Sequence[
     """Grow labels into the background, each by its own radius.
 
     Args:
-        labels: Labels, 0 being background.
-        radii: Radius by label; labels without one stay as they are.
+        labels: Labels, with 0 as background.
+        radii: Radius by label; labels without a radius stay unchanged.
         spacing: Distance of neighboring voxels along each axis.
 
     Returns:
-        New labels. Where several labels reach a voxel of the background the nearest one has it, and of equally near
-        ones the smallest.
+        New labels. If several labels reach a background voxel, the nearest one wins, then the smallest.
     """
     from scipy.ndimage import distance_transform_edt, find_objects
 
@@ -46,12 +45,12 @@ def dilate_labels(labels: Labels, radii: Mapping[int, float], spacing: Sequence[
 
 
 def fill_background(labels: Labels, spacing: Sequence[float], background: int = 0) -> Labels:
-    """Give each voxel of the background the label that is nearest; without labels nothing changes.
+    """Assign the nearest label to each background voxel; without labels nothing changes.
 
     Args:
         labels: Labels.
         spacing: Distance of neighboring voxels along each axis.
-        background: The label that is filled.
+        background: The label to fill.
     """
     from scipy.ndimage import distance_transform_edt
 
@@ -64,17 +63,17 @@ def fill_background(labels: Labels, spacing: Sequence[float], background: int = 
 
 
 def membranes(labels: Labels, thickness: float, spacing: Sequence[float]) -> npt.NDArray[np.bool_]:
-    """Return the voxels of objects that lie at most a thickness from one that is not of the same object.
+    """Return the voxels of objects within a given distance of a voxel that is not of the same object.
 
     Args:
-        labels: Labels, 0 being background, which has no membrane. The end of the volume is no border.
-        thickness: In the unit of the spacing.
+        labels: Labels, with 0 as background, which has no membrane. The end of the volume is not a border.
+        thickness: The distance, in the unit of the spacing.
         spacing: Distance of neighboring voxels along each axis.
     """
     import edt
 
     _, compact = np.unique(labels, return_inverse=True)
-    # Background is an object too, as far as distances to it are concerned.
+    # For distances, the background counts as an object too.
     objects = np.ascontiguousarray(compact.reshape(labels.shape) + 1, dtype=np.uint32)
     distance = edt.edt(objects, anisotropy=tuple(map(float, spacing)), black_border=False)
     inside: npt.NDArray[np.bool_] = (labels != 0) & (distance <= thickness * (1 + 1e-6))

@@ -1,8 +1,8 @@
-"""The one rule by which the best of several scores is chosen.
+"""The rule by which the best of several scores is chosen, used throughout the package.
 
-NaN, which stands for a score that is missing, is never the best, and of equal scores the first one is. Where several
-scores together decide, as those of several classes and datasets, each candidate is judged by the mean of the same ones:
-see :func:`choose`.
+NaN marks a missing score and is never the best; of equal scores the first one wins. If several scores decide together,
+such as those of several classes and datasets, all candidates are judged by the mean of the same scores: see
+:func:`choose`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy.typing as npt
 def first_best(
     values: npt.ArrayLike, higher_is_better: bool | npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """Return the position of the first best number along the last axis, and whether there is one that is not NaN.
+    """Return the position of the first best number along the last axis, and whether any number is not NaN.
 
-    Infinite numbers count as numbers: even the worst of them beats NaN.
+    Infinite values are valid: even the worst of them beats NaN.
 
     Args:
         values: The numbers.
-        higher_is_better: The direction; of all, or one for each entry of the other axes.
+        higher_is_better: The direction, either of all, or one per entry of the other axes.
 
     >>> first_best([np.nan, 2.0, 1.0, 1.0], higher_is_better=False)
     (array(2), array(True))
@@ -39,12 +39,12 @@ def first_best(
 
 @attrs.frozen(eq=False)
 class Choice:
-    """Which of several candidates is the best, and by which of their scores.
+    """The best of several candidates, and the scores that decided.
 
     Attributes:
-        index: Position of the best candidate, None if there is none.
-        value: The mean of its scores that count.
-        untrue: For each score, whether it was left out because there is nothing to compare with.
+        index: Position of the best candidate, None if no candidate has a counting score.
+        value: The mean of its counting scores.
+        untrue: For each score, whether it was left out because the truth lacks its class.
         unknown: For each score, whether it was left out because no candidate has it.
         missing: For each candidate and score, whether it counts and the candidate lacks it.
     """
@@ -57,16 +57,15 @@ class Choice:
 
 
 def choose(values: npt.NDArray[Any], has_truth: npt.NDArray[np.bool_], higher_is_better: bool) -> Choice:
-    """Choose the first candidate whose mean over several scores is the best.
+    """Choose the first candidate with the best mean over several scores.
 
-    Scores without truth are left out, and those that no candidate has: both tell nothing about which one is better. All
-    candidates are judged by the same scores, those that remain. A candidate that lacks some of these comes after all
-    that lack fewer, however good its other scores are; for the mean, what it lacks is as bad as the worst that another
-    candidate has.
+    Scores without truth, and scores that no candidate has, are left out, since they cannot rank candidates. The
+    remaining scores judge all candidates. A candidate that lacks some of these ranks behind all that lack fewer,
+    however good its other scores are; in the mean, a missing score counts as the worst score of the other candidates.
 
     Args:
-        values: One row for each candidate, one column for each score; NaN where a score is missing.
-        has_truth: For each column, whether there is anything that the score could compare with.
+        values: One row for each candidate, one column for each score; NaN marks a missing score.
+        has_truth: For each column, whether the score has truth to compare with.
         higher_is_better: The direction of all scores.
     """
     lacking = np.isnan(values)

@@ -1,4 +1,4 @@
-"""Seeds that depend on names only, so that a run draws the same numbers wherever and whenever it goes on."""
+"""Seeds derived from names only, so that a run draws the same numbers wherever and whenever it resumes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 
 
 def seed_from(*parts: object) -> int:
-    """Return a seed below 2**32 that depends on all parts and on their order.
+    """Return a seed below 2**32 that depends on all parts and their order.
 
-    Python's own ``hash`` of strings changes from process to process, so it cannot serve here.
+    Python's ``hash`` of strings differs between processes, so it is not suitable.
     """
     digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4], "little")

@@ -1,4 +1,4 @@
-"""From affinities to labels."""
+"""Segment affinities into labels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dacapo.utils.sorted_affinities import SortedAffinities
 
 @attrs.frozen
 class MutexWatershedParameters:
-    """How affinities are segmented.
+    """Parameters of the mutex watershed.
 
     Attributes:
         bias: The affinity that separates "different" from "same".
-        long_range_bias: The same for offsets that are not to a direct neighbor, by default ``bias``.
-        min_size: Segments with fewer voxels are absorbed, see :func:`absorb_small`.
+        long_range_bias: The same for offsets beyond direct neighbors, by default ``bias``.
+        min_size: Smaller segments, in voxels, are absorbed, see :func:`absorb_small`.
     """
 
     bias: float
@@ -43,15 +43,15 @@ def mutex_watershed(
 ) -> npt.NDArray[np.uint64]:
     """Segment a volume from its affinities with the mutex watershed.
 
-    The strongest affinities, by their difference from the bias, are taken first; above the bias they join two voxels,
-    below it they keep them apart. Segments whose mean affinity is below ``bias`` are background, and so are voxels
-    without an affinity above the bias.
+    Affinities are processed in descending order of their difference from the bias: above the bias they join two voxels,
+    below it they forbid joining them. Segments whose mean affinity is below ``bias`` become background, and so do
+    voxels without an affinity above the bias.
 
-    Of affinities that differ as much from the bias, those above it are taken first, then those of direct neighbors,
-    then those of the first offsets, then those of the first voxels. So the result is the same wherever it is computed.
+    Ties are resolved in favor of affinities above the bias, then of direct neighbors, then of the first offsets, then
+    of the first voxels, so the result is reproducible everywhere.
 
-    The whole volume is segmented at once. Memory grows with it, by 5 bytes per affinity that is stored as ``uint8`` and
-    8 as ``float32``, besides the affinities and a copy of them, and some 30 bytes per voxel.
+    The whole volume is segmented at once. Memory grows with it: 5 bytes per affinity stored as ``uint8`` or 8 as
+    ``float32``, in addition to the affinities and a copy of them, and some 30 bytes per voxel.
 
     Wolf et al., "The mutex watershed: efficient, parameter-free image partitioning", ECCV 2018.
 
@@ -60,18 +60,18 @@ def mutex_watershed(
             beyond the offsets are ignored.
         offsets: For each channel the step, in voxels, to the other voxel of the pair.
         bias: The affinity that separates "different" from "same".
-        long_range_bias: The same for offsets that are not to a direct neighbor, by default ``bias``.
-        min_size: Segments with fewer voxels are absorbed, see :func:`absorb_small`.
-        value_range: What the lowest and the highest integer stand for, if the affinities are stored as unsigned
-            integers; by default integers stand for themselves.
+        long_range_bias: The same for offsets beyond direct neighbors, by default ``bias``.
+        min_size: Smaller segments, in voxels, are absorbed, see :func:`absorb_small`.
+        value_range: Affinities of the lowest and the highest integer, if the affinities are stored as unsigned
+            integers; by default integers are used as they are.
 
     Returns:
-        Labels from 1 on without a gap, 0 where there is background, of the spatial shape.
+        Labels of the spatial shape, from 1 without gaps; 0 is background.
 
     Raises:
         ChannelMismatchError: If there are fewer affinities than offsets.
-        ConfigError: If an offset has another number of entries than the volume has axes, an affinity is no number, or
-            the volume is too large.
+        ConfigError: If the number of entries of an offset differs from the number of axes, an affinity is NaN, or the
+            volume is too large.
     """
     parameters = MutexWatershedParameters(bias, long_range_bias, min_size)
     ((_, labels),) = mutex_watersheds(affinities, offsets, [parameters], value_range)
@@ -84,10 +84,10 @@ def mutex_watersheds(
     parameters: Sequence[MutexWatershedParameters],
     value_range: tuple[float, float] | None = None,
 ) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
-    """Segment a volume with several parameters, as :func:`mutex_watershed` does with each, but faster.
+    """Segment a volume with several parameters, like repeated calls of :func:`mutex_watershed`, but faster.
 
-    Affinities are sorted once. From the highest bias to the lowest, voxels are joined for good that all lower biases
-    join too.
+    Affinities are sorted once. From the highest bias to the lowest, voxels that all lower biases would join too are
+    merged permanently.
 
     Args:
         affinities: See :func:`mutex_watershed`.
@@ -96,11 +96,11 @@ def mutex_watersheds(
         value_range: See :func:`mutex_watershed`.
 
     Returns:
-        The index of parameters and the labels, one after the other, highest bias first; only one volume of labels is in
-        memory at once.
+        Pairs of an index of parameters and the labels, highest bias first; only one volume of labels is in memory at a
+        time.
 
     Raises:
-        DacapoError: As :func:`mutex_watershed`.
+        DacapoError: As in :func:`mutex_watershed`.
     """
     check_offsets(len(affinities), affinities.ndim - 1, offsets)
     used = affinities[: len(offsets)]
@@ -128,7 +128,7 @@ def segments_and_evidence(
     long_range_bias: float | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
-    """Segment a part of a volume, so that what :func:`mutex_watershed` drops can be told once all parts are known.
+    """Segment a part of a volume, keeping the segments that :func:`mutex_watershed` may drop, with evidence to decide.
 
     Args:
         affinities: See :func:`mutex_watershed`, as for all others.
@@ -138,11 +138,11 @@ def segments_and_evidence(
         value_range: The same.
 
     Returns:
-        Labels of all segments, and for each voxel its mean affinity less the bias. The segments to drop are those for
-        which that sums up to less than 0.
+        Labels of all segments, and for each voxel its mean affinity minus the bias. A segment is to be dropped if the
+        sum of these over all parts of the volume is below 0.
 
     Raises:
-        DacapoError: As :func:`mutex_watershed`.
+        DacapoError: As in :func:`mutex_watershed`.
     """
     check_offsets(len(affinities), affinities.ndim - 1, offsets)
     biases = MutexWatershedParameters(bias, long_range_bias).biases
@@ -160,14 +160,14 @@ def _without_small(labels: npt.NDArray[np.uint64], min_size: int) -> npt.NDArray
 
 
 def absorb_small(labels: npt.NDArray[Any], min_size: int) -> npt.NDArray[Any]:
-    """Let the other segments grow into the small ones that they touch.
+    """Let neighboring segments grow into small segments.
 
-    A voxel of a small segment goes to the segment that reaches it first, growing voxel by voxel through small segments
-    only. Small segments that touch no other, not even through each other, become background.
+    A voxel of a small segment is assigned to the segment that reaches it first, growing voxel by voxel through small
+    segments only. Small segments that no other segment can reach become background.
 
     Args:
         labels: Labels from 0 (background), two or three axes.
-        min_size: Segments with fewer voxels are small; up to 1 nothing changes.
+        min_size: Segments with fewer voxels are small; values up to 1 change nothing.
     """
     if min_size <= 1:
         return labels
@@ -179,19 +179,19 @@ def absorb_small(labels: npt.NDArray[Any], min_size: int) -> npt.NDArray[Any]:
 
 
 def grow_into(labels: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-    """Let segments grow, voxel by voxel and all at the same pace, into voxels that are free.
+    """Let segments grow, voxel by voxel and all at the same pace, into free voxels.
 
     Args:
-        labels: Labels from 0 (background), two or three axes; 0 where voxels are free.
-        free: Where segments may grow.
+        labels: Labels from 0 (background), two or three axes; 0 in free voxels.
+        free: Mask of the voxels that segments may grow into.
     """
     import fastremap
     from scipy.ndimage import binary_dilation, generate_binary_structure
     from skimage.segmentation import watershed
 
-    # Only what borders on a free voxel can grow; all else would cost time.
+    # Restrict the watershed to segments that border free voxels, to save time.
     border = binary_dilation(free, generate_binary_structure(labels.ndim, 1))
-    # The watershed counts in 32 bits.
+    # The watershed uses 32-bit labels.
     markers, names = fastremap.renumber(np.where(border, labels, 0), preserve_zero=True)
     grown = watershed(  # type: ignore[no-untyped-call]
         np.zeros(labels.shape, dtype=np.uint8), markers=markers, mask=border & (free | (labels > 0))
@@ -203,7 +203,7 @@ def grow_into(labels: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> npt.NDAr
 
 
 def check_offsets(channels: int, dims: int, offsets: Sequence[Sequence[int]]) -> None:
-    """Check that there is an affinity for each offset, and that offsets fit a volume.
+    """Check that every offset has an affinity, and that offsets match a volume.
 
     Args:
         channels: Number of affinities.
@@ -212,13 +212,13 @@ def check_offsets(channels: int, dims: int, offsets: Sequence[Sequence[int]]) ->
 
     Raises:
         ChannelMismatchError: If there are fewer affinities than offsets.
-        ConfigError: If an offset has another number of entries than the volume has axes, or there is none.
+        ConfigError: If no offset is given, or its number of entries differs from the number of axes.
     """
     if not len(offsets):
-        raise ConfigError("no offsets given; one for each affinity is needed")
+        raise ConfigError("no offsets given; expected one per affinity")
     if channels < len(offsets):
         raise ChannelMismatchError(
-            f"there are {channels} channels of affinities but {len(offsets)} offsets; each offset needs one"
+            f"got {channels} channels of affinities for {len(offsets)} offsets; each offset needs one"
         )
     wrong = [tuple(offset) for offset in offsets if len(offset) != dims]
     if wrong:

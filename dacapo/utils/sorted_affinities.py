@@ -1,4 +1,4 @@
-"""Affinities in the order in which the mutex watershed takes them, which is nearly the same for all biases."""
+"""Affinities in the order in which the mutex watershed processes them, which hardly depends on the bias."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_VOXELS = (1 << 31) - 1
 
 
 class SortedAffinities:
-    """The affinities of a volume, sorted, and what else does not depend on the bias."""
+    """The sorted affinities of a volume, and everything else that does not depend on the bias."""
 
     def __init__(
         self,
@@ -28,29 +28,29 @@ class SortedAffinities:
         value_range: tuple[float, float] | None = None,
         one_group: bool = True,
     ) -> None:
-        """Sort affinities; none of them is kept or changed.
+        """Sort affinities; the input is neither kept nor changed.
 
         Args:
             affinities: One channel for each offset, two or three spatial axes.
             offsets: For each channel the step to the other voxel of a pair.
-            value_range: What the lowest and the highest integer stand for, by default for themselves.
+            value_range: Affinities of the lowest and the highest integer; by default integers are used as they are.
             one_group: Whether all offsets will have the same bias.
 
         Raises:
-            ConfigError: If an affinity is no number, or there are too many voxels.
+            ConfigError: If an affinity is NaN, or the volume has too many voxels.
         """
         self.shape = affinities.shape[1:]
         self.size = math.prod(self.shape)
         if self.size > MOST_VOXELS:
             raise ConfigError(
-                f"a volume of shape {self.shape} has more than {MOST_VOXELS} voxels, too many to be segmented as a "
-                "whole; segment it in blocks"
+                f"a volume of shape {self.shape} has more than {MOST_VOXELS} voxels, too many to be segmented at "
+                "once; segment it in blocks"
             )
         stored, self.levels = _comparable(affinities, value_range)
         self.sums = _sums(stored, self.levels)
         all_steps, near = _steps(self.shape, offsets)
         kept = [channel for channel, step in enumerate(all_steps) if _pairs(self.shape, step)]
-        # Direct neighbors come first, so that it does not matter whether they have a group of their own.
+        # Direct neighbors come first, so the order does not depend on whether they form their own group.
         kept.sort(key=lambda channel: not near[channel])
         volume = stored.reshape(len(stored), *(1,) * (3 - len(self.shape)), *self.shape)
         volume = np.ascontiguousarray(volume if kept == list(range(len(volume))) else volume[kept])
@@ -66,9 +66,9 @@ class SortedAffinities:
         self._least: npt.NDArray[Any] | None = None
 
     def contract(self, bias: float) -> None:
-        """Join voxels that are in one segment for this bias and all lower ones; afterwards higher ones give nonsense.
+        """Merge voxels that this bias and all lower ones join; higher biases give wrong results afterwards.
 
-        Does nothing where direct neighbors have a group of their own.
+        Does nothing if direct neighbors form their own group.
         """
         from dacapo.utils import mutex_kernels
 
@@ -81,10 +81,10 @@ class SortedAffinities:
         self.groups = (mutex_kernels.Sorted(edges.codes[:left], edges.values[:left]), self.groups[1])
 
     def clusters(self, bias: float, long_range_bias: float) -> npt.NDArray[np.int32]:
-        """Return the union-find forest of the mutex watershed: for each voxel another one of its segment, or itself.
+        """Return the union-find forest of the mutex watershed: the parent of each voxel; roots are their own parent.
 
         Raises:
-            ConfigError: If a bias is above all that integers can stand for.
+            ConfigError: If a bias exceeds the highest affinity that integers can represent.
         """
         from dacapo.utils import mutex_kernels
 
@@ -101,8 +101,8 @@ class SortedAffinities:
         """Return labels in the order of first voxels, 0 for voxels without an affinity above the bias.
 
         Args:
-            bias: That of direct neighbors.
-            long_range_bias: That of all others; the same if all offsets are one group.
+            bias: Bias of direct neighbors.
+            long_range_bias: Bias of all other offsets; the same if all offsets form one group.
             weak: Whether to keep segments whose mean affinity is below the bias.
         """
         from dacapo.utils import mutex_kernels
@@ -118,10 +118,10 @@ class SortedAffinities:
 def _comparable(
     affinities: npt.NDArray[Any], value_range: tuple[float, float] | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.float64] | None]:
-    """Return affinities in a type that can be sorted, and what its integers stand for.
+    """Return affinities in a sortable type, and the affinity of each integer level, if any.
 
     Raises:
-        ConfigError: If an affinity is no number.
+        ConfigError: If an affinity is NaN.
     """
     dtype = affinities.dtype
     if dtype == np.uint8:
@@ -146,13 +146,13 @@ def _sums(stored: npt.NDArray[Any], levels: npt.NDArray[np.float64] | None) -> n
 
 
 def _steps(shape: Sequence[int], offsets: Sequence[Sequence[int]]) -> tuple[list[tuple[int, ...]], list[bool]]:
-    """Return the offsets with three axes, and which are to direct neighbors."""
+    """Return the offsets extended to three axes, and which of them are direct neighbors."""
     steps = [(*(0,) * (3 - len(shape)), *(int(step) for step in offset)) for offset in offsets]
     return steps, [sum(map(abs, step)) == 1 for step in steps]
 
 
 def _pairs(shape: Sequence[int], step: Sequence[int]) -> int:
-    """Return the number of pairs of voxels that are a step apart; none are for a step to the same voxel."""
+    """Return the number of pairs of voxels that are a step apart; 0 for a zero step."""
     full = (*(1,) * (3 - len(shape)), *shape)
     return math.prod(max(0, extent - abs(by)) for extent, by in zip(full, step, strict=True)) if any(step) else 0
 
@@ -187,7 +187,7 @@ def _sorted(
     if volume.dtype == np.uint8:
         counts = np.zeros(np.iinfo(volume.dtype).max + 1, dtype=np.int64)
         mutex_kernels.count_levels(volume, channels, steps, counts)
-        ends = np.cumsum(counts[::-1])[::-1]  # of the places of each level; higher ones come first
+        ends = np.cumsum(counts[::-1])[::-1]  # of the positions of each level; higher levels come first
         mutex_kernels.place_levels(volume, channels, steps, bits, ends - counts, codes)
         descending = np.arange(len(counts) - 1, -1, -1, dtype=volume.dtype)
         return mutex_kernels.Sorted(codes, np.repeat(descending, counts[::-1]))
@@ -197,10 +197,10 @@ def _sorted(
 
 
 def _sort_floats(values: npt.NDArray[Any], codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return codes and values in descending order of values, equal ones in the order that they have."""
+    """Return codes and values in descending order of values; ties keep their order."""
     from dacapo.utils import mutex_kernels
 
-    values += 0  # there are two zeros, which are equal
+    values += 0  # turns -0.0 into 0.0, which must compare equal
     keys = _flip(values.view(f"u{values.itemsize}"))
     other_keys, other_codes = np.empty_like(keys), np.empty_like(codes)
     for shift in range(0, 8 * keys.itemsize, mutex_kernels.RADIX_BITS):
@@ -210,6 +210,6 @@ def _sort_floats(values: npt.NDArray[Any], codes: npt.NDArray[Any]) -> tuple[npt
 
 
 def _flip(bits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Turn floating point numbers into integers of the opposite order, or back: all bits but the sign, if that is 0."""
+    """Convert floats to integers of the opposite order, or back, by flipping all bits but the sign if that is 0."""
     sign = bits.dtype.type(1 << (8 * bits.itemsize - 1))
     return np.where(bits & sign, bits, bits ^ (sign - bits.dtype.type(1)))

@@ -1,4 +1,4 @@
-"""Sums over parts of a volume, which add up to that of the whole."""
+"""Counts over parts of a volume that add up to those of the whole."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ T = TypeVar("T", bound="Tally")
 
 
 class Tally(ABC):
-    """What was counted in a part of a volume.
+    """The counts of a part of a volume.
 
-    Adding the tallies of parts that do not overlap gives the tally of both together, whatever the order. A subclass
-    says how, and which arrays of numbers it consists of.
+    Adding the tallies of disjoint parts gives the tally of their union, in any order. A subclass implements the
+    addition and lists its arrays of numbers.
     """
 
     @abstractmethod
@@ -31,26 +31,26 @@ class Tally(ABC):
 
     @abstractmethod
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return all that the tally holds, as arrays of numbers by name."""
+        """Return the content of the tally as arrays of numbers by name."""
         raise NotImplementedError
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
-        """Return the tally that :meth:`to_arrays` described."""
+        """Return the tally that :meth:`to_arrays` serialized."""
         raise NotImplementedError
 
     def save(self, path: Path) -> None:
-        """Write the tally to a file, at once or not at all."""
+        """Write the tally to a file, atomically."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         with open(partial, "wb") as file:
-            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]  # the stubs take names for other arguments
+            np.savez(file, **self.to_arrays())  # type: ignore[arg-type]  # wrong stubs
         partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what :meth:`save` wrote.
+        """Read a tally written by :meth:`save`.
 
         Raises:
             StorageError: If the file is missing or damaged.
@@ -63,13 +63,12 @@ class Tally(ABC):
 
 
 def add_up(tallies: Iterable[T]) -> T:
-    """Add many tallies, of which only a few are held at once.
+    """Add many tallies while holding only a few of them in memory.
 
-    Two tallies are added when they stand for as many, so that each is copied only as often as the number of tallies can
-    be halved.
+    Two tallies are added when they represent equally many, so each one is copied only logarithmically often.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If no tally is given.
     """
     waiting: list[tuple[int, T]] = []
     for tally in tallies:
@@ -79,7 +78,7 @@ def add_up(tallies: Iterable[T]) -> T:
             number *= 2
         waiting.append((number, tally))
     if not waiting:
-        raise ValueError("there is nothing to add up")
+        raise ValueError("no tallies to add")
     total = waiting.pop()[1]
     while waiting:
         total = waiting.pop()[1] + total

@@ -1,7 +1,6 @@
-"""Runs and arrays in neuroglancer (the extra ``dacapo[neuroglancer]``).
+"""Show runs and arrays in neuroglancer (the extra ``dacapo[neuroglancer]``).
 
-A viewer is a page in a browser, whose address it prints as. Voxels are read as they are looked at. A viewer is there as
-long as something refers to it.
+A viewer is a web page; it prints as its address. Voxels are read on demand. A viewer lives as long as it is referenced.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 5.0
-"""Seconds between two looks for new validations."""
+"""Seconds between checks for new validations."""
 
 Shown = Array | npt.NDArray[Any]
 
@@ -46,15 +45,16 @@ def get_viewer(arrays: dict[str, Any], width: int = 1500, height: int = 600, hea
     """Return a new viewer that shows some arrays.
 
     Args:
-        arrays: By the name of the layer either the array, or a mapping of ``array`` and what else is to be said:
-            ``is_seg``, whether these are labels (by default unsigned integers of 32 and 64 bits are); ``meshes``,
-            whether to show surfaces of selected labels; ``voxel_size`` of a numpy array, in nanometers, 1 by default.
-        width: Of the frame in a notebook, in pixels.
-        height: Of the frame in a notebook, in pixels.
-        headless: Whether to return the viewer; else a frame that shows it in a notebook, and keeps it.
+            arrays: By the name of the layer either the array, or a mapping with ``array`` and optional entries:
+                ``is_seg``, whether to show labels (by default true for unsigned integers of 32 and 64 bits);
+                ``meshes``, whether to show surfaces of selected labels; ``voxel_size`` of a numpy array, in
+                nanometers, 1 by default.
+            width: Width of the frame in a notebook, in pixels.
+            height: Height of the frame in a notebook, in pixels.
+            headless: Whether to return the viewer; else return a frame that shows it in a notebook, and keeps it alive.
 
     Raises:
-        ConfigError: If a mapping has no ``array``, or holds anything else.
+        ConfigError: If a mapping has no ``array``, or has unknown entries.
         MissingDependencyError: If neuroglancer is not installed, or IPython for a frame.
     """
     items = {name: _item(name, value) for name, value in arrays.items()}
@@ -81,15 +81,15 @@ def add_seg_layer(state: Any, name: str, data: Shown, voxel_size: Sequence[int] 
     """Add a layer of labels to the state of a viewer; a layer of the same name is replaced.
 
     Args:
-        state: What ``viewer.txn()`` gives.
+        state: The state of ``viewer.txn()``.
         name: Name of the layer.
-        data: Whole numbers; the last axes are those of the voxel size.
-        voxel_size: In nanometers. An array of this package knows its own, and None will do.
-        meshes: Whether to show surfaces of selected labels, for which all of the data is read.
+        data: Integers; the last axes are those of the voxel size.
+        voxel_size: In nanometers; may be None for an array of this package, which knows its own.
+        meshes: Whether to show surfaces of selected labels, which reads all data.
 
     Raises:
-        ConfigError: If the voxel size is that of other data.
-        DtypeError: If values are no whole numbers.
+        ConfigError: If the voxel size does not match the data.
+        DtypeError: If values are not integers.
     """
     state.layers[name] = neuroglancer_layer(_placed(name, data, voxel_size), meshes=meshes, labels=True)
 
@@ -98,19 +98,19 @@ def add_scalar_layer(state: Any, name: str, data: Shown, voxel_size: Sequence[in
     """Add an image to the state of a viewer; a layer of the same name is replaced.
 
     Args:
-        state: What ``viewer.txn()`` gives.
+        state: The state of ``viewer.txn()``.
         name: Name of the layer.
         data: Numbers; the last axes are those of the voxel size.
-        voxel_size: In nanometers. An array of this package knows its own, and None will do.
+        voxel_size: In nanometers; may be None for an array of this package, which knows its own.
 
     Raises:
-        ConfigError: If the voxel size is that of other data.
+        ConfigError: If the voxel size does not match the data.
     """
     state.layers[name] = neuroglancer_layer(_placed(name, data, voxel_size), labels=False)
 
 
 def _placed(name: str, data: Shown, voxel_size: Sequence[int] | None) -> Array:
-    """Return data as an array with a place in the world; numpy arrays begin at 0."""
+    """Return data as an array with a position in the world; numpy arrays begin at 0."""
     if isinstance(data, Array):
         if voxel_size is not None and Coordinate(voxel_size) != data.voxel_size:
             raise ConfigError(f"{name}: voxel size is {tuple(voxel_size)}, but that of {data} is {data.voxel_size}")
@@ -119,7 +119,7 @@ def _placed(name: str, data: Shown, voxel_size: Sequence[int] | None) -> Array:
     if not 0 <= data.ndim - size.dims <= 1 or not 1 <= size.dims <= 3 or min(size) <= 0:
         raise ConfigError(
             f"{name}: data of shape {data.shape} does not fit a voxel size of {size}; expected one number above 0 for "
-            "each axis, but for one of channels in front"
+            "each axis, except a leading channel axis"
         )
     axes = ["c", "z", "y", "x"][-size.dims :] if data.ndim == size.dims else ["c", *["z", "y", "x"][-size.dims :]]
     shape = Coordinate(data.shape[-size.dims :])
@@ -131,8 +131,8 @@ class Best:
     """The best validation of a dataset so far.
 
     Attributes:
-        iteration: The iteration that it is of.
-        score: What it scored.
+        iteration: The iteration of the validation.
+        score: Its score.
     """
 
     iteration: int
@@ -140,12 +140,12 @@ class Best:
 
 
 class BestScore:
-    """The best segmentation of each validation dataset of a run, as the stores keep it.
+    """The best segmentation of each validation dataset of a run, as kept by the stores.
 
     Attributes:
         run: The run.
-        criterion: The criterion by which they are the best; None if the run keeps none.
-        best: What was found by the last look, by the name of the dataset.
+        criterion: The criterion that selects the best; None if the run keeps none.
+        best: Result of the last check, by the name of the dataset.
     """
 
     def __init__(self, run: Run, criterion: str | None = None) -> None:
@@ -153,17 +153,17 @@ class BestScore:
 
         Args:
             run: The run.
-            criterion: One whose best segmentations are kept; by default the variation of information, or else the
-                first one.
+            criterion: A criterion whose best segmentations are kept; by default the variation of information, or else
+                the first one.
 
         Raises:
-            ConfigError: If segmentations are not kept by this criterion.
+            ConfigError: If the best segmentations by this criterion are not kept.
         """
         self.run = run
         scores = run.task.evaluation_scores
         kept = [name for name in scores.criteria if scores.store_best(name)]
         if criterion is not None and criterion not in kept:
-            raise ConfigError(f"the best by {criterion!r} is not kept; it is by {', '.join(kept) or 'no criterion'}")
+            raise ConfigError(f"the best by {criterion!r} is not kept, only by {', '.join(kept) or 'no criterion'}")
         by_default = [name for name in kept if name.rpartition("__")[2] == "voi"] + kept
         self.criterion = criterion if criterion is not None else next(iter(by_default), None)
         self.best: dict[str, Best] = {}
@@ -172,11 +172,11 @@ class BestScore:
         """Open the segmentation of a validation dataset.
 
         Args:
-            iteration: The iteration that it is of. Only that of the best one is kept.
+            iteration: The iteration of the segmentation; only the best one is kept.
             validation_dataset: The dataset, or its name.
 
         Raises:
-            NotFoundError: If another iteration is the best, or there is none yet.
+            NotFoundError: If another iteration is the best, or none is yet.
             ArrayNotFoundError: If the segmentation was deleted.
         """
         name = validation_dataset if isinstance(validation_dataset, str) else validation_dataset.name
@@ -185,13 +185,13 @@ class BestScore:
             found = "none is known yet" if best is None else f"that is iteration {best.iteration}"
             raise NotFoundError(
                 f"run {self.run.name!r}, dataset {name!r}: only the best segmentation is kept, and {found}; "
-                f"there is none of iteration {iteration}"
+                f"iteration {iteration} is not available"
             )
         identifier = create_array_store().best_validation_array(self.run.name, self.criterion, name)
         return ZarrArray.open_from_array_identifier(identifier, name=f"best {self.criterion}", mode="r")
 
     def does_new_best_exist(self) -> bool:
-        """Look at the stored scores, and return whether another validation is the best of any dataset now."""
+        """Check the stored scores, and return whether the best validation of any dataset has changed."""
         before, self.best = self.best, self._look()
         return self.best != before
 
@@ -224,14 +224,14 @@ class NeuroglancerRunViewer:
         ...
         viewer.stop()
 
-    The layer ``<dataset>/best`` appears, and changes, as validations come, whoever trains the run.
+    The layer ``<dataset>/best`` appears and is updated as validations finish, in whatever process the run trains.
 
     Attributes:
         run: The run.
-        embedded: Whether the viewer is shown inside of a notebook.
-        best_score: Where the best segmentations are.
-        datasets: The arrays that do not change, by the name of their layer; empty before :meth:`get_datasets`.
-        viewer: The viewer; None before it was started.
+        embedded: Whether the viewer is shown inside a notebook.
+        best_score: The best segmentations.
+        datasets: The constant arrays, by the name of their layer; empty before :meth:`get_datasets`.
+        viewer: The viewer; None before it is started.
     """
 
     def __init__(self, run: Run, embedded: bool = False, criterion: str | None = None) -> None:
@@ -239,11 +239,11 @@ class NeuroglancerRunViewer:
 
         Args:
             run: The run.
-            embedded: Whether to show the viewer inside of a notebook.
-            criterion: The criterion by which a segmentation is the best; see `BestScore`.
+            embedded: Whether to show the viewer inside a notebook.
+            criterion: The criterion that selects the best segmentation; see `BestScore`.
 
         Raises:
-            ConfigError: If segmentations are not kept by this criterion.
+            ConfigError: If the best segmentations by this criterion are not kept.
         """
         self.run = run
         self.embedded = embedded
@@ -255,7 +255,7 @@ class NeuroglancerRunViewer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> Any:
-        """Show what there is, and look for new validations from now on, until :meth:`stop`.
+        """Show the available arrays, and check for new validations until :meth:`stop`.
 
         Returns:
             The viewer, or a frame with it.
@@ -271,14 +271,14 @@ class NeuroglancerRunViewer:
         return shown
 
     def stop(self) -> None:
-        """Look for new validations no longer; what is shown stays."""
+        """Stop checking for new validations; the viewer stays open."""
         self._stopped.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
 
     def start_neuroglancer(self) -> Any:
-        """Open a viewer with what there is, and return it, or a frame with it.
+        """Open a viewer with the available arrays, and return it, or a frame with it.
 
         Raises:
             MissingDependencyError: If neuroglancer is not installed, or IPython for a frame.
@@ -291,7 +291,7 @@ class NeuroglancerRunViewer:
         return embed(self.viewer) if self.embedded else self.viewer
 
     def deprecated_start_neuroglancer(self) -> Any:
-        """Open a viewer, as :meth:`start_neuroglancer` does; the name is kept for old scripts."""
+        """Open a viewer, as :meth:`start_neuroglancer` does; kept for old scripts."""
         warnings.warn("use start_neuroglancer, which does the same", DeprecationWarning, stacklevel=2)
         return self.start_neuroglancer()
 
@@ -310,7 +310,7 @@ class NeuroglancerRunViewer:
         return self.datasets
 
     def open_from_array_identitifier(self, array_identifier: LocalArrayIdentifier) -> ZarrArray | None:
-        """Open a stored array to read it, or return None if there is none."""
+        """Open a stored array for reading, or return None if it does not exist."""
         try:
             return ZarrArray.open_from_array_identifier(array_identifier, mode="r")
         except ArrayNotFoundError:
@@ -321,7 +321,7 @@ class NeuroglancerRunViewer:
 
         Args:
             layer_name: Name of the layer.
-            ds: The array. Whole numbers in layers called ``gt`` or ``best`` are shown as labels.
+            ds: The array. Integers in layers named ``gt`` or ``best`` are shown as labels.
         """
         holds_labels = layer_name.rpartition("/")[2] in ("gt", "best")
         layer = labels_layer(ds) if holds_labels else ds._neuroglancer_layer()
@@ -334,7 +334,7 @@ class NeuroglancerRunViewer:
             self.updated_neuroglancer_layer(name, array)
 
     def update_best_info(self) -> bool:
-        """Look for the best validations, and return whether there are others than are shown."""
+        """Check for the best validations, and return whether they differ from the ones shown."""
         self.best_score.does_new_best_exist()
         return self.best_score.best != self._shown
 
@@ -342,7 +342,7 @@ class NeuroglancerRunViewer:
         """Show the best segmentations that are not shown yet.
 
         Raises:
-            ArrayNotFoundError: If one of them is not there, as for a moment while it is replaced.
+            ArrayNotFoundError: If a segmentation is missing, as for a moment while it is replaced.
         """
         for name, best in self.best_score.best.items():
             if self._shown.get(name) != best:
@@ -363,9 +363,9 @@ class NeuroglancerRunViewer:
             del self._shown[name]
 
     def update_with_new_validation_if_possible(self) -> bool:
-        """Show the best validations if there are others than are shown, and return whether there were.
+        """Show the best validations if they differ from the ones shown, and return whether they did.
 
-        If a segmentation cannot be read, it is left for the next time, with a warning in the log.
+        An unreadable segmentation is retried at the next check, with a warning in the log.
         """
         try:
             if not self.update_best_info():
@@ -377,7 +377,7 @@ class NeuroglancerRunViewer:
         return True
 
     def new_validation_checker(self) -> None:
-        """Look for new validations every few seconds, until :meth:`stop` is called from another thread."""
+        """Check for new validations every few seconds, until :meth:`stop` is called from another thread."""
         while not self._stopped.wait(CHECK_INTERVAL):
             self.update_with_new_validation_if_possible()
 

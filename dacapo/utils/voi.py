@@ -19,18 +19,18 @@ def voi(
     """Return the two parts of the variation of information, in bits.
 
     Args:
-        reconstruction: Labels to judge, of any shape.
+        reconstruction: Labels to score, of any shape.
         groundtruth: True labels, of the same shape.
-        ignore_reconstruction: Voxels with these labels in ``reconstruction`` are left out.
-        ignore_groundtruth: Voxels with these labels in ``groundtruth`` are left out.
+        ignore_reconstruction: Voxels with these labels in ``reconstruction`` are ignored.
+        ignore_groundtruth: Voxels with these labels in ``groundtruth`` are ignored.
 
     Returns:
-        ``(split, merge)``: H(reconstruction | groundtruth), which grows as true objects are cut apart, and
-        H(groundtruth | reconstruction), which grows as they run together. Both are NaN if no voxel is left to compare.
+        ``(split, merge)``: H(reconstruction | groundtruth), which grows as true objects are split, and
+        H(groundtruth | reconstruction), which grows as they are merged. Both are NaN if no voxel is left to compare.
 
     Raises:
         EvaluationError: If the shapes differ.
-        DtypeError: If the labels are not whole numbers.
+        DtypeError: If the labels are not integers.
     """
     table = ContingencyTable.of(np.asarray(reconstruction), np.asarray(groundtruth))
     return variation_of_information(table.without(ignore_reconstruction, ignore_groundtruth))
@@ -39,10 +39,10 @@ def voi(
 def contingency(
     labels_a: npt.NDArray[np.integer], labels_b: npt.NDArray[np.integer]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count in how many voxels each pair of labels, and each label alone, occurs.
+    """Count the voxels of each pair of labels, and of each label alone.
 
-    Only counts above zero are returned, in no particular order: those of pairs, of labels in ``labels_a`` and of labels
-    in ``labels_b``.
+    Returns only counts above zero, in no particular order: those of pairs, of labels in ``labels_a`` and of labels in
+    ``labels_b``.
     """
     table = ContingencyTable.of(labels_a, labels_b)
     return table.counts, table.first_counts, table.second_counts

@@ -1,4 +1,4 @@
-"""Regions and extents in world units, as users write them."""
+"""Parse regions and extents in world units."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _EXTENT = re.compile(rf"\s*(?:\[{_NUMBERS}\]|\({_NUMBERS}\)|{_NUMBERS})\s*")
 
 
 def parse_roi(roi: Roi | str | None) -> Roi | None:
-    """Return a region that may be written as text; None, for no region, stays None.
+    """Return a region that may be given as text; None, for no region, stays None.
 
     >>> parse_roi("[0:400, 0:1000, 200:1200]")
     [0:400, 0:1000, 200:1200] (400, 1000, 1000)
 
     Args:
-        roi: The region, or ``begin:end`` of each axis in world units.
+        roi: The region, or ``begin:end`` for each axis in world units.
 
     Raises:
-        RoiError: If the text is not of this form, or the region is empty.
+        RoiError: If the text does not have this form, or the region is empty.
     """
     if roi is None or isinstance(roi, Roi):
         return roi
@@ -38,13 +38,13 @@ def parse_roi(roi: Roi | str | None) -> Roi | None:
 
 
 def parse_extent(extent: Coordinate | str | None) -> Coordinate | None:
-    """Return an extent that may be written as text, such as ``[400,1000,1000]``; None stays None.
+    """Return an extent that may be given as text, such as ``[400,1000,1000]``; None stays None.
 
     Raises:
-        RoiError: If the text is not of this form.
+        RoiError: If the text does not have this form.
     """
     if extent is None or isinstance(extent, Coordinate):
         return extent
     if not isinstance(extent, str) or not _EXTENT.fullmatch(extent):
-        raise RoiError(f"{extent!r} is no extent per axis in world units, such as [400,1000,1000]")
+        raise RoiError(f"{extent!r} is not an extent per axis in world units, such as [400,1000,1000]")
     return Coordinate(int(number) for number in re.findall(r"\d+", extent))

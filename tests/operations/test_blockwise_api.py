@@ -513,11 +513,11 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("name", "more", "message"),
         [
-            ("run-blockwise", ["--output-dtype", "colour", "--threshold", 1], "no type of values"),
+            ("run-blockwise", ["--output-dtype", "colour", "--threshold", 1], "not a data type"),
             ("run-blockwise", ["--write-roi-size", "[24,12]"], "expected 3 numbers"),
             ("run-blockwise", ["--write-roi-size", "[20,12,12]"], "multiples of the voxel size"),
             ("run-blockwise", ["--write-roi-size", "[32,12,12]"], "the same context on both sides"),
-            ("run-blockwise", ["--write-roi-size", "a"], "no extent per axis"),
+            ("run-blockwise", ["--write-roi-size", "a"], "not an extent per axis"),
             ("run-blockwise", ["--total-roi", "[0:800,44:80,40:60]"], "not inside"),
             ("segment-blockwise", ["--context", "[8,4,4]"], "no function segment_function"),
             ("segment-blockwise", ["--context", "[8,4,4]", "--channels-out", 2], "no channels"),

@@ -213,7 +213,7 @@ def test_a_rank_that_is_killed_ends_all(alone: tuple[Path, Path], tmp_path: Path
     started = children(process)
     os.kill(started[1], signal.SIGKILL)
     _, errors = finish(process, 1)
-    assert re.search("^Error: rank 1 was ended by SIGKILL", errors, re.MULTILINE), errors
+    assert re.search("^Error: rank 1 was killed by SIGKILL", errors, re.MULTILINE), errors
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
@@ -335,5 +335,5 @@ def test_the_first_status_that_is_not_a_consequence_counts() -> None:
     assert distributed._first_status({}) == 0
     assert distributed._first_status({1: 130, 0: -signal.SIGTERM}) == 130
     assert distributed._first_status({0: -signal.SIGTERM}) == 1
-    with pytest.raises(TrainingError, match="rank 1 was ended by SIGKILL"):
+    with pytest.raises(TrainingError, match="rank 1 was killed by SIGKILL"):
         distributed._first_status({0: 1, 1: -signal.SIGKILL})

@@ -192,7 +192,7 @@ class TestBestScore:
 
     def test_the_criterion_is_one_that_is_kept(self, run: Run) -> None:
         assert BestScore(run, "voi_split").criterion == "voi_split"
-        with pytest.raises(ConfigError, match=r"'dice' is not kept; it is by .*voi"):
+        with pytest.raises(ConfigError, match=r"'dice' is not kept, only by .*voi"):
             BestScore(run, "dice")
 
     def test_it_is_that_which_validation_keeps(self, run: Run) -> None:

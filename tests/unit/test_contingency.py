@@ -132,7 +132,7 @@ def test_tables_of_nothing():
     table = ContingencyTable.of(np.array([7]), np.array([8]))
     assert rows(nothing + table) == rows(table + nothing) == [(7, 8, 1)]
     assert len(nothing + nothing) == nothing.total == len(nothing.first_counts) == len(nothing.second_counts) == 0
-    with pytest.raises(ValueError, match="nothing to add up"):
+    with pytest.raises(ValueError, match="no tallies to add"):
         add_up([])
 
 

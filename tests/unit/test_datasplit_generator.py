@@ -238,7 +238,7 @@ class TestVolumeOfIds:
 
     def test_unknown_names(self, volume: Path, labels: np.ndarray) -> None:
         write(volume, "all", labels, (4, 4, 4), labels=[self.entry("mito", 1)])
-        with pytest.raises(ConfigError, match=r"no dataset all/er.*'labels'; it names mito"):
+        with pytest.raises(ConfigError, match=r"dataset all/er does not exist.*'labels'; it names mito"):
             generator(spec(volume, "all/[mito&er]")).compute()
 
     def test_a_class_without_dataset_names_what_is_there(self, volume: Path) -> None:

@@ -21,7 +21,7 @@ def test_the_first_signal_asks_to_stop_and_says_what_is_finished(number, caplog)
             assert stop.requested
         assert stop.work == "the iteration"
     (record,) = caplog.records
-    assert record.getMessage() == "stopping as soon as the validation is done; press Ctrl-C again to end at once"
+    assert record.getMessage() == "stopping as soon as the validation is done; press Ctrl-C again to stop at once"
 
 
 def interrupt_twice():

@@ -72,7 +72,7 @@ def test_zeros() -> None:
     values = labels_of(zeros(np.int32))
     assert (values.shape, values.dtype) == (SHAPE, np.int32)
     assert not values.any()
-    with pytest.raises(ConfigError, match="voxel_size, dtype"):
+    with pytest.raises(ConfigError, match="voxel_size and dtype"):
         ZerosSource(LABELS, gp.ArraySpec(roi=Roi((0, 0, 0), (8, 8, 8))))
 
 
@@ -96,7 +96,7 @@ def test_points_are_added_to_what_is_there_and_no_more_than_fit() -> None:
 
 
 def test_a_type_that_is_too_small_is_an_error() -> None:
-    with pytest.raises(gp.PipelineRequestError, match=r"DtypeError.*uint8, which does not hold"):
+    with pytest.raises(gp.PipelineRequestError, match=r"DtypeError.*uint8, which cannot hold"):
         labels_of(zeros(np.uint8) + CreatePoints(LABELS, (300, 300)))
 
 

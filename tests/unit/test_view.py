@@ -88,7 +88,7 @@ def test_what_cannot_be_shown(item: Any) -> None:
 
 
 def test_fractions_are_no_labels() -> None:
-    with pytest.raises(DtypeError, match="no labels"):
+    with pytest.raises(DtypeError, match="cannot be labels"):
         get_viewer({"raw": {"array": RAW / 2, "is_seg": True}})
 
 

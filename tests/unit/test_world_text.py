@@ -45,5 +45,5 @@ def test_an_extent(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "4;5", "[4,5", "4.5", "[-4,5]", "(4,5]", 5])
 def test_text_that_is_no_extent(text: str) -> None:
-    with pytest.raises(RoiError, match="is no extent per axis in world units"):
+    with pytest.raises(RoiError, match="is not an extent per axis in world units"):
         parse_extent(text)
