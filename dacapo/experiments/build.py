@@ -1,4 +1,4 @@
-"""Building the network of a run from its config."""
+"""Build the network of a run from its config."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 def run_seed(config: RunConfig) -> int:
-    """Return the seed of all randomness of a run: the trainer's, or else one made of its name and repetition."""
+    """Return the seed of all randomness of a run: the trainer's, or else one derived from its name and repetition."""
     configured = config.trainer_config.seed
     return seed_from(config.name, config.repetition) if configured is None else configured
 
 
 def build_network(config: RunConfig) -> tuple[Task, Architecture, Model]:
-    """Build the task and the network of a run, whose random weights depend on the seed of the run only.
+    """Build the task and the network of a run, whose random weights depend only on the seed of the run.
 
-    The random state of the process stays as it is.
+    The random state of the process stays unchanged.
     """
     task: Task = config.task_config.task_type(config.task_config)
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Putting the state of one model into another: all of it, or as much as fits.
+"""Load the state of one model into another: all of it, or the matching part.
 
 States are tensors by name, as ``state_dict()`` of a model returns them.
 """
@@ -23,15 +23,15 @@ HEAD_PREFIXES = ("prediction_head.", "chain.1.")
 
 
 def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], source: str) -> None:
-    """Load a complete state into a model; of several names of a tensor, one is enough.
+    """Load a complete state into a model; one of several names of a tensor is enough.
 
     Args:
-        model: Where to load it.
+        model: The model to load it into.
         state: Tensors by name.
-        source: What to call the state in an error.
+        source: Description of the state for the error message.
 
     Raises:
-        ConfigError: If names are missing or left over or shapes differ; the model is unchanged then.
+        ConfigError: If names are missing or unexpected, or shapes differ; the model is unchanged then.
     """
     complete = OrderedDict(state)
     for names in same_tensors(model):
@@ -43,7 +43,7 @@ def load_model_state(model: torch.nn.Module, state: Mapping[str, torch.Tensor], 
     problems = {
         "missing": [name for name in wanted if name not in complete],
         "unexpected": [name for name in complete if name not in wanted],
-        "of another shape": [name for name in shared if _shape(wanted[name]) != _shape(complete[name])],
+        "of different shape": [name for name in shared if _shape(wanted[name]) != _shape(complete[name])],
     }
     if any(problems.values()):
         found = "; ".join(f"{kind}: {_some(names)}" for kind, names in problems.items() if names)
@@ -64,12 +64,12 @@ def load_common(
     old_head: Sequence[str] | None = None,
     new_head: Sequence[str] | None = None,
 ) -> Model:
-    """Copy into a model what a state has under the same name and in the same shape.
+    """Copy tensors of a state into a model where name and shape agree.
 
     Args:
         model: The model to change.
         state: Tensors by name.
-        source: Where they come from, for messages.
+        source: Origin of the tensors, for messages.
         old_head: Labels of the channels of the head in ``state``.
         new_head: Labels of the channels of the model's head.
 
@@ -77,7 +77,7 @@ def load_common(
         The same model.
 
     Raises:
-        ConfigError: If nothing fits.
+        ConfigError: If no tensor fits.
     """
     tensors, by_label = model.state_dict(), bool(old_head) and bool(new_head)
     known: set[str] = set()
@@ -101,7 +101,7 @@ def load_common(
                 target.copy_(old)
     for name in state:
         if name not in known and not _is_second_name(name, state):
-            logger.warning("layer %s of %s has no place in the model and is left out", name, source)
+            logger.warning("layer %s of %s has no counterpart in the model and is skipped", name, source)
     if by_label and old_head and new_head:
         head = {name: tensor for name, tensor in state.items() if name.startswith(HEAD_PREFIXES)}
         copied += bool(head)
@@ -109,7 +109,7 @@ def load_common(
     if not copied:
         raise ConfigError(
             f"no layer of the model has the name and shape of one in {source}; start from a run of a similar "
-            "architecture, or leave out the start"
+            "architecture, or omit the start"
         )
     return model
 
@@ -117,12 +117,12 @@ def load_common(
 def match_heads(
     model: Model, head_weights: Mapping[str, torch.Tensor], old_head: Sequence[str], new_head: Sequence[str]
 ) -> Model:
-    """Copy those channels of an old head whose label the new head has too.
+    """Copy the channels of an old head whose labels the new head has too.
 
     Args:
         model: The model to change.
-        head_weights: Tensors of the old head by name, output channels first. A leading ``prediction_head.`` or
-            ``chain.1.`` in the names makes no difference.
+        head_weights: Tensors of the old head by name, output channels first. Names may begin with ``prediction_head.``
+            or ``chain.1.``.
         old_head: Label of each channel of the old head.
         new_head: Label of each channel of the model's head.
 
@@ -137,7 +137,7 @@ def match_heads(
     for name, target in model.prediction_head.state_dict().items():
         source = old.get(name)
         if source is None or not _same_but_channels(source, target, len(old_head), len(new_head)):
-            logger.warning("layer prediction_head.%s does not fit by labels; it keeps its own weights", name)
+            logger.warning("layer prediction_head.%s cannot be matched by labels; it keeps its own weights", name)
             continue
         with torch.no_grad():
             for new_channel, old_channel in pairs:
@@ -146,9 +146,9 @@ def match_heads(
 
 
 def same_tensors(model: torch.nn.Module) -> list[list[str]]:
-    """Group the names of a model's state by the tensor they stand for.
+    """Group the names in a model's state by the tensor they refer to.
 
-    A model lists its parts on their own and once more in its chain, so most tensors have two names.
+    A model registers its parts both individually and in its chain, so most tensors have two names.
     """
     groups: dict[int, list[str]] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
