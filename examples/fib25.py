@@ -1,21 +1,21 @@
 """Segment neurons in a real FIB-SEM volume, with the public API only.
 
 The volume is ``training_sample2`` of the public repository ``janelia-flyem/neuroproof_examples`` (Drosophila medulla,
-FlyEM project, Janelia; CC BY 3.0): isotropic voxels of 10 nm, every neuron labelled. To convert it, read the grey
+FlyEM project, Janelia; CC BY 3.0): isotropic voxels of 10 nm, every neuron labeled. To convert it, read the gray
 values (PNG slices) and the labels (HDF5 supervoxels, mapped to bodies by the file beside them) as arrays in the order
 z, y, x and write both with ``ZarrArray.create_from_array_identifier`` into one container:
 
     voxel_size = Coordinate(10, 10, 10)
-    roi = Roi((0, 0, 0), Coordinate(grey.shape) * voxel_size)
-    for name, values in (("raw", grey.astype("uint8")), ("labels", bodies.astype("uint32"))):
+    roi = Roi((0, 0, 0), Coordinate(gray.shape) * voxel_size)
+    for name, values in (("raw", gray.astype("uint8")), ("labels", bodies.astype("uint32"))):
         array = ZarrArray.create_from_array_identifier(
             LocalArrayIdentifier("fib25.zarr", name), ["z", "y", "x"], roi, None, voxel_size, values.dtype
         )
         array[roi] = values
 
 Run ``python examples/fib25.py fib25.zarr``. It trains on z < 140 (voxels), validates on 140 <= z < 180, and prints the
-variation of information (VOI, in bits, over labelled voxels of the validation slab) of the trained and the untrained
-network, and of two references. Stopped with Ctrl-C it goes on when started again.
+variation of information (VOI, in bits, over labeled voxels of the validation slab) of the trained and the untrained
+network, and of two references. Stopped with Ctrl-C, it resumes when started again.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ VALIDATE = Roi((140 * VOXEL, 0, 0), (40 * VOXEL, 250 * VOXEL, 250 * VOXEL))
 
 def dataset(path: Path, name: str, roi: Roi, raw_roi: Roi) -> RawGTDatasetConfig:
     """Describe a part of the volume; raw data may reach further than labels, as context."""
-    raw = ZarrArrayConfig(name=f"{name}_grey", file_name=path, dataset="raw", mode="r")
+    raw = ZarrArrayConfig(name=f"{name}_gray", file_name=path, dataset="raw", mode="r")
     labels = ZarrArrayConfig(name=f"{name}_bodies", file_name=path, dataset="labels", mode="r")
     return RawGTDatasetConfig(
         name=name,
@@ -143,7 +143,7 @@ def run_config(path: Path, iterations: int) -> RunConfig:
 
 
 def score(segmentation: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Return VOI split and merge in bits, over labelled voxels."""
+    """Return VOI split and merge in bits, over labeled voxels."""
     return voi(segmentation, labels, ignore_groundtruth=[0])
 
 
@@ -155,14 +155,14 @@ def best_segmentation(run: Run) -> np.ndarray:
 
 
 def watershed_of_raw(raw: np.ndarray, sigma: float = 3.0) -> np.ndarray:
-    """Segment grey values without learning: flood from the minima of the smoothed, inverted intensities."""
+    """Segment gray values without learning: flood from the minima of the smoothed, inverted intensities."""
     height = gaussian_filter(-raw.astype(np.float32), sigma)
     seeds, _ = label(height == minimum_filter(height, size=5))
     return watershed(height, seeds)
 
 
 def prepare(path: Path, iterations: int) -> Run:
-    """Store the run, or take up what is stored, and score its untrained network once."""
+    """Store the run, or resume the stored one, and score its untrained network once."""
     store = create_config_store()
     store.store_run_config(run_config(path, iterations))
     run = Run(store.retrieve_run_config("fib25"))

@@ -23,7 +23,7 @@ from dacapo.experiments.trainers import DummyTrainer, DummyTrainerConfig, Traine
 
 
 class InvertedArray(VoxelwiseView):
-    """Another array with bright and dark exchanged. What it covers, and its axes, are those of the other."""
+    """Another array with bright and dark swapped, over the same roi and axes."""
 
     def __init__(self, array_config: InvertedArrayConfig) -> None:
         source = array_config.source_array_config
@@ -107,7 +107,7 @@ class TwoClassTaskConfig(TaskConfig):
 
     task_type: ClassVar[type[Task]] = TwoClassTask
 
-    foreground: str = field("What the foreground is called.", default="foreground")
+    foreground: str = field("Name of the foreground.", default="foreground")
 
 
 class MomentumTrainer(DummyTrainer):
