@@ -138,3 +138,19 @@ def test_a_death_is_raised_nowhere_but_where_a_batch_is_asked_for() -> None:
         time.sleep(0.01)  # torch would raise here
     with pytest.raises(BatchError, match=f"process {process.pid}.* SIGKILL"):
         next(batches)
+
+
+class _OneFails(torch.utils.data.IterableDataset[int]):
+    def __iter__(self) -> Iterator[int]:
+        worker = torch.utils.data.get_worker_info()
+        assert worker is not None
+        if worker.id == 0:
+            time.sleep(0.5)  # the other process has ended by then
+            raise ValueError("the chunk is damaged")
+        yield from ()
+
+
+def test_an_exception_is_raised_also_where_another_process_has_ended() -> None:
+    batches = FetchedBatches(torch.utils.data.DataLoader(_OneFails(), batch_size=None, num_workers=2))
+    with pytest.raises(ValueError, match="the chunk is damaged"):
+        next(batches)
