@@ -7,19 +7,20 @@ DOCS_STAMP := .venv/.installed-docs
 
 # Path of a volume for the tests that need real data; they are skipped without it.
 FIB25 ?=
+# Anything here runs the slow tests too.
+SLOW ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format docs bench test-benchmarks clean
+.PHONY: help demo test lint format docs bench test-benchmarks clean
 
 help:
-	@echo "make demo      train a small network on made-up data, and segment with it"
-	@echo "make test      run the tests that are not slow; FIB25=path/to/fib25.zarr adds those on real data"
-	@echo "make test-all  run the slow tests too"
-	@echo "make lint      check style and types"
-	@echo "make format    rewrite the code in the project's style"
-	@echo "make docs      build the documentation into docs/_build/html, and run its examples"
-	@echo "make bench     time the work beside the plain way to do it, a few minutes"
-	@echo "make clean     remove .venv and all caches"
+	@echo "make demo    train a small network on made-up data, and segment with it"
+	@echo "make test    run the tests; SLOW=1 adds the slow ones, FIB25=path/to/fib25.zarr those on real data"
+	@echo "make lint    check style and types"
+	@echo "make format  rewrite the code in the project's style"
+	@echo "make docs    build the documentation into docs/_build/html, and run its examples"
+	@echo "make bench   time the work beside the plain way to do it, a few minutes"
+	@echo "make clean   remove .venv and all caches"
 
 # PyTorch comes first and alone, so that pip settles on its build before anything else asks for it.
 $(STAMP): pyproject.toml constraints.txt
@@ -37,10 +38,7 @@ demo: $(STAMP)
 	$(BIN)/dacapo demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow" $(if $(FIB25),--fib25=$(FIB25))
-
-test-all: $(STAMP)
-	$(BIN)/python -m pytest $(if $(FIB25),--fib25=$(FIB25))
+	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow") $(if $(FIB25),--fib25=$(FIB25))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
