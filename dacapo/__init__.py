@@ -1,6 +1,6 @@
 """Segment very large microscopy volumes with deep networks.
 
-Nothing heavy is loaded before it is used: names are looked up in their modules when they are first asked for.
+Heavy modules are imported on first use: names are looked up in their modules on first access.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from dacapo.train import train as train
     from dacapo.validate import validate as validate
 
-# Functions that are named like the module they are in.
+# Functions that share the name of their module.
 _FUNCTIONS = ("apply", "predict", "train", "validate")
 _MODULES = ("experiments", "utils")
-# What else is offered, and the module that it comes from.
+# Other public names, and their modules.
 _HOMES = {
     "Options": "dacapo.options",
     "run_blockwise": "dacapo.blockwise",
@@ -35,7 +35,7 @@ __all__ = sorted([*_FUNCTIONS, *_MODULES, *_HOMES])
 
 
 class _Package(ModuleType):
-    """Keeps ``dacapo.train`` and its like functions, whoever imports the modules of the same name."""
+    """Keeps ``dacapo.train`` and the like functions, even if the modules of the same name are imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FUNCTIONS and isinstance(value, ModuleType):

@@ -24,7 +24,7 @@ extensions = [
 exclude_patterns = ["_build", "_ext", "README.md"]
 source_suffix = {".rst": "restructuredtext", ".md": "markdown"}
 
-# What is in the documentation must be there: every reference resolves, and warnings are errors (sphinx-build -W).
+# Every reference must resolve, and warnings are errors (sphinx-build -W).
 nitpicky = True
 default_role = "py:obj"
 

@@ -1,4 +1,4 @@
-"""Draw the layers of the package and what imports what, from the imports themselves.
+"""Draw the layers of the package and the imports between them.
 
     python docs/draw_architecture.py           write docs/images/architecture.svg
     python docs/draw_architecture.py --check   only say whether it is up to date
@@ -22,7 +22,7 @@ PICTURE = ROOT / "docs" / "images" / "architecture.svg"
 
 WIDTH, ROW, BOX, GAP, MARGIN = 960, 84, 34, 14, 16
 CHARACTER, PADDING = 7.2, 18
-# Boxes of the package experiments carry no prefix, but another colour.
+# Boxes of the package experiments carry no prefix, but another color.
 INNER = "experiments"
 FILLS = {True: ("#e4f3ec", "#009e73"), False: ("#e3eefa", "#0072b2")}
 ROOT_MODULES = {"dacapo", "dacapo.__main__"}
@@ -104,7 +104,7 @@ def svg(rows: list[list[str]], edges: dict[str, set[str]]) -> str:
 
 
 def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tuple[float, float, float]]:
-    """Return left edge, top and width of each box; boxes stand above what they import, where there is room."""
+    """Return left edge, top and width of each box; boxes are placed above their imports if possible."""
     middle: dict[str, float] = {}
     places = {}
     for index, row in enumerate(rows):
@@ -116,8 +116,8 @@ def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tupl
         widths = {name: len(_label(name)) * CHARACTER + PADDING for name in row}
         gap = min(60.0, max(GAP, (WIDTH - 2 * MARGIN - sum(widths.values())) / (len(row) + 1)))
         total = sum(widths.values()) + gap * (len(row) - 1)
-        centre = sum(wanted.values()) / len(row)
-        x = min(max(MARGIN, centre - total / 2), max(MARGIN, WIDTH - MARGIN - total))
+        center = sum(wanted.values()) / len(row)
+        x = min(max(MARGIN, center - total / 2), max(MARGIN, WIDTH - MARGIN - total))
         y = MARGIN / 2 + (len(rows) - 1 - index) * ROW + (ROW - BOX) / 2
         for name in order:
             places[name] = (round(x, 1), round(y, 1), round(widths[name], 1))

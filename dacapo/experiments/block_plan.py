@@ -1,12 +1,11 @@
-"""Where the blocks of a prediction lie, and what each has to read, so that they fit together without a seam.
+"""Lay out the blocks of a prediction, and the regions that they read, so that they fit together without seams.
 
-Blocks are cut from the output, beginning at its corner, so that each writes whole chunks. What the network computes for
-a block is laid on a grid of its own, whose step is the network's down-sampling, because a U-Net is equivariant only to
-shifts by that much; so it may begin a little before the block. Beyond the volume raw data is continued by reflection,
-as in training. A network with 'same' padding sees the end of the volume by its own zero padding instead, so there
-nothing is added before the volume (but what the network crops), and after it only what rounds its shape up to the
-down-sampling. All inputs differ from that of the training by whole steps, so they lose the same voxels, and the output
-lies in them as it did in training.
+Blocks divide the output from its corner, so that each writes whole chunks. The network's computation for a block is
+aligned to a grid whose step is the network's downsampling, because a U-Net is equivariant only to such shifts; it may
+therefore begin slightly before the block. Beyond the volume raw data is mirrored, as in training. A network with 'same'
+padding instead pads the end of the volume with zeros itself, so nothing is added before the volume (except for voxels
+that the network crops), and after it only enough to round its shape up to the downsampling. All inputs differ from that
+of training by whole steps, so they lose the same voxels, and the output lies in them as in training.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from dacapo.experiments.model import Model
 
 @attrs.frozen
 class BlockPlan:
-    """Where blocks lie and what they read; all in world units.
+    """The layout of blocks and the regions that they read; all in world units.
 
     Attributes:
         output_roi: The region to predict; blocks begin at its corner.
@@ -29,10 +28,10 @@ class BlockPlan:
         write_shape: Shape of the region that a block writes; the last blocks may be smaller.
         origin: A corner of the network's grid.
         step: Step of the network's grid.
-        computed_shape: What each block needs of that grid, whole steps that cover what it writes.
-        before: What is read before that.
-        after: What is read after that.
-        volume: The region that is read at most, None if there is no limit.
+        computed_shape: Shape of the part of that grid that a block needs, whole steps that cover its write region.
+        before: Extent that is read before that part.
+        after: Extent that is read after that part.
+        volume: Limit of the region that is read, None if unlimited.
     """
 
     output_roi: Roi
@@ -55,7 +54,7 @@ class BlockPlan:
 
     @property
     def read_shape(self) -> Coordinate:
-        """Shape of what a block reads; the first and last blocks of a limited volume read further on the other side."""
+        """Shape that a block reads; the first and last blocks of a limited volume read further on the other side."""
         shape = self.before + self.computed_shape + self.after
         return shape if self.volume is None else Coordinate(map(min, shape, self.volume.shape))
 
@@ -65,20 +64,20 @@ class _Axis:
     """A network and a volume along one axis, in world units.
 
     Attributes:
-        begin: Where the region to predict begins.
+        begin: Begin of the region to predict.
         extent: Its extent.
-        raw_begin: Where the volume begins.
+        raw_begin: Begin of the volume.
         raw_extent: Its extent.
         voxel: Voxel size of the volume.
-        least: Size of the inputs of the training, the smallest that the network surely takes.
-        size: Size of its inputs in evaluation. It takes all between that differ by multiples of the step.
+        least: Size of the inputs of training, the smallest that the network is known to accept.
+        size: Size of its inputs in evaluation. All sizes in between that differ by multiples of the step are accepted.
         step: Step of the network's grid.
-        before: What an input has before its output.
-        after: What an input has after its output.
-        halo: What the network needs beyond an output region on either side.
-        is_padded: Whether the network continues its input by something.
-        is_fixed: Whether the network takes no input of another size.
-        asked: What a block should write, None for what the size of the input gives.
+        before: Extent of an input before its output.
+        after: Extent of an input after its output.
+        halo: Extent that the network needs beyond an output region on either side.
+        is_padded: Whether the network pads its input.
+        is_fixed: Whether the network accepts a single input size.
+        asked: Extent that a block should write, None for the one that follows from the input size.
     """
 
     begin: int
@@ -97,14 +96,14 @@ class _Axis:
     asked: int | None
 
     def lay_out(self) -> _Layout:
-        """Return where the blocks lie."""
+        """Return the layout of the blocks."""
         return self._lay_out_padded() if self.is_padded else self._lay_out_unpadded()
 
     def _lay_out_unpadded(self) -> _Layout:
-        """Read what the network takes away, and no more; beyond the volume as far as that reaches."""
+        """Read exactly the voxels that the network loses, also beyond the volume."""
         origin, step, output = self.raw_begin + self.before, self.step, self.size - self.before - self.after
         if self.is_fixed and (self.begin - origin) % step + step > output:
-            step = self.voxel  # outputs of a single size cannot be cut to a grid of larger steps
+            step = self.voxel  # outputs of a single size cannot be cropped to a grid of larger steps
         phase = (self.begin - origin) % step
         steps = max((output - phase) // step, 1)
         if self.asked is not None:
@@ -116,11 +115,11 @@ class _Axis:
         return _Layout(write, origin, step, computed, self.before, self.after, None)
 
     def _lay_out_padded(self) -> _Layout:
-        """Read as far as the network sees, but of what is beyond the volume only what it takes away."""
+        """Read the whole reach of the network, but beyond the volume only the voxels that it loses."""
         step, margin = self.step, _round_up(self.before, self.step)
         most = _round_up(self.raw_extent, step) + margin + _round_up(self.after, step)
         before = _round_up(max(self.halo, self.before), step)
-        # A block as small as its context would mostly compute what is thrown away again.
+        # A block as small as its context would mostly compute values that are discarded.
         usual = max(self.size - self.before - self.after, 2 * before, step) // step * step
         write = min(usual if self.asked is None else _round_up(self.asked, step), self.extent)
         computed = _round_up((self.begin - self.raw_begin) % step + write, step)
@@ -130,13 +129,13 @@ class _Axis:
         return _Layout(write, self.raw_begin, step, computed, before, after, volume)
 
     def _complete(self, size: int) -> int:
-        """Return the least size from the given one on that the network takes."""
+        """Return the smallest size from the given one on that the network accepts."""
         return size + (self.size - size) % self.step
 
 
 @attrs.frozen
 class _Layout:
-    """A `BlockPlan` along one axis; the volume as where it begins and its extent."""
+    """A `BlockPlan` along one axis; the volume as its begin and extent."""
 
     write: int
     origin: int
@@ -155,16 +154,16 @@ def plan_blocks(
     Args:
         model: The network.
         raw: The input.
-        output_roi: The region to predict in world units, the whole of ``raw`` by default.
-        write_shape: What a block writes, in world units; it is made a multiple of the network's step, and smaller where
-            the region is. By default it follows from the input shape of the network in evaluation.
+        output_roi: The region to predict in world units, by default the whole of ``raw``.
+        write_shape: Extent that a block writes, in world units; it is rounded to a multiple of the network's step, and
+            limited to the region. By default it follows from the input shape of the network in evaluation.
 
     Raises:
-        ConfigError: If the network takes data of another number of axes, predicts more than its input covers, or cannot
-            take the blocks.
+        ConfigError: If the number of axes differs from the network's, the network predicts more than its input covers,
+            or it does not accept the blocks.
         RoiError: If ``output_roi`` is empty, lies outside ``raw`` or is not aligned to the output's voxels.
         InputTooSmallError: If ``raw`` is smaller than the input of the network.
-        ChannelMismatchError: If ``raw`` has another number of channels than the network takes.
+        ChannelMismatchError: If the number of channels of ``raw`` differs from the network's.
     """
     check_input(model, raw)
     output_voxel_size = model.scale(raw.voxel_size)
@@ -189,7 +188,7 @@ def _axes(model: Model, raw: Array, output_roi: Roi, write_shape: Coordinate | N
     """Return the network and the volume along each axis."""
     voxel_size, stride, is_fixed = raw.voxel_size, model.architecture.stride, model.architecture.has_fixed_shape
     increase = model.eval_input_shape - model.input_shape
-    # An input that is larger by part of a step would lose another number of voxels than in training.
+    # An input that is larger by a fraction of a step would lose a different number of voxels than in training.
     size = model.input_shape + (increase if is_fixed else increase / stride * stride)
     before, after = model.context(voxel_size)
     columns = zip(
@@ -213,7 +212,7 @@ def _axes(model: Model, raw: Array, output_roi: Roi, write_shape: Coordinate | N
 
 
 def _volume(layouts: list[_Layout], output_roi: Roi) -> Roi | None:
-    """Return the region that is read at most, None if no axis has a limit."""
+    """Return the limit of the region that is read, None if no axis has one."""
     if not any(layout.volume for layout in layouts):
         return None
     ends = []
@@ -224,7 +223,7 @@ def _volume(layouts: list[_Layout], output_roi: Roi) -> Roi | None:
 
 
 def _check_blocks(model: Model, raw: Array, plan: BlockPlan) -> None:
-    """Check that the network returns for a block what the plan counts on.
+    """Check that the output of the network for a block matches the plan.
 
     Raises:
         ConfigError: If it does not.
@@ -233,7 +232,7 @@ def _check_blocks(model: Model, raw: Array, plan: BlockPlan) -> None:
     before, after = model.context(raw.voxel_size)
     expected = (plan.read_shape - before - after) / plan.output_voxel_size
     advice = (
-        "its stride may be another than the architecture says, or it takes inputs of a certain shape only "
+        "its stride may differ from the architecture's, or it may accept only inputs of a certain shape "
         "(has_fixed_shape); give it an eval_shape_increase that fits, or other blocks"
     )
     name = f"the network, which is trained with inputs of {tuple(model.input_shape)} voxels,"
@@ -251,7 +250,7 @@ def _check_blocks(model: Model, raw: Array, plan: BlockPlan) -> None:
 
 
 def check_input(model: Model, raw: Array) -> None:
-    """Check that a network can take an array.
+    """Check that an array is suitable as the input of a network.
 
     Raises:
         ConfigError: If the number of spatial dimensions differs.
@@ -298,7 +297,7 @@ def _check_output_roi(raw: Array, output_roi: Roi | None, output_voxel_size: Coo
 
 
 def round_up(value: Coordinate, step: Coordinate) -> Coordinate:
-    """Return the least multiples of ``step`` that are not below ``value``."""
+    """Return the smallest multiples of ``step`` that are not below ``value``."""
     return Coordinate(_round_up(v, s) for v, s in zip(value, step, strict=True))
 
 
@@ -307,6 +306,6 @@ def _round_up(value: int, step: int) -> int:
 
 
 def snap_outwards(roi: Roi, origin: Coordinate, step: Coordinate) -> Roi:
-    """Return the least region on a grid that covers another one."""
+    """Return the smallest region on a grid that covers another one."""
     begin = Coordinate(o + (b - o) // s * s for b, o, s in zip(roi.begin, origin, step, strict=True))
     return Roi(begin, round_up(roi.end - begin, step))

@@ -67,7 +67,7 @@ class LocalWeightsStore(WeightsStore):
         self.basedir = Path(basedir)
 
     def latest_iteration(self, run: Run | str) -> int | None:
-        """Return the highest iteration with a checkpoint, None if there is none."""
+        """Return the highest iteration with a checkpoint, or None."""
         return max(self._stored_iterations(run), default=None)
 
     def store_weights(self, run: Run, iteration: int) -> None:
@@ -141,7 +141,7 @@ class LocalWeightsStore(WeightsStore):
         """Return the checkpoint of an iteration for its model, without reading tensors of other states.
 
         Raises:
-            CheckpointNotFoundError: If there is none.
+            CheckpointNotFoundError: If it does not exist.
             StorageError: If the file is damaged.
             UnsafeFileError: If it would execute code.
         """

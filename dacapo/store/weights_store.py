@@ -135,7 +135,7 @@ class WeightsStore(ABC):
         """Restore only the model of a run from a checkpoint, for prediction.
 
         Raises:
-            CheckpointNotFoundError: If there is no such checkpoint.
+            CheckpointNotFoundError: If it does not exist.
             ConfigError: If it does not fit the model, or the run's config was changed since it was stored.
         """
         weights = self.retrieve_model(run.name, iteration)
@@ -175,7 +175,7 @@ class WeightsStore(ABC):
 
     @abstractmethod
     def latest_iteration(self, run: Run | str) -> int | None:
-        """Return the highest iteration with a checkpoint, None if there is none."""
+        """Return the highest iteration with a checkpoint, or None."""
         raise NotImplementedError
 
     @abstractmethod
@@ -194,7 +194,7 @@ class WeightsStore(ABC):
         A store that can skip the states of optimizer and trainer overrides this.
 
         Raises:
-            CheckpointNotFoundError: If there is none.
+            CheckpointNotFoundError: If it does not exist.
         """
         return self.retrieve_weights(run, iteration)
 

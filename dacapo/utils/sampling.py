@@ -14,7 +14,7 @@ CHUNK = 1 << 17
 def interpolate_linearly(
     values: torch.Tensor, positions: torch.Tensor, begin: Sequence[int] | None = None
 ) -> torch.Tensor:
-    """Return linearly interpolated values; what lies outside has the value at the border.
+    """Return linearly interpolated values; positions outside get the value at the border.
 
     Args:
         values: Shape (channels, *space), float32, in two or three dimensions.

@@ -69,7 +69,7 @@ def mutex_watershed(
         Labels of the spatial shape, from 1 without gaps; 0 is background.
 
     Raises:
-        ChannelMismatchError: If there are fewer affinities than offsets.
+        ChannelMismatchError: If affinities are fewer than offsets.
         ConfigError: If the number of entries of an offset differs from the number of axes, an affinity is NaN, or the
             volume is too large.
     """
@@ -211,7 +211,7 @@ def check_offsets(channels: int, dims: int, offsets: Sequence[Sequence[int]]) ->
         offsets: For each affinity the step to the other voxel of a pair.
 
     Raises:
-        ChannelMismatchError: If there are fewer affinities than offsets.
+        ChannelMismatchError: If affinities are fewer than offsets.
         ConfigError: If no offset is given, or its number of entries differs from the number of axes.
     """
     if not len(offsets):

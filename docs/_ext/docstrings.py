@@ -1,8 +1,7 @@
-"""Read docstrings as they are written in this package, which is nearly as napoleon reads them.
+"""Read docstrings as written in this package, which differs slightly from napoleon.
 
-What is returned, and what a property or a constant is, has its type in the annotation. So a colon in the text of these
-is a colon, and not what separates a type from its description. A star before a name, as in ``(channels, *shape)``, is a
-star.
+Types of return values, properties and constants are in the annotations. A colon in their text is therefore a colon, and
+does not separate a type from its description. A star before a name, as in ``(channels, *shape)``, is a star.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from sphinx.application import Sphinx
 from sphinx.ext.napoleon.docstring import GoogleDocstring
 
 _LITERAL = re.compile(r"(``.*?``|`.*?`)")
-# What attrs leaves of a default in the source of __init__.
+# The form in which attrs writes a default in the source of __init__.
 _ATTRS_DEFAULT = re.compile(r"attr_dict\['(\w+)'\]\.default")
 _STAR = re.compile(r"(?<=[ (])\*(?=\w+(?:\.\w+)*[,)\s])")
 

@@ -1,8 +1,8 @@
 """Resolve names in docstrings and annotations to where the reference describes them.
 
 Annotations are text in this package, so they hold names as the modules import them: short ones, and those of packages
-that export what their modules define. What belongs to other packages is left without a link, since nothing is fetched
-when the documentation is built. Everything else that does not resolve stays an error.
+that export what their modules define. Names of other packages get no link, since nothing is downloaded when the
+documentation is built. Any other name that does not resolve is an error.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FOREIGN_NAMES = {"Axes", "Collection", "Coordinate", "Database", "Figure", "Modu
 
 
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: nodes.Node) -> nodes.Node | None:
-    """Return a link, plain text for what is not ours or not described, or None, which is reported."""
+    """Return a link, plain text for a foreign or undocumented name, or None, which is reported."""
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"].lstrip(".~")
@@ -43,7 +43,7 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: no
 
 
 def _described(names: list[str], target: str, module: str) -> str | None:
-    """Return the full name of what a target stands for in a module, if the reference describes it."""
+    """Return the full name of the object that a target refers to in a module, if the reference documents it."""
     if target.startswith("dacapo."):
         place = _defined_at(target)
         return place if place in names else None
@@ -58,7 +58,7 @@ def _common_parts(one: str, other: str) -> int:
 
 
 def _find(name: str) -> list[Any]:
-    """Return what can be reached along a dotted name, from its module on; less than all of it where the way ends."""
+    """Return the object at a dotted name, starting at its module; the last one reached if the path ends early."""
     parts = name.split(".")
     for count in range(len(parts) - 1, 0, -1):
         try:
@@ -74,7 +74,7 @@ def _find(name: str) -> list[Any]:
 
 
 def _defined_at(target: str) -> str | None:
-    """Return the full name, where it is defined, of what can be imported under a dotted name."""
+    """Return the full name, at its definition, of the object that a dotted name imports."""
     *way, complete = _find(target) or [None]
     if complete is not True:
         return None

@@ -52,9 +52,9 @@ def command_line(path: Path) -> None:
     from dacapo.cli import cli
 
     intro = (
-        "# Command line\n\nEvery command has `--help`. Errors that can be mended are printed on one line, and the exit "
+        "# Command line\n\nEvery command has `--help`. Errors a user can fix are printed on one line, and the exit "
         "status is 1 then; `dacapo --log-level DEBUG` shows where they come from. A command that was "
-        "interrupted ends with status 130. Arguments in capitals are given by their place or by their name: "
+        "interrupted exits with status 130. Arguments in capitals are given by position or by name: "
         "`dacapo train RUN_NAME` is `dacapo train --run-name RUN_NAME`. In names, `-` and `_` are the same.\n\n"
     )
     _write(path, intro + "\n".join(_command(cli, ["dacapo"], None)))

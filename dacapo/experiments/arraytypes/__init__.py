@@ -1,4 +1,4 @@
-"""What the numbers of an array mean: labels, distances, probabilities, intensities; and if they can be averaged."""
+"""The meaning of the values of an array, such as labels, distances, probabilities or intensities."""
 
 from __future__ import annotations
 

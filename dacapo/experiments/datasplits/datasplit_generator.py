@@ -351,7 +351,7 @@ class DataSplitGenerator:
         for spec in self.datasets:
             try:
                 config = self._dataset(spec, _unused_name(spec, used))
-                size = _labelled_voxels(config)
+                size = _labeled_voxels(config)
             except DacapoError as error:
                 raise type(error)(f"{spec}: {error}") from error
             if spec.dataset_type is DatasetType.train and size < least:
@@ -474,7 +474,7 @@ def _unused_name(spec: DatasetSpec, used: set[str]) -> str:
     return name
 
 
-def _labelled_voxels(config: RawGTDatasetConfig) -> int:
+def _labeled_voxels(config: RawGTDatasetConfig) -> int:
     """Build a dataset, which checks that its parts match, and return its number of labeled voxels."""
     dataset: RawGTDataset = config.dataset_type(config)
     assert dataset.gt is not None

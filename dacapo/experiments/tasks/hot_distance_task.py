@@ -58,7 +58,7 @@ class HotThresholdPostProcessor(ThresholdPostProcessor):
 
         Raises:
             ArrayNotFoundError: If it does not exist.
-            ChannelMismatchError: If it has fewer channels than there are classes.
+            ChannelMismatchError: If it has fewer channels than classes.
         """
         super().set_prediction(prediction_array_identifier)
         self._prediction_array = FirstChannels(self.prediction_array, len(self.channels))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound=Tally)
 
 IN_BLOCKS = "scores follow from what tally counts in blocks"
-"""What :meth:`BlockEvaluator.evaluate` declares; an ``evaluate`` of a subclass need not get its scores from blocks."""
+"""Declared by :meth:`BlockEvaluator.evaluate`; an override of ``evaluate`` may compute scores another way."""
 
 
 class BlockEvaluator(Evaluator, Generic[T]):

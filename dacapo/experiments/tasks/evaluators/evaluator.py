@@ -175,12 +175,12 @@ class Evaluator(ABC):
         return best is None or self.compare(value, best[1], criterion)
 
     def get_overall_best(self, dataset: Dataset, criterion: str) -> float | None:
-        """Return the best score of a dataset over all parameters, or None if there is none."""
+        """Return the best score of a dataset over all parameters, or None."""
         best = self._overall_best(dataset, criterion)
         return None if best is None else best[1]
 
     def get_overall_best_parameters(self, dataset: Dataset, criterion: str) -> PostProcessorParameters | None:
-        """Return the parameters that reached the best score of a dataset, or None if there is no score.
+        """Return the parameters that reached the best score of a dataset, or None.
 
         Of equal scores the earliest iteration wins, and within an iteration the first parameters.
         """

@@ -194,9 +194,9 @@ def relabel(
     old_ids = np.concatenate([np.zeros(1, dtype=labels.dtype), old_ids[old_ids != 0]])
     # Negative ids sort before 0; move 0 to the front.
     new_ids = {int(old): new for new, old in enumerate(old_ids)}
-    relabelled = fastremap.remap(np.ascontiguousarray(labels), new_ids, preserve_missing_labels=False, in_place=False)
+    relabeled = fastremap.remap(np.ascontiguousarray(labels), new_ids, preserve_missing_labels=False, in_place=False)
     if inplace:
-        array[...] = relabelled
-        relabelled = array
+        array[...] = relabeled
+        relabeled = array
     count = len(old_ids) - 1
-    return (relabelled, count, old_ids) if return_backwards_map else (relabelled, count)
+    return (relabeled, count, old_ids) if return_backwards_map else (relabeled, count)

@@ -17,7 +17,7 @@ def channels_first(values: npt.NDArray[Any], channel_axis: int | None, add_missi
     Args:
         values: Values with at most one channel axis.
         channel_axis: Its position, or None if ``values`` has none.
-        add_missing: Whether to add a channel axis of length 1 where there is none.
+        add_missing: Whether to add a missing channel axis of length 1.
 
     Returns:
         A view of ``values``.

@@ -346,8 +346,8 @@ def _corner(
         return level
     pairs = zip(scale, translation, first_scale, first_translation, strict=True)
     # Numbers in files are rounded; ignore differences of a hundredth of a voxel.
-    centred = all(abs((t - t0) - (s - s0) / 2) <= abs(s) / 100 for s, t, s0, t0 in pairs)
-    return (scale, first_translation) if centred else level
+    centered = all(abs((t - t0) - (s - s0) / 2) <= abs(s) / 100 for s, t, s0, t0 in pairs)
+    return (scale, first_translation) if centered else level
 
 
 def _multiply(where: str, key: str, value: list[float], factors: list[float]) -> list[float]:

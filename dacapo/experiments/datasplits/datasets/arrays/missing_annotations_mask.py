@@ -56,9 +56,9 @@ class MissingAnnotationsMask(ChannelView):
         return np.dtype(bool)
 
     def _compute(self, *values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        labelled = values[0] > 0
-        result = np.zeros((len(self._trusted), *labelled.shape), dtype=bool)
-        result[self._trusted] = labelled
+        labeled = values[0] > 0
+        result = np.zeros((len(self._trusted), *labeled.shape), dtype=bool)
+        result[self._trusted] = labeled
         return result
 
 

@@ -82,30 +82,30 @@ class ResampledArray(ArrayView):
         source_roi = _grow_to_grid(roi, self._source.roi.offset, self._source.voxel_size)
         source_roi = source_roi.intersect(self._source.roi)
         values = self._source[source_roi]
-        centres = self._centres(roi, source_roi)
+        centers = self._centers(roi, source_roi)
         if not self._linear:
-            for axis, numerator, denominator in centres:
+            for axis, numerator, denominator in centers:
                 values = values.take(numerator // denominator, axis=axis)
             return values
-        return self._interpolate(values, centres)
+        return self._interpolate(values, centers)
 
-    def _centres(self, roi: Roi, source_roi: Roi) -> list[tuple[int, np.ndarray[Any, Any], int]]:
+    def _centers(self, roi: Roi, source_roi: Roi) -> list[tuple[int, np.ndarray[Any, Any], int]]:
         """Return for each axis that changes the positions of the new centers, as fractions of source voxels.
 
         Positions are integers with a denominator, so that rounding never decides to which voxel a center belongs.
         """
         begin, size, step = (roi.offset - source_roi.offset), self._source.voxel_size, self._voxel_size
         spatial = [i for i, axis in enumerate(self.axes) if axis not in NON_SPATIAL_AXES]
-        centres = []
+        centers = []
         for i, axis in enumerate(spatial):
             count = roi.shape[i] // step[i]
             numerator = 2 * begin[i] + (2 * np.arange(count) + 1) * step[i]
             if step[i] != size[i] or begin[i] or source_roi.shape[i] != roi.shape[i]:
-                centres.append((axis, numerator, 2 * size[i]))
-        return centres
+                centers.append((axis, numerator, 2 * size[i]))
+        return centers
 
     def _interpolate(
-        self, values: np.ndarray[Any, Any], centres: list[tuple[int, np.ndarray[Any, Any], int]]
+        self, values: np.ndarray[Any, Any], centers: list[tuple[int, np.ndarray[Any, Any], int]]
     ) -> np.ndarray[Any, Any]:
         from scipy.ndimage import gaussian_filter
 
@@ -115,7 +115,7 @@ class ResampledArray(ArrayView):
         sigma = [max(0.0, (1 / scale - 1) / 2) for scale in self.scale]
         if any(sigma):
             result = gaussian_filter(result, sigma, mode="mirror")
-        for axis, numerator, denominator in centres:
+        for axis, numerator, denominator in centers:
             result = _linear_along(result, axis, numerator / denominator - 0.5)
         if self.dtype.kind in "biu":
             limits = (0, 1) if self.dtype.kind == "b" else (np.iinfo(self.dtype).min, np.iinfo(self.dtype).max)
