@@ -37,7 +37,7 @@ def run_segmentation(
         overwrite: Whether to replace an output of other parameters.
         resume: How to treat earlier work with the same parameters. None keeps no journal and starts over.
         into_existing: Whether to write into an output that exists, see
-            :func:`~dacapo.blockwise.journal.open_journal`.
+            :func:`.open_journal`.
         keep: Whether to keep the intermediate results, in the folder of the journal.
 
     Raises:
