@@ -148,7 +148,7 @@ class WeightsStoreContract:
         assert remembering(other).state == {}
         with pytest.raises(NotFoundError, match=r"'run'.*3"):
             reopened.load_model(other, 3)
-        with pytest.raises(ConfigError, match=r"'run', iteration 2.*of another shape: architecture.conv.weight"):
+        with pytest.raises(ConfigError, match=r"'run', iteration 2.*of different shape: architecture.conv.weight"):
             reopened.retrieve_model("run", 2).put_into_model(make_run(channels=5))
 
     def test_going_on_from_a_checkpoint_is_the_same_as_not_stopping(self, store: WeightsStore) -> None:
