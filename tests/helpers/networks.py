@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 import torch
 from funlib.geometry import Coordinate
 
-from dacapo.experiments.architectures import Architecture
+from dacapo.experiments.architectures import Architecture, ArchitectureConfig
 from dacapo.experiments.model import Model
 from dacapo.experiments.tasks import (
     AffinitiesTask,
@@ -82,3 +83,38 @@ def affinities() -> Task:
 def classes() -> Task:
     """Return a task whose weights do not depend on what was seen before."""
     return OneHotTask(OneHotTaskConfig("task", [str(label) for label in range(9)]))
+
+
+class Plain(Architecture):
+    """A network of an own class, about which nothing is said but its shape."""
+
+    def __init__(self, config: PlainConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.conv = torch.nn.Conv2d(1, 3, config.kernel)
+
+    @property
+    def input_shape(self) -> Coordinate:
+        return Coordinate(self.config.shape)
+
+    @property
+    def num_in_channels(self) -> int:
+        return 1
+
+    @property
+    def num_out_channels(self) -> int:
+        return 3
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.conv(x)
+        return out
+
+
+@attrs.define
+class PlainConfig(ArchitectureConfig):
+    """Its config."""
+
+    architecture_type = Plain
+
+    kernel: tuple[int, int] = (3, 3)
+    shape: tuple[int, int] = (16, 16)

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
@@ -21,7 +20,6 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import (
-    Architecture,
     ArchitectureConfig,
     CNNectomeUNetConfig,
     WrappedArchitectureConfig,
@@ -33,6 +31,7 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.regions import sample_regions
 from dacapo.inference.prediction import BlockPredictor, as_network_input
 from dacapo.utils.padding import read_reflected
+from tests.helpers.networks import Plain, PlainConfig
 from tests.helpers.runs import affinities_run_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -40,41 +39,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even k
 VOXELS = Coordinate(24, 12, 36)  # what all enlargements here divide
 OFFSET = 72
 MOST = 5  # blocks of each prediction, besides its first and last
-
-
-class Plain(Architecture):
-    """A network of an own class, about which nothing is said but its shape."""
-
-    def __init__(self, config: PlainConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.conv = torch.nn.Conv2d(1, 3, config.kernel)
-
-    @property
-    def input_shape(self) -> Coordinate:
-        return Coordinate(self.config.shape)
-
-    @property
-    def num_in_channels(self) -> int:
-        return 1
-
-    @property
-    def num_out_channels(self) -> int:
-        return 3
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.conv(x)
-        return out
-
-
-@attrs.define
-class PlainConfig(ArchitectureConfig):
-    """Its config."""
-
-    architecture_type = Plain
-
-    kernel: tuple[int, int] = (3, 3)
-    shape: tuple[int, int] = (16, 16)
 
 
 class Pooled(torch.nn.Module):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 import torch
 from funlib.geometry import Coordinate
 
 from dacapo.apply import apply
-from dacapo.experiments.architectures import Architecture, ArchitectureConfig, WrappedArchitectureConfig
+from dacapo.experiments.architectures import ArchitectureConfig, WrappedArchitectureConfig
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.regions import sample_regions
@@ -23,41 +22,11 @@ from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.train import train
 from dacapo.utils.quantize import quantize
 from dacapo.validate import validate
+from tests.helpers.networks import PlainConfig
 from tests.helpers.runs import affinities_run_config, unet_config
 from tests.helpers.volumes import cells, write_array
 
 OFFSET = Coordinate(40, 40)
-
-
-class Convolution(Architecture):
-    """A network of an own class with a kernel of even size."""
-
-    def __init__(self, config: ArchitectureConfig) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(1, 3, 4)
-
-    @property
-    def input_shape(self) -> Coordinate:
-        return Coordinate(24, 24)
-
-    @property
-    def num_in_channels(self) -> int:
-        return 1
-
-    @property
-    def num_out_channels(self) -> int:
-        return 3
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.conv(x)
-        return out
-
-
-@attrs.define
-class ConvolutionConfig(ArchitectureConfig):
-    """Its config."""
-
-    architecture_type = Convolution
 
 
 CONVOLUTION = {"in_channels": 1, "out_channels": 3, "kernel_size": 4}
@@ -89,7 +58,7 @@ CASES: dict[str, tuple[ArchitectureConfig, int, int]] = {
         41,
         1,
     ),
-    "own convolution": (ConvolutionConfig("own"), 40, 1),
+    "own convolution": (PlainConfig("own", kernel=(4, 4), shape=(24, 24)), 40, 1),
     "enlarged by 2": (unet_config(2, upsample_factors=[Coordinate(2, 2)]), 41, 2),
     "enlarged by 3": (unet_config(2, upsample_factors=[Coordinate(3, 3)]), 40, 3),
 }
