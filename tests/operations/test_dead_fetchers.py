@@ -140,6 +140,32 @@ def test_a_death_is_raised_nowhere_but_where_a_batch_is_asked_for() -> None:
         next(batches)
 
 
+def _lost_connection() -> None:
+    raise EOFError
+
+
+class _Lost:
+    """An item that cannot be received: whoever unpickles it finds that the sender is gone."""
+
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        return _lost_connection, ()
+
+
+class _DiesSlowly(torch.utils.data.IterableDataset[_Lost]):
+    def __iter__(self) -> Iterator[_Lost]:
+        yield _Lost()
+        time.sleep(0.1)  # the item is on its way by then
+        os.closerange(3, 1024)  # the system does this first
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_the_signal_is_named_also_where_the_files_of_a_process_are_closed_long_before_it_has_ended() -> None:
+    batches = FetchedBatches(torch.utils.data.DataLoader(_DiesSlowly(), batch_size=None, num_workers=1))
+    with pytest.raises(BatchError, match="SIGKILL"):
+        next(batches)
+
+
 class _OneFails(torch.utils.data.IterableDataset[int]):
     def __iter__(self) -> Iterator[int]:
         worker = torch.utils.data.get_worker_info()

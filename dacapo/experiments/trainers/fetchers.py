@@ -30,6 +30,8 @@ NOT_STARTED = (
     "if it could not start, call the training below `if __name__ == '__main__':`, or set num_data_fetchers to 1; its "
     "own message is above"
 )
+# Seconds that the system may take to release the memory of a process that has ended.
+LONGEST_END = 30
 
 
 class FetchedBatches(Generic[T]):
@@ -62,13 +64,21 @@ class FetchedBatches(Generic[T]):
                 return next(self._items)
         except Exception:
             # Where a process dies while it hands something on, what is raised first is about a connection or a file.
-            wait([process.sentinel for process in self._processes], timeout=1)
+            self._await_a_death()
             try:
                 # A process whose stream has raised ends as usual; then the exception says more.
                 self._check(ended_well=False)
             finally:
                 self._end()
             raise
+
+    def _await_a_death(self) -> None:
+        """Wait a second for a process to end, and until its exit status is known."""
+        ready = wait([process.sentinel for process in self._processes], timeout=1)
+        for process in self._processes:
+            if process.sentinel in ready:
+                # The system closes the files of a process, and so its sentinel, before the parent can ask how it ended.
+                process.join(LONGEST_END)
 
     def _check(self, ended_well: bool = True) -> None:
         codes = {None} if ended_well else {None, 0}
