@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any, ClassVar
 
 import attrs
@@ -14,6 +16,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ArrayConfig,
     NumpyArray,
 )
+from dacapo.experiments.datasplits.datasets.arrays.reading import QUICK
 
 
 class GivenArray(NumpyArray):
@@ -31,6 +34,21 @@ class GivenArray(NumpyArray):
 
     def __getitem__(self, roi: Roi) -> np.ndarray:
         self.config.asked.append(roi)
+        return super().__getitem__(roi)
+
+
+class MeetingArray(NumpyArray):
+    """An array in a slow store, it seems, of which as many reads must be under way at once as meet at the barrier."""
+
+    barrier: threading.Barrier
+
+    @property
+    def is_stored(self) -> bool:
+        return True
+
+    def __getitem__(self, roi: Roi) -> np.ndarray:
+        self.barrier.wait(timeout=60)
+        time.sleep(2 * QUICK)
         return super().__getitem__(roi)
 
 

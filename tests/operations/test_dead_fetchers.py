@@ -5,9 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train, train_run
+from tests.helpers.processes import wait_until
 from tests.helpers.runs import affinities_run_config, unet_config
 
 pytestmark = pytest.mark.destructive
@@ -43,22 +43,32 @@ def stored(folder: Path, config_type: Any, fetchers: int) -> Run:
     return Run(config)
 
 
-def kill_a_fetcher(run: Run, number: int, wait: bool) -> list[int]:
-    """Let a process that makes batches be killed after the third iteration, and return where its number will be."""
-    iterate, killed = run.trainer.iterate, list[int]()
+def after_three_iterations(run: Run, act: Callable[[], None]) -> None:
+    """Let something happen in the middle of a training."""
+    iterate = run.trainer.iterate
 
-    def killing(*args: Any) -> Iterator[TrainingIterationStats]:
+    def iterate_and_act(*args: Any) -> Iterator[TrainingIterationStats]:
         for stats in iterate(*args):
             if stats.iteration == 2:
-                process = multiprocessing.active_children()[-1]
-                assert process.pid is not None
-                killed.append(process.pid)
-                os.kill(process.pid, number)
-                if wait:
-                    process.join(10)
+                act()
             yield stats
 
-    run.trainer.iterate = killing  # type: ignore[method-assign]
+    run.trainer.iterate = iterate_and_act  # type: ignore[method-assign]
+
+
+def kill_a_fetcher(run: Run, number: int, wait: bool) -> list[int]:
+    """Let a process that makes batches be killed after the third iteration, and return where its number will be."""
+    killed, others = list[int](), set(multiprocessing.active_children())
+
+    def kill() -> None:
+        process = (set(multiprocessing.active_children()) - others).pop()
+        assert process.pid is not None
+        killed.append(process.pid)
+        os.kill(process.pid, number)
+        if wait:
+            process.join()
+
+    after_three_iterations(run, kill)
     return killed
 
 
@@ -101,16 +111,12 @@ def test_data_that_cannot_be_read_any_more_costs_no_work(
     intact = {chunk: chunk.read_bytes() for chunk in labels.iterdir() if not chunk.name.startswith(".")}
 
     def damage() -> None:
-        while run.training_stats.trained_until() < 3:
-            time.sleep(0.001)
         for chunk in intact:
             chunk.write_bytes(b"damaged")
 
-    thread = threading.Thread(target=damage)
-    thread.start()
+    after_three_iterations(run, damage)
     with pytest.raises(BatchError, match=r"(?s)batch of iteration \d+ could not be made.* iterations before are saved"):
         train_run(run)
-    thread.join()
     reached = create_weights_store().latest_iteration(run.name)
     assert reached is not None
     assert reached >= 3
@@ -128,14 +134,13 @@ class _Numbers(torch.utils.data.Dataset[int]):
 
 
 def test_a_death_is_raised_nowhere_but_where_a_batch_is_asked_for() -> None:
+    others = set(multiprocessing.active_children())
     batches = FetchedBatches(torch.utils.data.DataLoader(_Numbers(), batch_size=None, num_workers=2))
     assert next(batches) == 0
-    process = multiprocessing.active_children()[0]
+    process = (set(multiprocessing.active_children()) - others).pop()
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 2
-    while time.monotonic() < deadline and process.exitcode is None:
-        time.sleep(0.01)  # torch would raise here
+    wait_until(lambda: process.exitcode is not None)  # torch would raise here
     with pytest.raises(BatchError, match=f"process {process.pid}.* SIGKILL"):
         next(batches)
 

@@ -186,10 +186,10 @@ def test_what_the_server_does_not_know(server: DvidServer, uuid: str, name: str,
 def test_a_server_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "FIRST_PAUSE", 0.001)
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
+        unused.bind(("127.0.0.1", 0))  # nobody else gets it, and nobody listens there
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-    with pytest.raises(StorageError, match=rf"http://{address}/api/node/.*refused"):
-        DVIDArray(DVIDArrayConfig("a", (address, UUID, "grayscale")))
+        with pytest.raises(StorageError, match=rf"http://{address}/api/node/.*refused"):
+            DVIDArray(DVIDArrayConfig("a", (address, UUID, "grayscale")))
 
 
 def test_a_server_that_says_nothing() -> None:

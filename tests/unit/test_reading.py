@@ -31,6 +31,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
 from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import cached_chunks, share_cache
 from dacapo.experiments.datasplits.datasets.arrays.reading import Read, read_all
 from dacapo.options import Options
+from tests.helpers.arrays import MeetingArray
 
 SHAPE = (20, 30)
 ROI = Roi((0, 0), SHAPE)
@@ -368,22 +369,8 @@ def test_forked_processes(tmp_path: Path, before: str, through_cache: bool) -> N
     """One reads through its own cache, or without if TensorStore was used before the fork, which would end it."""
     write(tmp_path / "data.zarr")
     command = [sys.executable, "-c", FORK, str(tmp_path / "data.zarr"), before]
-    got = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    got = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert int(got.stdout) == through_cache, got.stderr
-
-
-class _Meeting(NumpyArray):
-    """An array on disk, so it says, whose reads wait for each other."""
-
-    barrier: threading.Barrier
-
-    @property
-    def is_stored(self) -> bool:
-        return True
-
-    def __getitem__(self, roi: Roi) -> np.ndarray:
-        self.barrier.wait(timeout=10)
-        return super().__getitem__(roi)
 
 
 def in_memory(data: np.ndarray, kind: type[NumpyArray] = NumpyArray) -> NumpyArray:
@@ -404,8 +391,8 @@ class TestReadAll:
         assert read_all([]) == []
 
     def test_stored_arrays_are_read_at_the_same_time(self) -> None:
-        _Meeting.barrier = threading.Barrier(6)
-        array = in_memory(values(), _Meeting)
+        array = in_memory(values(), MeetingArray)
+        array.barrier = threading.Barrier(6)  # type: ignore[attr-defined]
         reads = [(array, Roi((i, 0), (1, 30))) for i in range(6)]
         np.testing.assert_array_equal(np.concatenate(read_all(reads)), values()[:6])
 
@@ -421,7 +408,7 @@ class TestReadAll:
         read_all([(array, ROI)] * 3)
         assert set(threads) == {threading.current_thread()}
         assert not array.is_stored
-        assert not OnesArray.like(in_memory(values(), _Meeting)).is_stored
+        assert not OnesArray.like(in_memory(values(), MeetingArray)).is_stored
 
     def test_an_error_comes_through(self, tmp_path: Path) -> None:
         array = write(tmp_path / "data.zarr")

@@ -6,7 +6,7 @@ import copy
 import importlib
 import multiprocessing
 import os
-import time
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from dacapo.gp import (
     Spec,
 )
 from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers.arrays import MeetingArray
+from tests.helpers.processes import wait_until
 
 RAW, LABELS, MASK = (gp.ArrayKey(name) for name in ("RAW", "LABELS", "MASK"))
 
@@ -280,61 +282,54 @@ class TestSpecs:
         assert {type(one) for one in seen} == {Request, Spec}
 
 
-class SlowArray(NumpyArray):
-    """An array in a store that answers late. Counts over all processes what there was to wait for."""
+class SlowArray(MeetingArray):
+    """Counts its reads over all processes."""
 
-    wait = 0.2
-    waited: Any
-
-    @property
-    def is_stored(self) -> bool:
-        return True
+    reads: Any
 
     def __getitem__(self, roi: Roi) -> np.ndarray:
-        time.sleep(self.wait)
-        with self.waited.get_lock():
-            self.waited.value += self.wait
-        return super().__getitem__(roi)
+        values = super().__getitem__(roi)
+        with self.reads.get_lock():
+            self.reads.value += 1
+        return values
+
+
+def slow_array(one: NumpyArray, barrier: threading.Barrier, reads: Any) -> SlowArray:
+    made = SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes)
+    assert isinstance(made, SlowArray)
+    made.barrier, made.reads = barrier, reads
+    return made
 
 
 @pytest.mark.parametrize("fetchers", [1, 4])
 def test_slow_stores_are_read_ahead(fetchers: int) -> None:
     """Reads of a sample wait together, and other processes read for the next batches while one is trained on."""
-    size, batches, training = 2, 6, 0.2
-    data = dataset()
-    slow = [SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes) for one in (data.raw, data.gt)]
-    SlowArray.waited = multiprocessing.Value("d", 0.0)
-    built = pipeline(Data(*slow))
+    size, batches, data, reads = 2, 6, dataset(), multiprocessing.Value("i", 0)
+    barrier = threading.Barrier(2)  # raw data and labels; each process has a copy
+    built = pipeline(Data(*(slow_array(one, barrier, reads) for one in (data.raw, data.gt))))
     stream = GunpowderBatches(built, BatchSampler(0, size), 0, [None] * fetchers)
     with gp.build(built.provider):
         iterator = load_batches(stream)
-        started = time.perf_counter()
-        for _ in range(batches):
+        next(iterator)
+        if fetchers > 1:
+            wait_until(lambda: reads.value >= batches * size * 2)
+        for done in range(2, batches + 1):
             next(iterator)
-            time.sleep(training)
-        elapsed = time.perf_counter() - started - batches * training
+            assert reads.value >= done * size * 2
+        assert fetchers > 1 or reads.value == batches * size * 2
         del iterator
-    one_by_one = batches * size * len(slow) * SlowArray.wait
-    assert SlowArray.waited.value >= one_by_one * 0.99
-    # In this process two reads wait together; four others do the rest while this one trains.
-    assert elapsed < one_by_one * (0.75 if fetchers == 1 else 0.4)
 
 
 def test_samples_of_a_batch_are_read_at_the_same_time() -> None:
     """One wait for all masks, which decide about where samples are, and one for all the rest."""
-    size, batches = 4, 3
-    data = dataset()
-    stored = (data.raw, data.gt, data.mask)
-    slow = [SlowArray.from_np_array(one.data, one.roi, one.voxel_size, one.axes) for one in stored]
-    SlowArray.waited = multiprocessing.Value("d", 0.0)
+    size, batches, data, reads = 4, 3, dataset(), multiprocessing.Value("i", 0)
+    masks, rest = threading.Barrier(size), threading.Barrier(2 * size)
+    slow = [slow_array(one, barrier, reads) for one, barrier in ((data.raw, rest), (data.gt, rest), (data.mask, masks))]
     stream = TorchBatches(maker(Data(*slow)), torch.device("cpu"), BatchSampler(0, size), 0, 1)
     iterator = load_batches(stream)
-    started = time.perf_counter()
     for _ in range(batches):
         next(iterator)
-    elapsed = time.perf_counter() - started
-    assert SlowArray.waited.value >= batches * size * len(slow) * SlowArray.wait * 0.99
-    assert elapsed < batches * 3 * SlowArray.wait
+    assert reads.value == batches * size * len(slow)
 
 
 def test_processes_without_a_cache_are_told_of(caplog: pytest.LogCaptureFixture) -> None:

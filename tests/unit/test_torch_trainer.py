@@ -221,7 +221,7 @@ def test_batches_are_worked_on_ahead_and_in_order() -> None:
     ahead = Prefetcher(iter(range(100)), work, CPU, lambda _: iter(()))
     results = iter(ahead)
     assert next(results) == 0
-    assert second.wait(5)  # without being asked for
+    assert second.wait(60)  # without being asked for
     assert [next(results) for _ in range(5)] == [10, 20, 30, 40, 50]
     ahead.close()
     assert len(started) < 10
