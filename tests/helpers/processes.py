@@ -1,14 +1,39 @@
-"""Waiting for processes, and limits on them."""
+"""Starting processes, waiting for them, and limits on them."""
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+
+class Started(subprocess.Popen[str]):
+    """A process in a group of its own, which is killed at the end of a ``with`` block if it still runs."""
+
+    def __init__(self, command: Sequence[object], **options: Any) -> None:
+        super().__init__(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True, **options)
+
+    def __exit__(self, *error: Any) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        super().__exit__(*error)
+
+
+def free_port() -> int:
+    """Return a port to listen on that no other process chooses, nor the system for its connections."""
+    with socket.socket() as one:
+        for port in range(20_000 + os.getpid() % 1000 * 10, 32_000):
+            with suppress(OSError):
+                one.bind(("127.0.0.1", port))
+                return port
+    raise AssertionError("all ports are taken")
 
 
 @contextmanager

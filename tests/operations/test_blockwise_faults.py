@@ -25,7 +25,7 @@ from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.invert import Invert
-from tests.helpers.processes import is_alive, wait_until
+from tests.helpers.processes import Started, is_alive, wait_until
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 pytestmark = pytest.mark.destructive
@@ -132,17 +132,17 @@ if __name__ == "__main__":
 class TestWhatIsOnTheTerminal:
     """An error, once; what is more about it is in files."""
 
-    def start(self, folder: Path, how: str, last: int) -> subprocess.Popen[str]:
+    def start(self, folder: Path, how: str, last: int) -> Started:
         (folder / "worker.py").write_text(WORKER)
         (folder / "caller.py").write_text(CALLER)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
         command = [sys.executable, folder / "caller.py", folder / "worker.py", how, str(last), folder / "logs"]
-        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return Started(command, env=environment)
 
     def lines(self, folder: Path, how: str, last: int = 99) -> tuple[list[str], list[str]]:
         """Return what Daisy writes, and the error."""
-        caller = self.start(folder, how, last)
-        lines = caller.communicate()[1].splitlines()
+        with self.start(folder, how, last) as caller:
+            lines = caller.communicate()[1].splitlines()
         assert caller.returncode == 1
         (error,) = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
         assert not any("Traceback" in line for line in lines)
@@ -179,10 +179,10 @@ class TestWhatIsOnTheTerminal:
             assert "ended with exit code -9" in Path(log).read_text()
 
     def test_an_interrupt(self, options: DaCapoConfig, tmp_path: Path) -> None:
-        caller = self.start(tmp_path, "wait", 99)
-        wait_until((tmp_path / "waiting").exists)
-        os.killpg(caller.pid, signal.SIGINT)
-        text = caller.communicate()[1]
+        with self.start(tmp_path, "wait", 99) as caller:
+            wait_until((tmp_path / "waiting").exists)
+            os.killpg(caller.pid, signal.SIGINT)
+            text = caller.communicate()[1]
         assert text.splitlines()[-1] == "Error: interrupted; everything saved before is kept"
         assert "Traceback" not in text
         assert len(text.splitlines()) <= 4
@@ -208,12 +208,12 @@ def test_a_killed_parent_that_is_started_again(
     set_fault(tmp_path, "wait", BEGINS[3])
     settings = json.dumps(operation.as_settings())
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
-    parent = subprocess.Popen([sys.executable, script, settings, str(workers)], env=environment)
     done = journal_folder(operation.output) / "invert" / "done" / "c"
     count = 3 if workers == 1 else 5
-    wait_until(lambda: (tmp_path / "waiting").exists() and sum(marks(done)) >= count)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
+    with Started([sys.executable, script, settings, workers], env=environment) as parent:
+        wait_until(lambda: (tmp_path / "waiting").exists() and sum(marks(done)) >= count)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
     pids = {int(pid) for pid in (tmp_path / "pids").read_text().split()}
     assert len(pids) == workers
     wait_until(lambda: not any(map(is_alive, pids)))

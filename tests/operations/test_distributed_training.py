@@ -6,10 +6,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from dacapo.store.create_store import create_config_store, create_stats_store, c
 from dacapo.train import train
 from dacapo.utils import distributed
 from tests.helpers import ranks
-from tests.helpers.processes import wait_for_checkpoint
+from tests.helpers.processes import Started, free_port, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config, dataset_config, dummy_run_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.destructive]
@@ -56,35 +56,33 @@ def prepare(
     store.store_run_config(attrs.evolve(config, trainer_config=trainer, datasplit_config=split))
 
 
-def start(command: Sequence[str], **environment: object) -> subprocess.Popen[str]:
+def start(command: Sequence[str], **environment: object) -> Started:
     variables = {**os.environ, "OMP_NUM_THREADS": "1", **{name: str(value) for name, value in environment.items()}}
-    return subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=variables
-    )
+    return Started([sys.executable, *command], stdout=subprocess.PIPE, env=variables)
 
 
-def start_training(
-    base: Path, *options: str, launcher: Sequence[str] = (), **environment: object
-) -> subprocess.Popen[str]:
+def start_training(base: Path, *options: str, launcher: Sequence[str] = (), **environment: object) -> Started:
     return start([*launcher, "-m", "dacapo", "--runs-dir", str(base), "train", NAME, *options], **environment)
 
 
-def start_ranks(bases: Sequence[Path]) -> list[subprocess.Popen[str]]:
+@contextmanager
+def two_ranks(bases: Sequence[Path]) -> Iterator[tuple[Started, Started]]:
     """Start ranks without a launcher, each with a base folder of its own."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    group = {"WORLD_SIZE": len(bases), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [start_training(base, RANK=rank, LOCAL_RANK=rank, **group) for rank, base in enumerate(bases)]
+    group = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    with (
+        start_training(bases[0], RANK=0, LOCAL_RANK=0, **group) as first,
+        start_training(bases[1], RANK=1, LOCAL_RANK=1, **group) as second,
+    ):
+        yield first, second
 
 
-def finish(process: subprocess.Popen[str], status: int = 0) -> tuple[str, str]:
+def finish(process: Started, status: int = 0) -> tuple[str, str]:
     output, errors = process.communicate(timeout=300)
     assert process.returncode == status, errors
     return output, errors
 
 
-def children(process: subprocess.Popen[str]) -> list[int]:
+def children(process: Started) -> list[int]:
     """Return the processes that a launcher has started, in the order of their ranks."""
     found = {}
     for pid in map(int, Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()):
@@ -136,7 +134,8 @@ def together(alone: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory)
     """The base folder of the run trained by two ranks, which torchrun has started, with batches of one."""
     base = tmp_path_factory.mktemp("together")
     prepare(base, alone[0])
-    output, _ = finish(start_training(base, launcher=["-m", "torch.distributed.run", "--nproc-per-node=2"]))
+    with start_training(base, launcher=["-m", "torch.distributed.run", "--nproc-per-node=2"]) as process:
+        output, _ = finish(process)
     assert output == f"{NAME}: trained 6 of 6 iterations\n"
     Options.reset()
     return base
@@ -167,9 +166,9 @@ def test_more_ranks_go_on_where_one_process_stopped_and_only_the_first_writes(
     for rank in (0, 1):
         prepare(tmp_path / str(rank), folder, validate=False)
     before = files(tmp_path / "1")
-    first, second = start_ranks([tmp_path / "0", tmp_path / "1"])
-    assert finish(second) == ("", "")
-    assert finish(first)[0] == f"{NAME}: trained 6 of 6 iterations\n"
+    with two_ranks([tmp_path / "0", tmp_path / "1"]) as (first, second):
+        assert finish(second) == ("", "")
+        assert finish(first)[0] == f"{NAME}: trained 6 of 6 iterations\n"
     assert files(tmp_path / "1") == before
     assert losses(tmp_path / "0") == pytest.approx(losses(whole), rel=1e-4)
     assert_same_weights(model(tmp_path / "0", 6), model(whole, 6))
@@ -191,30 +190,30 @@ def test_a_request_to_stop_stops_all_ranks_at_the_same_iteration(
     alone: tuple[Path, Path], tmp_path: Path, whom: str
 ) -> None:
     prepare(tmp_path, alone[0], until=100_000, interval=2)
-    process = start_training(tmp_path, "--devices", "2")
-    wait_for_checkpoint(process, tmp_path, NAME)
-    started = children(process)
-    assert len(started) == 2
-    if whom == "launcher":
-        os.kill(process.pid, signal.SIGINT)
-    else:
-        os.kill(started[1], signal.SIGTERM)
-    output, _ = finish(process, 130)
+    with start_training(tmp_path, "--devices", "2") as process:
+        wait_for_checkpoint(process, tmp_path, NAME)
+        started = children(process)
+        assert len(started) == 2
+        if whom == "launcher":
+            os.kill(process.pid, signal.SIGINT)
+        else:
+            os.kill(started[1], signal.SIGTERM)
+        output, _ = finish(process, 130)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in started)
     done = len(losses(tmp_path))
     assert output == f"{NAME}: trained {done} of 100000 iterations\n"
     assert create_weights_store().latest_iteration(NAME) == done
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
 def test_a_rank_that_is_killed_ends_all(alone: tuple[Path, Path], tmp_path: Path) -> None:
     prepare(tmp_path, alone[0], until=100_000, interval=2)
-    process = start_training(tmp_path, "--devices", "2")
-    wait_for_checkpoint(process, tmp_path, NAME)
-    started = children(process)
-    os.kill(started[1], signal.SIGKILL)
-    _, errors = finish(process, 1)
+    with start_training(tmp_path, "--devices", "2") as process:
+        wait_for_checkpoint(process, tmp_path, NAME)
+        started = children(process)
+        os.kill(started[1], signal.SIGKILL)
+        _, errors = finish(process, 1)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert re.search("^Error: rank 1 was killed by SIGKILL", errors, re.MULTILINE), errors
-    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
 def test_an_error_on_one_rank_is_shown_once_and_ends_all(alone: tuple[Path, Path], tmp_path: Path) -> None:
@@ -224,8 +223,8 @@ def test_an_error_on_one_rank_is_shown_once_and_ends_all(alone: tuple[Path, Path
     for chunk in (tmp_path / "data_1" / "train.zarr" / "labels").iterdir():
         if not chunk.name.startswith("."):
             chunk.write_bytes(b"damaged")
-    processes = start_ranks([tmp_path / "0", tmp_path / "1"])
-    errors = "".join(finish(process, 1)[1] for process in processes)
+    with two_ranks([tmp_path / "0", tmp_path / "1"]) as processes:
+        errors = "".join(finish(process, 1)[1] for process in processes)
     found = re.findall("^Error: .*", errors, re.MULTILINE)
     assert len(found) == 1
     assert "the batch of iteration 0 could not be made" in found[0]
@@ -239,7 +238,8 @@ def test_an_error_on_one_rank_is_shown_once_and_ends_all(alone: tuple[Path, Path
 def inside(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("inside")
     launched = f"launch(['-m', 'tests.helpers.ranks', {str(folder)!r}], 2)"
-    finish(start(["-c", f"from dacapo.utils.distributed import launch; raise SystemExit({launched})"]))
+    with start(["-c", f"from dacapo.utils.distributed import launch; raise SystemExit({launched})"]) as process:
+        finish(process)
     return folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -26,7 +26,7 @@ from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate_run
-from tests.helpers.processes import wait_for_checkpoint
+from tests.helpers.processes import Started, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config
 
 pytestmark = pytest.mark.destructive
@@ -42,9 +42,16 @@ def prepare(base: Path, folder: Path) -> None:
     create_config_store().store_run_config(config)
 
 
-def start_training(base: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dacapo.cli", "--runs-dir", str(base), "train", "affinities"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+def interrupt(command: Sequence[str], base: Path, number: signal.Signals) -> tuple[int, str]:
+    """Send a signal to a command that trains, after its first checkpoint; return its status and what it wrote."""
+    with Started([sys.executable, *command]) as process:
+        wait_for_checkpoint(process, base, "affinities")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=300)
+    stopped_at = create_weights_store().latest_iteration("affinities")
+    assert stopped_at is not None
+    assert 0 < stopped_at < ITERATIONS, "the process was done before it was interrupted"
+    return process.returncode, errors
 
 
 def result(base: Path) -> tuple[dict[str, torch.Tensor], np.ndarray, list[list[list[list[float]]]], dict[str, object]]:
@@ -75,13 +82,11 @@ def assert_same_optimizer(one: object, other: object) -> None:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A folder of data, and the base folder of a run trained on it in one go by a process of its own."""
+    """A folder of data, and the base folder of a run trained on it in one go."""
     folder = tmp_path_factory.mktemp("data")
     base = tmp_path_factory.mktemp("whole")
     prepare(base, folder)
-    process = start_training(base)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+    train("affinities")
     Options.reset()
     return folder, base
 
@@ -92,21 +97,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 ) -> None:
     folder, whole = uninterrupted
     prepare(tmp_path, folder)
-    process = start_training(tmp_path)
-    wait_for_checkpoint(process, tmp_path, "affinities")
-    os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=120)
-    if number == signal.SIGKILL:
-        assert process.returncode == -signal.SIGKILL
-    else:
-        assert process.returncode == 130, errors.decode()
-    stopped_at = create_weights_store().latest_iteration("affinities")
-    assert stopped_at is not None
-    assert 0 < stopped_at < ITERATIONS, "the process was done before it was interrupted"
-
-    process = start_training(tmp_path)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+    command = ["-m", "dacapo.cli", "--runs-dir", str(tmp_path), "train", "affinities"]
+    status, errors = interrupt(command, tmp_path, number)
+    assert status == (-signal.SIGKILL if number == signal.SIGKILL else 130), errors
+    train("affinities")
 
     model, losses, scores, optimizer = result(whole)
     resumed_model, resumed_losses, resumed_scores, resumed_optimizer = result(tmp_path)
@@ -132,15 +126,10 @@ def test_an_interrupted_script_goes_no_further(
     uninterrupted: tuple[Path, Path], tmp_path: Path, number: signal.Signals
 ) -> None:
     prepare(tmp_path, uninterrupted[0])
-    script = [sys.executable, "-c", SCRIPT, str(tmp_path)]
-    process = subprocess.Popen(script, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    wait_for_checkpoint(process, tmp_path, "affinities")
-    os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGINT, errors.decode()  # which a shell calls 130
+    status, errors = interrupt(["-c", SCRIPT, str(tmp_path)], tmp_path, number)
+    assert status == -signal.SIGINT, errors  # which a shell calls 130
     stopped_at = create_weights_store().latest_iteration("affinities")
-    assert stopped_at is not None
-    assert f"KeyboardInterrupt: affinities: trained {stopped_at} of 9 iterations; all is saved" in errors.decode()
+    assert f"KeyboardInterrupt: affinities: trained {stopped_at} of 9 iterations; all is saved" in errors
     assert not (tmp_path / "applied").exists()
 
 
