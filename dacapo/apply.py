@@ -14,9 +14,10 @@ from dacapo.blockwise.journal import Resume, check_free, is_complete
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-from dacapo.experiments.run import Run, run_of
+from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
+from dacapo.experiments.trained_model import TrainedModel
 from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
@@ -94,7 +95,7 @@ def apply(
         BlockwiseError: If blocks failed; all others are done.
     """
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
-    run, region = run_of(run_name), parse_roi(roi)
+    run, region = TrainedModel.of(run_name), parse_roi(roi)
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
     container = output_container(output_path, input_container, file_format)
     selection = select(run, criterion, validation_dataset, iteration, parameters)
@@ -108,7 +109,7 @@ def apply(
 
 @Options.kept()
 def apply_run(
-    run: Run,
+    run: Run | TrainedModel,
     iteration: int,
     parameters: PostProcessorParameters,
     input_array_identifier: LocalArrayIdentifier,
@@ -129,7 +130,7 @@ def apply_run(
     """
     arrays = _Arrays(input_array_identifier, prediction_array_identifier, output_array_identifier, parse_roi(roi))
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
-    _apply(run, iteration, parameters, arrays, output_dtype, execution)
+    _apply(TrainedModel.of(run), iteration, parameters, arrays, output_dtype, execution)
     return output_array_identifier
 
 
@@ -144,7 +145,7 @@ class _Arrays:
 
 
 def _apply(
-    run: Run,
+    run: TrainedModel,
     iteration: int,
     parameters: PostProcessorParameters,
     arrays: _Arrays,

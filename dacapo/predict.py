@@ -12,9 +12,9 @@ from dacapo.blockwise.journal import Resume, check_free
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.run import Run
+from dacapo.experiments.trained_model import TrainedModel
 from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
 from dacapo.inference.prediction import predict_array
-from dacapo.inference.trained_model import TrainedModel
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store

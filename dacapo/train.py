@@ -51,8 +51,7 @@ def load_run(run_name: str) -> Run:
     Raises:
         ConfigNotFoundError: If there is no such run.
     """
-    run_config = create_config_store().retrieve_run_config(run_name)
-    return Run(run_config, load_starter_model=create_weights_store().latest_iteration(run_name) is None)
+    return Run.to_train(create_config_store().retrieve_run_config(run_name))
 
 
 def train_run(run: Run, max_memory: str | int | None = None) -> Run:

@@ -18,9 +18,9 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
+from dacapo.experiments.trained_model import TrainedModel
 from dacapo.inference.inputs import open_raw
 from dacapo.inference.prediction import BlockPredictor, check_prediction_array
-from dacapo.inference.trained_model import TrainedModel
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
 

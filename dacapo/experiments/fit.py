@@ -7,44 +7,23 @@ that a run that trains can also be validated and applied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dacapo.errors import ConfigError, DacapoError
 from dacapo.experiments.block_plan import check_input, plan_blocks
-from dacapo.experiments.datasplits import DataSplit
+from dacapo.experiments.build import blaming
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.model import Model
-from dacapo.experiments.starts import load_start
-from dacapo.experiments.tasks import Task
+from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.evaluators.volumes import scored_roi
-from dacapo.experiments.trainers import Trainer
 from dacapo.store.create_store import create_array_store, create_weights_store
 from dacapo.utils.names import check_name
 
 if TYPE_CHECKING:
     from dacapo.experiments.run_config import RunConfig
-
-
-class Parts(Protocol):
-    """The parts of a run; a :class:`~dacapo.experiments.run.Run` has them."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def config(self) -> RunConfig: ...
-    @property
-    def task(self) -> Task: ...
-    @property
-    def model(self) -> Model: ...
-    @property
-    def trainer(self) -> Trainer: ...
-    @property
-    def datasplit(self) -> DataSplit: ...
 
 
 @attrs.frozen
@@ -59,41 +38,41 @@ class Pair:
 
     field: str
     part: str
-    check: Callable[[Parts, Dataset], None]
+    check: Callable[[Run, Dataset], None]
 
 
-def _names(run: Parts, dataset: Dataset) -> None:
+def _names(run: Run, dataset: Dataset) -> None:
     create_array_store().validation_prediction_array(run.name, 0, dataset.name)
     create_weights_store().check_best_name(run.name, dataset.name, "criterion")
 
 
-def _input(run: Parts, dataset: Dataset) -> None:
+def _input(run: Run, dataset: Dataset) -> None:
     check_input(run.model, dataset.raw)
 
 
-def _scored_labels(run: Parts, dataset: Dataset) -> None:
+def _scored_labels(run: Run, dataset: Dataset) -> None:
     run.task.evaluator.check_truth(ground_truth(dataset))
 
 
-def _scored_mask(run: Parts, dataset: Dataset) -> None:
+def _scored_mask(run: Run, dataset: Dataset) -> None:
     if dataset.mask is not None:
         run.task.evaluator.check_mask(dataset.mask)
 
 
-def _scored_region(run: Parts, dataset: Dataset) -> None:
+def _scored_region(run: Run, dataset: Dataset) -> None:
     truth = ground_truth(dataset)
     scored_roi(truth.roi, run.model.scale(dataset.raw.voxel_size), truth, dataset.mask)
 
 
-def _predicted_region(run: Parts, dataset: Dataset) -> None:
+def _predicted_region(run: Run, dataset: Dataset) -> None:
     plan_blocks(run.model, dataset.raw, ground_truth(dataset).roi)
 
 
-def _learned_labels(run: Parts, dataset: Dataset) -> None:
+def _learned_labels(run: Run, dataset: Dataset) -> None:
     run.task.predictor.check_labels(ground_truth(dataset, "training"))
 
 
-def _learned_mask(run: Parts, dataset: Dataset) -> None:
+def _learned_mask(run: Run, dataset: Dataset) -> None:
     if dataset.mask is not None:
         run.task.predictor.check_mask(dataset.mask)
 
@@ -115,7 +94,7 @@ TRAINING = (
 """The checks of each training dataset for trainers that read datasets, in addition to the trainer's own."""
 
 
-def check_training(run: Parts, snapshot_container: Any = None) -> None:
+def check_training(run: Run, snapshot_container: Any = None) -> None:
     """Check that the trainer of a run can train its network on its data, and let it prepare batches.
 
     Args:
@@ -128,11 +107,11 @@ def check_training(run: Parts, snapshot_container: Any = None) -> None:
     datasets = run.datasplit.train
     if run.trainer.trains_on_data:
         _check_pairs(run, "train", datasets, TRAINING)
-    with _blaming(_place(run, "train"), "trainer_config and architecture_config"):
+    with blaming(_place(run, "train"), "trainer_config and architecture_config"):
         run.trainer.build_batch_provider(datasets, run.model, run.task, snapshot_container)
 
 
-def check_validation(run: Parts) -> None:
+def check_validation(run: Run) -> None:
     """Check that a run can be validated on all its validation datasets.
 
     Raises:
@@ -144,7 +123,7 @@ def check_validation(run: Parts) -> None:
         EvaluationError: If ground truth or mask are on a different voxel grid than the prediction, or do not overlap.
         RoiError: If ground truth extends beyond the raw data, or the raw data is smaller than the network's input.
     """
-    with _blaming("task_config", "the names of files"):
+    with blaming("task_config", "the names of files"):
         for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
             check_name(criterion, "criterion")  # the best checkpoint is stored under it
     _check_pairs(run, "validate", run.datasplit.validate or [], VALIDATION)
@@ -167,72 +146,28 @@ def find_misfit(config: RunConfig) -> str | None:
     Opens files and builds networks, but reads no voxels. Assumes that each part has been checked on its own.
     """
     try:
-        parts = BuiltParts.of(config)
-        check_validation(parts)
-        check_training(parts)
+        run = Run.to_train(config)
+        check_validation(run)
+        check_training(run)
     except DacapoError as error:
         return str(error)
     return None
 
 
-@attrs.frozen
-class BuiltParts:
-    """The parts of a run, built from its config for checking."""
-
-    config: RunConfig
-    task: Task
-    model: Model
-    trainer: Trainer
-    datasplit: DataSplit
-
-    @property
-    def name(self) -> str:
-        """Name of the run."""
-        return self.config.name
-
-    @classmethod
-    def of(cls, config: RunConfig) -> BuiltParts:
-        """Build the parts, including initial weights if the run has none of its own.
-
-        Raises:
-            DacapoError: If building fails; the message begins with the responsible field.
-        """
-        task = config.task_config.task_type(config.task_config)
-        trainer = config.trainer_config.trainer_type(config.trainer_config)
-        datasplit = config.datasplit_config.datasplit_type(config.datasplit_config)
-        architecture = config.architecture_config.architecture_type(config.architecture_config)
-        with _blaming("architecture_config", "task_config"):
-            model = task.create_model(architecture)
-        start = config.start_config
-        if start is not None and create_weights_store().latest_iteration(config.name) is None:
-            with _blaming("start_config", "architecture_config and task_config"):
-                _, model = load_start(start, model, config.task_config, task)
-        return cls(config, task, model, trainer, datasplit)
-
-
-def _check_pairs(run: Parts, kind: str, datasets: Sequence[Dataset], pairs: Iterable[Pair]) -> None:
+def _check_pairs(run: Run, kind: str, datasets: Sequence[Dataset], pairs: Iterable[Pair]) -> None:
     """Check the datasets of a kind, ``train`` or ``validate``."""
     subject = {"train": "training", "validate": "validation"}[kind]
     for index, dataset in enumerate(datasets):
         for pair in pairs:
             place = _place(run, kind, index)
             place = f"{place}.{pair.field}" if hasattr(dataset.config, pair.field) else place
-            with _blaming(place, pair.part, f"{subject} dataset {dataset.name!r}: "):
+            with blaming(place, pair.part, f"{subject} dataset {dataset.name!r}: "):
                 pair.check(run, dataset)
 
 
-def _place(run: Parts, kind: str, index: int | None = None) -> str:
+def _place(run: Run, kind: str, index: int | None = None) -> str:
     """Return the path to the datasets of a kind, or one of them, in the config of a run."""
     several, single = f"{kind}_configs", f"{kind}_config"
     if hasattr(run.config.datasplit_config, several):
         return f"datasplit_config.{several}" + ("" if index is None else f"[{index}]")
     return f"datasplit_config.{single}" if hasattr(run.config.datasplit_config, single) else "datasplit_config"
-
-
-@contextmanager
-def _blaming(place: str, other: str, subject: str = "") -> Iterator[None]:
-    """Prefix errors with the path to a field, and append the part that the field has to fit."""
-    try:
-        yield
-    except DacapoError as error:
-        raise type(error)(f"{place}: {subject}{error} (to fit {other})") from error

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import Architecture
-from dacapo.experiments.build import build_network, run_seed
+from dacapo.experiments.build import blaming, build_network, run_seed
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.model import Model
-from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import Start, load_start
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.trainers import Trainer
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_scores import ValidationScores
-from dacapo.store.create_store import create_config_store
+from dacapo.store.create_store import create_config_store, create_weights_store
+
+if TYPE_CHECKING:
+    from dacapo.experiments.run_config import RunConfig
 
 __all__ = [
     "Architecture",
@@ -94,8 +98,14 @@ class Run:
         start_config = self.config.start_config
         if start_config is None:
             return None
-        start, self.model = load_start(start_config, self.model, self.config.task_config, self.task)
+        with blaming("start_config", "architecture_config and task_config"):
+            start, self.model = load_start(start_config, self.model, self.config.task_config, self.task)
         return start
+
+    @classmethod
+    def to_train(cls, run_config: RunConfig) -> Run:
+        """Build a run that starts from other weights only if it has no checkpoint of its own."""
+        return cls(run_config, load_starter_model=create_weights_store().latest_iteration(run_config.name) is None)
 
     @property
     def datasplit(self) -> DataSplit:

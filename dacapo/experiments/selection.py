@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
+from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.tasks import Task
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.parameters_text import parse_parameters
+from dacapo.experiments.trained_model import TrainedModel
 from dacapo.experiments.validation_iteration_scores import MAX_LISTED, ValidationIterationScores
 from dacapo.store.create_store import create_stats_store
 from dacapo.utils.ranking import Choice, choose
@@ -27,7 +30,7 @@ class Selection:
 
 
 def select(
-    run: Run,
+    run: Run | TrainedModel,
     criterion: str = "voi",
     validation_dataset: str | None = None,
     iteration: int | None = None,
@@ -40,7 +43,7 @@ def select(
     predicted, ranks behind all that lack fewer. Among equals, the earliest iteration wins, then the first parameters.
 
     Args:
-        run: The run; its stored scores are read unless both iteration and parameters are given.
+        run: The run, or its model; its stored scores are read unless both iteration and parameters are given.
         criterion: The score that decides; if each channel has its own, a common name stands for their mean.
         validation_dataset: The dataset whose scores decide, by default the mean over all validation datasets.
         iteration: Checkpoint to use.
@@ -50,16 +53,16 @@ def select(
     Raises:
         NotFoundError: If scores are needed but missing, or a name is unknown.
     """
-    wanted = _parsed(run, parameters)
+    wanted = parse_parameters(parameters, run.task.parameters) if isinstance(parameters, str) else parameters
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
     # Untried parameters have no scores, so they cannot rank the iterations.
     compared = wanted if wanted in list(run.task.parameters) else None
     meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
-    names = _dataset_names(run)
-    counted = _counted(run, names, validation_dataset)
     scores = sorted(create_stats_store().retrieve_validation_iteration_scores(run.name), key=lambda s: s.iteration)
-    table = _table(run, scores, names)
+    names = _dataset_names(run.config, scores)
+    counted = _counted(run.name, names, validation_dataset)
+    table = _table(run.name, run.task, scores, names)
     candidates = [
         (i, p)
         for i, s in enumerate(scores)
@@ -67,7 +70,7 @@ def select(
         if iteration in (None, s.iteration) and compared in (None, tried)
     ]
     pairs = [(dataset, name) for dataset in counted for name in meant]
-    choice = _choose(run, table, candidates, pairs)
+    choice = _choose(run.task, table, candidates, pairs)
     left_out = _left_out(choice, [f"{name} on {names[dataset]}" for dataset, name in pairs])
     if choice.index is None:
         given = f" at iteration {iteration}" if iteration is not None else ""
@@ -84,14 +87,15 @@ def select(
     return Selection(best, chosen, reason)
 
 
-def _parsed(run: Run, parameters: PostProcessorParameters | str | None) -> PostProcessorParameters | None:
-    return parse_parameters(parameters, run.task.parameters) if isinstance(parameters, str) else parameters
-
-
-def _dataset_names(run: Run) -> list[str]:
-    """Return the names of the validation datasets, preferably from the config: the data may have moved."""
-    configs = getattr(run.config.datasplit_config, "validate_configs", None)
-    return [dataset.name for dataset in (run.datasplit.validate or [] if configs is None else configs)]
+def _dataset_names(config: RunConfig, scores: Sequence[ValidationIterationScores]) -> list[str]:
+    """Return the names of the validation datasets, without opening them if possible: the data may have moved."""
+    configs = getattr(config.datasplit_config, "validate_configs", None)
+    if configs is not None:
+        return [dataset.name for dataset in configs]
+    recorded = next((s.datasets for s in reversed(scores) if s.datasets is not None), None)
+    if recorded is not None:
+        return recorded
+    return [dataset.name for dataset in config.datasplit_config.datasplit_type(config.datasplit_config).validate or []]
 
 
 def matching_criteria(criteria: Sequence[str], wanted: str) -> list[str]:
@@ -106,41 +110,43 @@ def matching_criteria(criteria: Sequence[str], wanted: str) -> list[str]:
     return [wanted] if wanted in found else found
 
 
-def _counted(run: Run, names: Sequence[str], dataset: str | None) -> list[int]:
+def _counted(run_name: str, names: Sequence[str], dataset: str | None) -> list[int]:
     """Return the positions of the validation datasets whose scores count."""
     if dataset is not None and dataset not in names:
         raise NotFoundError(f"unknown validation dataset {dataset!r}; this run's are {', '.join(names)}")
     if not names:
-        raise ConfigError(f"run {run.name!r} has no validation datasets; give both iteration and parameters")
+        raise ConfigError(f"run {run_name!r} has no validation datasets; give both iteration and parameters")
     return [i for i, name in enumerate(names) if dataset in (None, name)]
 
 
-def _table(run: Run, scores: Sequence[ValidationIterationScores], names: Sequence[str]) -> npt.NDArray[np.float64]:
+def _table(
+    run_name: str, task: Task, scores: Sequence[ValidationIterationScores], names: Sequence[str]
+) -> npt.NDArray[np.float64]:
     """Return all scores by iteration, dataset, parameters, criterion.
 
     Raises:
         RecordError: If they belong to datasets with other names.
         ConfigError: If the number of datasets, parameters or criteria differs.
     """
-    shape = (len(names), len(run.task.parameters), len(run.task.evaluation_scores.criteria))
+    shape = (len(names), len(task.parameters), len(task.evaluation_scores.criteria))
     for s in scores:
         s.check_datasets(names)
         if np.shape(s.scores) != shape:
             raise ConfigError(
-                f"the scores of iteration {s.iteration} of run {run.name!r} belong to other validation datasets or "
+                f"the scores of iteration {s.iteration} of run {run_name!r} belong to other validation datasets or "
                 "another task than its current config; give both iteration and parameters, or restore the config"
             )
     return np.array([s.scores for s in scores], dtype=np.float64).reshape(len(scores), *shape)
 
 
 def _choose(
-    run: Run,
+    task: Task,
     table: npt.NDArray[np.float64],
     candidates: Sequence[tuple[int, int]],
     pairs: Sequence[tuple[int, str]],
 ) -> Choice:
     """Choose among positions of iterations and parameters, by the scores of pairs of a dataset and a criterion."""
-    about = run.task.evaluation_scores
+    about = task.evaluation_scores
     criteria = list(about.criteria)
 
     def has_truth(dataset: int, name: str) -> bool:

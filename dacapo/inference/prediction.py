@@ -30,9 +30,9 @@ from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, Za
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.trained_model import TrainedModel
 from dacapo.experiments.trainers.trained_network import LAYOUTS
 from dacapo.inference.budget import plan_within
-from dacapo.inference.trained_model import TrainedModel
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store

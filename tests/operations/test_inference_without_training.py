@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from funlib.geometry import Coordinate
 
+from dacapo.apply import apply
 from dacapo.blockwise import predict_worker
 from dacapo.errors import ConfigError
+from dacapo.experiments.datasplits import DummyDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.selection import select
+from dacapo.experiments.trained_model import TrainedModel
 from dacapo.experiments.trainers import TrainerConfig
 from dacapo.experiments.trainers.gp_augments import IntensityScaleShiftAugmentConfig
-from dacapo.inference.trained_model import TrainedModel
 from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.validate import validate
 from tests.helpers.runs import affinities_run_config, unet_config
 from tests.helpers.untrainable import FORBIDDEN, ForbiddenTrainerConfig
 from tests.helpers.volumes import write_array
@@ -92,6 +98,36 @@ def test_prediction_builds_no_trainer(
     arrays = [ZarrArray.open_from_array_identifier(identifier) for identifier in (expected, got)]
     # Other blocks, other rounding.
     np.testing.assert_allclose(arrays[0][arrays[0].roi], arrays[1][arrays[1].roi], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "wanted", [{}, {"iteration": 1, "parameters": "WatershedPostProcessorParameters(id=3, bias=0.75)"}]
+)
+def test_applying_builds_no_trainer_and_opens_no_training_data(
+    config: RunConfig,
+    source: LocalArrayIdentifier,
+    options: DaCapoConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: dict[str, Any],
+) -> None:
+    validate(config.name, 1)
+    expected = apply(Run(config), source.container, source.dataset, tmp_path / "run.zarr", **wanted)
+
+    forbid_training(monkeypatch, checkpoint_of(config, options))
+    for kind in ("train", "validate"):
+        shutil.rmtree(tmp_path / f"{kind}.zarr")
+    got = apply(config.name, source.container, source.dataset, tmp_path / "got.zarr", **wanted)
+
+    assert got.selection == expected.selection
+    arrays = [ZarrArray.open_from_array_identifier(applied.output) for applied in (expected, got)]
+    np.testing.assert_array_equal(arrays[0][arrays[0].roi], arrays[1][arrays[1].roi])
+
+
+def test_scores_name_the_datasets_that_a_config_does_not_list(config: RunConfig) -> None:
+    validate(config.name, 1)
+    config.datasplit_config = DummyDataSplitConfig(name="lists nothing")
+    assert select(TrainedModel.of(config), validation_dataset="validate").iteration == 1
 
 
 def test_a_worker_of_a_task_of_ones_own_builds_no_trainer(
