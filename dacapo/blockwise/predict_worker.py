@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -10,7 +9,7 @@ import daisy.v2 as daisy
 from funlib.geometry import Roi
 
 from dacapo.blockwise.worker.command_line import array_options, worker_cli
-from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import create_compute_context
@@ -69,49 +68,9 @@ def open_worker(
     return process
 
 
-def start_worker_fn(
-    run_name: str | Run,
-    iteration: int | None,
-    input_container: Path | str,
-    input_dataset: str,
-    output_container: Path | str,
-    output_dataset: str,
-    return_io_loop: bool = False,
-) -> Callable[[], None] | None:
-    """Predict the blocks of the Daisy task that this process is a worker of.
-
-    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
-    instead of calling it.
-    """
-    return io_loop(
-        lambda: open_worker(run_name, iteration, input_container, input_dataset, output_container, output_dataset),
-        return_io_loop,
-    )
-
-
-def start_worker(
-    run_name: str | Run,
-    iteration: int | None,
-    input_container: Path | str,
-    input_dataset: str,
-    output_container: Path | str,
-    output_dataset: str,
-    return_io_loop: bool | None = False,
-) -> Callable[[], None] | None:
-    """Do the same as :func:`start_worker_fn`."""
-    return start_worker_fn(
-        run_name,
-        iteration,
-        input_container,
-        input_dataset,
-        output_container,
-        output_dataset,
-        bool(return_io_loop),
-    )
-
-
+start_worker = start_worker_fn = make_start_worker(open_worker)
 _run = click.option("-r", "--run-name", required=True, help="A stored run.")
-_iteration = click.option("-i", "--iteration", type=int, help="Its checkpoint; else what the run starts with.")
+_iteration = click.option("-i", "--iteration", type=int, help="Its checkpoint; by default its first weights.")
 _arrays = array_options("input", "output")
 cli = worker_cli("Predict the blocks of a Daisy task.", start_worker, _run, _iteration, _arrays)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.segmentation.cross_block_merges import find_components, read_cross_block_merges, without_doubtful
 from dacapo.blockwise.worker.command_line import array_options, tmpdir_option, worker_cli
-from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -54,22 +53,7 @@ def open_worker(
     return lambda block: relabel_in_block(output, nodes, components, block)
 
 
-def start_worker(
-    output_container: Path | str,
-    output_dataset: str,
-    tmpdir: Path | str,
-    return_io_loop: bool = False,
-    *args: Any,
-    **kwargs: Any,
-) -> Callable[[], None] | None:
-    """Do the blocks of the Daisy task that this process is a worker of.
-
-    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
-    instead of calling it.
-    """
-    return io_loop(lambda: open_worker(output_container, output_dataset, tmpdir), return_io_loop)
-
-
+start_worker = make_start_worker(open_worker)
 cli = worker_cli(
     "Join segments in the blocks of a Daisy task.", start_worker, array_options("output", short=False), tmpdir_option
 )

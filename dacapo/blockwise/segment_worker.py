@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 
 from dacapo.blockwise.segmentation.block_segmenter import BlockSegmenter
 from dacapo.blockwise.worker.command_line import array_options, tmpdir_option, worker_cli
-from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.errors import ConfigError
@@ -29,6 +29,7 @@ def open_worker(
     output_dataset: str,
     tmpdir: Path | str,
     function_path: Path | str,
+    *,
     parameters: Mapping[str, Any] | None = None,
 ) -> ProcessBlock:
     """Return the function that segments a block.
@@ -74,26 +75,7 @@ def _read_parameters(file: Path) -> dict[str, Any]:
     return values or {}
 
 
-def start_worker(
-    input_container: str,
-    input_dataset: str,
-    output_container: str,
-    output_dataset: str,
-    tmpdir: str,
-    function_path: str,
-    return_io_loop: bool = False,
-) -> Callable[[], None] | None:
-    """Do the blocks of the Daisy task that this process is a worker of.
-
-    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
-    instead of calling it.
-    """
-    return io_loop(
-        lambda: open_worker(input_container, input_dataset, output_container, output_dataset, tmpdir, function_path),
-        return_io_loop,
-    )
-
-
+start_worker = make_start_worker(open_worker)
 _function = click.option("--function_path", required=True, help="File with the segment_function.")
 _arrays = array_options("input", "output", short=False)
 cli = worker_cli("Segment the blocks of a Daisy task.", start_worker, _arrays, tmpdir_option, _function)

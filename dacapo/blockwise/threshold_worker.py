@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from dacapo.blockwise.voxelwise import Threshold, into
 from dacapo.blockwise.worker.command_line import array_options, worker_cli
-from dacapo.blockwise.worker.loop import io_loop
+from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -42,24 +41,7 @@ def open_worker(
     )
 
 
-def start_worker(
-    input_container: Path | str,
-    input_dataset: str,
-    output_container: Path | str,
-    output_dataset: str,
-    threshold: float = 0.0,
-    return_io_loop: bool = False,
-) -> Callable[[], None] | None:
-    """Do the blocks of the Daisy task that this process is a worker of.
-
-    The arguments are those of :func:`open_worker`. With ``return_io_loop``, return the function that does the blocks,
-    instead of calling it.
-    """
-    return io_loop(
-        lambda: open_worker(input_container, input_dataset, output_container, output_dataset, threshold), return_io_loop
-    )
-
-
+start_worker = make_start_worker(open_worker)
 _threshold = click.option(
     "-th", "--threshold", type=float, default=0.0, show_default=True, help="Threshold for the stored values."
 )

@@ -313,6 +313,25 @@ class TestExistingOutputs:
         with pytest.raises(OutputExistsError, match="other parameters"):
             segment(folder, self.values, (4, 4), into_existing=True)
 
+    @pytest.mark.parametrize("absorb_below", [0, 3])
+    def test_a_channel_axis_of_length_one(self, options: DaCapoConfig, folder: Path, absorb_below: int) -> None:
+        voxel_size = Coordinate(VOXEL_SIZE[:2])
+        where = ["c", "y", "x"], Roi(OFFSET[:2], voxel_size * 12), 1, voxel_size, np.uint64
+        output = LocalArrayIdentifier(folder / "out.zarr", "labels")
+        array = ZarrArray.create_from_array_identifier(output, *where, write_size=voxel_size * 4)
+        array[array.roi] = np.full((1, 12, 12), 99, dtype=np.uint64)
+        labels = segment(folder, self.values, (4, 4), 4, total=self.part, into_existing=True, absorb_below=absorb_below)
+        assert (labels[:, 8:] == 99).all()
+        assert (labels[:, :8, 8:] == 99).all()
+        expected = absorb_small(ndimage.label(self.values[:8, :8])[0], absorb_below)
+        assert same_parts(labels[0, :8, :8], expected)
+
+    def test_several_channels_are_refused(self, options: DaCapoConfig, folder: Path) -> None:
+        place = Coordinate(VOXEL_SIZE[:2]), Coordinate(OFFSET[:2])
+        write_array(folder / "out.zarr", "labels", np.zeros((2, 12, 12), np.uint64), *place)
+        with pytest.raises(ConfigError, match=r"in 2 channels .* a single channel"):
+            segment(folder, self.values, (12, 12), into_existing=True)
+
 
 def test_order_and_number_of_workers_do_not_matter(options: DaCapoConfig, folder: Path) -> None:
     """With a function whose segments differ between what blocks see, so that pairs are a matter of opinion."""

@@ -237,10 +237,16 @@ class TestArgmax:
         np.testing.assert_array_equal(content(target), channels.argmax(0))
         assert content(target).dtype == np.uint32
 
-    def test_no_channels(self, options: DaCapoConfig, tmp_path: Path, channels: np.ndarray) -> None:
-        source = LocalArrayIdentifier(tmp_path / "in.zarr", "raw")
-        with pytest.raises(ChannelMismatchError, match="the largest channel is that of an axis 'c'"):
-            argmax_worker.open_worker(**names(source, create(tmp_path)))
+    @pytest.mark.parametrize("output_channels", [None, 1])
+    def test_a_single_channel_needs_no_axis(
+        self, options: DaCapoConfig, tmp_path: Path, channels: np.ndarray, output_channels: int | None
+    ) -> None:
+        target = create(tmp_path, output_channels)
+        array = ZarrArray.open_from_array_identifier(target)
+        array[array.roi] = np.full(array.data.shape, 7, np.uint8)
+        given = names(LocalArrayIdentifier(tmp_path / "in.zarr", "raw"), target)
+        assert run_blockwise(argmax_worker.__file__, REGION, BLOCK, BLOCK, 1, **given)
+        assert not content(target).any()
 
 
 class TestPredict:
@@ -354,13 +360,31 @@ class TestSegmentAndRelabel:
             folder / "in.zarr", "mask", values, Coordinate(VOXEL_SIZE[: len(shape)]), Coordinate(OFFSET[: len(shape)])
         ), values
 
-    def labels(self, folder: Path, like: LocalArrayIdentifier, block: Coordinate) -> LocalArrayIdentifier:
+    def labels(
+        self, folder: Path, like: LocalArrayIdentifier, block: Coordinate, channels: int | None = None
+    ) -> LocalArrayIdentifier:
         source = ZarrArray.open_from_array_identifier(like)
         target = LocalArrayIdentifier(folder / "out.zarr", "labels")
+        axes = source.axes if channels is None else ["c", *source.axes]
         ZarrArray.create_from_array_identifier(
-            target, source.axes, source.roi, None, source.voxel_size, "uint64", write_size=block, overwrite=True
+            target, axes, source.roi, channels, source.voxel_size, "uint64", write_size=block, overwrite=True
         )
         return target
+
+    def test_an_output_with_a_channel_axis(self, options: DaCapoConfig, tmp_path: Path, function: Path) -> None:
+        source, values = self.volume(tmp_path, 6, (9, 8, 7))
+        target, around = self.labels(tmp_path, source, BLOCK.shape, channels=1), VOXEL_SIZE
+        region = ZarrArray.open_from_array_identifier(source).roi
+        more = {"tmpdir": tmp_path / "between", "function_path": function}
+        given = {"output_array_identifier": target, **more}
+        regions = (region.grow(around, around), BLOCK.grow(around, around), BLOCK)
+        assert run_blockwise(segment_worker.__file__, *regions, 1, input_array_identifier=source, **given)
+        assert run_blockwise(relabel_worker.__file__, region, BLOCK, BLOCK, 1, **given)
+        assert content(target).shape == (1, 9, 8, 7)
+        assert same_parts(content(target)[0], ndimage.label(values)[0])
+        several = self.labels(tmp_path, source, BLOCK.shape, channels=2)
+        with pytest.raises(DtypeError, match="and a single channel"):
+            segment_worker.open_worker(**names(source, several), **more)
 
     @pytest.mark.parametrize(
         ("seed", "shape", "connectivity"), [(1, (9, 8, 7), 1), (2, (9, 8, 7), 3), (3, (30, 31), 2)]

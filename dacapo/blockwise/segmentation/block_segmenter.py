@@ -24,7 +24,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.block_grid import as_roi, shell, slices_of
 from dacapo.blockwise.journal.identity import array_identity, code_identity
-from dacapo.blockwise.outputs import ORIGIN
+from dacapo.blockwise.outputs import ORIGIN, in_form_of
 from dacapo.blockwise.segmentation.fragments import FoundSegments, Labels, replaced
 from dacapo.blockwise.segmentation.joining import overlapping_pairs
 from dacapo.blockwise.segmentation.segment_function import (
@@ -81,10 +81,11 @@ class BlockSegmenter:
         check_segment_function(function_file, [], parameters)
         opened = ZarrArray.open_from_array_identifier(output)
         voxels = int(np.prod(opened.data.shape))
-        if opened.channel_axis is not None or opened.dtype.kind not in "iu" or voxels > np.iinfo(opened.dtype).max:
+        channels = opened.num_channels or 1
+        if channels != 1 or opened.dtype.kind not in "iu" or voxels > np.iinfo(opened.dtype).max:
             raise DtypeError(
-                f"{opened} holds {opened.dtype} with axes {opened.axes}; the segments of {voxels} voxels need whole "
-                "numbers as large as that, such as uint64, and no channel axis"
+                f"{opened} holds {opened.dtype} in {channels} channels; the segments of {voxels} voxels need whole "
+                "numbers as large as that, such as uint64, and a single channel"
             )
         what = {
             "inputs": [array_identity(source), array_identity(output)],
@@ -114,7 +115,7 @@ class BlockSegmenter:
         nodes = self._names(found, write_roi)
         fragments = found.numbered(nodes)
         self.fragments[write_roi] = fragments
-        self.output[write_roi] = fragments.astype(self.output.dtype)
+        self.output[write_roi] = in_form_of(self.output, fragments.astype(self.output.dtype), None)
         # Written first, compared second: of two neighbors that run at the same time, at least one sees the other.
         pairs = [np.zeros((0, 2), np.uint64)]
         seen = write_roi.grow(voxel_size, voxel_size).intersect(read_roi).intersect(self.output.roi)
@@ -132,7 +133,7 @@ class BlockSegmenter:
         inside = np.unravel_index(first[int(found.has_background) :], found.shape)
         begin = (write_roi.begin - self.output.roi.begin) / self.output.voxel_size
         places = [positions + int(start) for positions, start in zip(inside, begin, strict=True)]
-        return np.ravel_multi_index(places, self.output.data.shape).astype(np.uint64) + np.uint64(1)
+        return np.ravel_multi_index(places, self.fragments.data.shape).astype(np.uint64) + np.uint64(1)
 
 
 def _shared_array(folder: Path, like: ZarrArray, digest: str) -> ZarrArray:
@@ -145,14 +146,15 @@ def _shared_array(folder: Path, like: ZarrArray, digest: str) -> ZarrArray:
     if not shared.container.exists():
         folder.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+        chunks = [chunk for axis, chunk in zip(like.axes, like.data.chunks, strict=True) if axis != "c"]
         array = ZarrArray.create_from_array_identifier(
             LocalArrayIdentifier(own / _FRAGMENTS, "fragments"),
-            like.axes,
+            [axis for axis in like.axes if axis != "c"],
             like.roi,
             None,
             like.voxel_size,
             np.uint64,
-            write_size=Coordinate(like.data.chunks) * like.voxel_size,
+            write_size=Coordinate(chunks) * like.voxel_size,
         )
         array.add_metadata({ORIGIN: {"operation": "segment_worker", "of": digest}})
         try:

@@ -46,19 +46,20 @@ def check_output(plan: SegmentationPlan) -> None:
     output = open_array(plan.output)
     where = f"{plan.output.container}/{plan.output.dataset}"
     output.check_roi(plan.region)
-    if output.dtype.kind not in "iu" or output.channel_axis is not None or output.voxel_size != plan.voxel_size:
+    if output.dtype.kind not in "iu" or output.num_channels not in (None, 1) or output.voxel_size != plan.voxel_size:
         raise ConfigError(
-            f"{where} holds {output.dtype} with axes {output.axes} and voxel size {output.voxel_size}; "
-            f"labels need whole numbers, no channel axis and voxel size {plan.voxel_size}"
+            f"{where} holds {output.dtype} in {output.num_channels or 1} channels with voxel size {output.voxel_size}; "
+            f"labels need whole numbers, a single channel and voxel size {plan.voxel_size}"
         )
     first = (plan.region.begin - output.roi.begin) / plan.voxel_size
     step = plan.block_shape / plan.voxel_size
+    chunks = [chunk for axis, chunk in zip(output.axes, output.data.chunks, strict=True) if axis != "c"]
     if any(
         count > 1 and (begin % chunk or size % chunk)
-        for count, begin, size, chunk in zip(plan.grid.shape, first, step, output.data.chunks, strict=True)
+        for count, begin, size, chunk in zip(plan.grid.shape, first, step, chunks, strict=True)
     ):
         raise ConfigError(
-            f"the chunks of {where} are {output.data.chunks} voxels, so that blocks of {step} would write to the "
+            f"the chunks of {where} are {tuple(chunks)} voxels, so that blocks of {step} would write to the "
             "same chunk at once; name a new output, or blocks of whole chunks"
         )
 

@@ -10,6 +10,7 @@ import daisy.v2 as daisy
 import numpy as np
 
 from dacapo.blockwise.block_grid import as_roi, slices_of
+from dacapo.blockwise.outputs import in_form_of
 from dacapo.blockwise.segmentation.lookup_table import SMALL, dense_numbers
 from dacapo.blockwise.segmentation.plan import SegmentationPass, SegmentationPlan, open_array
 from dacapo.utils.segmentation import grow_into
@@ -51,4 +52,5 @@ class Relabeling(SegmentationPass):
         labels = table[rank]
         if small.any():
             labels = grow_into(labels, small[rank])
-        self.target[write_roi] = labels[slices_of(write_roi, roi, plan.voxel_size)].astype(self.target.dtype)
+        written = labels[slices_of(write_roi, roi, plan.voxel_size)].astype(self.target.dtype)
+        self.target[write_roi] = in_form_of(self.target, written, None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import daisy.v2 as daisy
 
@@ -64,22 +66,39 @@ def process_all(process: ProcessBlock) -> None:
             process(block)
 
 
-def io_loop(open_worker: Callable[[], ProcessBlock], return_io_loop: bool) -> Callable[[], None] | None:
-    """Process the blocks of a Daisy task until none are left, or return the function that does so.
+def make_start_worker(open_worker: Callable[..., ProcessBlock]) -> Callable[..., Callable[[], None] | None]:
+    """Return the ``start_worker`` of a worker module: the loop over the blocks of a Daisy task.
 
-    Args:
-        open_worker: Returns the function for one block; called once, before the first block.
-        return_io_loop: Whether to return the function instead of calling it. It connects to the task when called.
-
-    Raises:
-        ConfigError: If this process is to ask for blocks and is no worker of a Daisy task.
+    It takes the arguments of ``open_worker`` that can be positional, and after them ``return_io_loop``: whether to
+    return the loop, which connects to the task when it is called, instead of running it.
     """
-    if return_io_loop:
-        process = open_worker()
-        return lambda: process_all(process)
-    check_is_worker()
-    process_all(open_worker())
-    return None
+    signature = inspect.signature(open_worker)
+    parameters = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    flag = inspect.Parameter("return_io_loop", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=False, annotation=bool)
+    named = sum(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+    own_signature = signature.replace(parameters=[*parameters[:named], flag, *parameters[named:]])
+
+    def start_worker(*args: Any, **kwargs: Any) -> Callable[[], None] | None:
+        """Process the blocks of the Daisy task that this process is a worker of.
+
+        The arguments are those of ``open_worker``. With ``return_io_loop``, return the function that does so.
+
+        Raises:
+            ConfigError: If this process is no worker of a Daisy task.
+        """
+        given = own_signature.bind(*args, **kwargs).arguments
+        return_io_loop = given.pop("return_io_loop", False)
+        if not return_io_loop:
+            check_is_worker()
+        bound = inspect.BoundArguments(signature, given)
+        process = open_worker(*bound.args, **bound.kwargs)
+        if return_io_loop:
+            return lambda: process_all(process)
+        process_all(process)
+        return None
+
+    start_worker.__signature__ = own_signature  # type: ignore[attr-defined]
+    return start_worker
 
 
 def check_is_worker() -> None:
