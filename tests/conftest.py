@@ -8,6 +8,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 import random
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ import pytest
 import yaml
 
 from dacapo.options import ENVIRONMENT_VARIABLE, DaCapoConfig, Options
+
+# A shell that starts tests in the background lets them ignore Ctrl-C, which several of them send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A failed assertion of a helper shows its values too.
 pytest.register_assert_rewrite("tests.helpers")
