@@ -27,7 +27,7 @@ from dacapo.experiments.trainers import (
 from dacapo.utils.field_types import mistyped_field
 
 # Values that no number, no text, no flag and no list can be.
-NO_INT: list[Any] = ["one", None, 1.5, True, [1], {}, math.nan, math.inf, object()]
+NO_INT: list[Any] = ["one", None, 1.5, True, [1], {}, math.nan, math.inf, ...]
 NO_NUMBER: list[Any] = ["one", None, True, [1.0], {}, math.nan, math.inf, 1j]
 NO_FLAG: list[Any] = ["yes", None, 1, [True]]
 NO_TEXT: list[Any] = [3, None, ["a"], b"a"]
