@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from funlib.geometry import Roi
@@ -42,23 +43,25 @@ def same_weights(run: Run) -> bool:
 def test_predict(run: Run, tmp_path: Path) -> None:
     volume = new_volume(tmp_path)
     outputs = []
-    for given, region, workers in ((run.name, REGION, 1), (run, TEXT, 1), (run, TEXT, 2)):
-        output = predict(
-            given, 1, volume.container, volume.dataset, tmp_path / f"{len(outputs)}.zarr", region, num_workers=workers
-        )
+    for given, region in ((run.name, REGION), (run, TEXT)):
+        output = predict(given, 1, volume.container, volume.dataset, tmp_path / f"{len(outputs)}.zarr", region)
         assert output.dataset == "prediction_affinities_1"
         array = ZarrArray.open_from_array_identifier(output)
         assert array.roi == REGION
         outputs.append(array[REGION])
     assert outputs[0].any()
-    assert all((outputs[0] == other).all() for other in outputs[1:])
+    np.testing.assert_array_equal(*outputs)
     assert same_weights(run)
 
 
-def test_a_run_that_is_not_in_the_store_can_predict(run: Run, tmp_path: Path) -> None:
-    create_config_store().delete_run_config(run.name)
+def test_workers_predict_with_a_run_that_is_not_in_the_store(run: Run, tmp_path: Path) -> None:
     volume = new_volume(tmp_path)
-    assert predict(run, 1, volume.container, volume.dataset, tmp_path, num_workers=2).container.exists()
+    expected = predict(run.name, 1, volume.container, volume.dataset, tmp_path / "here.zarr", TEXT)
+    create_config_store().delete_run_config(run.name)
+    got = predict(run, 1, volume.container, volume.dataset, tmp_path / "workers.zarr", TEXT, num_workers=2)
+    one, other = (ZarrArray.open_from_array_identifier(output)[REGION] for output in (expected, got))
+    np.testing.assert_array_equal(one, other)
+    assert same_weights(run)
 
 
 def test_a_text_that_is_no_region(run: Run, tmp_path: Path) -> None:
