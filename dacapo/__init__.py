@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dacapo.apply import apply as apply
     from dacapo.blockwise import run_blockwise as run_blockwise
     from dacapo.blockwise import segment_blockwise as segment_blockwise
+    from dacapo.experiments.datasplits.datasets.arrays import open_array as open_array
     from dacapo.options import Options as Options
     from dacapo.predict import predict as predict
     from dacapo.train import train as train
@@ -27,6 +28,7 @@ _MODULES = ("experiments", "utils")
 # Other public names, and their modules.
 _HOMES = {
     "Options": "dacapo.options",
+    "open_array": "dacapo.experiments.datasplits.datasets.arrays",
     "run_blockwise": "dacapo.blockwise",
     "segment_blockwise": "dacapo.blockwise",
 }

@@ -9,7 +9,7 @@ from dacapo.blockwise.worker.command_line import array_options, worker_cli
 from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 
 
@@ -28,7 +28,7 @@ def open_worker(
         ArrayNotFoundError: If an array does not exist.
     """
     source = LocalArrayIdentifier(Path(input_container), input_dataset)
-    array = ZarrArray.open_from_array_identifier(source, mode="r")
+    array = open_identifier(source)
     return into(Argmax, source, LocalArrayIdentifier(Path(output_container), output_dataset), axis=array.channel_axis)
 
 

@@ -8,11 +8,11 @@ and writes::
         input: LocalArrayIdentifier
 
         def create_output(self):
-            like = ZarrArray.open_from_array_identifier(self.input, mode="r")
+            like = open_identifier(self.input)
             create_output(self.output, like, self.region, self.block_shape, None, "uint8", True, {})
 
         def open(self):
-            self.source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+            self.source = open_identifier(self.input)
             self.target = ZarrArray.open_from_array_identifier(self.output)
 
         def process(self, block):

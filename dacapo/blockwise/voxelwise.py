@@ -15,7 +15,7 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN, channels_on_disk, in_form_of
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape
 from dacapo.utils.largest_channel import largest_channel
@@ -53,12 +53,12 @@ class VoxelwiseOperation(BlockwiseOperation):
         return {key: value for key, value in super().parameters().items() if key != "metadata"}
 
     def most_workers(self) -> int:
-        source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        source = open_identifier(self.input)
         voxels: int = math.prod(self.region.shape / source.voxel_size)
         return max(1, voxels // _VOXELS_PER_WORKER)
 
     def create_output(self) -> None:
-        source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        source = open_identifier(self.input)
         output = ZarrArray.create_from_array_identifier(
             self.output,
             [axis for axis in source.axes if axis != "c" or self.keep_channels],
@@ -77,7 +77,7 @@ class VoxelwiseOperation(BlockwiseOperation):
         return channels_on_disk(self.num_channels) if is_part else source.num_channels
 
     def open(self) -> None:
-        self.source = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        self.source = open_identifier(self.input)
         self.target = ZarrArray.open_from_array_identifier(self.output)
 
     def process(self, block: daisy.Block) -> None:

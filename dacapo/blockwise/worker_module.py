@@ -14,7 +14,7 @@ from dacapo.blockwise.outputs import create_output
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.user_modules import open_module
 from dacapo.errors import ConfigError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 
 
@@ -52,7 +52,7 @@ class WorkerModule(BlockwiseOperation):
         return {**super().parameters(), "code": code_identity(self.worker_file)}
 
     def create_output(self) -> None:
-        like = ZarrArray.open_from_array_identifier(self.input, mode="r")
+        like = open_identifier(self.input)
         origin = {"operation": "run_blockwise", "worker": self.worker_file}
         create_output(self.output, like, self.region, self.block_shape, self.channels, self.dtype, True, origin)
 

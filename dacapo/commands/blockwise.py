@@ -156,12 +156,12 @@ def run_blockwise(
     from dacapo.blockwise.scheduling.run_operation import run_operation
     from dacapo.blockwise.worker.call import WorkerCall
     from dacapo.blockwise.worker_module import WorkerModule
-    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+    from dacapo.experiments.datasplits.datasets.arrays import open_identifier
     from dacapo.store.array_store import LocalArrayIdentifier
 
     args, kwargs = unpack_ctx(ctx)
     identifier = LocalArrayIdentifier(input_container, input_dataset)
-    source = ZarrArray.open_from_array_identifier(identifier, mode="r")
+    source = open_identifier(identifier)
     _, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
     names: dict[str, Any] = {
         "input_container": str(input_container),
@@ -246,13 +246,13 @@ def segment_blockwise(
     """
     from dacapo.blockwise import segment_blockwise as segment
     from dacapo.errors import ConfigError
-    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+    from dacapo.experiments.datasplits.datasets.arrays import open_identifier
     from dacapo.store.array_store import LocalArrayIdentifier
 
     if channels_out not in (None, 1):
         raise ConfigError(f"a segmentation has no channels, got {channels_out}; leave out --channels-out")
     args, kwargs = unpack_ctx(ctx)
-    source = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(input_container, input_dataset), mode="r")
+    source = open_identifier(LocalArrayIdentifier(input_container, input_dataset))
     read_region, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
     names: dict[str, Any] = {
         "input_container": input_container,

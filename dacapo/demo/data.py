@@ -23,7 +23,11 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     IntensitiesArrayConfig,
     ZarrArray,
     ZarrArrayConfig,
+    config_for,
 )
+from dacapo.experiments.datasplits.datasets.arrays.metadata_array import MetadataArray
+from dacapo.experiments.datasplits.datasets.arrays.opener import identifier_of
+from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.array_store import LocalArrayIdentifier
 
 from .tissue import synthetic_tissue
@@ -124,8 +128,8 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
     """Cut a volume of the user along its longest axis."""
     if raw is None or labels is None:
         raise ConfigError("give both raw data and labels, or neither to use synthetic tissue")
-    raw_leaf, labels_leaf = _leaf("raw_values", raw), _leaf("labels_values", labels)
-    raw_array, labels_array = ZarrArray(raw_leaf), ZarrArray(labels_leaf)
+    raw_leaf, labels_leaf = config_for(raw, name="raw_values"), config_for(labels, name="labels_values")
+    raw_array, labels_array = build(raw_leaf), build(labels_leaf)
     _check_own(raw_array, labels_array)
     train, validate_, unseen = _parts(raw_array)
     low, high = _intensity_range(raw_array, train)
@@ -145,25 +149,21 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
         validate=RawGTDatasetConfig(
             name="validate", raw_config=_scaled(raw_leaf, low, high), gt_config=crop("validate", labels_leaf, validate_)
         ),
-        unseen_raw=LocalArrayIdentifier(raw_leaf.file_name, raw_leaf.dataset),
+        unseen_raw=identifier_of(raw_leaf),
         unseen_truth=crop("unseen", labels_leaf, unseen),
         unseen_roi=unseen,
         smallest_shape=train.shape / raw_array.voxel_size,
         voxel_size=raw_array.voxel_size,
         channels=raw_array.num_channels or 1,
-        unit=raw_array.units[-1] or "world units",
+        unit=_unit(raw_array) or "world units",
     )
 
 
-def _leaf(name: str, path: Path | str) -> ZarrArrayConfig:
-    parts = Path(path).resolve().parts
-    ends = [i for i, part in enumerate(parts, start=1) if part.endswith((".zarr", ".n5"))]
-    if not ends or ends[-1] == len(parts):
-        raise ConfigError(f"{path} does not name an array; expected container.zarr/dataset")
-    return ZarrArrayConfig(name=name, file_name=Path(*parts[: ends[-1]]), dataset="/".join(parts[ends[-1] :]), mode="r")
+def _unit(array: Array) -> str:
+    return array.units[-1] if isinstance(array, MetadataArray) else ""
 
 
-def _check_own(raw: ZarrArray, labels: ZarrArray) -> None:
+def _check_own(raw: Array, labels: Array) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
         raise DtypeError(f"{labels} is of type {labels.dtype}; labels must be integers, one per object")
     if raw.dims not in (2, 3):

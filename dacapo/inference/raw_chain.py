@@ -28,11 +28,12 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ChannelArrayConfig,
     ConcatArrayConfig,
     CropArrayConfig,
-    ZarrArray,
     ZarrArrayConfig,
+    config_for,
 )
 from dacapo.experiments.datasplits.datasets.arrays.axes import axis_names
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name, find_array, is_array
+from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -64,13 +65,9 @@ def raw_chain(datasplit: DataSplitConfig, identifier: LocalArrayIdentifier) -> A
         ConfigError: If the changes cannot be applied to the volume, or are ambiguous.
         ArrayNotFoundError: If the volume does not exist.
     """
-    volume = ZarrArrayConfig(
-        name=f"{identifier.container.name}/{identifier.dataset}",
-        file_name=identifier.container,
-        dataset=identifier.dataset,
-        mode="r",
-    )
-    find_array(volume.file_name, volume.dataset)  # before any other problem
+    volume = config_for(identifier.container, identifier.dataset)
+    if isinstance(volume, ZarrArrayConfig):
+        find_array(volume.file_name, volume.dataset)  # before any other problem
     for part in ("train", "validate"):
         own = [config for config in raw_configs(datasplit, part) if _source_of(volume) in _sources(config)]
         if own:
@@ -124,7 +121,7 @@ def _map_inner(config: ArrayConfig, change: Change) -> ArrayConfig:
 def _source_of(leaf: ArrayConfig) -> str:
     """Return a text that identifies the array that a leaf reads."""
     if isinstance(leaf, ZarrArrayConfig):
-        return f"{leaf.file_name.resolve()}: {dataset_name(leaf.dataset)}"
+        return str((leaf.file_name / dataset_name(leaf.dataset)).resolve())
     return repr(attrs.evolve(leaf, name=""))
 
 
@@ -157,7 +154,7 @@ def _described(value: Any, numbers: dict[str, int] | None = None) -> str:
 # Choosing among the datasets
 
 
-def _only(volume: ZarrArrayConfig, configs: list[ArrayConfig], change: Change) -> ArrayConfig:
+def _only(volume: ArrayConfig, configs: list[ArrayConfig], change: Change) -> ArrayConfig:
     """Return the config of a volume that follows from those of several datasets.
 
     Raises:
@@ -197,7 +194,7 @@ def voxel_size_of(config: ArrayConfig) -> tuple[int, ...] | None:
         return None
 
 
-def _without_disagreement(configs: list[ArrayConfig], volume: ZarrArrayConfig) -> list[ArrayConfig]:
+def _without_disagreement(configs: list[ArrayConfig], volume: ArrayConfig) -> list[ArrayConfig]:
     """Return configs without the axes and grids of their leaves if they differ in those, which are of their files."""
     if len({tuple(map(_reading, _leaves(config))) for config in configs}) < 2:
         return configs
@@ -227,7 +224,7 @@ def _to_read(leaf: ArrayConfig) -> ArrayConfig:
     return attrs.evolve(leaf, mode="r") if isinstance(leaf, ZarrArrayConfig) else leaf
 
 
-def _on_top_of(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig:
+def _on_top_of(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig:
     """Apply the changes of a config to a volume.
 
     Raises:
@@ -254,12 +251,12 @@ def _on_top_of(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig:
     return found
 
 
-def _read_like(leaf: ArrayConfig, volume: ZarrArrayConfig) -> ZarrArrayConfig:
+def _read_like(leaf: ArrayConfig, volume: ArrayConfig) -> ArrayConfig:
     """Return the config of a volume that is read as a leaf says.
 
     Axes hold where there are as many.
     """
-    if not isinstance(leaf, ZarrArrayConfig):
+    if not isinstance(leaf, ZarrArrayConfig) or not isinstance(volume, ZarrArrayConfig):
         return volume
     found = attrs.evolve(leaf, name=volume.name, file_name=volume.file_name, dataset=volume.dataset, mode=volume.mode)
     if leaf._axes is None:
@@ -276,7 +273,7 @@ def _read_like(leaf: ArrayConfig, volume: ZarrArrayConfig) -> ZarrArrayConfig:
     return attrs.evolve(found, axes=None)
 
 
-def _from_channels(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
+def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
     """Return a config in which each channel is made of one channel of a volume, None if the volume has others."""
     inner = _inner(config)
     if isinstance(config, CropArrayConfig):
@@ -286,7 +283,7 @@ def _from_channels(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig 
             return None
         found = _from_channels(volume, inner[0])
         return None if found is None else _map_inner(config, lambda _: found)
-    array = ZarrArray(volume)
+    array = build(volume)
     if array.channel_axis is None or array.num_channels != len(config.channels):
         return None
     sources = {}
@@ -305,12 +302,12 @@ def _instead(new: ArrayConfig, leaf: ArrayConfig) -> ArrayConfig:
     return new
 
 
-def _from_container(volume: ZarrArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
+def _from_container(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
     """Return a config of arrays with the names of the leaves, None if there are none of these names."""
     leaves = [leaf for leaf in _leaves(config) if isinstance(leaf, ZarrArrayConfig)]
     names = {dataset_name(leaf.dataset) for leaf in leaves}
     together = len(leaves) == len(list(_leaves(config))) and len({leaf.file_name.resolve() for leaf in leaves}) == 1
-    if not together or dataset_name(volume.dataset) not in names:
+    if not isinstance(volume, ZarrArrayConfig) or not together or dataset_name(volume.dataset) not in names:
         return None
     if not all(is_array(volume.file_name / name) for name in names):
         return None

@@ -233,4 +233,4 @@ def test_errors_on_the_command_line_are_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["demo", "--raw", str(tmp_path / "a"), "--labels", str(tmp_path / "b")])
     assert result.exit_code == 1
     assert result.output.strip().count("\n") == 0
-    assert "container.zarr/dataset" in result.output
+    assert f"{tmp_path / 'a'} does not exist" in result.output

@@ -7,7 +7,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
+from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
 from dacapo.store.array_store import LocalArrayIdentifier
 
 JOURNAL_ID = "dacapo_record"
@@ -53,20 +54,23 @@ def array_identity(identifier: LocalArrayIdentifier) -> dict[str, Any]:
     Raises:
         ArrayNotFoundError: If the array does not exist.
     """
-    array = ZarrArray.open_from_array_identifier(identifier, mode="r")
+    array = open_identifier(identifier)
     made_by = array.attrs.get(JOURNAL_ID)
     return {
         "path": str((identifier.container / identifier.dataset).resolve()),
-        "shape": [int(extent) for extent in array.data.shape],
+        "shape": list(VoxelReader(array).shape),
         "dtype": str(array.dtype),
         "axes": list(array.axes),
         "voxel_size": [int(size) for size in array.voxel_size],
         "offset": [int(begin) for begin in array.roi.offset],
-        "made": made_by if made_by is not None else _created(identifier.container / identifier.dataset),
+        "made": made_by if made_by is not None else _created(identifier),
     }
 
 
-def _created(folder: Path) -> int | None:
+def _created(identifier: LocalArrayIdentifier) -> int | None:
+    if identifier.container.is_file():
+        return identifier.container.stat().st_mtime_ns
+    folder = identifier.container / identifier.dataset
     times = [(folder / name).stat().st_mtime_ns for name in _METADATA_FILES if (folder / name).is_file()]
     return times[0] if times else None
 

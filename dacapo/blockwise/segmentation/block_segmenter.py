@@ -35,7 +35,7 @@ from dacapo.blockwise.segmentation.segment_function import (
     segment_region,
 )
 from dacapo.errors import ConfigError, DtypeError
-from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 
 BLOCK_FILE = "block_{}.npz"
@@ -94,7 +94,7 @@ class BlockSegmenter:
         }
         digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
         fragments = _shared_array(folder, opened, digest)
-        array = ZarrArray.open_from_array_identifier(source, mode="r")
+        array = open_identifier(source)
         return cls(load_segment_function(function_file), parameters, array, opened, fragments, folder)
 
     def process(self, block: daisy.Block) -> None:

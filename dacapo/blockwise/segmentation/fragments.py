@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dacapo.blockwise.block_grid import as_roi, slices_of
 from dacapo.blockwise.segmentation.plan import SegmentationPass, open_array
 from dacapo.blockwise.segmentation.segment_function import BlockRoi, load_segment_function, segment_region
+from dacapo.experiments.datasplits.datasets.arrays import open_identifier
 
 Labels = npt.NDArray[np.uint64]
 
@@ -26,7 +27,7 @@ class Fragments(SegmentationPass):
 
     def open(self) -> None:
         self.function = load_segment_function(self.plan.function_file)
-        self.source = open_array(self.plan.input)
+        self.source = open_identifier(self.plan.input)
         self.fragments = open_array(self.workspace.fragments, "a")
 
     def process(self, block: daisy.Block) -> None:

@@ -11,7 +11,7 @@ from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.segmentation.plan import SegmentationPlan, open_array
 from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.errors import ConfigError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 
 _CHUNK_EDGES = (16, 64)
@@ -66,7 +66,7 @@ def check_output(plan: SegmentationPlan) -> None:
 
 def _create(plan: SegmentationPlan, identifier: LocalArrayIdentifier, write_size: Coordinate) -> None:
     """Create an array of labels, replacing what exists, which the journal has allowed."""
-    axes = [axis for axis in open_array(plan.input).axes if axis not in ("b", "c")]
+    axes = [axis for axis in open_identifier(plan.input).axes if axis not in ("b", "c")]
     array = ZarrArray.create_from_array_identifier(
         identifier, axes, plan.region, None, plan.voxel_size, np.uint64, write_size=write_size, overwrite=True
     )

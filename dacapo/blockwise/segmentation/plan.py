@@ -18,7 +18,7 @@ from dacapo.blockwise.segmentation.joining import check_min_overlap
 from dacapo.blockwise.segmentation.segment_function import check_segment_function
 from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.errors import ConfigError, RoiError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
 
@@ -80,7 +80,7 @@ class SegmentationPlan:
             DacapoError: If something does not fit.
         """
         check_segment_function(function_file, more.get("args", ()), more.get("kwargs", {}))
-        array = ZarrArray.open_from_array_identifier(input_identifier, mode="r")
+        array = open_identifier(input_identifier)
         region = written_region(total_roi, read_roi, write_roi)
         array.check_roi(region)
         around = _as_coordinate(context, array.dims)
@@ -182,7 +182,7 @@ class SegmentationPass(BlockwiseOperation):
 
 
 def open_array(identifier: LocalArrayIdentifier, mode: str = "r") -> ZarrArray:
-    """Open an array, by default for reading."""
+    """Open an array that this package writes, by default for reading."""
     return ZarrArray.open_from_array_identifier(identifier, mode=mode)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from funlib.geometry import Coordinate
@@ -12,7 +12,7 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 
 from .datasets.arrays import ArrayConfig, ResampledArrayConfig, ZarrArray, ZarrArrayConfig
-from .datasets.arrays.containers import dataset_name, find_array, group_attributes, is_array
+from .datasets.arrays.containers import dataset_name, find_array, is_array, multiscale_levels
 
 LEVEL_NAME = re.compile(r"s?\d+")
 """Conventional names of levels in plain containers: s0, s1, ... or 0, 1, ..."""
@@ -47,17 +47,7 @@ def has_levels(container: Path, dataset: str) -> bool:
 
 
 def _level_names(folder: Path) -> list[str]:
-    return [""] if is_array(folder) else _listed(folder) or _numbered(folder)
-
-
-def _listed(folder: Path) -> list[str]:
-    attributes = group_attributes(folder)
-    nested = attributes.get("ome")
-    multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
-    if not isinstance(multiscales, Sequence) or not multiscales:
-        return []
-    # Several multiscales are the same image, downsampled by different methods.
-    return [str(level["path"]).strip("/") for level in multiscales[0].get("datasets", []) if "path" in level]
+    return [""] if is_array(folder) else multiscale_levels(folder) or _numbered(folder)
 
 
 def _numbered(folder: Path) -> list[str]:

@@ -15,6 +15,7 @@ from .merge_instances_array import MergeInstancesArray, MergeInstancesArrayConfi
 from .missing_annotations_mask import MissingAnnotationsMask, MissingAnnotationsMaskConfig
 from .numpy_array import NumpyArray
 from .ones_array import OnesArray, OnesArrayConfig
+from .opener import config_for, open_array, open_identifier
 from .reading import Read, read_all
 from .resampled_array import ResampledArray, ResampledArrayConfig
 from .sum_array import SumArray, SumArrayConfig
@@ -60,6 +61,9 @@ __all__ = [
     "VoxelwiseView",
     "ZarrArray",
     "ZarrArrayConfig",
+    "config_for",
+    "open_array",
+    "open_identifier",
     "read_all",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,50 @@ def group_attributes(folder: Path) -> dict[str, Any]:
     return {**_read_json(folder / "attributes.json"), **_read_json(folder / ".zattrs"), **attributes}
 
 
+def is_container(folder: Path) -> bool:
+    """Return whether a folder says that it is a group, or an array, of a supported format."""
+    if (folder / ".zgroup").is_file() or (folder / "zarr.json").is_file() or (folder / ".zarray").is_file():
+        return True
+    # Other programs have files of this name, too.
+    attributes = _read_json(folder / "attributes.json")
+    return "n5" in attributes or ("dimensions" in attributes and "dataType" in attributes)
+
+
+def multiscale_levels(folder: Path) -> list[str]:
+    """Return the paths of the levels that a group's OME-NGFF multiscales list, relative to it; empty without any."""
+    attributes = group_attributes(folder)
+    nested = attributes.get("ome")
+    multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
+    if not isinstance(multiscales, Sequence) or not multiscales:
+        return []
+    # Several multiscales are the same image, downsampled by different methods.
+    return [str(level["path"]).strip("/") for level in multiscales[0].get("datasets", []) if "path" in level]
+
+
+def default_dataset(container: Path) -> str:
+    """Return the name of the array to open if none is given: the only one, or the finest level of the only image.
+
+    Raises:
+        ArrayNotFoundError: If there is none.
+        ConfigError: If there are several.
+    """
+    if is_array(container):
+        return ""
+    levels = multiscale_levels(container)
+    if levels:
+        return levels[0]
+    held = list_datasets(container)
+    if len(held) == 1:
+        return held[0]
+    if not held:
+        raise ArrayNotFoundError(f"{container} holds no arrays")
+    raise ConfigError(f"{container} holds several arrays: {_listing(held)}; name the dataset")
+
+
+def _listing(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
+
+
 def find_array(container: Path, dataset: str) -> StoredArray:
     """Find an array in a container, reading only its small metadata files.
 
@@ -126,8 +170,7 @@ def find_array(container: Path, dataset: str) -> StoredArray:
     if identified is None:
         what = "is a group, not an array" if (container / name).is_dir() else "does not exist"
         held = list_datasets(container)
-        more = ", ..." if len(held) > MAX_LISTED else ""
-        holds = f"it holds {', '.join(held[:MAX_LISTED])}{more}" if held else "it holds no arrays"
+        holds = f"it holds {_listing(held)}" if held else "it holds no arrays"
         raise ArrayNotFoundError(f"dataset {dataset!r} {what} in {container}; {holds}")
     found = StoredArray(container, name, *identified)
     _refuse_objects(found)
@@ -176,7 +219,7 @@ def _has_objects(kind: Any) -> bool:
     return any(_has_objects(part[1]) for part in kind if isinstance(part, list) and len(part) > 1)
 
 
-def open_array(found: StoredArray, mode: str) -> Any:
+def open_stored(found: StoredArray, mode: str) -> Any:
     """Open an array; the result can be sliced and has ``shape`` and ``dtype``.
 
     Args:
@@ -257,12 +300,25 @@ def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:
-    """Return the data type of an array opened by :func:`open_array`, in the byte order of this machine."""
+    """Return the data type of an array opened by :func:`open_stored`, in the byte order of this machine."""
     return native_dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
 
 
-def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | None) -> ArrayMetadata:
+def metadata_of(
+    found: StoredArray,
+    shape: tuple[int, ...],
+    axes: list[str] | None,
+    voxel_size: Sequence[float] | None = None,
+    offset: Sequence[float] | None = None,
+) -> ArrayMetadata:
     """Read the position of an array in the world; see :mod:`.metadata`.
+
+    Args:
+        found: The array.
+        shape: Its shape.
+        axes: Names of the axes, instead of those in the attributes.
+        voxel_size: In world units, instead of that in the attributes.
+        offset: In world units, instead of that in the attributes.
 
     Raises:
         MetadataError: If the attributes contradict each other or the shape.
@@ -276,6 +332,10 @@ def metadata_of(found: StoredArray, shape: tuple[int, ...], axes: list[str] | No
     if not candidates.axes and names and all(isinstance(name, str) and name for name in names):
         candidates.axes.append(("dimension_names", list(names)))
     _ome_above(found, candidates)
+    if voxel_size is not None:
+        candidates.voxel_size = [("voxel_size of the config", list(voxel_size))]
+    if offset is not None:
+        candidates.offset = [("offset of the config", list(offset))]
     return read_metadata(found.where, shape, candidates, axes)
 
 

@@ -118,11 +118,6 @@ class DVIDArray(MetadataArray):
         return dict(self._info)
 
     @property
-    def units(self) -> list[str]:
-        """Unit of the world per spatial axis; empty strings if unknown."""
-        return list(self._metadata.units)
-
-    @property
     def roi(self) -> Roi:
         return self._metadata.roi(self._shape)
 

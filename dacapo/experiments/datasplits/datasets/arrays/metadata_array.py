@@ -37,6 +37,11 @@ class MetadataArray(Array):
         return self._metadata.voxel_size
 
     @property
+    def units(self) -> list[str]:
+        """Unit of the world per spatial axis; empty strings if unknown."""
+        return list(self._metadata.units)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         return self._dtype
 

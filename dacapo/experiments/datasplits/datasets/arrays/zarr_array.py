@@ -39,7 +39,7 @@ from .containers import (
     is_array,
     metadata_of,
     numpy_dtype,
-    open_array,
+    open_stored,
     read_checked,
 )
 from .metadata import ArrayMetadata
@@ -81,12 +81,12 @@ class ZarrArray(MetadataArray):
         if self.mode not in MODES:
             raise ConfigError(f"array {self.name!r}: mode is {self.mode!r}; expected one of {', '.join(MODES)}")
         self._found = find_array(self.file_name, self.dataset)
-        self._opened = open_array(self._found, self.mode)
+        self._opened = open_stored(self._found, self.mode)
         self._shape = tuple(int(n) for n in self._opened.shape)
         self._dtype = numpy_dtype(self._opened)
         self._cached = CachedReader(self._found, self._dtype)
         self._attributes: dict[str, Any] = dict(self._found.attributes)
-        self._metadata = metadata_of(self._found, self._shape, array_config._axes)
+        self._metadata = metadata_of(self._found, self._shape, *array_config.place)
         self._roi = self._snapped(self._metadata.roi(self._shape))
 
     def _snapped(self, roi: Roi) -> Roi:
@@ -115,7 +115,7 @@ class ZarrArray(MetadataArray):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Reopen the array in the process that it was sent to."""
         vars(self).update(state)
-        self._opened = open_array(self._found, self.mode)
+        self._opened = open_stored(self._found, self.mode)
 
     def __repr__(self) -> str:
         return f"ZarrArray({self.name!r}, {self._found.where})"
@@ -132,11 +132,6 @@ class ZarrArray(MetadataArray):
     def attrs(self) -> dict[str, Any]:
         """Copy of the stored attributes; :meth:`add_metadata` changes them."""
         return dict(self._attributes)
-
-    @property
-    def units(self) -> list[str]:
-        """Unit of the world per spatial axis; empty strings if unknown."""
-        return list(self._metadata.units)
 
     @property
     def roi(self) -> Roi:
@@ -232,7 +227,7 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self} cannot be written: {self._read_only_reason()}")
         attributes = {**self._attributes, **metadata}
         found = dataclasses.replace(self._found, attributes=attributes)
-        placed = metadata_of(found, self._shape, self.config._axes)
+        placed = metadata_of(found, self._shape, *self.config.place)
         try:
             self._opened.attrs.update(dict(metadata))
         except (OSError, KeyError) as error:
@@ -422,6 +417,19 @@ class ZarrArrayConfig(ArrayConfig):
     mode: str | None = field(
         "r to read only; r+, a or w to also write. An existing array is never replaced.", default="a"
     )
+    voxel_size: Coordinate | None = field(
+        "Size of a voxel, in world units, instead of that in the file.", default=None, converter=_optional_coordinate
+    )
+    offset: Coordinate | None = field(
+        "Corner of the first voxel, in world units, instead of that in the file.",
+        default=None,
+        converter=_optional_coordinate,
+    )
+
+    @property
+    def place(self) -> tuple[list[str] | None, Coordinate | None, Coordinate | None]:
+        """Axes, voxel size and offset that replace those of the file; None for those that do not."""
+        return self._axes, self.voxel_size, self.offset
 
     def verify(self) -> tuple[bool, str]:
         """Check that container and dataset exist with valid metadata. Reads no voxels."""

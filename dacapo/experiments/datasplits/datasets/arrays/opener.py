@@ -1,0 +1,160 @@
+"""Open an array whatever its format: the format is recognized by the content of the file or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dacapo.errors import ArrayNotFoundError, ConfigError
+from dacapo.store.array_store import LocalArrayIdentifier
+
+from .array import Array, ArrayConfig
+from .containers import dataset_name, default_dataset, is_container
+from .tiff_array import TiffArrayConfig
+from .view import build
+from .zarr_array import ZarrArrayConfig
+
+CONTAINER_SUFFIXES = (".zarr", ".n5")
+_TIFF_HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+@attrs.frozen
+class FileFormat:
+    """A kind of file or folder that arrays are read from.
+
+    Attributes:
+        name: Name of the format, for messages.
+        holds_datasets: Whether it holds several arrays with names.
+        recognizes: Whether a path that exists is of this format.
+        config: The class of configs of its arrays.
+    """
+
+    name: str
+    holds_datasets: bool
+    recognizes: Callable[[Path], bool]
+    config: type[ArrayConfig]
+
+
+def _is_container(path: Path) -> bool:
+    return path.is_dir() and (path.suffix in CONTAINER_SUFFIXES or is_container(path))
+
+
+def _is_tiff(path: Path) -> bool:
+    return path.is_file() and _first_bytes(path, 4) in _TIFF_HEADERS
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
+
+
+FORMATS = (
+    FileFormat("Zarr or N5", True, _is_container, ZarrArrayConfig),
+    FileFormat("TIFF", False, _is_tiff, TiffArrayConfig),
+)
+"""All formats; the first one that recognizes a path counts."""
+
+
+def open_array(path: Path | str, dataset: str | None = None, *, name: str = "", **overrides: Any) -> Array:
+    """Open an array for reading. Its metadata is read, but no voxels.
+
+    Args:
+        path: File, container, or the path of a dataset inside a container, such as ``cells.zarr/volumes/raw``.
+        dataset: Path of the array inside the container; not needed if the container holds a single array.
+        name: Name of the array, for messages; by default its path.
+        **overrides: Fields of the array's config, in place of the metadata in the file: ``axes``, ``voxel_size``,
+            ``offset``, and others that the format has.
+
+    Raises:
+        ArrayNotFoundError: If the file, the container or the dataset does not exist.
+        ConfigError: If the format is unknown, or its config lacks one of the overrides.
+        MetadataError: If the metadata contradicts itself or the shape of the data.
+        StorageError: If the array cannot be opened.
+    """
+    return build(config_for(path, dataset, name=name, **overrides))
+
+
+def config_for(path: Path | str, dataset: str | None = None, *, name: str = "", **overrides: Any) -> ArrayConfig:
+    """Return the config of the array that :func:`open_array` opens with the same arguments.
+
+    Raises:
+        ArrayNotFoundError: If the file or the container does not exist.
+        ConfigError: If the format is unknown, or its config lacks one of the overrides.
+    """
+    container, wanted = _split(Path(path).expanduser(), dataset)
+    kind = _format_of(container, holds_datasets=bool(wanted))
+    given: dict[str, Any] = {"name": name, "file_name": container}
+    if kind.holds_datasets:
+        wanted = wanted or default_dataset(container)
+        given |= {"dataset": wanted, "mode": "r"}
+    given["name"] = name or (f"{container.name}/{wanted}" if wanted else container.name)
+    known = [str(field.alias) for field in attrs.fields(kind.config) if field.alias not in given]
+    unknown = [key for key in overrides if key not in known]
+    if unknown:
+        raise ConfigError(
+            f"{', '.join(unknown)} cannot be given for {container} ({kind.name}); known are {', '.join(known)}"
+        )
+    required = {str(field.alias) for field in attrs.fields(kind.config) if field.default is attrs.NOTHING}
+    missing = sorted(required - {*given, *overrides})
+    if missing:
+        raise ConfigError(f"{container} ({kind.name}) does not tell its {', '.join(missing)}; give them")
+    return kind.config(**given, **overrides)
+
+
+def open_identifier(identifier: LocalArrayIdentifier, name: str = "") -> Array:
+    """Open the array of an identifier for reading, in any format."""
+    return open_array(identifier.container, identifier.dataset, name=name)
+
+
+def identifier_of(config: ArrayConfig) -> LocalArrayIdentifier:
+    """Return the identifier by which :func:`open_array` finds the array of a config from a file.
+
+    Raises:
+        ConfigError: If the config reads no single file.
+    """
+    file = getattr(config, "file_name", None)
+    if file is None:
+        raise ConfigError(f"{type(config).__name__} {config.name!r} reads no file of its own")
+    return LocalArrayIdentifier(file, getattr(config, "dataset", ""))
+
+
+def _split(path: Path, dataset: str | None) -> tuple[Path, str]:
+    """Divide a path into the container and the dataset inside it.
+
+    A folder with a dataset is the container. Otherwise it is the outermost folder that is one, since all of them may
+    have metadata of the array.
+
+    Raises:
+        ArrayNotFoundError: If nothing exists at the path.
+    """
+    if dataset is not None and path.is_dir():
+        return path, dataset_name(dataset)
+    outer = [parent for parent in reversed(path.parents) if parent.exists()]
+    for parent in outer:
+        if parent.is_file() or (parent.suffix in CONTAINER_SUFFIXES or is_container(parent)):
+            return parent, dataset_name(f"{path.relative_to(parent).as_posix()}/{dataset or ''}")
+    if not path.exists():
+        requested = f" (requested dataset {dataset!r})" if dataset is not None else ""
+        raise ArrayNotFoundError(f"container {path} does not exist{requested}; the folder {outer[-1]} does")
+    return path, dataset_name(dataset or "")
+
+
+def _format_of(path: Path, holds_datasets: bool) -> FileFormat:
+    """Return the format of a file or folder.
+
+    Raises:
+        ConfigError: If none recognizes it, or a dataset is asked of one that holds none.
+    """
+    found = next((kind for kind in FORMATS if kind.recognizes(path)), None)
+    if found is None and path.is_dir() and holds_datasets:
+        return FORMATS[0]  # a folder of arrays need not say that it is a group
+    names = ", ".join(kind.name for kind in FORMATS)
+    if found is None:
+        what = "folder" if path.is_dir() else "file"
+        raise ConfigError(f"{path} is a {what} of an unknown format; supported are {names}")
+    if holds_datasets and not found.holds_datasets:
+        raise ConfigError(f"{path} is a {found.name} file, which holds a single array; leave the dataset empty")
+    return found
