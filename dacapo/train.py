@@ -156,7 +156,8 @@ def _validation_is_due(run: Run) -> bool:
 
 def _validate(run: Run) -> None:
     distributed.copy_buffers(run.model)
-    validate_run(run, run.training_stats.trained_until())
+    # An interrupt, which is to finish the validation, would end worker processes.
+    validate_run(run, run.training_stats.trained_until(), num_workers=1)
     run.model.train()
 
 

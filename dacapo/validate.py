@@ -20,7 +20,6 @@ from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
 from dacapo.utils import distributed
-from dacapo.utils.memory_estimates import EVALUATED_BLOCK_BYTES, workers_within
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 def validate(
     run_name: str | Run,
     iteration: int,
-    num_workers: int = 1,
+    num_workers: int | None = None,
     output_dtype: npt.DTypeLike = "uint8",
     overwrite: bool = True,
     max_memory: str | int | None = None,
@@ -55,7 +54,7 @@ def validate(
 def validate_run(
     run: Run,
     iteration: int,
-    num_workers: int = 1,
+    num_workers: int | None = None,
     output_dtype: npt.DTypeLike = "uint8",
     overwrite: bool = True,
     max_memory: str | int | None = None,
@@ -119,7 +118,7 @@ def _predict_dataset(
         metadata={ORIGIN: {"operation": "validate", "run": run.name, "iteration": iteration}},
         iteration=iteration,
         raw_config=getattr(dataset.config, "raw_config", None),
-        among_ranks=True,
+        is_validation=True,
     )
 
 
@@ -153,8 +152,7 @@ def _score_dataset(
     for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
         parameters = choices[index]
         try:
-            fewer = workers_within(execution.max_memory, execution.workers, EVALUATED_BLOCK_BYTES)
-            scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], fewer)
+            scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], execution)
             row = [float(getattr(scores, criterion)) for criterion in run.validation_scores.criteria]
             reason = why_undefined(run.validation_scores.criteria, row)
         except EvaluationError as error:

@@ -14,11 +14,11 @@ from dacapo.blockwise.journal import Resume, tracking_folder
 from dacapo.blockwise.journal.identity import code_identity
 from dacapo.blockwise.scheduling.run_task import run_task
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
-from dacapo.blockwise.scheduling.workers import Workers
 from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
 from dacapo.blockwise.segmentation.segment_function import with_parameters
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import plain_values
+from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
@@ -61,7 +61,7 @@ def run_blockwise(
         OutputExistsError: If ``tracking_path`` belongs to other parameters.
     """
     call = WorkerCall.of(worker_file, args, kwargs)
-    Workers(num_workers, max_retries, timeout)
+    Execution(num_workers, max_retries=max_retries, timeout=timeout)  # checks them before anything is written
     written_region(total_roi, read_roi, write_roi)
     if tracking_path is not None:
         rois = [[list(map(int, roi.offset)), list(map(int, roi.shape))] for roi in (total_roi, read_roi, write_roi)]
@@ -176,7 +176,13 @@ def segment_blockwise(
         RoiError: If regions do not fit together, or reach outside the arrays.
         DtypeError: If there are more segments than the type of the output can count.
     """
-    workers = Workers(num_workers, max_retries, timeout, upstream_tasks)
+    execution = Execution(
+        num_workers,
+        overwrite=overwrite,
+        resume=Resume.of(overwrite, not overwrite),
+        max_retries=max_retries,
+        timeout=timeout,
+    )
     plan = SegmentationPlan.of(
         _identifier("input", input_container, input_dataset, input_array_identifier),
         _identifier("output", output_container, output_dataset, output_array_identifier),
@@ -191,9 +197,8 @@ def segment_blockwise(
     )
     run_segmentation(
         plan,
-        workers,
-        overwrite=overwrite,
-        resume=Resume.of(overwrite, not overwrite),
+        execution,
+        upstream_tasks=upstream_tasks,
         into_existing=False if overwrite else into_existing,
         keep=keep_tmpdir,
     )

@@ -167,16 +167,20 @@ overwrite = click.option("-ow", "--overwrite/--no-overwrite", default=False, hel
 
 max_memory = click.option("--max-memory", metavar="SIZE", help=MAX_MEMORY_HELP)
 
+num_workers = click.option(
+    "-w",
+    "--num-workers",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    show_default="one process for the network, or up to 4 workers per GPU if several; 30 otherwise, and on a cluster",
+    help="Maximum number of worker processes; on this machine at most its number of cores.",
+)
+
 # Parameters that predict and apply share.
 prediction = several(
-    click.option(
-        "-w",
-        "--num-workers",
-        type=click.IntRange(1),
-        metavar="NUMBER",
-        show_default="one process; with several GPUs up to 4 workers per GPU; on a cluster 30 jobs",
-        help="Maximum number of worker processes; on this machine at most its number of cores.",
-    ),
+    inputs,
+    output_path,
+    num_workers,
     max_memory,
     click.option(
         "--precision",

@@ -70,14 +70,7 @@ def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
 @click.command(cls=given.Command)
 @given.run_name
 @given.iteration
-@click.option(
-    "-w",
-    "--num-workers",
-    type=click.IntRange(1),
-    default=1,
-    metavar="NUMBER",
-    help="Maximum number of worker processes for predicting, post-processing and scoring; 1 uses this process.",
-)
+@given.num_workers
 @given.max_memory
 @given.output_dtype
 @click.option(
@@ -90,7 +83,7 @@ def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
 def validate(
     run_name: str,
     iteration: int,
-    num_workers: int = 1,
+    num_workers: int | None = None,
     output_dtype: str = "uint8",
     overwrite: bool = True,
     max_memory: str | None = None,
@@ -106,10 +99,8 @@ def validate(
 @click.command(cls=given.Command)
 @given.run_name
 @given.iteration
-@given.inputs
-@given.output_path
-@given.roi_option("-roi", "--roi", "--output-roi", "output_roi")
 @given.prediction
+@given.roi_option("-roi", "--roi", "--output-roi", "output_roi")
 def predict(
     run_name: str,
     iteration: int,
@@ -145,8 +136,7 @@ def predict(
 
 @click.command(cls=given.Command)
 @given.run_name
-@given.inputs
-@given.output_path
+@given.prediction
 @click.option(
     "-vd",
     "--validation-dataset",
@@ -165,7 +155,6 @@ def predict(
     "default the best.",
 )
 @given.roi_option("-roi", "--roi")
-@given.prediction
 def apply(
     run_name: str,
     input_container: Path,

@@ -6,7 +6,7 @@ from .compute_context import ComputeContext, create_compute_context, free_gpu_me
 from .execution import Execution
 from .local_torch import LocalTorch
 from .slurm import Slurm
-from .worker_count import DEFAULT_WORKERS, prediction_workers
+from .worker_count import DEFAULT_WORKERS, prediction_workers, works_here
 
 __all__ = [
     "DEFAULT_WORKERS",
@@ -19,4 +19,5 @@ __all__ = [
     "create_compute_context",
     "free_gpu_memory",
     "prediction_workers",
+    "works_here",
 ]

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dacapo.compute_context.compute_context import create_compute_context
 from dacapo.compute_context.worker_count import DEFAULT_WORKERS
 from dacapo.errors import ConfigError
+from dacapo.utils import distributed
 from dacapo.utils.memory import parse_size
+from dacapo.utils.memory_estimates import usual_memory, workers_within
 from dacapo.utils.precision import PRECISIONS
 
 if TYPE_CHECKING:
@@ -22,19 +25,23 @@ def _check_precision(instance: object, attribute: object, value: str) -> None:
 
 @attrs.frozen
 class Execution:
-    """How to predict, post-process and score: with how many workers, in how much memory, and whether to replace earlier
-    results.
+    """How to predict, post-process and score.
 
     Attributes:
-        num_workers: Number of worker processes at most. None if nobody said: then a prediction has workers only where
-            there are several GPUs or a cluster, and never more than
-            :data:`~dacapo.compute_context.worker_count.DEFAULT_WORKERS`.
-        max_memory: Bytes that all processes may take together, None for the usual share. Sizes such as ``"8GB"`` are
-            taken too.
-        precision: How the network computes: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less
+        num_workers: Maximum number of worker processes. :mod:`dacapo.compute_context.worker_count` states what a number
+            means, and None.
+        max_memory: Bytes that all processes together may use, or a size such as ``"8GB"``; None for the default share
+            of the memory.
+        precision: Precision of the network: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less
             exact.
-        overwrite: Whether to replace an earlier output of other parameters.
-        resume: How to treat earlier work with the same parameters; None begins anew, and keeps no journal.
+        overwrite: Whether to replace an earlier output of other parameters. An output that this package did not write
+            is never replaced.
+        resume: How to treat earlier work with the same parameters. None starts over and keeps no journal.
+        max_retries: Number of times to retry a failed block.
+        timeout: Time limit of a block in a worker process, in seconds; None for no limit.
+
+    Raises:
+        ConfigError: If a value is invalid.
     """
 
     num_workers: int | None = None
@@ -42,8 +49,31 @@ class Execution:
     precision: str = attrs.field(default="float32", validator=_check_precision)
     overwrite: bool = True
     resume: Resume | None = None
+    max_retries: int = 2
+    timeout: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        too_few = self.num_workers is not None and self.num_workers < 1
+        if too_few or self.max_retries < 0 or (self.timeout is not None and not self.timeout > 0):
+            raise ConfigError(
+                f"got num_workers {self.num_workers}, max_retries {self.max_retries}, timeout {self.timeout}; "
+                "expected at least 1 worker, no less than 0 retries, and a timeout above 0 or none"
+            )
 
     @property
     def workers(self) -> int:
-        """Number of worker processes at most, for operations that need no network."""
-        return DEFAULT_WORKERS if self.num_workers is None else self.num_workers
+        """Maximum number of worker processes for work that needs no network."""
+        if self.num_workers is not None:
+            return self.num_workers
+        return 1 if distributed.world_size() > 1 else DEFAULT_WORKERS
+
+    def for_blocks(self, block_bytes: int) -> Execution:
+        """Return the execution with as many workers as fit into memory, for work that needs no network.
+
+        Args:
+            block_bytes: Memory that a block takes.
+        """
+        limit = self.max_memory
+        if limit is None and self.num_workers is None and create_compute_context().local_cores is not None:
+            limit = usual_memory()
+        return attrs.evolve(self, num_workers=workers_within(limit, self.workers, block_bytes))

@@ -11,7 +11,8 @@ import attrs
 from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.scheduling.run_operation import run_operation
+from dacapo.blockwise.scheduling.run_operation import execute
+from dacapo.compute_context import Execution
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
@@ -23,6 +24,7 @@ from dacapo.experiments.tasks.evaluators.volumes import Volumes, block_shape
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import count_blocks
 from dacapo.utils.capabilities import can
+from dacapo.utils.memory_estimates import EVALUATED_BLOCK_BYTES
 from dacapo.utils.tally import Tally, add_up
 
 if TYPE_CHECKING:
@@ -76,7 +78,7 @@ class Evaluation(BlockwiseOperation):
 
 
 def evaluate_array(
-    run: Run, dataset: Dataset, truth: Array, output: LocalArrayIdentifier, num_workers: int = 1
+    run: Run, dataset: Dataset, truth: Array, output: LocalArrayIdentifier, execution: Execution
 ) -> EvaluationScores:
     """Score an output against the ground truth of a dataset, where its mask is not 0.
 
@@ -88,19 +90,20 @@ def evaluate_array(
         dataset: Has the mask, and the configs of mask and truth.
         truth: The ground truth.
         output: The segmentation.
-        num_workers: Number of worker processes at most.
+        execution: Maximum number of workers, and memory limit.
 
     Raises:
         EvaluationError: If the two cannot be compared; the message says why.
         BlockwiseError: If a block failed in a worker.
     """
     evaluator: Evaluator = run.task.evaluator
+    execution = execution.for_blocks(EVALUATED_BLOCK_BYTES)
     with evaluator.masked_by(dataset.mask):
-        if num_workers > 1 and _in_blocks(evaluator) and _is_described(dataset):
+        if execution.workers > 1 and _in_blocks(evaluator) and _is_described(dataset):
             volumes = evaluator.open(output, truth)
             operation = _operation(run, dataset, output, volumes, evaluator.voxels_per_block(volumes))
             if operation.most_workers() > 1:
-                return evaluator.scores_of(volumes, _tally(operation, evaluator.tally_type, num_workers))
+                return evaluator.scores_of(volumes, _tally(operation, evaluator.tally_type, execution))
         return evaluator.evaluate(output, truth)
 
 
@@ -129,11 +132,11 @@ def _operation(
     )
 
 
-def _tally(operation: Evaluation, tally_type: type[Tally], num_workers: int) -> Tally:
+def _tally(operation: Evaluation, tally_type: type[Tally], execution: Execution) -> Tally:
     """Let workers count, and add up their files."""
     folder = Path(tempfile.mkdtemp(prefix=".evaluate_", dir=operation.folder))
     try:
-        run_operation(attrs.evolve(operation, folder=folder), num_workers, resume=None)
+        execute(attrs.evolve(operation, folder=folder), attrs.evolve(execution, resume=None))
         files = sorted(folder.glob("*.npz"))
         expected = count_blocks(operation.region.shape, operation.block_shape)
         if len(files) != expected:

@@ -20,9 +20,8 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.blockwise.journal.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import channels_on_disk, in_form_of
-from dacapo.blockwise.scheduling.run_operation import run_on_ranks, run_operation
-from dacapo.blockwise.scheduling.workers import works_here
-from dacapo.compute_context import Execution, create_compute_context, prediction_workers
+from dacapo.blockwise.scheduling.run_operation import execute, run_on_ranks
+from dacapo.compute_context import Execution, create_compute_context, prediction_workers, works_here
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
@@ -249,7 +248,7 @@ def predict_array(
     iteration: int | None = None,
     raw_config: ArrayConfig | None = None,
     block_shape: Coordinate | None = None,
-    among_ranks: bool = False,
+    is_validation: bool = False,
 ) -> ZarrArray:
     """Predict a volume block by block.
 
@@ -273,8 +272,8 @@ def predict_array(
         iteration: The stored checkpoint that holds the weights.
         raw_config: Describes ``raw``.
         block_shape: Shape of the region that a block writes, in world units; by default the largest that memory allows.
-        among_ranks: Whether processes that train together divide the blocks; all of them call this then, and nothing is
-            resumed. See :mod:`dacapo.utils.distributed`.
+        is_validation: Whether the model is validated as it is. Processes that train together divide the blocks then:
+            all of them call this function, and nothing is resumed. See :mod:`dacapo.utils.distributed`.
 
     Raises:
         MemoryBudgetError: If not even the smallest block fits into the memory.
@@ -287,9 +286,9 @@ def predict_array(
     dtype = storage_type(output_dtype, trained.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
     context = create_compute_context()
-    num_workers = prediction_workers(execution.num_workers, context) if is_stored else 0
+    num_workers = prediction_workers(execution.num_workers, context, not is_validation) if is_stored else 0
     in_workers = num_workers > 0
-    ranks = distributed.world_size() if among_ranks and not in_workers else 1
+    ranks = distributed.world_size() if is_validation and not in_workers else 1
     if block_shape is not None:
         plan = plan_blocks(trained.model, raw, output_roi, block_shape)
     else:
@@ -320,21 +319,20 @@ def predict_array(
         precision=execution.precision,
         metadata=metadata or {},
     ).keep(trained, raw)
-    num_workers = min(num_workers, operation.most_workers()) or 1
+    execution = attrs.evolve(
+        execution,
+        num_workers=min(num_workers, operation.most_workers()) or 1,
+        resume=execution.resume if is_stored else None,
+    )
     was_training = trained.model.training
     try:
         if ranks > 1:
             run_on_ranks(operation)
         else:
-            if distributed.is_main() or not among_ranks:
-                run_operation(
-                    operation,
-                    num_workers,
-                    overwrite=execution.overwrite,
-                    resume=execution.resume if is_stored else None,
-                    in_process=not in_workers or works_here(num_workers, None, context),
-                )
-            if among_ranks:
+            if distributed.is_main() or not is_validation:
+                in_process = not in_workers or works_here(execution.workers, None, context)
+                execute(operation, execution, in_process=in_process)
+            if is_validation:
                 distributed.barrier()
     finally:
         trained.model.train(was_training)

@@ -6,7 +6,7 @@ bytes were measured on Linux with 64 bits, and are a little above the measuremen
 
 from __future__ import annotations
 
-from dacapo.utils.memory import process_memory
+from dacapo.utils.memory import available_memory, process_memory
 
 PROCESS_BYTES = 600 * 1024**2
 """A process that has loaded PyTorch and reads and writes arrays."""
@@ -16,6 +16,11 @@ FETCHER_BYTES = 150 * 1024**2
 """A forked process that makes batches: only the memory that it does not share with the one that it comes from."""
 EVALUATED_BLOCK_BYTES = 700 * 1024**2
 """A block of 2^24 voxels that is scored: the labels of two arrays, and their pairs."""
+
+DEFAULT_SHARE = 0.5
+"""Without a limit this share of the free memory is used, of this machine or of a GPU."""
+DEFAULT_BLOCK_BYTES = 2 * 1024**3
+"""Without a limit a block on a CPU takes no more than this."""
 
 _NETWORK_MARGIN = 1.25  # libraries take a little more than the tensors
 _WATERSHED_MARGIN = 1.2
@@ -28,6 +33,12 @@ def process_bytes(is_this_one: bool = True) -> int:
         is_this_one: Whether it is the calling process, which may hold more already.
     """
     return max(PROCESS_BYTES, (process_memory() or 0) if is_this_one else 0)
+
+
+def usual_memory() -> int | None:
+    """Return how many bytes all processes together use on this machine if nobody sets a limit; None if unknown."""
+    free = available_memory()
+    return None if free is None else int(DEFAULT_SHARE * free) + (process_memory() or 0)
 
 
 def network_bytes(tensors: int) -> int:

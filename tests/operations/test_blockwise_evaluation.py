@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dacapo.compute_context import Execution
 from dacapo.errors import BlockwiseError
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
@@ -48,10 +49,10 @@ def test_scores_of_workers_are_those_of_this_process(
 ) -> None:
     run, output = make(tmp_path, task)
     (dataset,) = run.datasplit.validate
-    expected = evaluate_array(run, dataset, dataset.gt, output)
+    expected = evaluate_array(run, dataset, dataset.gt, output, Execution(1))
     monkeypatch.setattr(type(run.task.evaluator), "tally", lambda *_: pytest.fail("done in this process"))
     before = sorted(tmp_path.rglob("*"))
-    scores = evaluate_array(run, dataset, dataset.gt, output, num_workers=2)
+    scores = evaluate_array(run, dataset, dataset.gt, output, Execution(2))
     assert [getattr(scores, name) for name in scores.criteria] == [getattr(expected, name) for name in scores.criteria]
     assert run.task.evaluator.mask is None
     assert sorted(tmp_path.rglob("*")) == before, "something was left"
@@ -62,18 +63,18 @@ def test_what_workers_cannot_do_is_done_here(
 ) -> None:
     run, output = make(tmp_path, None)
     (dataset,) = run.datasplit.validate
-    expected = evaluate_array(run, dataset, dataset.gt, output)
-    monkeypatch.setattr(evaluation, "run_operation", lambda *_, **__: pytest.fail("given to workers"))
+    expected = evaluate_array(run, dataset, dataset.gt, output, Execution(1))
+    monkeypatch.setattr(evaluation, "execute", lambda *_, **__: pytest.fail("given to workers"))
     with monkeypatch.context() as patch:
         patch.setattr(run.task.evaluator, "block_voxels", 10**6)
-        assert evaluate_array(run, dataset, dataset.gt, output, num_workers=2) == expected
+        assert evaluate_array(run, dataset, dataset.gt, output, Execution(2)) == expected
     with monkeypatch.context() as patch:
         patch.setattr(dataset.config, "gt_config", None)
-        assert evaluate_array(run, dataset, dataset.gt, output, num_workers=2) == expected
+        assert evaluate_array(run, dataset, dataset.gt, output, Execution(2)) == expected
     with monkeypatch.context() as patch:
         evaluate = InstanceEvaluator.evaluate
         patch.setattr(InstanceEvaluator, "evaluate", lambda *args: evaluate(*args))
-        assert evaluate_array(run, dataset, dataset.gt, output, num_workers=2) == expected
+        assert evaluate_array(run, dataset, dataset.gt, output, Execution(2)) == expected
 
 
 def test_blocks_that_are_missing_are_no_scores(
@@ -81,7 +82,7 @@ def test_blocks_that_are_missing_are_no_scores(
 ) -> None:
     run, output = make(tmp_path, None)
     (dataset,) = run.datasplit.validate
-    monkeypatch.setattr(evaluation, "run_operation", lambda *_, **__: None)
+    monkeypatch.setattr(evaluation, "execute", lambda *_, **__: None)
     with pytest.raises(BlockwiseError, match="only 0 of 8 blocks"):
-        evaluate_array(run, dataset, dataset.gt, output, num_workers=2)
+        evaluate_array(run, dataset, dataset.gt, output, Execution(2))
     assert not list(tmp_path.glob(".evaluate_*"))

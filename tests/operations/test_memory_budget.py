@@ -229,7 +229,7 @@ class TestPostProcessing:
         post_processor.set_prediction(prediction)
         monkeypatch.setattr(
             "dacapo.blockwise.segmentation.run_segmentation",
-            lambda what, workers, **how: planned.append((what.block_shape, workers.number)),
+            lambda what, execution: planned.append((what.block_shape, execution.workers)),
         )
         monkeypatch.setattr(post_processor, "_segment_whole", lambda *how: planned.append(None))
         # The output is not written, but it is opened.
@@ -259,8 +259,8 @@ class TestPostProcessing:
     def test_others_get_fewer_workers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[int] = []
         monkeypatch.setattr(
-            "dacapo.blockwise.scheduling.run_operation.run_operation",
-            lambda what, workers, **how: asked.append(workers),
+            "dacapo.blockwise.scheduling.run_operation.execute",
+            lambda what, execution: asked.append(execution.workers),
         )
         post_processor, prediction = ThresholdPostProcessor(), affinities(tmp_path, 1024)
         post_processor.set_prediction(prediction)

@@ -12,6 +12,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.apply import apply_run
 from dacapo.blockwise import outputs, voxelwise
+from dacapo.compute_context import Execution
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
@@ -166,7 +167,7 @@ def test_validation_arrays_of_both_forms_have_the_same_scores(
     dataset = run.datasplit.validate[0]
     whole = dataset.gt[dataset.gt.roi][0]
     results = [
-        evaluate_array(run, dataset, dataset.gt, identifier, 1)
+        evaluate_array(run, dataset, dataset.gt, identifier, Execution(1))
         for identifier in (
             write_array(tmp_path / "s.zarr", "plain", whole, SIZE, OFFSET),
             write_array(tmp_path / "s.zarr", "channel", whole[None], SIZE, OFFSET),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dacapo.apply import apply, apply_run
 from dacapo.compute_context import (
     DEFAULT_WORKERS,
     BatchSystem,
@@ -30,7 +32,15 @@ from dacapo.compute_context import (
 from dacapo.compute_context.batch_system import megabytes, seconds
 from dacapo.compute_context.local_torch import one_gpu
 from dacapo.errors import BlockwiseError, ConfigError
-from dacapo.options import DaCapoConfig
+from dacapo.experiments.tasks.post_processors import (
+    ArgmaxPostProcessor,
+    ThresholdPostProcessor,
+    WatershedPostProcessor,
+)
+from dacapo.options import DaCapoConfig, Options
+from dacapo.predict import predict
+from dacapo.utils.memory_estimates import workers_within
+from dacapo.validate import validate, validate_run
 from tests.helpers.cluster import install_bsub
 
 
@@ -226,9 +236,41 @@ class TestLocalTorch:
         assert prediction_workers(None, LocalTorch()) == expected
         assert prediction_workers(3, LocalTorch()) == 3
         assert prediction_workers(1, LocalTorch()) == 0
+        assert prediction_workers(None, LocalTorch(), is_stored=False) == 0
+        assert prediction_workers(3, LocalTorch(), is_stored=False) == 3
 
     def test_an_execution_says_how_many_workers_nobody_asked_for(self) -> None:
         assert (Execution().num_workers, Execution().workers, Execution(3).workers) == (None, DEFAULT_WORKERS, 3)
+
+    @pytest.mark.parametrize(
+        "operation",
+        [
+            apply,
+            apply_run,
+            predict,
+            validate,
+            validate_run,
+            *(kind.process for kind in (ArgmaxPostProcessor, ThresholdPostProcessor, WatershedPostProcessor)),
+        ],
+    )
+    def test_operations_leave_the_number_of_workers_to_one_rule(self, operation: Callable[..., Any]) -> None:
+        assert inspect.signature(operation).parameters["num_workers"].default is None
+
+    def test_nobody_asked_for_more_workers_than_fit_into_half_of_the_free_memory(
+        self, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: 8 << 30)
+        monkeypatch.setattr("dacapo.utils.memory_estimates.process_memory", lambda: 0)
+        expected = workers_within(4 << 30, DEFAULT_WORKERS, 1 << 30)
+        assert 1 < expected < DEFAULT_WORKERS
+        assert Execution().for_blocks(1 << 30).num_workers == expected
+        assert Execution(20).for_blocks(1 << 30).num_workers == 20
+        Options.instance(compute_context={"type": "Slurm"})  # its jobs have memory of their own
+        assert Execution().for_blocks(1 << 30).num_workers == DEFAULT_WORKERS
+
+    def test_ranks_share_the_work_without_workers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("dacapo.utils.distributed.world_size", lambda: 2)
+        assert (Execution().workers, Execution(3).workers) == (1, 3)
 
     def test_an_execution_refuses_values_that_make_no_sense(self) -> None:
         assert Execution(max_memory="2GB").max_memory == 2 * 1024**3  # type: ignore[arg-type]
@@ -236,6 +278,9 @@ class TestLocalTorch:
             Execution(max_memory="much")  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match="precision is 'int8'; expected one of float32, bfloat16"):
             Execution(precision="int8")
+        for values in ({"num_workers": 0}, {"max_retries": -1}, {"timeout": 0.0}):
+            with pytest.raises(ConfigError, match="expected at least 1 worker"):
+                Execution(**values)
 
     def test_cores_are_shared(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert LocalTorch().local_cores == len(os.sched_getaffinity(0))

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from dacapo.blockwise.journal import Resume
+from dacapo.blockwise.voxelwise import Threshold
 from dacapo.compute_context import Execution
 from dacapo.errors import BlockwiseError, ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -453,9 +454,9 @@ def test_blocks_do_not_depend_on_workers_and_go_on(options, predict, identifier)
     parameters = WatershedPostProcessorParameters(id=0, bias=0.4, long_range_bias=0.6, context=Coordinate(3, 3, 3))
     alone = in_blocks(post_processor, identifier, parameters, 16, num_workers=1)
     Options.instance(compute_context={"type": "LocalTorch", "config": {"distribute_workers": True}})
-    with_record = {"overwrite": False, "resume": Resume.ALWAYS}
+    with_journal = Execution(2, overwrite=False, resume=Resume.ALWAYS)
     with pytest.raises(OutputExistsError):
-        in_blocks(post_processor, identifier, parameters, 16, num_workers=2, **with_record)
+        in_blocks(post_processor, identifier, parameters, 16, execution=with_journal)
     others = in_blocks(post_processor, identifier, parameters, 16, num_workers=2)
     np.testing.assert_array_equal(others, alone)
 
@@ -601,6 +602,23 @@ def test_a_method_is_handed_only_what_it_declares(predict, identifier):
     post_processor.process_within(first, identifier("one"), execution)
     list(post_processor.process_all_within(others, [identifier("a"), identifier("b")], execution))
     assert post_processor.calls == [2, 2, 2]
+
+
+@pytest.mark.parametrize("max_retries", [0, 3])
+def test_a_post_processor_is_handed_the_whole_execution(predict, identifier, monkeypatch, max_retries):
+    def fail(*_):
+        attempts.append(1)
+        raise ValueError("this block cannot be done")
+
+    attempts = []
+    monkeypatch.setattr(Threshold, "compute", fail)
+    post_processor = ThresholdPostProcessor()
+    post_processor.set_prediction(predict(np.arange(64, dtype=np.uint8).reshape(8, 8), dims=2))
+    with pytest.raises(BlockwiseError, match="this block cannot be done"):
+        post_processor.process_within(
+            ThresholdPostProcessorParameters(id=0), identifier("x"), Execution(1, max_retries=max_retries)
+        )
+    assert len(attempts) == max_retries + 1
 
 
 def test_a_watershed_of_another_kind_that_declares_nothing_gets_no_limits(predict, identifier):

@@ -10,8 +10,7 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Journal, Resume, open_journal
 from dacapo.blockwise.operation import WORKER, BlockwiseOperation
-from dacapo.blockwise.scheduling.workers import Workers, works_here
-from dacapo.compute_context import create_compute_context
+from dacapo.compute_context import Execution, create_compute_context, works_here
 from dacapo.utils import distributed
 
 
@@ -24,9 +23,9 @@ def run_operation(
     max_retries: int = 2,
     timeout: float | None = None,
     upstream_tasks: Sequence[daisy.Task] | None = None,
-    in_process: bool = False,
 ) -> None:
-    """Do all blocks of an operation.
+    """Do all blocks of an operation; :func:`execute` with an :class:`Execution <dacapo.compute_context.Execution>` of
+    these values.
 
     Several workers are processes that the compute context of the options starts. A single one works in this process,
     unless the context has ``distribute_workers`` set.
@@ -41,8 +40,6 @@ def run_operation(
         max_retries: How often a failed block is tried again.
         timeout: Seconds that a block may take in a worker process; no limit by default.
         upstream_tasks: Daisy tasks that come before.
-        in_process: Whether to work in this process in any case, with this very operation, whose fields JSON then need
-            not hold.
 
     Raises:
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
@@ -51,19 +48,39 @@ def run_operation(
         OutputExistsError: If the output exists and must be kept.
         StorageError: If the output, or the done markers, cannot be written.
     """
-    workers = Workers(  # checks the numbers before anything is written
-        num_workers, max_retries, timeout, upstream_tasks, in_process
-    )
-    if resume is None:
+    execution = Execution(num_workers, overwrite=overwrite, resume=resume, max_retries=max_retries, timeout=timeout)
+    execute(operation, execution, upstream_tasks=upstream_tasks)
+
+
+def execute(
+    operation: BlockwiseOperation,
+    execution: Execution,
+    *,
+    upstream_tasks: Sequence[daisy.Task] | None = None,
+    in_process: bool = False,
+) -> None:
+    """Do all blocks of an operation.
+
+    Args:
+        operation: The operation.
+        execution: The number of workers, the number of retries, and whether to keep earlier work.
+        upstream_tasks: Daisy tasks that come before.
+        in_process: Whether to work in this process in any case, with this very operation, whose fields JSON then need
+            not hold.
+
+    Raises:
+        DacapoError: As :func:`run_operation`.
+    """
+    if execution.resume is None:
         operation.create_output()
-        run_stage(operation, None, workers)
+        run_stage(operation, None, execution, upstream_tasks=upstream_tasks, in_process=in_process)
         return
     with open_journal(
         operation.output,
         operation.parameters(),
         operation.blocks(),
-        overwrite=overwrite,
-        resume=resume,
+        overwrite=execution.overwrite,
+        resume=execution.resume,
         fixed_blocks=operation.fixed_blocks,
     ) as journal:
         if journal.is_complete:
@@ -71,7 +88,7 @@ def run_operation(
         if journal.blocks != operation.blocks():
             operation = operation.with_blocks(journal.blocks)
         journal.create(operation.create_output)
-        run_stage(operation, journal, workers)
+        run_stage(operation, journal, execution, upstream_tasks=upstream_tasks, in_process=in_process)
         journal.complete()
 
 
@@ -90,7 +107,11 @@ def run_on_ranks(operation: BlockwiseOperation) -> None:
         operation.create_output()
     distributed.barrier()
     run_stage(
-        operation, None, Workers(in_process=True), wanted=lambda block: _is_own(operation.block_index(block.write_roi))
+        operation,
+        None,
+        Execution(),
+        in_process=True,
+        wanted=lambda block: _is_own(operation.block_index(block.write_roi)),
     )
     distributed.barrier()
 
@@ -103,8 +124,10 @@ def _is_own(index: int) -> bool:
 def run_stage(
     operation: BlockwiseOperation,
     journal: Journal | None,
-    workers: Workers,
+    execution: Execution,
     *,
+    upstream_tasks: Sequence[daisy.Task] | None = None,
+    in_process: bool = False,
     wanted: Callable[[daisy.Block], bool] = lambda block: True,
 ) -> None:
     """Do the missing blocks of one of several operations that make an output together.
@@ -115,7 +138,9 @@ def run_stage(
     Args:
         operation: The operation.
         journal: Where done blocks are marked; None marks none.
-        workers: Who does the blocks.
+        execution: The number of workers, and the number of retries.
+        upstream_tasks: Daisy tasks that come before.
+        in_process: Whether to work in this process in any case, with this very operation.
         wanted: Selects the blocks to do, when this process does them.
 
     Raises:
@@ -126,9 +151,8 @@ def run_stage(
     from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
 
     write_roi = Roi((0,) * operation.region.dims, operation.block_shape)
-    in_process = workers.in_process
-    num_workers = 1 if in_process else min(workers.number, operation.most_workers() or workers.number)
-    alone = not operation.needs_process and works_here(num_workers, workers.upstream_tasks, create_compute_context())
+    num_workers = 1 if in_process else min(execution.workers, operation.most_workers() or execution.workers)
+    alone = not operation.needs_process and works_here(num_workers, upstream_tasks, create_compute_context())
     # Blocks of this process that no later call resumes need no markers on disk.
     markers: Literal[False] | None = False if in_process or alone else None
     # In this process the operation itself is used, so that its worker module is only named.
@@ -139,9 +163,9 @@ def run_stage(
         write_roi.grow(operation.before, operation.after),
         write_roi,
         num_workers,
-        workers.max_retries,
-        workers.timeout,
-        workers.upstream_tasks,
+        execution.max_retries,
+        execution.timeout,
+        upstream_tasks,
         *args,
         log_dir=None if journal is None else journal.log_dir,
         read_write_conflict=operation.read_write_conflict,

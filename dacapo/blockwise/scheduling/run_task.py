@@ -13,9 +13,9 @@ from tqdm import tqdm
 from dacapo.blockwise.scheduling.done_markers import allocate_done_markers
 from dacapo.blockwise.scheduling.failures import raise_failures
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
-from dacapo.blockwise.scheduling.workers import works_here
 from dacapo.blockwise.worker.reports import reserve_space
 from dacapo.blockwise.worker.user_modules import ProcessBlock
+from dacapo.compute_context import works_here
 from dacapo.utils.progress import progress
 
 

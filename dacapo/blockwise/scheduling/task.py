@@ -14,14 +14,13 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.block_grid import count_blocks
 from dacapo.blockwise.scheduling.in_process import InProcess
-from dacapo.blockwise.scheduling.workers import Workers
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_FILE, Job
 from dacapo.blockwise.worker.place import PLACE
 from dacapo.blockwise.worker.reports import RESERVE
 from dacapo.blockwise.worker.starter import WorkerStarter, log_base, search_path
 from dacapo.blockwise.worker.user_modules import ProcessBlock
-from dacapo.compute_context import create_compute_context
+from dacapo.compute_context import Execution, create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.options import Options
 
@@ -67,7 +66,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
         call = WorkerCall.of(worker_file, args, kwargs)
-        Workers(num_workers, max_retries, timeout)
+        Execution(num_workers, max_retries=max_retries, timeout=timeout)  # checks them
         num_blocks = count_blocks(total_roi, read_roi, write_roi)
         compute_context = create_compute_context()
         num_workers = min(num_workers, num_blocks, compute_context.local_cores or num_workers)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
+import daisy.v2 as daisy
 
-from dacapo.blockwise.journal import Journal, Resume, open_journal
+from dacapo.blockwise.journal import Journal, open_journal
 from dacapo.blockwise.scheduling.run_operation import run_stage
-from dacapo.blockwise.scheduling.workers import Workers
 from dacapo.blockwise.segmentation.fragments import Fragments
 from dacapo.blockwise.segmentation.lookup_table import write_lookup_table
 from dacapo.blockwise.segmentation.matching import Matching
@@ -18,14 +18,14 @@ from dacapo.blockwise.segmentation.outputs import check_output, create_arrays
 from dacapo.blockwise.segmentation.plan import SegmentationPlan
 from dacapo.blockwise.segmentation.relabeling import Relabeling
 from dacapo.blockwise.segmentation.workspace import Workspace
+from dacapo.compute_context import Execution
 
 
 def run_segmentation(
     plan: SegmentationPlan,
-    workers: Workers,
+    execution: Execution,
     *,
-    overwrite: bool,
-    resume: Resume | None,
+    upstream_tasks: Sequence[daisy.Task] | None = None,
     into_existing: bool | None = False,
     keep: bool = False,
 ) -> None:
@@ -33,9 +33,8 @@ def run_segmentation(
 
     Args:
         plan: The segmentation.
-        workers: The workers of each pass.
-        overwrite: Whether to replace an output of other parameters.
-        resume: How to treat earlier work with the same parameters. None keeps no journal and starts over.
+        execution: The number of workers of each pass, the number of retries, and whether to keep earlier work.
+        upstream_tasks: Daisy tasks that come before the first pass.
         into_existing: Whether to write into an output that exists, see
             :func:`.open_journal`.
         keep: Whether to keep the intermediate results, in the folder of the journal.
@@ -43,19 +42,19 @@ def run_segmentation(
     Raises:
         DacapoError: As :func:`~dacapo.blockwise.segment_blockwise`.
     """
-    if resume is None:
+    if execution.resume is None:
         plan.output.container.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".segments_", dir=plan.output.container) as temporary:
             folder = Path(temporary).resolve()
             create_arrays(plan, Workspace(folder), into_existing is not False)
-            _run_passes(plan, folder, None, workers)
+            _run_passes(plan, folder, None, execution, upstream_tasks)
         return
     with open_journal(
         plan.output,
         plan.parameters(),
         plan.blocks(),
-        overwrite=overwrite,
-        resume=resume,
+        overwrite=execution.overwrite,
+        resume=execution.resume,
         fixed_blocks=True,
         into_existing=into_existing,
         check=functools.partial(check_output, plan),
@@ -64,15 +63,20 @@ def run_segmentation(
             return
         folder = journal.folder.resolve()
         journal.create(functools.partial(create_arrays, plan, Workspace(folder), journal.into_existing))
-        _run_passes(plan, folder, journal, workers)
+        _run_passes(plan, folder, journal, execution, upstream_tasks)
         if not keep:
             Workspace(folder).remove()
         journal.complete()
 
 
-def _run_passes(plan: SegmentationPlan, folder: Path, journal: Journal | None, workers: Workers) -> None:
-    run_stage(Fragments.of(plan, folder), journal, workers)
-    workers = attrs.evolve(workers, upstream_tasks=None)
-    run_stage(Matching.of(plan, folder), journal, workers)
+def _run_passes(
+    plan: SegmentationPlan,
+    folder: Path,
+    journal: Journal | None,
+    execution: Execution,
+    upstream_tasks: Sequence[daisy.Task] | None,
+) -> None:
+    run_stage(Fragments.of(plan, folder), journal, execution, upstream_tasks=upstream_tasks)
+    run_stage(Matching.of(plan, folder), journal, execution)
     write_lookup_table(plan, Workspace(folder))
-    run_stage(Relabeling.of(plan, folder), journal, workers)
+    run_stage(Relabeling.of(plan, folder), journal, execution)

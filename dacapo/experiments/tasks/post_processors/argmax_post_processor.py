@@ -11,7 +11,7 @@ from funlib.geometry import Coordinate
 
 from dacapo.compute_context import Execution
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMORY, RESUMES, PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
     DEFAULT_BLOCK_SIZE,
     StoredPredictionPostProcessor,
@@ -19,7 +19,6 @@ from dacapo.experiments.tasks.post_processors.stored_prediction import (
 from dacapo.utils.capabilities import declares
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.journal import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 
@@ -38,29 +37,24 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         """Return the only set of parameters."""
         return [ArgmaxPostProcessorParameters(id=1)]
 
-    @declares(RESUMES)
-    @declares(LIMITS_MEMORY)
+    @declares(TAKES_EXECUTION)
     def process(
         self,
         parameters: ArgmaxPostProcessorParameters,
         output_array_identifier: LocalArrayIdentifier,
-        num_workers: int = 16,
+        num_workers: int | None = None,
         block_size: Coordinate = DEFAULT_BLOCK_SIZE,
         *,
-        overwrite: bool = True,
-        resume: Resume | None = None,
-        max_memory: int | None = None,
+        execution: Execution | None = None,
     ) -> Array:
         """Write the index of the largest channel, without channel axis, in the smallest type that holds all indices.
 
         Args:
             parameters: Not used.
             output_array_identifier: Where to write; what is there is replaced.
-            num_workers: How many worker processes may be started, where there are enough blocks for them.
+            num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
-            overwrite: Whether to replace an output of other parameters.
-            resume: How to treat earlier work with the same parameters; None always starts over and keeps no journal.
-            max_memory: Bytes that all processes together may take, which can lower the number of workers.
+            execution: Replaces ``num_workers``.
 
         Raises:
             ConfigError: If no prediction was set.
@@ -75,4 +69,4 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
             dtype=np.min_scalar_type((prediction.num_channels or 1) - 1).name,
             **over_all_of(prediction, block_size),
         )
-        return self.run(operation, Execution(num_workers, max_memory, overwrite=overwrite, resume=resume))
+        return self.run(operation, execution or Execution(num_workers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
 
 
-RESUMES = "takes overwrite and resume"
-LIMITS_MEMORY = "takes max_memory"
+TAKES_EXECUTION = "takes an execution"
+"""Declared by methods of post-processors that take an ``execution`` in place of ``num_workers``."""
 
 
 @attrs.frozen
@@ -88,8 +88,9 @@ add_hierarchy(converter, _is_parameters, parameters_class)
 class PostProcessor(ABC):
     """Turn the prediction of a network into the segmentation that is asked for.
 
-    The operations call :meth:`process_within` and :meth:`process_all_within`, which pass on to :meth:`process` and
-    :meth:`process_all` what these declare that they take.
+    The operations call :meth:`process_within` and :meth:`process_all_within`, which pass the whole
+    :class:`~dacapo.compute_context.Execution` to a :meth:`process` or :meth:`process_all` that declares to take it, and
+    only its number of workers otherwise.
     """
 
     @abstractmethod
@@ -107,32 +108,31 @@ class PostProcessor(ABC):
         self,
         parameters: Any,
         output_array_identifier: LocalArrayIdentifier,
-        num_workers: int = 16,
+        num_workers: int | None = None,
         chunk_size: Coordinate = Coordinate((64, 64, 64)),  # noqa: B008 - immutable
     ) -> Array:
         """Post-process the prediction and return the array that holds the result.
 
-        A method that is decorated with ``@declares(RESUMES)`` also takes the keywords ``overwrite`` and ``resume`` of
-        :func:`dacapo.blockwise.scheduling.run_operation.run_operation`, None by default for ``resume``, and goes on
-        where it was interrupted. One that is decorated with ``@declares(LIMITS_MEMORY)`` also takes ``max_memory``, the
-        bytes that all processes together may take, None by default; it works in smaller blocks then, or with fewer
-        workers. See :func:`dacapo.utils.capabilities.declares`.
+        A method that is decorated with ``@declares(TAKES_EXECUTION)`` also has the keyword ``execution``, None by
+        default, which replaces ``num_workers`` and says how much memory to use, and whether to resume earlier work. See
+        :func:`dacapo.utils.capabilities.declares`.
 
         Args:
             parameters: One of those that :meth:`enumerate_parameters` returns.
             output_array_identifier: Where to write the result; what is there is replaced.
-            num_workers: How many blocks may be in work at once.
+            num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
             chunk_size: Shape of a block in voxels; of a 3D shape the last axes are used in 2D.
         """
         raise NotImplementedError
 
-    @declares(LIMITS_MEMORY)
+    @declares(TAKES_EXECUTION)
     def process_all(
         self,
         parameters: Sequence[Any],
         output_array_identifiers: Sequence[LocalArrayIdentifier],
-        num_workers: int = 16,
-        max_memory: int | None = None,
+        num_workers: int | None = None,
+        *,
+        execution: Execution | None = None,
     ) -> Iterator[tuple[int, Array]]:
         """Post-process the prediction with several parameters, as :meth:`process` would do with each.
 
@@ -141,26 +141,24 @@ class PostProcessor(ABC):
         Args:
             parameters: Some of those that :meth:`enumerate_parameters` returns.
             output_array_identifiers: Where to write the result of each.
-            num_workers: How many blocks may be in work at once.
-            max_memory: Bytes that all processes together may take; None for what is usual.
+            num_workers: Maximum number of worker processes.
+            execution: Replaces ``num_workers``.
 
         Returns:
             The index of parameters and the array that holds their result, one after the other and in any order. Work is
             done as they are asked for.
         """
         for index, (one, output) in enumerate(zip(parameters, output_array_identifiers, strict=True)):
-            yield index, self.process_within(one, output, Execution(num_workers, max_memory))
+            yield index, self.process_within(one, output, execution or Execution(num_workers))
 
     def process_within(
         self, parameters: Any, output_array_identifier: LocalArrayIdentifier, execution: Execution
     ) -> Array:
-        """Call :meth:`process` with as much of an execution as it takes."""
-        how: dict[str, Any] = {"num_workers": execution.workers}
-        if can(self.process, RESUMES):
-            how |= {"overwrite": execution.overwrite, "resume": execution.resume}
-        if can(self.process, LIMITS_MEMORY):
-            how |= {"max_memory": execution.max_memory}
-        return self.process(parameters, output_array_identifier, **how)
+        """Call :meth:`process` with an execution, or with its number of workers."""
+        process: Callable[..., Array] = self.process
+        if can(process, TAKES_EXECUTION):
+            return process(parameters, output_array_identifier, execution=execution)
+        return process(parameters, output_array_identifier, num_workers=execution.workers)
 
     def process_all_within(
         self,
@@ -168,8 +166,7 @@ class PostProcessor(ABC):
         output_array_identifiers: Sequence[LocalArrayIdentifier],
         execution: Execution,
     ) -> Iterator[tuple[int, Array]]:
-        """Call :meth:`process_all` with as much of an execution as it takes."""
-        how: dict[str, Any] = {"num_workers": execution.workers}
-        if can(self.process_all, LIMITS_MEMORY):
-            how |= {"max_memory": execution.max_memory}
-        return self.process_all(parameters, output_array_identifiers, **how)
+        """Call :meth:`process_all` with an execution, or with its number of workers."""
+        if can(self.process_all, TAKES_EXECUTION):
+            return self.process_all(parameters, output_array_identifiers, execution=execution)
+        return self.process_all(parameters, output_array_identifiers, execution.workers)

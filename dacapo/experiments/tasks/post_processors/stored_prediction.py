@@ -15,7 +15,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
 from dacapo.utils.blocks import fit_block_shape
-from dacapo.utils.memory_estimates import voxelwise_bytes, workers_within
+from dacapo.utils.memory_estimates import voxelwise_bytes
 
 if TYPE_CHECKING:
     from dacapo.blockwise.operation import BlockwiseOperation
@@ -66,19 +66,18 @@ class StoredPredictionPostProcessor(PostProcessor):
 
         Args:
             operation: The operation.
-            execution: With how many workers, in how much memory, and whether to replace earlier results.
+            execution: How to do it.
 
         Raises:
             ConfigError: If there is no worker.
             BlockwiseError: If blocks failed.
         """
-        from dacapo.blockwise.scheduling.run_operation import run_operation
+        from dacapo.blockwise.scheduling.run_operation import execute
 
         prediction = self.prediction_array
         voxels = math.prod(operation.block_shape / prediction.voxel_size)
         taken = voxelwise_bytes(voxels, prediction.num_channels or 1, prediction.dtype.itemsize)
-        num_workers = workers_within(execution.max_memory, execution.workers, taken)
-        run_operation(operation, num_workers, overwrite=execution.overwrite, resume=execution.resume)
+        execute(operation, execution.for_blocks(taken))
         return ZarrArray.open_from_array_identifier(operation.output)
 
     def create_output(

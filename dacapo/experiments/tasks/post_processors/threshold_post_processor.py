@@ -13,7 +13,7 @@ from funlib.geometry import Coordinate
 from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMORY, RESUMES, PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import (
     DEFAULT_BLOCK_SIZE,
     StoredPredictionPostProcessor,
@@ -22,7 +22,6 @@ from dacapo.utils.capabilities import declares
 from dacapo.utils.quantize import above_level
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.journal import Resume
     from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -57,18 +56,15 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             return list(self.parameters)
         return [ThresholdPostProcessorParameters(id=i, threshold=t) for i, t in enumerate(DEFAULT_THRESHOLDS)]
 
-    @declares(RESUMES)
-    @declares(LIMITS_MEMORY)
+    @declares(TAKES_EXECUTION)
     def process(
         self,
         parameters: ThresholdPostProcessorParameters,
         output_array_identifier: LocalArrayIdentifier,
-        num_workers: int = 16,
+        num_workers: int | None = None,
         block_size: Coordinate = DEFAULT_BLOCK_SIZE,
         *,
-        overwrite: bool = True,
-        resume: Resume | None = None,
-        max_memory: int | None = None,
+        execution: Execution | None = None,
     ) -> Array:
         """Write 1 where the prediction is above the threshold and 0 elsewhere, as uint8.
 
@@ -77,11 +73,9 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
         Args:
             parameters: Hold the threshold.
             output_array_identifier: Where to write; what is there is replaced.
-            num_workers: How many worker processes may be started, where there are enough blocks for them.
+            num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
             block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
-            overwrite: Whether to replace an output of other parameters.
-            resume: How to treat earlier work with the same parameters; None always starts over and keeps no journal.
-            max_memory: Bytes that all processes together may take, which can lower the number of workers.
+            execution: Replaces ``num_workers``.
 
         Raises:
             ConfigError: If no prediction was set, or the threshold is outside the values it can have.
@@ -98,7 +92,7 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
             num_channels=None if prediction.channel_axis is None else prediction.num_channels,
             **over_all_of(prediction, block_size),
         )
-        return self.run(operation, Execution(num_workers, max_memory, overwrite=overwrite, resume=resume))
+        return self.run(operation, execution or Execution(num_workers))
 
 
 def stored_threshold(threshold: float, prediction: Array) -> float:

@@ -15,16 +15,16 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.compute_context import Execution
 from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.tasks.post_processors.post_processor import LIMITS_MEMORY, RESUMES, PostProcessorParameters
+from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
 from dacapo.utils.blocks import fit_block_shape
 from dacapo.utils.capabilities import can, declares
-from dacapo.utils.memory_estimates import PROCESS_BYTES, watershed_voxel_bytes, workers_within
+from dacapo.utils.memory_estimates import PROCESS_BYTES, watershed_voxel_bytes
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
 
 if TYPE_CHECKING:
-    from dacapo.blockwise.journal import Journal, Resume
+    from dacapo.blockwise.journal import Journal
     from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -125,50 +125,47 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
                 "affinity each; predict with the task whose offsets these are"
             )
 
-    @declares(RESUMES)
-    @declares(LIMITS_MEMORY)
+    @declares(TAKES_EXECUTION)
     @declares(TOGETHER)
     def process(
         self,
         parameters: WatershedPostProcessorParameters,
         output_array_identifier: LocalArrayIdentifier,
-        num_workers: int = 16,
+        num_workers: int | None = None,
         block_size: Coordinate = DEFAULT_BLOCK_SIZE,
         *,
-        overwrite: bool = True,
-        resume: Resume | None = None,
-        max_memory: int | None = None,
+        execution: Execution | None = None,
     ) -> Array:
         """Write the labels of the segments as uint64, from 1 on without a gap, 0 where there is background.
 
         Args:
             parameters: Hold the biases and the smallest size, and the context of blocks.
             output_array_identifier: Where to write; what is there is replaced.
-            num_workers: How many worker processes may be started for a volume of several blocks.
+            num_workers: Maximum number of worker processes for a volume of several blocks; see
+                :mod:`dacapo.compute_context.worker_count`.
             block_size: Shape of a block in voxels, adapted to the volume; that of the chunks of the output if the
                 volume is segmented as a whole.
-            overwrite: Whether to replace an output of other parameters.
-            resume: How to treat earlier work with the same parameters; None always starts over and keeps no journal.
-                A volume that is segmented as a whole begins anew if it was not finished.
-            max_memory: Bytes that all processes together may take; blocks and the number of workers depend on it.
+            execution: Replaces ``num_workers``. Blocks depend on its ``max_memory``. An unfinished volume that is
+                segmented as a whole starts over.
 
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
             OutputExistsError: If the output exists and must be kept.
             BlockwiseError: If blocks failed.
         """
-        execution = Execution(num_workers, max_memory, overwrite=overwrite, resume=resume)
+        execution = execution or Execution(num_workers)
         if self._takes_blocks(execution):
             return self._segment_in_blocks(parameters, output_array_identifier, block_size, execution)
         return self._segment_whole(parameters, output_array_identifier, block_size, execution)
 
-    @declares(LIMITS_MEMORY)
+    @declares(TAKES_EXECUTION)
     def process_all(
         self,
         parameters: Sequence[WatershedPostProcessorParameters],
         output_array_identifiers: Sequence[LocalArrayIdentifier],
-        num_workers: int = 16,
-        max_memory: int | None = None,
+        num_workers: int | None = None,
+        *,
+        execution: Execution | None = None,
     ) -> Iterator[tuple[int, Array]]:
         """Segment with several parameters, which takes much less time than one call of :meth:`process` for each.
 
@@ -178,8 +175,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         Raises:
             ConfigError: If no prediction was set, or the offsets have another number of axes than it.
         """
-        if not can(self.process, TOGETHER) or self._takes_blocks(Execution(num_workers, max_memory)):
-            return super().process_all(parameters, output_array_identifiers, num_workers, max_memory)
+        execution = execution or Execution(num_workers)
+        if not can(self.process, TOGETHER) or self._takes_blocks(execution):
+            return super().process_all(parameters, output_array_identifiers, execution=execution)
         return self._segment(parameters, output_array_identifiers, DEFAULT_BLOCK_SIZE)
 
     def _segment_whole(
@@ -255,7 +253,6 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         block_size: Coordinate,
         execution: Execution,
     ) -> Array:
-        from dacapo.blockwise.scheduling.workers import Workers
         from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
 
         prediction = self.prediction_array
@@ -265,7 +262,6 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         # Blocks depend on the budget only: other blocks would give other segments.
         block_shape = _within(block_shape, context, self._most_voxels(execution))
         seen = math.prod(block_shape + context * 2)
-        num_workers = workers_within(execution.max_memory, execution.workers, int(seen * self._voxel_bytes()))
         logger.info("segmenting %s in blocks of %s voxels with a context of %s", prediction.roi, block_shape, context)
         block = Roi((0,) * prediction.dims, block_shape * prediction.voxel_size)
         plan = SegmentationPlan.of(
@@ -287,7 +283,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             min_overlap=MIN_OVERLAP,
             absorb_below=parameters.min_size,
         )
-        run_segmentation(plan, Workers(num_workers), overwrite=execution.overwrite, resume=execution.resume)
+        run_segmentation(plan, execution.for_blocks(int(seen * self._voxel_bytes())))
         return ZarrArray.open_from_array_identifier(output)
 
 
