@@ -87,7 +87,7 @@ def test_binary_scores_are_those_of_the_whole(cubes, masked, block_voxels, order
     evaluator = BinarySegmentationEvaluator(5, 3, None)
     evaluator.margin = 1
     compared = volumes(placed(test), placed(truth), None if mask is None else placed(mask))
-    expected = BinaryComparison(truth, test, VOXEL_SIZE[-truth.ndim :], 5, 3, mask)
+    expected = BinaryComparison.of(truth, test, VOXEL_SIZE[-truth.ndim :], 5, 3, mask)
     got = in_blocks(evaluator, compared, block_voxels, order)
     # Not only nearly: distances are counted, so rounding does not depend on the blocks.
     np.testing.assert_array_equal(values_of(got), [c.function(expected) for c in CRITERIA.values()])
@@ -108,9 +108,19 @@ def test_scores_of_channels_are_those_of_the_whole(cubes, mask_of_channels):
     got = in_blocks(evaluator, compared, 12)
     for channel, name in enumerate(names):
         inside = masks[channel] if mask_of_channels else mask
-        expected = BinaryComparison(classes == channel, stacked[channel], VOXEL_SIZE[-mask.ndim :], 5, 3, inside)
+        expected = BinaryComparison.of(classes == channel, stacked[channel], VOXEL_SIZE[-mask.ndim :], 5, 3, inside)
         for criterion, about in CRITERIA.items():
             np.testing.assert_array_equal(getattr(got, f"{name}__{criterion}"), about.function(expected))
+
+
+def test_a_block_that_sees_the_whole_volume_serves_the_others():
+    truth, test = np.ones((2, 3), bool), np.zeros((2, 3), bool)
+    test[:, 0] = True
+    evaluator = BinarySegmentationEvaluator(5, 3, None)
+    evaluator.margin = 1
+    # The first block has two columns and sees all three. The last column sees no voxel of the test.
+    got = in_blocks(evaluator, volumes(placed(test), placed(truth)), 4)
+    assert got.hausdorff == 4
 
 
 def test_distances_far_beyond_the_margin():
@@ -137,7 +147,7 @@ def test_nothing_far_is_looked_for_where_there_is_nothing(truth_at, test_at, mon
     evaluator = BinarySegmentationEvaluator(5, 3, None)
     evaluator.margin = 1
     got = in_blocks(evaluator, volumes(placed(test), placed(truth)), 4)
-    expected = BinaryComparison(truth, test, VOXEL_SIZE[1:], 5, 3)
+    expected = BinaryComparison.of(truth, test, VOXEL_SIZE[1:], 5, 3)
     np.testing.assert_array_equal(values_of(got), [c.function(expected) for c in CRITERIA.values()])
 
 

@@ -47,7 +47,6 @@ class BinaryTally(Tally):
         )
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the arrays of each channel, and those of the boxes."""
         arrays = {"boxes": self.boxes, "far": self.far, "channels": np.array(len(self.counts))}
         for channel, counts in enumerate(self.counts):
             arrays |= {f"{channel}_{name}": values for name, values in counts.to_arrays().items()}
@@ -55,7 +54,6 @@ class BinaryTally(Tally):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> BinaryTally:
-        """Return the tally that :meth:`to_arrays` serialized."""
         counts = []
         for channel in range(int(arrays["channels"])):
             prefix = f"{channel}_"
@@ -95,7 +93,7 @@ class BinaryBlocks:
             counted, *missing = count_block(*pair, self._spacing, size, inner, reach)
             counts.append(counted)
             far += [(channel, which, whole) for which in (TRUTH, TEST) if missing[which]]
-            if math.isfinite(reach):
+            if block != self.volumes.roi:  # other blocks may need them, even if this one sees the whole volume
                 found = (bounding_box(foreground[inner]) for foreground in pair)
                 boxes += [(channel, which, box + whole[0]) for which, box in enumerate(found) if box is not None]
         return BinaryTally(counts, _rows(boxes, block.dims), _rows(far, block.dims))
