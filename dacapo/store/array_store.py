@@ -70,10 +70,12 @@ class ArrayStore(ABC):
 
     @abstractmethod
     def remove(self, array_identifier: LocalArrayIdentifier) -> None:
-        """Delete an array.
+        """Delete an array and everything below it, and nothing outside its container.
 
         Raises:
             ArrayNotFoundError: If it does not exist.
+            ConfigError: If the name of the dataset is empty or leads out of the container.
+            StorageError: If it cannot be deleted.
         """
         raise NotImplementedError
 

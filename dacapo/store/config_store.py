@@ -40,12 +40,12 @@ class ConfigStore(ABC):
 
     @abstractmethod
     def delete_config(self, database: Any, config_name: str) -> None:
-        """Delete a config from one of the collections."""
+        """Delete a config from one of the collections, for example ``store.runs``."""
         raise NotImplementedError
 
     @abstractmethod
     def store_run_config(self, run_config: RunConfig, ignore: Sequence[str] | None = None) -> None:
-        """Store a run."""
+        """Store a run, complete with its parts."""
         raise NotImplementedError
 
     @abstractmethod

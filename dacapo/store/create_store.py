@@ -4,7 +4,10 @@ With ``type: files`` everything is below ``runs_base_dir``: configs in ``configs
 and the checkpoints and arrays of a run in a folder named after the run. With ``type: mongo`` configs, statistics and
 scores are in the database ``mongo_db_name`` of the server ``mongo_db_host``, the rest as before.
 
-Each function imports its store itself, because some stores load PyTorch, cattrs or yaml, which others do not need.
+Each function takes settings to use instead of those of the process. It raises a :class:`~dacapo.errors.ConfigError` if
+they name an unknown kind of store, or lack the server or database for MongoDB, and a
+:class:`~dacapo.errors.MissingDependencyError` if they select MongoDB and pymongo is not installed. It imports its store
+itself, because some stores load PyTorch, cattrs or yaml, which others do not need.
 """
 
 from __future__ import annotations
@@ -18,15 +21,7 @@ from dacapo.store.weights_store import WeightsStore
 
 
 def create_config_store(options: DaCapoConfig | None = None) -> ConfigStore:
-    """Return the store of configs.
-
-    Args:
-        options: Settings to use instead of those of the process.
-
-    Raises:
-        ConfigError: If the options name an unknown kind of store, or lack the server or database for MongoDB.
-        MissingDependencyError: If the options select MongoDB and pymongo is not installed.
-    """
+    """Return the store of configs."""
     options = options or Options.instance()
     if _in_mongo(options):
         from dacapo.store.mongo_config_store import MongoConfigStore
@@ -38,15 +33,7 @@ def create_config_store(options: DaCapoConfig | None = None) -> ConfigStore:
 
 
 def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
-    """Return the store of training statistics and validation scores.
-
-    Args:
-        options: Settings to use instead of those of the process.
-
-    Raises:
-        ConfigError: If the options name an unknown kind of store, or lack the server or database for MongoDB.
-        MissingDependencyError: If the options select MongoDB and pymongo is not installed.
-    """
+    """Return the store of training statistics and validation scores."""
     options = options or Options.instance()
     if _in_mongo(options):
         from dacapo.store.mongo_stats_store import MongoStatsStore
@@ -58,22 +45,14 @@ def create_stats_store(options: DaCapoConfig | None = None) -> StatsStore:
 
 
 def create_weights_store(options: DaCapoConfig | None = None) -> WeightsStore:
-    """Return the store of checkpoints, which are always files.
-
-    Args:
-        options: Settings to use instead of those of the process.
-    """
+    """Return the store of checkpoints, which are always files."""
     from dacapo.store.local_weights_store import LocalWeightsStore
 
     return LocalWeightsStore((options or Options.instance()).runs_base_dir)
 
 
 def create_array_store(options: DaCapoConfig | None = None) -> ArrayStore:
-    """Return the store of arrays, which are always files.
-
-    Args:
-        options: Settings to use instead of those of the process.
-    """
+    """Return the store of arrays, which are always files."""
     from dacapo.store.local_array_store import LocalArrayStore
 
     return LocalArrayStore((options or Options.instance()).runs_base_dir)

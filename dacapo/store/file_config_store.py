@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.store.files import remove_file, write_text
+from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 from dacapo.store.plain_config_store import RESERVED_RUN_NAMES as RESERVED_RUN_NAMES
-from dacapo.store.plain_config_store import PlainConfigStore
 from dacapo.store.yaml_files import dump_yaml, read_yaml
 
 
@@ -20,46 +20,8 @@ class FileConfigStore(PlainConfigStore):
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-
-    @property
-    def users(self) -> Path:
-        """Folder of users."""
-        return self.path / "users"
-
-    @property
-    def runs(self) -> Path:
-        """Folder of runs."""
-        return self.path / "runs"
-
-    @property
-    def tasks(self) -> Path:
-        """Folder of tasks."""
-        return self.path / "tasks"
-
-    @property
-    def datasplits(self) -> Path:
-        """Folder of datasplits."""
-        return self.path / "datasplits"
-
-    @property
-    def arrays(self) -> Path:
-        """Folder of arrays."""
-        return self.path / "arrays"
-
-    @property
-    def architectures(self) -> Path:
-        """Folder of architectures."""
-        return self.path / "architectures"
-
-    @property
-    def trainers(self) -> Path:
-        """Folder of trainers."""
-        return self.path / "trainers"
-
-    @property
-    def datasets(self) -> Path:
-        """Folder of datasets."""
-        return self.path / "datasets"
+        for name in COLLECTIONS:
+            setattr(self, name, self.path / name)
 
     def _names(self, database: Path) -> list[str]:
         return [path.stem for path in database.glob("*.yaml") if path.is_file()]

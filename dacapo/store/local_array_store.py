@@ -25,48 +25,35 @@ class LocalArrayStore(ArrayStore):
         self.basedir = Path(basedir)
 
     def best_validation_array(self, run_name: str, criterion: str, index: str | None = None) -> LocalArrayIdentifier:
-        """Return the identifier of the best output by a criterion, for one validation dataset if ``index`` names it."""
         dataset = _inside("criterion", criterion)
         if index is not None:
             dataset = f"{_inside('dataset name', index)}/{dataset}"
         return self.validation_container(run_name).array_identifier(dataset)
 
     def validation_prediction_array(self, run_name: str, iteration: int, dataset: str) -> LocalArrayIdentifier:
-        """Return the identifier of the network's output on a validation dataset."""
         name = f"{iteration}/{_inside('dataset name', dataset)}/prediction"
         return self.validation_container(run_name).array_identifier(name)
 
     def validation_output_array(
         self, run_name: str, iteration: int, parameters: Any, dataset: str
     ) -> LocalArrayIdentifier:
-        """Return the identifier of the post-processed prediction of a validation dataset."""
         name = f"{iteration}/{_inside('dataset name', dataset)}/output/{_inside('parameters', parameters)}"
         return self.validation_container(run_name).array_identifier(name)
 
     def validation_input_arrays(
         self, run_name: str, index: str | None = None
     ) -> tuple[LocalArrayIdentifier, LocalArrayIdentifier]:
-        """Return the identifiers of the copies of a validation dataset's raw data and ground truth."""
         container = self.validation_container(run_name)
         group = "inputs" if index is None else f"inputs/{_inside('dataset name', index)}"
         return container.array_identifier(f"{group}/raw"), container.array_identifier(f"{group}/gt")
 
     def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
-        """Return the container of the batches saved during training."""
         return LocalContainerIdentifier(self._run_folder(run_name) / "snapshot.zarr")
 
     def validation_container(self, run_name: str) -> LocalContainerIdentifier:
-        """Return the container of everything that validation writes."""
         return LocalContainerIdentifier(self._run_folder(run_name) / "validation.zarr")
 
     def remove(self, array_identifier: LocalArrayIdentifier) -> None:
-        """Delete a dataset and everything below it, and nothing outside its container.
-
-        Raises:
-            ArrayNotFoundError: If the dataset does not exist.
-            ConfigError: If the name of the dataset is empty or leads out of the container.
-            StorageError: If the files cannot be deleted.
-        """
         path = _path_inside(array_identifier)
         if not path.is_dir() and not path.is_symlink():
             raise ArrayNotFoundError(

@@ -35,8 +35,9 @@ from dacapo.errors import (
     UnsafeFileError,
 )
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
-from dacapo.store.trained_config import check_trained_config, plain_config, read_trained_config, write_trained_config
+from dacapo.store.trained_config import check_trained_config, plain_config, write_trained_config
 from dacapo.store.weights_store import HasModel, Weights, WeightsStore
+from dacapo.store.yaml_files import read_yaml
 from dacapo.utils.names import check_name
 
 if TYPE_CHECKING:
@@ -67,16 +68,9 @@ class LocalWeightsStore(WeightsStore):
         self.basedir = Path(basedir)
 
     def latest_iteration(self, run: Run | str) -> int | None:
-        """Return the highest iteration with a checkpoint, or None."""
         return max(self._stored_iterations(run), default=None)
 
     def store_weights(self, run: Run, iteration: int) -> None:
-        """Store the states of model, optimizer and trainer of a run.
-
-        Raises:
-            ConfigError: If a state holds a value that a checkpoint cannot store.
-            StorageError: If the file cannot be written.
-        """
         weights = Weights.of_run(run, iteration)
         content = {
             "format": FORMAT,
@@ -97,71 +91,34 @@ class LocalWeightsStore(WeightsStore):
             raise StorageError(f"cannot write {path}: {error}") from error
 
     def check_config(self, run: HasModel, weights: Weights) -> None:
-        """Refuse a run whose config differs from the one that its checkpoints were trained with.
-
-        A file beside the checkpoints records that config. A missing file is written, unless the folder is read-only,
-        from the config in the checkpoint or, for a checkpoint of the original, from that of the run.
-
-        Raises:
-            ConfigError: If a difference alters training; the message lists all of them.
-        """
+        # A missing file is written from the config in the checkpoint or, for a checkpoint of the original, from that of
+        # the run.
         path = self._config(run)
         trained = plain_config(run.config) if weights.config is None else weights.config
         if path.is_file():
-            trained = read_trained_config(path)
+            trained = read_yaml(path)
         elif os.access(path.parent, os.W_OK):
             write_trained_config(path, trained)
         check_trained_config(trained, run.config, path)
 
     def record_config(self, run: Run) -> None:
-        """Record the config of a run as the one that its checkpoints are trained with.
-
-        Raises:
-            ConfigError: If checkpoints exist that were trained with a different config, as in :meth:`check_config`.
-            StorageError: If the file cannot be written.
-        """
         path, latest = self._config(run), self.latest_iteration(run)
         if latest is not None and path.is_file():
-            check_trained_config(read_trained_config(path), run.config, path)
+            check_trained_config(read_yaml(path), run.config, path)
         elif latest is not None:
             self.check_config(run, self.retrieve_weights(run, latest))
         write_trained_config(path, plain_config(run.config))
 
     def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
-        """Return the checkpoint of an iteration, its tensors on the CPU.
-
-        Raises:
-            CheckpointNotFoundError: If it does not exist.
-            StorageError: If the file is damaged.
-            UnsafeFileError: If it would execute code.
-        """
         return read_checkpoint(self._existing(run, iteration))
 
     def retrieve_model(self, run: Run | str, iteration: int) -> Weights:
-        """Return the checkpoint of an iteration for its model, without reading tensors of other states.
-
-        Raises:
-            CheckpointNotFoundError: If it does not exist.
-            StorageError: If the file is damaged.
-            UnsafeFileError: If it would execute code.
-        """
         return read_checkpoint(self._existing(run, iteration), model_only=True)
 
     def remove(self, run: Run | str, iteration: int) -> None:
-        """Delete the checkpoint of an iteration; a best checkpoint made from it stays.
-
-        Raises:
-            CheckpointNotFoundError: If it does not exist.
-        """
         remove_file(self._existing(run, iteration))
 
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
-        """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the previous one.
-
-        Raises:
-            CheckpointNotFoundError: If this iteration has no checkpoint.
-            StorageError: If the file cannot be written.
-        """
         source = self._existing(run, iteration)
         best = self._best(run, dataset, criterion)
         remove_file(_record(best), missing_ok=True)  # after a crash here, no stale record remains
@@ -170,13 +127,6 @@ class LocalWeightsStore(WeightsStore):
         write_text(_record(best), json.dumps({"iteration": iteration}))
 
     def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> int:
-        """Return the iteration of the best checkpoint for a dataset and criterion.
-
-        Raises:
-            CheckpointNotFoundError: If none was stored.
-            StorageError: If a file is damaged, or the iteration of the checkpoint is not recorded.
-            UnsafeFileError: If it would execute code.
-        """
         for path in self._best_paths(run, dataset, criterion):
             iteration = _recorded_iteration(_record(path))
             if iteration is not None:
@@ -191,16 +141,8 @@ class LocalWeightsStore(WeightsStore):
         return iteration
 
     def retrieve_best_weights(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Weights:
-        """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
-
-        Stores of the original are supported too: there the best checkpoint is a link to an absolute path that may no
-        longer exist, or lies in a folder named after the criterion.
-
-        Raises:
-            CheckpointNotFoundError: If none was stored.
-            StorageError: If a file is damaged.
-            UnsafeFileError: If it would execute code.
-        """
+        # In stores of the original, the best checkpoint is a link to an absolute path that may no longer exist, or is
+        # in a folder named after the criterion.
         for path in self._best_candidates(run, dataset, criterion):
             if path.is_file():
                 return read_checkpoint(path)
@@ -210,15 +152,9 @@ class LocalWeightsStore(WeightsStore):
         )
 
     def check_best_name(self, run: Run | str, dataset: Dataset | str, criterion: str) -> None:
-        """Refuse names that are taken, or unsuitable for a folder and a file.
-
-        Raises:
-            ConfigError: If a name is taken or unsuitable.
-        """
         self._best(run, dataset, criterion)
 
     def best_datasets(self, run: Run | str, criterion: str) -> list[str]:
-        """Return the sorted names of the datasets with a best checkpoint by this criterion."""
         folder = self._checkpoints(run)
         named = check_name(criterion, "criterion")
         found = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dacapo.store.mongo import Document, connect, escape, mongo_errors, place_of, unescape
-from dacapo.store.plain_config_store import PlainConfigStore
+from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 
 if TYPE_CHECKING:
     from pymongo.collection import Collection
@@ -36,14 +36,8 @@ class MongoConfigStore(PlainConfigStore):
         self.db_host = db_host
         self.db_name = db_name
         self.database = connect(db_host, db_name)
-        self.users = self.database["users"]
-        self.runs = self.database["runs"]
-        self.tasks = self.database["tasks"]
-        self.datasplits = self.database["datasplits"]
-        self.datasets = self.database["datasets"]
-        self.arrays = self.database["arrays"]
-        self.architectures = self.database["architectures"]
-        self.trainers = self.database["trainers"]
+        for name in COLLECTIONS:
+            setattr(self, name, self.database[name])
         self._indexed: set[str] = set()
 
     def _names(self, database: Collection[Document]) -> list[str]:

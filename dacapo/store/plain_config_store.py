@@ -32,6 +32,8 @@ _BASES = {
     "architectures": "ArchitectureConfig",
     "trainers": "TrainerConfig",
 }
+COLLECTIONS = ("users", *_BASES)
+"""Names of the collections. That of users is empty: the original has one."""
 
 # Folders that lie beside those of the runs.
 RESERVED_RUN_NAMES = ("configs", "stats")
@@ -42,11 +44,11 @@ _SHOWN = 10
 class PlainConfigStore(ConfigStore):
     """A store that keeps configs as plain values in collections.
 
-    A subclass has an attribute for each collection (``runs``, ``tasks``, ...; see :class:`ConfigStore`, and
-    ``datasets``) with a ``name``, and implements listing, reading, writing and removing entries of a collection. The
-    names passed to these methods have been checked.
+    A subclass has an attribute for each of :data:`COLLECTIONS` with a ``name``, and implements listing, reading,
+    writing and removing entries of a collection. The names passed to these methods have been checked.
     """
 
+    users: Any
     datasets: Any
 
     @abstractmethod
@@ -87,13 +89,11 @@ class PlainConfigStore(ConfigStore):
         return [name for name, run in runs.items() if all(_part(run, part) in names for part, names in wanted.items())]
 
     def store_run_config(self, run_config: RunConfig, ignore: Sequence[str] | None = None) -> None:
-        """Store a run, complete with its parts."""
         if run_config.name in RESERVED_RUN_NAMES:
             raise ConfigError(f"a run cannot be named {run_config.name!r}, which is a folder of dacapo; rename the run")
         self._store(self.runs, run_config, ignore)
 
     def retrieve_run_config(self, run_name: str) -> RunConfig:
-        """Return a run by its name."""
         config: RunConfig = self._retrieve(self.runs, run_name)
         return config
 
@@ -104,7 +104,6 @@ class PlainConfigStore(ConfigStore):
         architecture_names: Sequence[str] | None = None,
         trainer_names: Sequence[str] | None = None,
     ) -> list[str]:
-        """Return the sorted names of all runs, or of those whose parts have one of the given names."""
         given = {
             "task_config": task_names,
             "datasplit_config": datasplit_names,
@@ -115,70 +114,55 @@ class PlainConfigStore(ConfigStore):
         return sorted(self._names_of_runs(wanted) if wanted else self._names(self.runs))
 
     def store_task_config(self, task_config: TaskConfig, ignore: Sequence[str] | None = None) -> None:
-        """Store a task."""
         self._store(self.tasks, task_config, ignore)
 
     def retrieve_task_config(self, task_name: str) -> TaskConfig:
-        """Return a task by its name."""
         config: TaskConfig = self._retrieve(self.tasks, task_name)
         return config
 
     def retrieve_task_config_names(self) -> list[str]:
-        """Return the names of all tasks, sorted."""
         return sorted(self._names(self.tasks))
 
     def store_architecture_config(
         self, architecture_config: ArchitectureConfig, ignore: Sequence[str] | None = None
     ) -> None:
-        """Store an architecture."""
         self._store(self.architectures, architecture_config, ignore)
 
     def retrieve_architecture_config(self, architecture_name: str) -> ArchitectureConfig:
-        """Return an architecture by its name."""
         config: ArchitectureConfig = self._retrieve(self.architectures, architecture_name)
         return config
 
     def retrieve_architecture_config_names(self) -> list[str]:
-        """Return the names of all architectures, sorted."""
         return sorted(self._names(self.architectures))
 
     def store_trainer_config(self, trainer_config: TrainerConfig, ignore: Sequence[str] | None = None) -> None:
-        """Store a trainer."""
         self._store(self.trainers, trainer_config, ignore)
 
     def retrieve_trainer_config(self, trainer_name: str) -> TrainerConfig:
-        """Return a trainer by its name."""
         config: TrainerConfig = self._retrieve(self.trainers, trainer_name)
         return config
 
     def retrieve_trainer_config_names(self) -> list[str]:
-        """Return the names of all trainers, sorted."""
         return sorted(self._names(self.trainers))
 
     def store_datasplit_config(self, datasplit_config: DataSplitConfig, ignore: Sequence[str] | None = None) -> None:
-        """Store a datasplit."""
         self._store(self.datasplits, datasplit_config, ignore)
 
     def retrieve_datasplit_config(self, datasplit_name: str) -> DataSplitConfig:
-        """Return a datasplit by its name."""
         config: DataSplitConfig = self._retrieve(self.datasplits, datasplit_name)
         return config
 
     def retrieve_datasplit_config_names(self) -> list[str]:
-        """Return the names of all datasplits, sorted."""
         return sorted(self._names(self.datasplits))
 
     def store_array_config(self, array_config: ArrayConfig, ignore: Sequence[str] | None = None) -> None:
-        """Store an array."""
         self._store(self.arrays, array_config, ignore)
 
     def retrieve_array_config(self, array_name: str) -> ArrayConfig:
-        """Return an array by its name."""
         config: ArrayConfig = self._retrieve(self.arrays, array_name)
         return config
 
     def retrieve_array_config_names(self) -> list[str]:
-        """Return the names of all arrays, sorted."""
         return sorted(self._names(self.arrays))
 
     def store_dataset_config(self, dataset_config: DatasetConfig, ignore: Sequence[str] | None = None) -> None:
@@ -199,11 +183,6 @@ class PlainConfigStore(ConfigStore):
         self.delete_config(self.datasets, dataset_name)
 
     def delete_config(self, database: Any, config_name: str) -> None:
-        """Delete a config from one of the collections, for example ``store.runs``.
-
-        Raises:
-            ConfigNotFoundError: If the collection holds no config of that name.
-        """
         if not self._remove(database, _checked(database, config_name)):
             raise self._not_found(database, config_name)
 

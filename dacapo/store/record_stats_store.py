@@ -54,58 +54,24 @@ class RecordStatsStore(StatsStore):
         raise NotImplementedError
 
     def store_training_stats(self, run_name: str, stats: TrainingStats) -> None:
-        """Store the statistics of a run, writing only new entries.
-
-        Raises:
-            StorageError: If the store cannot be read or written.
-        """
         self._update(TRAINING, _checked(run_name), stats.iteration_stats)
 
     def retrieve_training_stats(self, run_name: str, subsample: bool = False) -> TrainingStats:
-        """Return the statistics of a run, empty if none are stored.
-
-        Args:
-            run_name: Name of the run.
-            subsample: Return at most a thousand entries, evenly spread, including the first and the last.
-
-        Raises:
-            StorageError: If the store cannot be read.
-            UnsafeFileError: If the file is a pickle that would run code.
-        """
         return TrainingStats(self._read(TRAINING, _checked(run_name), TrainingIterationStats, Choice(subsample)))
 
     def store_validation_iteration_scores(self, run_name: str, scores: ValidationScores) -> None:
-        """Store the validation scores of a run, writing only new entries.
-
-        Raises:
-            StorageError: If the store cannot be read or written.
-        """
         self._update(VALIDATION, _checked(run_name), scores.scores)
 
     def retrieve_validation_iteration_scores(
         self, run_name: str, subsample: bool = False, validation_interval: int | None = None
     ) -> list[ValidationIterationScores]:
-        """Return the scores of all validated iterations of a run, an empty list if none are stored.
-
-        Args:
-            run_name: Name of the run.
-            subsample: Return at most a thousand entries, evenly spread, including the first and the last.
-            validation_interval: Return only iterations that are a multiple of it.
-
-        Raises:
-            StorageError: If the store cannot be read.
-            UnsafeFileError: If the file is a pickle that would run code.
-            ConfigError: If the interval is less than 1.
-        """
         choice = Choice(subsample, validation_interval)
         return self._read(VALIDATION, _checked(run_name), ValidationIterationScores, choice)
 
     def delete_training_stats(self, run_name: str) -> None:
-        """Delete the statistics of a run, if any."""
         self._delete(TRAINING, _checked(run_name))
 
     def delete_validation_scores(self, run_name: str) -> None:
-        """Delete the validation scores of a run, if any."""
         self._delete(VALIDATION, _checked(run_name))
 
 

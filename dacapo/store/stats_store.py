@@ -16,7 +16,9 @@ class StatsStore(ABC):
     """Keeps training statistics and validation scores by the name of the run.
 
     After a ``store_*`` call the store holds the given entries, preceded by the stored entries of earlier iterations.
-    Entries after the last given one are removed: the run went back to an earlier iteration.
+    Entries after the last given one are removed: the run went back to an earlier iteration. Only new entries are
+    written. All methods raise a :class:`~dacapo.errors.StorageError` if the store cannot be read or written. Reading a
+    file that would run code raises an :class:`~dacapo.errors.UnsafeFileError`.
     """
 
     @abstractmethod
@@ -49,6 +51,9 @@ class StatsStore(ABC):
             run_name: Name of the run.
             subsample: Return at most a thousand entries, evenly spread, including the first and the last.
             validation_interval: Return only iterations that are a multiple of it.
+
+        Raises:
+            ConfigError: If the interval is less than 1.
         """
         raise NotImplementedError
 

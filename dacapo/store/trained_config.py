@@ -17,7 +17,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, ConfigChange, changes
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.files import read_text, write_text
-from dacapo.store.yaml_files import dump_yaml, read_yaml
+from dacapo.store.yaml_files import dump_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -45,16 +45,6 @@ def write_trained_config(path: Path, plain: dict[str, Any]) -> None:
     text = dump_yaml(plain)
     if not path.is_file() or read_text(path) != text:
         write_text(path, text)
-
-
-def read_trained_config(path: Path) -> Any:
-    """Return the config recorded by :func:`write_trained_config`.
-
-    Raises:
-        StorageError: If the file cannot be read.
-        ConfigError: If it is not YAML.
-    """
-    return read_yaml(path)
 
 
 def check_trained_config(plain: Any, config: Config, path: Path) -> None:

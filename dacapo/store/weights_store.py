@@ -117,14 +117,14 @@ class WeightsStore(ABC):
     """Keeps checkpoints of runs by iteration, and those with the best score by dataset and criterion.
 
     Runs and datasets are given by name or as objects. A missing checkpoint raises a
-    :class:`~dacapo.errors.CheckpointNotFoundError`.
+    :class:`~dacapo.errors.CheckpointNotFoundError`, a file that is damaged or cannot be written a
+    :class:`~dacapo.errors.StorageError`, and one that would execute code an :class:`~dacapo.errors.UnsafeFileError`.
     """
 
     def load_weights(self, run: Run, iteration: int) -> None:
         """Restore model, optimizer and trainer of a run from a checkpoint.
 
         Raises:
-            CheckpointNotFoundError: If the checkpoint does not exist.
             ConfigError: If it does not fit the run, or the run's config has changed since.
         """
         weights = self.retrieve_weights(run, iteration)
@@ -135,7 +135,6 @@ class WeightsStore(ABC):
         """Restore only the model of a run from a checkpoint, for prediction.
 
         Raises:
-            CheckpointNotFoundError: If it does not exist.
             ConfigError: If it does not fit the model, or the run's config was changed since it was stored.
         """
         weights = self.retrieve_model(run.name, iteration)
@@ -146,7 +145,6 @@ class WeightsStore(ABC):
         """Restore model, optimizer and trainer of a run from its best checkpoint.
 
         Raises:
-            CheckpointNotFoundError: If none was stored for this dataset and criterion.
             ConfigError: If it does not fit the run, or the run's config has changed since.
         """
         weights = self.retrieve_best_weights(run, dataset, criterion)
@@ -180,7 +178,11 @@ class WeightsStore(ABC):
 
     @abstractmethod
     def store_weights(self, run: Run, iteration: int) -> None:
-        """Store the states of model, optimizer and trainer of a run."""
+        """Store the states of model, optimizer and trainer of a run.
+
+        Raises:
+            ConfigError: If a state holds a value that a checkpoint cannot store.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -192,9 +194,6 @@ class WeightsStore(ABC):
         """Return the checkpoint of an iteration for its model; other states may be missing.
 
         A store that can skip the states of optimizer and trainer overrides this.
-
-        Raises:
-            CheckpointNotFoundError: If it does not exist.
         """
         return self.retrieve_weights(run, iteration)
 
@@ -217,9 +216,6 @@ class WeightsStore(ABC):
         """Return the best checkpoint for a dataset and criterion, its tensors on the CPU.
 
         A store that keeps the best checkpoints separately overrides this method.
-
-        Raises:
-            CheckpointNotFoundError: If none was stored.
         """
         return self.retrieve_weights(run, self.retrieve_best(run, dataset, criterion))
 

@@ -50,7 +50,6 @@ class BinaryCounts(Tally):
         return BinaryCounts(size, of_truth, of_test, both, positives, self.false_negatives + other.false_negatives)
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the numbers in one array, and the columns of the distances."""
         arrays: dict[str, npt.NDArray[Any]] = {"numbers": np.array([getattr(self, name) for name in _NUMBERS])}
         for name in _DISTANCES:
             columns: DistanceCounts = getattr(self, name)
@@ -59,7 +58,6 @@ class BinaryCounts(Tally):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> BinaryCounts:
-        """Return the counts that :meth:`to_arrays` serialized."""
         positives, negatives = (
             DistanceCounts(arrays[f"{name}_distances"], arrays[f"{name}_counts"]) for name in _DISTANCES
         )
@@ -112,8 +110,9 @@ def distances_of(errors: Mask, sites: Mask, spacing: Spacing, inner: tuple[slice
     return np.asarray(spacing.squared_distances(sites)[inner][errors])
 
 
+@attrs.frozen(eq=False)
 class BinaryComparison:
-    """Compare a binary test volume with the truth.
+    """The comparison of a binary test volume with the truth.
 
     The distance of a false positive is that to the nearest voxel of the truth, the distance of a false negative that
     to the nearest voxel of the test, both between voxel centers and in world units. It is 0 for a true positive.
@@ -136,23 +135,28 @@ class BinaryComparison:
         tol_distance: Distance of an error, in world units, up to which the criteria with tolerance forgive it.
     """
 
-    def __init__(
-        self,
+    counts: BinaryCounts
+    clip_distance: float
+    tol_distance: float
+
+    @classmethod
+    def of(
+        cls,
         truth: npt.NDArray[Any],
         test: npt.NDArray[Any],
         voxel_size: Sequence[float],
         clip_distance: float,
         tol_distance: float,
         mask: npt.NDArray[Any] | None = None,
-    ):
-        """Count the voxels of two volumes.
+    ) -> BinaryComparison:
+        """Compare two volumes.
 
         Args:
             truth: Foreground where above 0. Spatial axes only, at most three.
             test: The volume to score, of the same shape.
             voxel_size: Size of a voxel in world units, in the order of the axes.
-            clip_distance: Upper limit of the clipped distances, in world units.
-            tol_distance: Distance of an error, in world units, up to which the criteria with tolerance forgive it.
+            clip_distance: See the attributes.
+            tol_distance: See the attributes.
             mask: Voxels where it is 0 are not counted, and their foreground is ignored.
 
         Raises:
@@ -167,16 +171,8 @@ class BinaryComparison:
         inside = None if mask is None else np.asarray(mask) != 0
         truth, test = (v > 0 if inside is None else (v > 0) & inside for v in (truth, test))
         size = truth.size if inside is None else np.count_nonzero(inside)
-        self.counts, _, _ = count_block(truth, test, Spacing.of(voxel_size), int(size))
-        self.clip_distance = float(clip_distance)
-        self.tol_distance = float(tol_distance)
-
-    @classmethod
-    def of_counts(cls, counts: BinaryCounts, clip_distance: float, tol_distance: float) -> BinaryComparison:
-        """Return the comparison that follows from complete counts."""
-        comparison = cls.__new__(cls)
-        comparison.counts, comparison.clip_distance, comparison.tol_distance = counts, clip_distance, tol_distance
-        return comparison
+        counts, _, _ = count_block(truth, test, Spacing.of(voxel_size), int(size))
+        return cls(counts, clip_distance, tol_distance)
 
     @property
     def size(self) -> int:

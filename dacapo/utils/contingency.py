@@ -89,12 +89,10 @@ class ContingencyTable(Tally):
         return self if keep.all() else ContingencyTable(self.first[keep], self.second[keep], self.counts[keep])
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return the three columns."""
         return {"first": self.first, "second": self.second, "counts": self.counts}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> ContingencyTable:
-        """Return the table given by its three columns."""
         return cls(arrays["first"], arrays["second"], arrays["counts"])
 
 

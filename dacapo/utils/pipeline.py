@@ -93,7 +93,6 @@ class CreatePoints(LabelFilter):
         self.num_points = _interval("num_points", num_points)
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Draw the positions."""
         free = np.flatnonzero(labels == 0)
         count = min(random.randint(*self.num_points), free.size)
         changed = labels.astype(np.int64)
@@ -119,7 +118,6 @@ class DilatePoints(LabelFilter):
         self.dilations = _interval("dilations", dilations)
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Draw the radius, and grow the labels by it."""
         radius = random.randint(*self.dilations)
         return dilate_labels(labels, dict.fromkeys(np.unique(labels).tolist(), radius), spacing)
 
@@ -128,7 +126,6 @@ class RandomDilateLabels(DilatePoints):
     """Grow labels into the background, each by its own random radius."""
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Draw a radius for each label, and grow the labels by them."""
         radii = {kind: float(random.randint(*self.dilations)) for kind in np.unique(labels).tolist() if kind != 0}
         return dilate_labels(labels, radii, spacing)
 
@@ -147,7 +144,6 @@ class Relabel(LabelFilter):
         self.connectivity = connectivity
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Find the components."""
         from skimage import measure
 
         find: Any = measure.label
@@ -168,7 +164,6 @@ class ExpandLabels(LabelFilter):
         self.background = background
 
     def change(self, labels: npt.NDArray[Any], spacing: tuple[float, ...]) -> npt.NDArray[Any]:
-        """Fill the background."""
         return fill_background(labels, spacing, self.background)
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ChannelMismatchError, ConfigError
-from dacapo.utils.sorted_affinities import SortedAffinities
+
+if TYPE_CHECKING:
+    from dacapo.utils.sorted_affinities import SortedAffinities
 
 
 @attrs.frozen
@@ -102,6 +104,8 @@ def mutex_watersheds(
     Raises:
         DacapoError: As in :func:`mutex_watershed`.
     """
+    from dacapo.utils.sorted_affinities import SortedAffinities
+
     check_offsets(len(affinities), affinities.ndim - 1, offsets)
     used = affinities[: len(offsets)]
     if not used[0].size:
@@ -144,6 +148,8 @@ def segments_and_evidence(
     Raises:
         DacapoError: As in :func:`mutex_watershed`.
     """
+    from dacapo.utils.sorted_affinities import SortedAffinities
+
     check_offsets(len(affinities), affinities.ndim - 1, offsets)
     biases = MutexWatershedParameters(bias, long_range_bias).biases
     ordered = SortedAffinities(affinities[: len(offsets)], offsets, value_range, one_group=biases[0] == biases[1])

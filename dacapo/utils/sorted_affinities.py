@@ -1,19 +1,21 @@
-"""Affinities in the order in which the mutex watershed processes them, which hardly depends on the bias."""
+"""Affinities in the order in which the mutex watershed processes them, which hardly depends on the bias.
+
+Importing this module loads Numba, which takes time, so import it in the function that needs it.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ConfigError
+from dacapo.utils import mutex_kernels
+from dacapo.utils.mutex_kernels import Graph, Sorted
 from dacapo.utils.quantize import dequantize
-
-if TYPE_CHECKING:
-    from dacapo.utils.mutex_kernels import Graph, Sorted
 
 MOST_VOXELS = (1 << 31) - 1
 
@@ -70,15 +72,13 @@ class SortedAffinities:
 
         Does nothing if direct neighbors form their own group.
         """
-        from dacapo.utils import mutex_kernels
-
         if not self.one_group:
             return
         if self._least is None:
             self._least = self.graph.least[0].copy()
         edges = self.groups[0]
         left = mutex_kernels.contract(self._joined, self._least, edges, self.graph, float(bias))
-        self.groups = (mutex_kernels.Sorted(edges.codes[:left], edges.values[:left]), self.groups[1])
+        self.groups = (Sorted(edges.codes[:left], edges.values[:left]), self.groups[1])
 
     def clusters(self, bias: float, long_range_bias: float) -> npt.NDArray[np.int32]:
         """Return the union-find forest of the mutex watershed: the parent of each voxel; roots are their own parent.
@@ -86,8 +86,6 @@ class SortedAffinities:
         Raises:
             ConfigError: If a bias exceeds the highest affinity that integers can represent.
         """
-        from dacapo.utils import mutex_kernels
-
         if self.levels is not None and max(bias, long_range_bias) > self.levels[-1]:
             raise ConfigError(
                 f"the biases are {bias} and {long_range_bias}, above the highest affinity that "
@@ -105,8 +103,6 @@ class SortedAffinities:
             long_range_bias: Bias of all other offsets; the same if all offsets form one group.
             weak: Whether to keep segments whose mean affinity is below the bias.
         """
-        from dacapo.utils import mutex_kernels
-
         labels = np.empty(self.size, dtype=np.uint64)
         sums = np.empty(0) if weak else self.sums
         shape = np.array((*(1,) * (3 - len(self.shape)), *self.shape), dtype=np.int64)
@@ -163,8 +159,6 @@ def _graph(
     groups: npt.NDArray[np.int64],
     levels: npt.NDArray[np.float64] | None,
 ) -> Graph:
-    from dacapo.utils import mutex_kernels
-
     _, _, rows, columns = volume.shape
     voxels = math.prod(volume.shape[1:])
     highest = np.inf if levels is None else np.iinfo(volume.dtype).max
@@ -172,15 +166,13 @@ def _graph(
     least = np.full((2, voxels), highest, dtype=volume.dtype)
     mutex_kernels.spread(volume, steps, groups, edges, least)
     strides = (steps[:, 0] * rows + steps[:, 1]) * columns + steps[:, 2]
-    return mutex_kernels.Graph(edges, least, levels, groups, steps, strides, (voxels - 1).bit_length())
+    return Graph(edges, least, levels, groups, steps, strides, (voxels - 1).bit_length())
 
 
 def _sorted(
     volume: npt.NDArray[Any], steps: npt.NDArray[np.int64], channels: npt.NDArray[np.int64], bits: int
 ) -> Sorted:
     """Return the edges of some channels in descending order of affinity."""
-    from dacapo.utils import mutex_kernels
-
     count = sum(_pairs(volume.shape[1:], steps[channel]) for channel in channels)
     wide = len(steps) << bits > 1 << 32
     codes = np.empty(count, dtype=np.uint64 if wide else np.uint32)
@@ -190,16 +182,14 @@ def _sorted(
         ends = np.cumsum(counts[::-1])[::-1]  # of the positions of each level; higher levels come first
         mutex_kernels.place_levels(volume, channels, steps, bits, ends - counts, codes)
         descending = np.arange(len(counts) - 1, -1, -1, dtype=volume.dtype)
-        return mutex_kernels.Sorted(codes, np.repeat(descending, counts[::-1]))
+        return Sorted(codes, np.repeat(descending, counts[::-1]))
     values = np.empty(count, dtype=volume.dtype)
     mutex_kernels.list_edges(volume, channels, steps, bits, values, codes)
-    return mutex_kernels.Sorted(*_sort_floats(values, codes))
+    return Sorted(*_sort_floats(values, codes))
 
 
 def _sort_floats(values: npt.NDArray[Any], codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """Return codes and values in descending order of values; ties keep their order."""
-    from dacapo.utils import mutex_kernels
-
     values += 0  # turns -0.0 into 0.0, which must compare equal
     keys = _flip(values.view(f"u{values.itemsize}"))
     other_keys, other_codes = np.empty_like(keys), np.empty_like(codes)

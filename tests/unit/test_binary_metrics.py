@@ -24,7 +24,7 @@ MASKS = arrays(bool, st.sampled_from([(4, 5), (3, 4, 2)]))
 
 
 def scores(truth, test, voxel_size, clip=40.0, tol=10.0, mask=None):
-    comparison = BinaryComparison(truth, test, voxel_size, clip, tol, mask)
+    comparison = BinaryComparison.of(truth, test, voxel_size, clip, tol, mask)
     return {name: criterion.function(comparison) for name, criterion in CRITERIA.items()}
 
 
@@ -192,6 +192,6 @@ def test_nothing_inside_the_mask_has_no_scores():
 
 def test_refuses_other_shapes():
     with pytest.raises(EvaluationError, match="shapes"):
-        BinaryComparison(np.zeros((2, 2)), np.zeros((2, 3)), (1, 1), 1, 1)
+        BinaryComparison.of(np.zeros((2, 2)), np.zeros((2, 3)), (1, 1), 1, 1)
     with pytest.raises(EvaluationError, match="mask"):
-        BinaryComparison(np.zeros((2, 2)), np.zeros((2, 2)), (1, 1), 1, 1, mask=np.ones((3, 3)))
+        BinaryComparison.of(np.zeros((2, 2)), np.zeros((2, 2)), (1, 1), 1, 1, mask=np.ones((3, 3)))

@@ -160,10 +160,10 @@ class TestComparison:
         truth, test = truth * (truth > 2), test * (test > 1)
         mask = np.indices(truth.shape).sum(axis=0) % 5 > 0 if masked else None
         size = VOXEL_SIZE[: truth.ndim]
-        before = BinaryComparison(truth, test, size, 5.0, 3.0, mask)
+        before = BinaryComparison.of(truth, test, size, 5.0, 3.0, mask)
         moved_mask = None if mask is None else move.volume(mask)
         volumes = names[move.volume(truth)], names[move.volume(test)]
-        after = BinaryComparison(*volumes, move.size(size), 5.0, 3.0, moved_mask)
+        after = BinaryComparison.of(*volumes, move.size(size), 5.0, 3.0, moved_mask)
         for name, criterion in CRITERIA.items():
             expected = pytest.approx(criterion.function(before), rel=1e-6, abs=1e-9, nan_ok=True)
             assert criterion.function(after) == expected, name

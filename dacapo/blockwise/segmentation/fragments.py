@@ -31,11 +31,6 @@ class Fragments(SegmentationPass):
         self.fragments = open_array(self.workspace.fragments, "a")
 
     def process(self, block: daisy.Block) -> None:
-        """Segment a block.
-
-        Raises:
-            BlockwiseError: If the function returns no labels of the right shape.
-        """
         plan, voxel_size = self.plan, self.plan.voxel_size
         write_roi, read_roi = as_roi(block.write_roi), as_roi(block.read_roi).intersect(self.source.roi)
         roi = BlockRoi(read_roi, write_roi, block.block_id)

@@ -31,14 +31,12 @@ class Relabeling(SegmentationPass):
         return "relabel"
 
     def open(self) -> None:
-        """Open arrays and tables; the tables stay on disk."""
         self.fragments = open_array(self.workspace.fragments)
         self.target = open_array(self.output, "a")
         self.first = np.load(self.workspace.first_file, mmap_mode="r", allow_pickle=False)
         self.labels = np.load(self.workspace.labels_file, mmap_mode="r", allow_pickle=False)
 
     def process(self, block: daisy.Block) -> None:
-        """Write a block."""
         import fastremap
 
         plan, write_roi = self.plan, as_roi(block.write_roi)

@@ -53,39 +53,32 @@ class CNNectomeUNet(Architecture):
 
     @property
     def input_shape(self) -> Coordinate:
-        """Spatial shape in voxels of the input during training."""
         return self._input_shape
 
     @property
     def eval_shape_increase(self) -> Coordinate:
-        """Voxels by which the input may be larger per axis in prediction than in training."""
         if self._eval_shape_increase is None:
             return super().eval_shape_increase
         return self._eval_shape_increase
 
     @property
     def num_in_channels(self) -> int:
-        """Number of channels of the input."""
         return self.fmaps_in
 
     @property
     def num_out_channels(self) -> int:
-        """Number of feature maps that the network returns."""
         return self.fmaps_out
 
     @property
     def stride(self) -> Coordinate:
-        """Product of the downsample factors, in input voxels."""
         return Coordinate(self.geometry.stride(axis) for axis in range(self.dims))
 
     @property
     def receptive_halo(self) -> Coordinate:
-        """Input voxels needed on each side of an output region, whatever its alignment."""
         return Coordinate(self.geometry.halo(axis) for axis in range(self.dims))
 
     @property
     def padded_axes(self) -> tuple[bool, ...]:
-        """Whether convolutions pad, for each axis."""
         return (self.geometry.padded,) * self.dims
 
     def module(self) -> torch.nn.Module:

@@ -32,17 +32,14 @@ class DummyArchitecture(Architecture):
 
     @property
     def input_shape(self) -> Coordinate:
-        """Spatial shape of the input, (40, 20, 20) voxels."""
         return Coordinate(40, 20, 20)
 
     @property
     def num_in_channels(self) -> int:
-        """Number of channels of the input."""
         return self.channels_in
 
     @property
     def num_out_channels(self) -> int:
-        """Number of channels of the output."""
         return self.channels_out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -60,23 +60,19 @@ class WrappedArchitecture(Architecture):
 
     @property
     def input_shape(self) -> Coordinate:
-        """Spatial shape in voxels of the input during training."""
         return self._config.input_shape
 
     @property
     def eval_shape_increase(self) -> Coordinate:
-        """Voxels by which the input may be larger per axis in prediction than in training."""
         increase = self._config.eval_shape_increase
         return super().eval_shape_increase if increase is None else increase
 
     @property
     def num_in_channels(self) -> int:
-        """Number of channels of the input."""
         return self._config.num_in_channels
 
     @property
     def num_out_channels(self) -> int:
-        """Number of channels that the network returns, as measured."""
         return self._num_out_channels
 
     @property

@@ -13,7 +13,7 @@ from dacapo.errors import ChannelMismatchError, ConfigError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.binary_blocks import BinaryBlocks, BinaryTally
 from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, find_criterion
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, TabulatedScores
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
 from dacapo.utils import binary_metrics
 from dacapo.utils.binary_metrics import BinaryComparison, BinaryCounts
@@ -68,12 +68,13 @@ CRITERIA: dict[str, BinaryCriterion] = _criteria(
 
 
 @attrs.define
-class BinarySegmentationEvaluationScores(EvaluationScores):
+class BinarySegmentationEvaluationScores(TabulatedScores):
     """Hold the scores of one class; :mod:`dacapo.utils.binary_metrics` defines them.
 
     Distances are in world units, ``voi`` is in bits.
     """
 
+    table = CRITERIA
     criteria = list(CRITERIA)
 
     dice: float = attrs.field(default=NAN)
@@ -99,33 +100,20 @@ class BinarySegmentationEvaluationScores(EvaluationScores):
     f1_score: float = attrs.field(default=NAN)
 
     @staticmethod
-    def store_best(criterion: str) -> bool:
-        """Return whether the weights with the best value are worth keeping."""
-        return find_criterion(CRITERIA, criterion).store_best
-
-    @staticmethod
-    def higher_is_better(criterion: str) -> bool:
-        """Return whether a higher value is better."""
-        return find_criterion(CRITERIA, criterion).higher_is_better
-
-    @staticmethod
-    def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value; infinity or NaN if unbounded."""
-        return find_criterion(CRITERIA, criterion).bounds
-
-    @staticmethod
     def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
         """Return whether the scores show that the truth has foreground."""
         return _has_foreground(values["recall"], values["false_discovery_rate"])
 
 
 @attrs.define
-class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
+class MultiChannelBinarySegmentationEvaluationScores(TabulatedScores):
     """Hold the scores of several classes; each is an attribute ``<channel>__<criterion>``.
 
     Attributes:
         channel_scores: Pairs of a channel's name and its scores.
     """
+
+    table = CRITERIA
 
     channel_scores: list[tuple[str, BinarySegmentationEvaluationScores]] = attrs.field()
 
@@ -139,23 +127,11 @@ class MultiChannelBinarySegmentationEvaluationScores(EvaluationScores):
 
     @property
     def criteria(self) -> list[str]:
-        """Names of all criteria, by channel."""
         return [f"{channel}{SEPARATOR}{name}" for channel, scores in self.channel_scores for name in scores.criteria]
 
-    @staticmethod
-    def higher_is_better(criterion: str) -> bool:
-        """Return whether a higher value is better."""
-        return BinarySegmentationEvaluationScores.higher_is_better(_without_channel(criterion))
-
-    @staticmethod
-    def store_best(criterion: str) -> bool:
-        """Return whether the weights with the best value are worth keeping."""
-        return BinarySegmentationEvaluationScores.store_best(_without_channel(criterion))
-
-    @staticmethod
-    def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value; infinity or NaN if unbounded."""
-        return BinarySegmentationEvaluationScores.bounds(_without_channel(criterion))
+    @classmethod
+    def describe(cls, criterion: str) -> Criterion:
+        return super().describe(_without_channel(criterion))
 
     @staticmethod
     def has_truth(criterion: str, values: Mapping[str, float]) -> bool:
@@ -217,12 +193,6 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         self.mask = mask
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
-        """Open the volumes to compare and check them.
-
-        Raises:
-            EvaluationError: If they cannot be compared.
-            ChannelMismatchError: If the number of channels of one differs from ``channels``.
-        """
         volumes = super().open(output, truth)
         for what, array in (("mask", volumes.mask), ("truth", truth), ("output", volumes.output)):
             if array is not None:
@@ -230,35 +200,17 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         return volumes
 
     def check_truth(self, truth: Array) -> None:
-        """Refuse ground truth whose number of channels differs from the evaluator's.
-
-        Raises:
-            ChannelMismatchError: If it does.
-        """
         self._check_channels(truth, "truth")
 
     def check_mask(self, mask: Array) -> None:
-        """Refuse a mask whose channel axis has neither one channel nor all.
-
-        Raises:
-            ChannelMismatchError: If the number of channels is different.
-        """
         self._check_channels(mask, "mask")
 
     def tally(self, volumes: Volumes, block: Roi) -> BinaryTally:
-        """Count in a block, which is read with a margin."""
         return self._blocks_of(volumes).tally(block)
 
     def scores_of(
         self, volumes: Volumes, tally: BinaryTally
     ) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
-        """Return the scores that follow from the counts of all blocks.
-
-        Resolves the distances that a block could not resolve.
-
-        Raises:
-            EvaluationError: If the mask leaves nothing to score.
-        """
         if volumes.mask is not None and not any(counts.size for counts in tally.counts):
             raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, which leaves nothing to score")
         by_channel = [self._score(counts) for counts in self._blocks_of(volumes).completed(tally)]
@@ -268,7 +220,6 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
 
     @property
     def criteria(self) -> list[str]:
-        """Names of the criteria by which a segmentation may be chosen."""
         names = ["jaccard", "voi"]
         if self.channels is None:
             return names
@@ -276,7 +227,6 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
 
     @property
     def score(self) -> BinarySegmentationEvaluationScores | MultiChannelBinarySegmentationEvaluationScores:
-        """Scores without values, which know their criteria."""
         if self.channels is None:
             return BinarySegmentationEvaluationScores()
         return MultiChannelBinarySegmentationEvaluationScores(
@@ -284,7 +234,7 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         )
 
     def _score(self, counts: BinaryCounts) -> BinarySegmentationEvaluationScores:
-        comparison = BinaryComparison.of_counts(counts, self.clip_distance, self.tol_distance)
+        comparison = BinaryComparison(counts, self.clip_distance, self.tol_distance)
         return BinarySegmentationEvaluationScores(
             **{name: criterion.function(comparison) for name, criterion in CRITERIA.items()}
         )

@@ -39,11 +39,6 @@ class BlockEvaluator(Evaluator, Generic[T]):
 
     @declares(IN_BLOCKS)
     def evaluate(self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array) -> Any:
-        """Score the array stored under an identifier where it overlaps the truth, and the mask if given.
-
-        Raises:
-            EvaluationError: If the two cannot be compared; the message gives the reason.
-        """
         volumes = self.open(output_array_identifier, evaluation_array)
         blocks, total = self.blocks(volumes)
         with progress(total=total, desc="evaluate", unit="block") as bar:
@@ -61,6 +56,7 @@ class BlockEvaluator(Evaluator, Generic[T]):
 
         Raises:
             EvaluationError: If they cannot be compared.
+            ChannelMismatchError: If one has a number of channels that this evaluator cannot use.
         """
         return Volumes.open(output, truth, self.mask)
 
@@ -83,6 +79,6 @@ class BlockEvaluator(Evaluator, Generic[T]):
         """Return the scores that follow from the sum over all blocks.
 
         Raises:
-            EvaluationError: If scores cannot be computed.
+            EvaluationError: If nothing is left to compare, for example because the mask is 0 everywhere.
         """
         raise NotImplementedError

@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, Evaluator, find_criterion
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, Evaluator, TabulatedScores
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ BLOCK_VOXELS = 1 << 24
 
 
 @attrs.define
-class DummyEvaluationScores(EvaluationScores):
+class DummyEvaluationScores(TabulatedScores):
     """Hold two scores without much meaning.
 
     Attributes:
@@ -31,30 +31,17 @@ class DummyEvaluationScores(EvaluationScores):
         blipp_score: Fraction of the output that is background.
     """
 
+    table = CRITERIA
     criteria = list(CRITERIA)
 
     frizz_level: float = attrs.field(default=float("nan"))
     blipp_score: float = attrs.field(default=float("nan"))
 
-    @staticmethod
-    def higher_is_better(criterion: str) -> bool:
-        """Return whether a higher value is better."""
-        return find_criterion(CRITERIA, criterion).higher_is_better
-
-    @staticmethod
-    def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value."""
-        return find_criterion(CRITERIA, criterion).bounds
-
-    @staticmethod
-    def store_best(criterion: str) -> bool:
-        """Return whether the weights with the best value are worth keeping."""
-        return find_criterion(CRITERIA, criterion).store_best
-
 
 class DummyEvaluator(Evaluator):
     """Score the fraction of the output that is not background, regardless of the truth."""
 
+    table = CRITERIA
     criteria = list(CRITERIA)
 
     def evaluate(
@@ -75,5 +62,4 @@ class DummyEvaluator(Evaluator):
 
     @property
     def score(self) -> DummyEvaluationScores:
-        """Scores without values, which know their criteria."""
         return DummyEvaluationScores()

@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import attrs
 
@@ -37,17 +37,6 @@ class Criterion:
     higher_is_better: bool
     bounds: tuple[float, float]
     store_best: bool = False
-
-
-def find_criterion(criteria: Mapping[str, Criterion], name: str) -> Criterion:
-    """Return the description of a criterion.
-
-    Raises:
-        ConfigError: If the name is unknown; the message lists the known ones.
-    """
-    if name not in criteria:
-        raise ConfigError(f"unknown criterion {name!r}; known are {', '.join(criteria)}")
-    return criteria[name]
 
 
 @attrs.define
@@ -90,6 +79,40 @@ class EvaluationScores(ABC):
             values: All scores of one segmentation, by criterion.
         """
         return not math.isnan(values[criterion])
+
+
+@attrs.define
+class TabulatedScores(EvaluationScores):
+    """Scores whose criteria are described by a table.
+
+    Attributes:
+        table: The criteria by name.
+    """
+
+    table: ClassVar[Mapping[str, Criterion]]
+
+    @classmethod
+    def describe(cls, criterion: str) -> Criterion:
+        """Return the description of a criterion.
+
+        Raises:
+            ConfigError: If the name is unknown; the message lists the known ones.
+        """
+        if criterion not in cls.table:
+            raise ConfigError(f"unknown criterion {criterion!r}; known are {', '.join(cls.table)}")
+        return cls.table[criterion]
+
+    @classmethod
+    def higher_is_better(cls, criterion: str) -> bool:
+        return cls.describe(criterion).higher_is_better
+
+    @classmethod
+    def bounds(cls, criterion: str) -> tuple[float, float]:
+        return cls.describe(criterion).bounds
+
+    @classmethod
+    def store_best(cls, criterion: str) -> bool:
+        return cls.describe(criterion).store_best
 
 
 class Evaluator(ABC):

@@ -14,7 +14,7 @@ from funlib.geometry import Roi
 from dacapo.errors import DtypeError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.block_evaluator import BlockEvaluator
-from dacapo.experiments.tasks.evaluators.evaluator import Criterion, EvaluationScores, find_criterion
+from dacapo.experiments.tasks.evaluators.evaluator import Criterion, TabulatedScores
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, check_single_channel, read_labels
 from dacapo.utils.byte_order import native
 from dacapo.utils.contingency import ContingencyTable, variation_of_information
@@ -30,7 +30,7 @@ CRITERIA = {
 
 
 @attrs.define
-class InstanceEvaluationScores(EvaluationScores):
+class InstanceEvaluationScores(TabulatedScores):
     """Hold the variation of information between a segmentation and the truth, in bits (Meila 2007).
 
     Its upper bound depends on the volume, so it counts as unbounded.
@@ -40,6 +40,7 @@ class InstanceEvaluationScores(EvaluationScores):
         voi_merge: Conditional entropy of the true object given the segment: objects that are merged.
     """
 
+    table = CRITERIA
     criteria = list(CRITERIA)
 
     voi_split: float = attrs.field(default=float("nan"))
@@ -49,21 +50,6 @@ class InstanceEvaluationScores(EvaluationScores):
     def voi(self) -> float:
         """The variation of information: the sum of split and merge, as Meila defines it (not their mean)."""
         return self.voi_split + self.voi_merge
-
-    @staticmethod
-    def higher_is_better(criterion: str) -> bool:
-        """Return whether a higher value is better: never."""
-        return find_criterion(CRITERIA, criterion).higher_is_better
-
-    @staticmethod
-    def bounds(criterion: str) -> tuple[float, float]:
-        """Return the lowest and the highest possible value."""
-        return find_criterion(CRITERIA, criterion).bounds
-
-    @staticmethod
-    def store_best(criterion: str) -> bool:
-        """Return whether the weights with the best value are worth keeping."""
-        return find_criterion(CRITERIA, criterion).store_best
 
 
 class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
@@ -93,41 +79,20 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
         self.mask = mask
 
     def check_truth(self, truth: Array) -> None:
-        """Refuse ground truth whose labels are not integers, or have several channels.
-
-        Raises:
-            DtypeError: If labels are not integers.
-            ChannelMismatchError: If they have several channels.
-        """
         if truth.dtype.kind not in "uib":
             raise DtypeError(f"labels must be integers, but the truth is {truth.dtype}: {truth}")
         check_single_channel(truth, "truth")
 
     def check_mask(self, mask: Array) -> None:
-        """Refuse a mask with several channels.
-
-        Raises:
-            ChannelMismatchError: If it has several.
-        """
         check_single_channel(mask, "mask")
 
     def open(self, output: LocalArrayIdentifier, truth: Array) -> Volumes:
-        """Open the volumes to compare and check them.
-
-        Raises:
-            EvaluationError: If they cannot be compared.
-        """
         volumes = super().open(output, truth)
         if self.blocks(volumes)[1] > 1:
             truth.fix_labels()
         return volumes
 
     def tally(self, volumes: Volumes, block: Roi) -> ContingencyTable:
-        """Count the pairs of a segment and a true object in a block, where the mask is not 0.
-
-        Raises:
-            EvaluationError: If a volume has several channels.
-        """
         truth = read_labels(volumes.truth, block, "truth")
         test = read_labels(volumes.output, block, "output")
         if volumes.mask is not None:
@@ -137,11 +102,6 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
         return ContingencyTable.of(test, truth)
 
     def scores_of(self, volumes: Volumes, tally: ContingencyTable) -> InstanceEvaluationScores:
-        """Return the scores that follow from the pairs of all blocks.
-
-        Raises:
-            EvaluationError: If nothing is left to compare.
-        """
         if not len(tally):
             raise EvaluationError(f"the mask is 0 everywhere in {volumes.roi}, which leaves nothing to score")
         compared = tally.without(second=[0]) if self.ignore_unlabelled else tally
@@ -154,7 +114,6 @@ class InstanceEvaluator(BlockEvaluator[ContingencyTable]):
 
     @property
     def score(self) -> InstanceEvaluationScores:
-        """Scores without values, which know their criteria."""
         return InstanceEvaluationScores()
 
 

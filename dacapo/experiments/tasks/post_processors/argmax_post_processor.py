@@ -34,7 +34,6 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
     """
 
     def enumerate_parameters(self) -> Iterable[ArgmaxPostProcessorParameters]:
-        """Return the only set of parameters."""
         return [ArgmaxPostProcessorParameters(id=1)]
 
     @declares(TAKES_EXECUTION)

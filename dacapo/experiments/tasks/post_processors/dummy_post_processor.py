@@ -37,7 +37,6 @@ class DummyPostProcessor(StoredPredictionPostProcessor):
         self.detection_threshold = detection_threshold
 
     def enumerate_parameters(self) -> Iterable[DummyPostProcessorParameters]:
-        """Return ten sets of parameters, with minimal sizes of 1 to 10 voxels."""
         return [DummyPostProcessorParameters(id=i, min_size=i + 1) for i in range(10)]
 
     def process(

@@ -31,11 +31,6 @@ class StoredPredictionPostProcessor(PostProcessor):
     _prediction_array: Array | None = None
 
     def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        """Open the prediction that the next calls of :meth:`process` read.
-
-        Raises:
-            ArrayNotFoundError: If there is none.
-        """
         self._identifier = prediction_array_identifier
         self._prediction_array = ZarrArray.open_from_array_identifier(prediction_array_identifier, mode="r")
 

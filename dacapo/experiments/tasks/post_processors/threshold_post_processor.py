@@ -51,7 +51,6 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
         self.parameters = list(parameters) if parameters is not None else None
 
     def enumerate_parameters(self) -> Iterable[ThresholdPostProcessorParameters]:
-        """Return the parameters that a validation tries."""
         if self.parameters is not None:
             return list(self.parameters)
         return [ThresholdPostProcessorParameters(id=i, threshold=t) for i, t in enumerate(DEFAULT_THRESHOLDS)]

@@ -105,18 +105,11 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         self.parameters = list(parameters) if parameters is not None else None
 
     def enumerate_parameters(self) -> Iterable[WatershedPostProcessorParameters]:
-        """Return the parameters that a validation tries."""
         if self.parameters is not None:
             return list(self.parameters)
         return [WatershedPostProcessorParameters(id=i, bias=bias) for i, bias in enumerate(DEFAULT_BIASES)]
 
     def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        """Open the prediction that the next calls of :meth:`process` read.
-
-        Raises:
-            ArrayNotFoundError: If there is none.
-            ChannelMismatchError: If it has fewer channels than there are offsets.
-        """
         super().set_prediction(prediction_array_identifier)
         channels = self.prediction_array.num_channels or 1
         if channels < len(self.offsets):
