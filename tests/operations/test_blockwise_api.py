@@ -217,7 +217,7 @@ class TestRunBlockwise:
             "import time\ndef process_block(block):\n    time.sleep(60 * (block.write_roi.begin[0] == 0))\n"
         )
         with pytest.raises(BlockwiseError, match=r"(?s)1 of 4 .*took too long"):
-            run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, 0.5)
+            run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, 4)
 
     def test_a_worker_with_its_own_loop(self, processes: DaCapoConfig, done: Path, tmp_path: Path) -> None:
         file = tmp_path / "own.py"
