@@ -43,14 +43,8 @@ from pathlib import Path
 
 def process_block(block, folder, fault=None, place=None):
     begin = block.write_roi.begin[0]
-    once = Path(folder) / "once"
     if begin == place and fault == "raise":
         raise ValueError("this block is bad")
-    if begin == place and fault == "die" and not once.exists():
-        once.touch()
-        os.kill(os.getpid(), 9)
-    if begin == place and fault == "die always":
-        os.kill(os.getpid(), 9)
     threads = os.environ.get("OMP_NUM_THREADS")
     (Path(folder) / f"{begin}").write_text(f"{os.getpid()} {block.write_roi.end[0]} {threads}")
 """
@@ -178,17 +172,6 @@ class TestRunBlockwise:
             run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, 0, place=3, **more)
         run_blockwise(mark, TOTAL, BLOCK, BLOCK, 1, 0, place=6, **more)
         assert blocks_done(done) == [6]
-
-    @pytest.mark.destructive
-    def test_a_worker_that_dies_is_replaced(self, processes: DaCapoConfig, mark: Path, done: Path) -> None:
-        assert run_blockwise(mark, TOTAL, BLOCK, BLOCK, 2, 1, folder=done, fault="die", place=3) is True
-        assert blocks_done(done) == [0, 3, 6, 9]
-
-    @pytest.mark.destructive
-    def test_workers_that_die_always(self, processes: DaCapoConfig, mark: Path, done: Path) -> None:
-        with pytest.raises(BlockwiseError, match=r"\[3:6\] \(3\): its worker died or took too long"):
-            run_blockwise(mark, TOTAL, BLOCK, BLOCK, 2, 1, folder=done, fault="die always", place=3)
-        assert blocks_done(done) == [0, 6, 9]
 
     def test_a_module_that_cannot_be_loaded_is_an_error_at_once(self, options: DaCapoConfig, tmp_path: Path) -> None:
         file = tmp_path / "broken.py"

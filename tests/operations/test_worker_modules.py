@@ -387,7 +387,8 @@ class TestSegmentAndRelabel:
             segment_worker.open_worker(**names(source, several), **more)
 
     @pytest.mark.parametrize(
-        ("seed", "shape", "connectivity"), [(1, (9, 8, 7), 1), (2, (9, 8, 7), 3), (3, (30, 31), 2)]
+        ("seed", "shape", "connectivity", "workers"),
+        [(1, (9, 8, 7), 1, 2), (2, (9, 8, 7), 3, 1), (3, (30, 31), 2, 1)],
     )
     def test_components_are_those_of_the_whole(
         self,
@@ -397,6 +398,7 @@ class TestSegmentAndRelabel:
         seed: int,
         shape: tuple[int, ...],
         connectivity: int,
+        workers: int,
     ) -> None:
         source, values = self.volume(tmp_path, seed, shape)
         array = ZarrArray.open_from_array_identifier(source)
@@ -408,13 +410,13 @@ class TestSegmentAndRelabel:
         given = {"input_array_identifier": source, "output_array_identifier": target}
         regions = (array.roi.grow(around, around), block.grow(around, around), block)
         more = {"tmpdir": tmpdir, "function_path": function}
-        for workers in (2, 1):  # the second time nothing changes
-            assert run_blockwise(segment_worker.__file__, *regions, workers, **given, **more)
+        for number in (workers, 1):  # the second time nothing changes
+            assert run_blockwise(segment_worker.__file__, *regions, number, **given, **more)
         assert len(np.unique(content(target))) > ndimage.label(values)[1]
         relabel = {"output_array_identifier": target, "tmpdir": tmpdir, "function_path": function}
         expected = ndimage.label(values, ndimage.generate_binary_structure(array.dims, connectivity))[0]
-        for workers in (2, 1):
-            assert run_blockwise(relabel_worker.__file__, array.roi, block, block, workers, **relabel)
+        for number in (workers, 1):
+            assert run_blockwise(relabel_worker.__file__, array.roi, block, block, number, **relabel)
             assert same_parts(content(target), expected)
 
     def test_in_tasks_of_the_user(self, options: DaCapoConfig, tmp_path: Path, function: Path) -> None:
