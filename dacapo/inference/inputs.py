@@ -15,30 +15,30 @@ from dacapo.store.array_store import LocalArrayIdentifier
 logger = logging.getLogger(__name__)
 
 
-def raw_config_of(run_config: RunConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
+def raw_config_of(run_config: RunConfig, source: LocalArrayIdentifier | ArrayConfig) -> ArrayConfig:
     """Describe a volume with the changes that the run's raw data goes through before training.
 
     See :mod:`dacapo.inference.raw_chain`.
 
     Args:
         run_config: Names the training data.
-        identifier: The new volume.
+        source: The new volume: an identifier, or a config that says itself how to read it.
 
     Raises:
         ConfigError: If the changes of the training data cannot be applied to the volume.
         ArrayNotFoundError: If the volume does not exist.
     """
-    return raw_chain(run_config.datasplit_config, identifier)
+    return raw_chain(run_config.datasplit_config, source)
 
 
-def open_raw(run_config: RunConfig, identifier: LocalArrayIdentifier) -> Array:
+def open_raw(run_config: RunConfig, source: LocalArrayIdentifier | ArrayConfig) -> Array:
     """Open a volume as :func:`raw_config_of` describes it.
 
     Raises:
         ArrayNotFoundError: If the volume does not exist.
         ConfigError: If it cannot be changed as the training data was.
     """
-    config = raw_config_of(run_config, identifier)
+    config = raw_config_of(run_config, source)
     array: Array = config.array_type(config)
     _warn_of_other_voxels(run_config, array)
     return array

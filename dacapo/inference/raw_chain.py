@@ -2,8 +2,9 @@
 
 The raw data of a dataset is described by a tree of array configs, whose leaves are arrays in files. A network has to
 see a new volume through the same tree. The parts that describe the place of the training data are left out: crops, and
-the files themselves. The parts that describe how to read a file stay: the axes and the grid of a
-:class:`~dacapo.experiments.datasplits.datasets.arrays.ZarrArrayConfig`.
+the files themselves. The parts that describe how to read a file stay: axes, voxel size, offset and grid; see
+:mod:`~dacapo.experiments.datasplits.datasets.arrays.overrides`. Those that the config of the volume itself gives come
+first. The offset is that of the volume where the training datasets have different ones.
 
 Where the leaves are several arrays, a single volume stands for all of them only if
 
@@ -14,13 +15,12 @@ Where the leaves are several arrays, a single volume stands for all of them only
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import attrs
 
-from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
+from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError
 from dacapo.experiments.config import configs_inside
 from dacapo.experiments.datasplits import DataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import (
@@ -31,15 +31,24 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ZarrArrayConfig,
     config_for,
 )
-from dacapo.experiments.datasplits.datasets.arrays.axes import axis_names
-from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name, find_array, is_array
+from dacapo.experiments.datasplits.datasets.arrays.axes import axis_names, spatial_axes_of
+from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name, find_array
+from dacapo.experiments.datasplits.datasets.arrays.overrides import (
+    overrides_of,
+    read_like,
+    source_of,
+    with_fields,
+    without_overrides,
+)
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.array_store import LocalArrayIdentifier
 
-logger = logging.getLogger(__name__)
-
 Change: TypeAlias = Callable[[ArrayConfig], ArrayConfig]
 
+_OWN_OVERRIDES = (
+    "give the volume as a config that says how to read it, such as "
+    "dacapo.experiments.datasplits.datasets.arrays.config_for(path, dataset, axes=..., voxel_size=..., offset=...)"
+)
 _OTHER_WAY = "or make the array yourself, and hand it to dacapo.inference.prediction.predict_array"
 
 
@@ -55,27 +64,33 @@ def raw_configs(datasplit: DataSplitConfig, part: str = "train") -> list[ArrayCo
     return [config for config in found if config is not None]
 
 
-def raw_chain(datasplit: DataSplitConfig, identifier: LocalArrayIdentifier) -> ArrayConfig:
+def raw_chain(datasplit: DataSplitConfig, source: LocalArrayIdentifier | ArrayConfig) -> ArrayConfig:
     """Describe a volume with all that the raw data of a data split goes through before training.
 
     A volume of the data split gets the changes of its own dataset. For another volume all training datasets must agree,
     or exactly one of them must give the volume voxels of a size that was trained on.
 
+    Args:
+        datasplit: The data split.
+        source: The volume, in any format; as a config it can say itself how to read its file.
+
     Raises:
         ConfigError: If the changes cannot be applied to the volume, or are ambiguous.
         ArrayNotFoundError: If the volume does not exist.
     """
-    volume = config_for(identifier.container, identifier.dataset)
-    if isinstance(volume, ZarrArrayConfig):
-        find_array(volume.file_name, volume.dataset)  # before any other problem
+    volume = source if isinstance(source, ArrayConfig) else config_for(source.container, source.dataset)
+    for leaf in _leaves(volume):
+        if isinstance(leaf, ZarrArrayConfig):
+            find_array(leaf.file_name, leaf.dataset)  # before any other problem
     for part in ("train", "validate"):
-        own = [config for config in raw_configs(datasplit, part) if _source_of(volume) in _sources(config)]
+        own = [config for config in raw_configs(datasplit, part) if source_of(volume) in _sources(config)]
         if own:
-            return _only(volume, own, lambda config: _map_leaves(config, _to_read))
+            return _only(volume, own, lambda config: _map_leaves(config, functools.partial(_own_leaf, volume)))
     configs = raw_configs(datasplit)
     if not configs:
         return volume
-    configs = _without_disagreement(configs, volume)
+    configs = _without_different_offsets(configs)
+    _check_readings(configs, volume)
     return _only(volume, configs, lambda config: _on_top_of(volume, config))
 
 
@@ -118,15 +133,8 @@ def _map_inner(config: ArrayConfig, change: Change) -> ArrayConfig:
     return attrs.evolve(config, **{str(field.alias): changed(getattr(config, field.name)) for field in fields})
 
 
-def _source_of(leaf: ArrayConfig) -> str:
-    """Return a text that identifies the array that a leaf reads."""
-    if isinstance(leaf, ZarrArrayConfig):
-        return str((leaf.file_name / dataset_name(leaf.dataset)).resolve())
-    return repr(attrs.evolve(leaf, name=""))
-
-
 def _sources(config: ArrayConfig) -> set[str]:
-    return {_source_of(leaf) for leaf in _leaves(config)}
+    return {source_of(leaf) for leaf in _leaves(config)}
 
 
 def _described(value: Any, numbers: dict[str, int] | None = None) -> str:
@@ -139,7 +147,7 @@ def _described(value: Any, numbers: dict[str, int] | None = None) -> str:
         return _described(value.source_array_config, numbers)
     if isinstance(value, ArrayConfig):
         if not _inner(value):
-            number = numbers.setdefault(_source_of(value), len(numbers))
+            number = numbers.setdefault(source_of(value), len(numbers))
             return ("array" if value.is_as_stored else type(value).__name__) + (f" {number + 1}" if number else "")
         fields = ((field.name, getattr(value, field.name)) for field in attrs.fields(type(value)))
         said = ", ".join(f"{name}={_described(entry, numbers)}" for name, entry in fields if name != "name")
@@ -194,34 +202,35 @@ def voxel_size_of(config: ArrayConfig) -> tuple[int, ...] | None:
         return None
 
 
-def _without_disagreement(configs: list[ArrayConfig], volume: ArrayConfig) -> list[ArrayConfig]:
-    """Return configs without the axes and grids of their leaves if they differ in those, which are of their files."""
-    if len({tuple(map(_reading, _leaves(config))) for config in configs}) < 2:
+def _without_different_offsets(configs: list[ArrayConfig]) -> list[ArrayConfig]:
+    """Return configs without the offsets of their leaves if these differ, since they are places of single files."""
+    offsets = {repr(overrides_of(leaf).get("offset")) for config in configs for leaf in _leaves(config)}
+    if len(offsets) < 2:
         return configs
-    if len({_reading(leaf) for config in configs for leaf in _leaves(config)}) > 1:
-        logger.warning(
-            "the training datasets give different axes or snap_to_grid to their raw arrays; %s is read as its "
-            "own attributes say",
-            volume.name,
+    return [_map_leaves(config, lambda leaf: without_overrides(leaf, "offset")) for config in configs]
+
+
+def _check_readings(configs: list[ArrayConfig], volume: ArrayConfig) -> None:
+    """Raise an error if the datasets read their files in ways that would read a volume differently."""
+    different = {repr([overrides_of(leaf) for leaf in _leaves(config)]): config for config in configs}
+    if len(different) < 2:
+        return
+    arrays = [build(_on_top_of(volume, config)) for config in different.values()]
+    if any((a.axes, a.voxel_size, a.roi) != (arrays[0].axes, arrays[0].voxel_size, arrays[0].roi) for a in arrays[1:]):
+        raise ConfigError(
+            f"the datasets that the run was trained on read their files in different ways ({'; '.join(different)}), "
+            f"and nothing says which is right for {volume.name}; {_OWN_OVERRIDES}"
         )
-    return [_map_leaves(config, _without_reading) for config in configs]
-
-
-def _reading(leaf: ArrayConfig) -> tuple[str, str]:
-    if not isinstance(leaf, ZarrArrayConfig):
-        return "None", "None"
-    return repr(leaf._axes), repr(leaf.snap_to_grid)
-
-
-def _without_reading(leaf: ArrayConfig) -> ArrayConfig:
-    return attrs.evolve(leaf, axes=None, snap_to_grid=None) if isinstance(leaf, ZarrArrayConfig) else leaf
 
 
 # Putting one on top of a volume
 
 
-def _to_read(leaf: ArrayConfig) -> ArrayConfig:
-    return attrs.evolve(leaf, mode="r") if isinstance(leaf, ZarrArrayConfig) else leaf
+def _own_leaf(volume: ArrayConfig, leaf: ArrayConfig) -> ArrayConfig:
+    """Return the config of a leaf of the training data for reading; the volume's overrides come first."""
+    if source_of(leaf) == source_of(volume):
+        leaf = with_fields(leaf, overrides_of(volume))
+    return with_fields(leaf, {"mode": "r"}) if isinstance(leaf, ZarrArrayConfig) else leaf
 
 
 def _on_top_of(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig:
@@ -254,23 +263,29 @@ def _on_top_of(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig:
 def _read_like(leaf: ArrayConfig, volume: ArrayConfig) -> ArrayConfig:
     """Return the config of a volume that is read as a leaf says.
 
-    Axes hold where there are as many.
+    Raises:
+        ConfigError: If it cannot be read so.
     """
-    if not isinstance(leaf, ZarrArrayConfig) or not isinstance(volume, ZarrArrayConfig):
-        return volume
-    found = attrs.evolve(leaf, name=volume.name, file_name=volume.file_name, dataset=volume.dataset, mode=volume.mode)
-    if leaf._axes is None:
-        return found
-    count = find_array(volume.file_name, volume.dataset).ndim
-    if count == len(axis_names(leaf._axes)):
-        return found
-    logger.warning(
-        "the run was trained with the axes %s, but %s has %d axes; they are those of its own attributes",
-        leaf._axes,
-        volume.name,
-        count,
-    )
-    return attrs.evolve(found, axes=None)
+    found = _replaced_leaves(volume, functools.partial(read_like, leaf))
+    try:
+        build(found)
+    except MetadataError as error:
+        raise ConfigError(
+            f"the run was trained with {_said(overrides_of(leaf))}, which {volume.name} cannot be read with: {error}; "
+            f"{_OWN_OVERRIDES}"
+        ) from error
+    return found
+
+
+def _said(overrides: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in overrides.items()) or "files that say all themselves"
+
+
+def _replaced_leaves(config: ArrayConfig, change: Change) -> ArrayConfig:
+    """Return a config with its leaves replaced; crops stay."""
+    if not _inner(config):
+        return change(config)
+    return _map_inner(config, lambda source: _replaced_leaves(source, change))
 
 
 def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
@@ -283,6 +298,7 @@ def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | No
             return None
         found = _from_channels(volume, inner[0])
         return None if found is None else _map_inner(config, lambda _: found)
+    volume = _channels_like(list(_leaves(config)), volume)
     array = build(volume)
     if array.channel_axis is None or array.num_channels != len(config.channels):
         return None
@@ -298,22 +314,48 @@ def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | No
     return attrs.evolve(config, source_array_configs=sources, default_config=None)
 
 
+def _channels_like(leaves: list[ArrayConfig], volume: ArrayConfig) -> ArrayConfig:
+    """Return the config of a volume with channels that is read as all leaves, its channels, say.
+
+    Raises:
+        ConfigError: If they say different things.
+    """
+    different = {repr(overrides_of(leaf)): leaf for leaf in leaves}
+    if len(different) > 1:
+        readings = "; ".join(_said(overrides_of(leaf)) for leaf in different.values())
+        raise ConfigError(
+            f"the run was trained on several arrays that are read in different ways ({readings}), and {volume.name} "
+            f"cannot be read in all of them; {_OWN_OVERRIDES}"
+        )
+    leaf = leaves[0]
+    axes = overrides_of(leaf).get("axes")
+    if axes is not None:
+        leaf = without_overrides(leaf, "axes")
+        own, spatial = build(volume).axes, spatial_axes_of(axis_names(axes))
+        if "c" in own and len(own) == len(spatial) + 1 and "axes" not in overrides_of(volume):
+            order = iter(spatial)
+            leaf = with_fields(leaf, {"axes": ["c" if axis == "c" else next(order) for axis in own]})
+    return _read_like(leaf, volume)
+
+
 def _instead(new: ArrayConfig, leaf: ArrayConfig) -> ArrayConfig:
     return new
 
 
 def _from_container(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
     """Return a config of arrays with the names of the leaves, None if there are none of these names."""
-    leaves = [leaf for leaf in _leaves(config) if isinstance(leaf, ZarrArrayConfig)]
-    names = {dataset_name(leaf.dataset) for leaf in leaves}
-    together = len(leaves) == len(list(_leaves(config))) and len({leaf.file_name.resolve() for leaf in leaves}) == 1
-    if not isinstance(volume, ZarrArrayConfig) or not together or dataset_name(volume.dataset) not in names:
+    leaves = list(_leaves(config))
+    names = {dataset_name(leaf.dataset) for leaf in leaves if hasattr(leaf, "dataset")}
+    files = {str(leaf.file_name.resolve()) for leaf in leaves if hasattr(leaf, "file_name")}
+    if len(files) != 1 or not all(hasattr(leaf, "dataset") for leaf in leaves):
         return None
-    if not all(is_array(volume.file_name / name) for name in names):
+    if dataset_name(getattr(volume, "dataset", "")) not in names:
         return None
 
     def there(leaf: ArrayConfig) -> ArrayConfig:
-        assert isinstance(leaf, ZarrArrayConfig)
-        return _read_like(leaf, attrs.evolve(volume, name=leaf.name, dataset=leaf.dataset))
+        return _read_like(leaf, with_fields(volume, {"name": leaf.name, "dataset": getattr(leaf, "dataset", "")}))
 
-    return _map_leaves(config, there)
+    try:
+        return _map_leaves(config, there)
+    except ArrayNotFoundError:
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,10 +31,12 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     LogicalOrArrayConfig,
     MergeInstancesArrayConfig,
     ResampledArrayConfig,
+    SelectArrayConfig,
     SumArrayConfig,
     TiffArrayConfig,
     ZarrArray,
     ZarrArrayConfig,
+    config_for,
 )
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
@@ -290,26 +293,113 @@ def test_axes_of_a_file_without_metadata_hold(there: Callable[..., RunConfig], t
     assert (seen.axes, seen.num_channels) == (["y", "x", "c"], 2)
 
 
-def test_axes_for_another_number_of_them_are_those_of_the_file(
-    there: Callable[..., RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_axes_for_another_number_of_them_are_refused(there: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = there(scaled(leaf(tmp_path, "channels", axes=["c", "y", "x"])))
     volume(tmp_path / "new.zarr", "em", 3)
-    seen = open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
-    assert seen.axes == ["y", "x"]
-    assert "trained with the axes ['c', 'y', 'x'], but new.zarr/em has 2 axes" in caplog.text
+    with pytest.raises(
+        ConfigError, match=r"trained with axes \['c', 'y', 'x'\], which new.zarr/em cannot"
+    ):
+        open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
 
 
-def test_axes_in_which_datasets_differ_are_left_out(
-    there: Callable[..., RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_axes_in_which_datasets_differ_are_refused(there: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = there(scaled(leaf(tmp_path, axes=["x", "y"])), scaled(leaf(tmp_path, "other")))
     volume(tmp_path / "new.zarr", "em", 3)
-    assert open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em")).axes == ["y", "x"]
-    assert "different axes or snap_to_grid" in caplog.text
-    caplog.clear()
+    with pytest.raises(ConfigError, match=r"'axes': \['x', 'y'\].*nothing says which is right for new.zarr/em"):
+        open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
     assert open_raw(config, LocalArrayIdentifier(tmp_path / "train.zarr", "raw")).axes == ["x", "y"]
-    assert not caplog.records
+    said = config_for(tmp_path / "new.zarr", "em", axes=["x", "y"])
+    assert open_raw(config, said).axes == ["x", "y"]
+    agreeing = there(scaled(leaf(tmp_path, axes=["y", "x"])), scaled(leaf(tmp_path, "other")))
+    assert open_raw(agreeing, LocalArrayIdentifier(tmp_path / "new.zarr", "em")).axes == ["y", "x"]
+
+
+HELD = {"voxel_size": Coordinate(6, 3), "offset": Coordinate(-12, 60)}
+HELD_ROI = Roi(HELD["offset"], (40 * 6, 44 * 3))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("name", ["scaled", "concat", "sum", "several: concat", "several: sum"])
+def test_voxel_size_and_offset_given_in_training_hold(
+    there: Callable[..., RunConfig], tmp_path: Path, name: str, bare: bool, copied: bool
+) -> None:
+    """The files are wrong about both, or say nothing."""
+    make = CHAINS.get(name) or SEVERAL[name.removeprefix("several: ")]
+    config = there(make(lambda dataset: leaf(tmp_path, dataset, **HELD)))
+    if bare:
+        for array in zarr.open_group(str(tmp_path / "train.zarr"), mode="r+").values():
+            array.attrs.put({"axes": ["y", "x"]})
+    container = tmp_path / "train.zarr"
+    if copied:
+        container = container.rename(tmp_path / "new.zarr")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        seen = open_raw(config, LocalArrayIdentifier(container, "raw"))
+    assert (seen.voxel_size, seen.roi) == (HELD["voxel_size"], HELD_ROI)
+
+
+def test_overrides_hold_for_a_volume_with_channels(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """Two scaled arrays that became channels in training; the axes of all files are told wrongly."""
+    config = there(SEVERAL["concat"](lambda dataset: leaf(tmp_path, dataset, axes=["x", "y"], **HELD)))
+    trained_on = built(SEVERAL["concat"](lambda dataset: leaf(tmp_path, dataset, axes=["x", "y"], **HELD)))
+    stacked = np.stack([values_of(built(leaf(tmp_path, name))) for name in ("raw", "other")])
+    new = write_array(tmp_path / "new.zarr", "both", stacked, SIZE, OFFSET)
+    seen = open_raw(config, new)
+    assert (seen.axes, seen.voxel_size, seen.roi) == (["c", "x", "y"], HELD["voxel_size"], HELD_ROI)
+    np.testing.assert_array_equal(values_of(seen), values_of(trained_on))
+
+    differing = {"raw": {"voxel_size": SIZE, "offset": OFFSET}, "other": {}}
+    config = there(SEVERAL["concat"](lambda dataset: leaf(tmp_path, dataset, **differing[dataset])))
+    with pytest.raises(ConfigError, match=r"read in different ways \(voxel_size .*; files that say all themselves\)"):
+        open_raw(config, new)
+
+
+def test_different_offsets_are_places_of_files(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    config = there(scaled(leaf(tmp_path, offset=(400, 4))), scaled(leaf(tmp_path, "other", offset=(4, 400))))
+    volume(tmp_path / "new.zarr", "em", 3)
+    assert open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em")).roi.offset == OFFSET
+    assert open_raw(config, LocalArrayIdentifier(tmp_path / "train.zarr", "other")).roi.offset == (4, 400)
+
+
+def test_a_config_says_itself_how_its_volume_is_read(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    volume(tmp_path / "new.zarr", "em", 3)
+    new = config_for(tmp_path / "new.zarr", "em", offset=(0, 0), voxel_size=SIZE * 2)
+    seen = open_raw(there(scaled(leaf(tmp_path, **HELD))), new)
+    assert (seen.voxel_size, seen.roi.offset) == (SIZE * 2, (0, 0))
+    np.testing.assert_array_equal(values_of(seen), values_of(built(scaled(leaf(tmp_path, "em", "new.zarr")))))
+    own = config_for(tmp_path / "train.zarr", "raw", offset=(0, 0))
+    seen = open_raw(there(scaled(leaf(tmp_path, **HELD))), own)
+    assert (seen.voxel_size, seen.roi.offset) == (HELD["voxel_size"], (0, 0))
+
+
+def test_what_a_file_of_another_format_lacks_is_as_in_training(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    file = tmp_path / "raw.tif"
+    tifffile.imwrite(file, np.random.default_rng(0).integers(0, 6, SHAPE).astype(np.uint8))
+    config = there(scaled(TiffArrayConfig("raw", file, OFFSET, SIZE, ["y", "x"])))
+    volume(tmp_path / "new.zarr", "em", 3)
+    zarr.open_array(str(tmp_path / "new.zarr" / "em")).attrs.put({"offset": [8, 8]})
+    seen = open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
+    assert (seen.axes, seen.voxel_size, seen.roi.offset) == (["y", "x"], SIZE, (8, 8))
+
+
+def test_a_point_in_time_is_chosen_as_in_training(there: Callable[..., RunConfig], tmp_path: Path) -> None:
+    """Time lies between 0.1 s, which is no whole number."""
+    values = np.random.default_rng(0).integers(0, 6, (3, 2, *SHAPE)).astype(np.uint8)
+    axes = [{"name": "t", "type": "time", "unit": "second"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "nanometer"} for name in "yx"]
+    for container in ("time.zarr", "new.zarr"):
+        group = zarr.open_group(str(tmp_path / container), mode="w")
+        group.create_dataset("0", data=values)
+        scale = {"type": "scale", "scale": [0.1, 1.0, 4.0, 4.0]}
+        group.attrs["multiscales"] = [{"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}]
+    point = config_for(tmp_path / "time.zarr", select={"t": -1})
+    assert isinstance(point, SelectArrayConfig)
+    config = there(scaled(point), fmaps_in=2)
+    for container in ("time.zarr", "new.zarr"):
+        seen = open_raw(config, LocalArrayIdentifier(tmp_path / container, "0"))
+        assert (seen.axes, seen.voxel_size) == (["c", "y", "x"], SIZE)
+        np.testing.assert_allclose(values_of(seen), values[2] / np.float32(5))
 
 
 def test_a_tiff_gives_way_to_a_volume(

@@ -18,6 +18,7 @@ from .ones_array import OnesArray, OnesArrayConfig
 from .opener import config_for, open_array, open_identifier
 from .reading import Read, read_all
 from .resampled_array import ResampledArray, ResampledArrayConfig
+from .select_array import SelectArray, SelectArrayConfig
 from .sum_array import SumArray, SumArrayConfig
 from .tiff_array import TiffArray, TiffArrayConfig
 from .view import ArrayView, ChannelView, VoxelwiseView
@@ -54,6 +55,8 @@ __all__ = [
     "Read",
     "ResampledArray",
     "ResampledArrayConfig",
+    "SelectArray",
+    "SelectArrayConfig",
     "SumArray",
     "SumArrayConfig",
     "TiffArray",

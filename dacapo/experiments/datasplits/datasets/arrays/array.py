@@ -198,6 +198,10 @@ class ArrayConfig(Config):
 
     name: str = field("Name of the array, for messages and as the key of its config in a store.", alters_training=False)
 
+    def stated_metadata(self) -> frozenset[str]:
+        """Return which of ``axes``, ``voxel_size`` and ``offset`` the source itself states; reads no voxels."""
+        return frozenset(("axes", "voxel_size", "offset"))
+
     def verify(self) -> tuple[bool, str]:
         """Check that the array can be built. Opens files and reads their metadata, but no voxels."""
         return verify_by_building(self, self.array_type)

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 NON_SPATIAL_AXES = ("b", "c")
 """Names of the axes without an extent in the world: batch and channel."""
 
+TIME_AXES = ("t", "time")
+"""Names of the axis whose entries are points in time, which are counted; select one to get an image in space."""
+
 # All axes in one word, such as zyx, czyx or c^zyx.
 _WORD = re.compile(r"(?:[bctzyx]\^?)+", re.IGNORECASE)
 

@@ -14,6 +14,7 @@ import numpy as np
 from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError, UnsafeFileError
 from dacapo.utils.byte_order import native_dtype
 
+from .axes import TIME_AXES, axis_names
 from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates, read_metadata
 
 MAX_LISTED = 20
@@ -323,6 +324,37 @@ def metadata_of(
     Raises:
         MetadataError: If the attributes contradict each other or the shape.
     """
+    candidates = _candidates(found)
+    _count_points_in_time(candidates, axes)
+    if voxel_size is not None:
+        candidates.voxel_size = [("voxel_size of the config", list(voxel_size))]
+    if offset is not None:
+        candidates.offset = [("offset of the config", list(offset))]
+    return read_metadata(found.where, shape, candidates, axes)
+
+
+def _count_points_in_time(candidates: Candidates, axes: list[str] | None) -> None:
+    """Count points in time from 0 on, whatever lies between them, since only space has world units."""
+    names = axis_names(axes) if axes is not None else candidates.axes[0][1] if candidates.axes else []
+    place = next((number for number, name in enumerate(names) if name.lower() in TIME_AXES), None)
+    counted: list[tuple[list[tuple[str, list[Any]]], Any]] = [
+        (candidates.voxel_size, 1),
+        (candidates.offset, 0),
+        (candidates.units, ""),
+    ]
+    for given, value in counted:
+        for _, entries in given:
+            if place is not None and len(entries) == len(names):
+                entries[place] = value
+
+
+def stated_metadata(found: StoredArray) -> frozenset[str]:
+    """Return which of ``axes``, ``voxel_size`` and ``offset`` the attributes of an array state."""
+    candidates = _candidates(found)
+    return frozenset(name for name in ("axes", "voxel_size", "offset") if getattr(candidates, name))
+
+
+def _candidates(found: StoredArray) -> Candidates:
     candidates = Candidates()
     if found.format == "n5":
         n5_candidates(found.where, [found.attributes, group_attributes(found.path.parent)], candidates)
@@ -332,11 +364,7 @@ def metadata_of(
     if not candidates.axes and names and all(isinstance(name, str) and name for name in names):
         candidates.axes.append(("dimension_names", list(names)))
     _ome_above(found, candidates)
-    if voxel_size is not None:
-        candidates.voxel_size = [("voxel_size of the config", list(voxel_size))]
-    if offset is not None:
-        candidates.offset = [("offset of the config", list(offset))]
-    return read_metadata(found.where, shape, candidates, axes)
+    return candidates
 
 
 def _ome_above(found: StoredArray, candidates: Candidates) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dacapo.store.array_store import LocalArrayIdentifier
 
 from .array import Array, ArrayConfig
 from .containers import dataset_name, default_dataset, is_container
+from .select_array import SelectArrayConfig
 from .tiff_array import TiffArrayConfig
 from .view import build
 from .zarr_array import ZarrArrayConfig
@@ -58,13 +59,21 @@ FORMATS = (
 """All formats; the first one that recognizes a path counts."""
 
 
-def open_array(path: Path | str, dataset: str | None = None, *, name: str = "", **overrides: Any) -> Array:
+def open_array(
+    path: Path | str,
+    dataset: str | None = None,
+    *,
+    name: str = "",
+    select: Mapping[str, int] | None = None,
+    **overrides: Any,
+) -> Array:
     """Open an array for reading. Its metadata is read, but no voxels.
 
     Args:
         path: File, container, or the path of a dataset inside a container, such as ``cells.zarr/volumes/raw``.
         dataset: Path of the array inside the container; not needed if the container holds a single array.
         name: Name of the array, for messages; by default its path.
+        select: The index along each axis to drop, such as ``{"t": 0}`` for the first point in time.
         **overrides: Fields of the array's config, in place of the metadata in the file: ``axes``, ``voxel_size``,
             ``offset``, and others that the format has.
 
@@ -74,10 +83,17 @@ def open_array(path: Path | str, dataset: str | None = None, *, name: str = "", 
         MetadataError: If the metadata contradicts itself or the shape of the data.
         StorageError: If the array cannot be opened.
     """
-    return build(config_for(path, dataset, name=name, **overrides))
+    return build(config_for(path, dataset, name=name, select=select, **overrides))
 
 
-def config_for(path: Path | str, dataset: str | None = None, *, name: str = "", **overrides: Any) -> ArrayConfig:
+def config_for(
+    path: Path | str,
+    dataset: str | None = None,
+    *,
+    name: str = "",
+    select: Mapping[str, int] | None = None,
+    **overrides: Any,
+) -> ArrayConfig:
     """Return the config of the array that :func:`open_array` opens with the same arguments.
 
     Raises:
@@ -101,7 +117,8 @@ def config_for(path: Path | str, dataset: str | None = None, *, name: str = "", 
     missing = sorted(required - {*given, *overrides})
     if missing:
         raise ConfigError(f"{container} ({kind.name}) does not tell its {', '.join(missing)}; give them")
-    return kind.config(**given, **overrides)
+    config = kind.config(**given, **overrides)
+    return SelectArrayConfig(config.name, config, dict(select)) if select else config
 
 
 def open_identifier(identifier: LocalArrayIdentifier, name: str = "") -> Array:

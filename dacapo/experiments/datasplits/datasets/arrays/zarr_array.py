@@ -41,6 +41,7 @@ from .containers import (
     numpy_dtype,
     open_stored,
     read_checked,
+    stated_metadata,
 )
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray
@@ -430,6 +431,10 @@ class ZarrArrayConfig(ArrayConfig):
     def place(self) -> tuple[list[str] | None, Coordinate | None, Coordinate | None]:
         """Axes, voxel size and offset that replace those of the file; None for those that do not."""
         return self._axes, self.voxel_size, self.offset
+
+    def stated_metadata(self) -> frozenset[str]:
+        """Return which of ``axes``, ``voxel_size`` and ``offset`` the file itself states."""
+        return stated_metadata(find_array(self.file_name, self.dataset))
 
     def verify(self) -> tuple[bool, str]:
         """Check that container and dataset exist with valid metadata. Reads no voxels."""
