@@ -13,12 +13,12 @@ from funlib.geometry import Roi
 from dacapo.blockwise.journal import Resume, check_free, is_complete
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.trained_model import TrainedModel
-from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
+from dacapo.inference.inputs import ORIGIN, input_source, open_raw, output_container, raw_config_of, source_path
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -40,8 +40,8 @@ class Applied:
 @Options.kept()
 def apply(
     run_name: str | Run,
-    input_container: Path | str,
-    input_dataset: str,
+    input_container: Path | str | ArrayConfig,
+    input_dataset: str | None,
     output_path: Path | str,
     validation_dataset: str | None = None,
     criterion: str = "voi",
@@ -63,8 +63,9 @@ def apply(
 
     Args:
         run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
-        input_container: Zarr or N5 container of the raw data.
-        input_dataset: Dataset inside it.
+        input_container: File or container of the raw data, or the config of an array, as in
+            :func:`dacapo.predict.predict`.
+        input_dataset: Dataset inside it; None or empty for files of one array, and for configs.
         output_path: Container for the results, or a folder for a container of the input's name. It gets the datasets
             ``prediction_<run>_<iteration>`` and ``output_<run>_<iteration>_<parameters>``.
         validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
@@ -96,8 +97,8 @@ def apply(
     """
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
     run, region = TrainedModel.of(run_name), parse_roi(roi)
-    source = LocalArrayIdentifier(Path(input_container), input_dataset)
-    container = output_container(output_path, input_container, file_format)
+    source = input_source(input_container, input_dataset)
+    container = output_container(output_path, source_path(source), file_format)
     selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run.name}_{selection.iteration}")
     output = LocalArrayIdentifier(container, f"output_{run.name}_{selection.iteration}_{selection.parameters}")
@@ -112,7 +113,7 @@ def apply_run(
     run: Run | TrainedModel,
     iteration: int,
     parameters: PostProcessorParameters,
-    input_array_identifier: LocalArrayIdentifier,
+    input_array_identifier: LocalArrayIdentifier | ArrayConfig,
     prediction_array_identifier: LocalArrayIdentifier,
     output_array_identifier: LocalArrayIdentifier,
     roi: Roi | str | None = None,
@@ -138,7 +139,7 @@ def apply_run(
 class _Arrays:
     """Where to read and write, and which region; None is all of the raw data."""
 
-    raw: LocalArrayIdentifier
+    raw: LocalArrayIdentifier | ArrayConfig
     prediction: LocalArrayIdentifier
     output: LocalArrayIdentifier
     roi: Roi | None

@@ -11,9 +11,10 @@ from funlib.geometry import Roi
 from dacapo.blockwise.journal import Resume, check_free
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
+from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.trained_model import TrainedModel
-from dacapo.inference.inputs import ORIGIN, open_raw, output_container, raw_config_of
+from dacapo.inference.inputs import ORIGIN, input_source, open_raw, output_container, raw_config_of, source_path
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -25,8 +26,8 @@ from dacapo.utils.world_text import parse_roi
 def predict(
     run_name: str | Run,
     iteration: int,
-    input_container: Path | str,
-    input_dataset: str,
+    input_container: Path | str | ArrayConfig,
+    input_dataset: str | None,
     output_path: LocalArrayIdentifier | Path | str,
     output_roi: Roi | str | None = None,
     num_workers: int | None = None,
@@ -47,8 +48,10 @@ def predict(
     Args:
         run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
         iteration: Iteration of the checkpoint.
-        input_container: Zarr or N5 container of the raw data.
-        input_dataset: Dataset inside it.
+        input_container: File or container of the raw data, in any format that
+            :func:`~dacapo.experiments.datasplits.datasets.arrays.open_array` opens; or a config of an array, which can
+            override what the file says.
+        input_dataset: Dataset inside it; None or empty for files of one array, and for configs.
         output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
             folder for a container of the input's name.
         output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
@@ -78,9 +81,9 @@ def predict(
     """
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
     trained, region = TrainedModel.of(run_name), parse_roi(output_roi)
-    source = LocalArrayIdentifier(Path(input_container), input_dataset)
+    source = input_source(input_container, input_dataset)
     raw = open_raw(trained.config, source)
-    output = _prediction_identifier(trained.name, iteration, output_path, input_container)
+    output = _prediction_identifier(trained.name, iteration, output_path, source)
     plan_blocks(trained.model, raw, region)
     check_free(output, overwrite, resume)
     create_weights_store().load_model(trained, iteration)
@@ -99,8 +102,13 @@ def predict(
 
 
 def _prediction_identifier(
-    run_name: str, iteration: int, output_path: LocalArrayIdentifier | Path | str, input_container: Path | str
+    run_name: str,
+    iteration: int,
+    output_path: LocalArrayIdentifier | Path | str,
+    source: LocalArrayIdentifier | ArrayConfig,
 ) -> LocalArrayIdentifier:
     if isinstance(output_path, LocalArrayIdentifier):
         return output_path
-    return LocalArrayIdentifier(output_container(output_path, input_container), f"prediction_{run_name}_{iteration}")
+    return LocalArrayIdentifier(
+        output_container(output_path, source_path(source)), f"prediction_{run_name}_{iteration}"
+    )

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from dacapo.blockwise.outputs import ORIGIN as ORIGIN
 from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
+from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
 from dacapo.experiments.run_config import RunConfig
 from dacapo.inference.raw_chain import raw_chain, raw_configs, voxel_size_of
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
+
+
+def input_source(container: Path | str | ArrayConfig, dataset: str | None) -> LocalArrayIdentifier | ArrayConfig:
+    """Return where to find a volume, as given to an operation.
+
+    Args:
+        container: File or container, or the config of an array.
+        dataset: Dataset inside it; none for files of one array, and for configs.
+
+    Raises:
+        ConfigError: If a config is given with a dataset.
+    """
+    if not isinstance(container, ArrayConfig):
+        return LocalArrayIdentifier(Path(container), dataset or "")
+    if dataset:
+        raise ConfigError(f"the dataset {dataset!r} is given beside {container.name!r}, a config, which has its own")
+    return container
+
+
+def source_path(source: LocalArrayIdentifier | ArrayConfig) -> Path:
+    """Return the path after which the results of a volume are named."""
+    if isinstance(source, LocalArrayIdentifier):
+        return source.container
+    return Path(getattr(source, "file_name", source.name or "results"))
 
 
 def raw_config_of(run_config: RunConfig, source: LocalArrayIdentifier | ArrayConfig) -> ArrayConfig:

@@ -153,7 +153,8 @@ def test_prediction_of_a_concat_is_that_of_the_network(
     container = tmp_path / "train.zarr"
     if copied:
         container = Path(shutil.copytree(container, tmp_path / "new.zarr"))
-    found = predict(config.name, 1, container, "raw", tmp_path / "out.zarr", output_dtype=np.float32)
+    given = (container, "raw") if copied else (config_for(container, "raw"), None)
+    found = predict(config.name, 1, *given, tmp_path / "out.zarr", output_dtype=np.float32)
     values = run.datasplit.train[0].raw
     values = run.trainer.prepare_input(values_of(values))
     with torch.inference_mode():
@@ -296,9 +297,7 @@ def test_axes_of_a_file_without_metadata_hold(there: Callable[..., RunConfig], t
 def test_axes_for_another_number_of_them_are_refused(there: Callable[..., RunConfig], tmp_path: Path) -> None:
     config = there(scaled(leaf(tmp_path, "channels", axes=["c", "y", "x"])))
     volume(tmp_path / "new.zarr", "em", 3)
-    with pytest.raises(
-        ConfigError, match=r"trained with axes \['c', 'y', 'x'\], which new.zarr/em cannot"
-    ):
+    with pytest.raises(ConfigError, match=r"trained with axes \['c', 'y', 'x'\], which new.zarr/em cannot"):
         open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
 
 

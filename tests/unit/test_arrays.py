@@ -38,6 +38,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     OnesArray,
     OnesArrayConfig,
     ResampledArrayConfig,
+    SelectArrayConfig,
     SumArrayConfig,
     ZarrArray,
     ZarrArrayConfig,
@@ -57,6 +58,9 @@ VIEWS = {
     "binarize": BinarizeArrayConfig("v", given_array(), GROUPS),
     "binarize_2d": BinarizeArrayConfig("v", given_array((8, 10), "yx"), GROUPS),
     "binarize_one_channel_last": BinarizeArrayConfig("v", given_array((6, 8, 10, 1), "zyxc"), GROUPS),
+    "select_plane": SelectArrayConfig("v", given_array(), {"z": -1}),
+    "select_time": SelectArrayConfig("v", given_array((3, 2, 6, 8), "tcyx"), {"t": 1}),
+    "select_channel": SelectArrayConfig("v", given_array((3, 6, 8, 10), "czyx"), {"c": 2}),
     "channel": ChannelArrayConfig("v", given_array((3, 6, 8, 10), "czyx"), 1),
     "channel_last": ChannelArrayConfig("v", given_array((8, 10, 2), "yxc"), 0),
     "concat": ConcatArrayConfig("v", ["a", "b", "c"], {"c": given_array(), "a": given_array(seed=1)}),
@@ -249,7 +253,11 @@ def test_an_empty_roi_reads_nothing() -> None:
 # Reading no more than asked for
 
 
-@pytest.mark.parametrize("name", [name for name in (*VIEWS, *DEPENDENT) if name not in ("ones", "nested")])
+# Without a source of their own, or with other axes than it.
+NOT_READ_ALIKE = ("ones", "nested", "select_plane", "select_time")
+
+
+@pytest.mark.parametrize("name", [name for name in (*VIEWS, *DEPENDENT) if name not in NOT_READ_ALIKE])
 def test_building_reads_nothing_and_reading_no_more_than_the_roi(name: str) -> None:
     # Configs hold the values, so the copies in one config share their record of rois.
     config = {**VIEWS, **DEPENDENT}[name]
@@ -663,3 +671,36 @@ PLAIN = [
 @pytest.mark.parametrize("config", PLAIN, ids=lambda config: type(config).__name__)
 def test_configs_survive_a_file(config: ArrayConfig) -> None:
     assert from_plain(to_plain(config), ArrayConfig) == config
+
+
+@pytest.mark.parametrize(
+    ("index", "axes", "expected"),
+    [
+        ({"t": 1, "c": -1}, ["z", "y"], (1, 1)),
+        ({"t": -3}, ["c", "z", "y"], (0,)),
+        ({"t": 2, "z": 3}, ["c", "y"], (2, slice(None), 3)),
+    ],
+)
+def test_selected_positions_are_those_of_the_data(index: dict[str, int], axes: list[str], expected: Any) -> None:
+    source = given_array((3, 2, 4, 5), "tczy")
+    values, selected = build(source), build(SelectArrayConfig("v", source, index))
+    assert selected.axes == axes
+    whole = values[values.roi]
+    source.asked.clear()
+    np.testing.assert_array_equal(selected[selected.roi], whole[expected])
+    read = source.asked[0].shape / values.voxel_size
+    assert all(read[values.axes.index(axis) - (axis != "t")] == 1 for axis in index if axis != "c")
+
+
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({"u": 0}, r"has no axis u; its axes are \['t', 'c', 'y'\]"),
+        ({"t": 3}, "t is 3, but the axis t of .* has 3 entries"),
+        ({"c": -3}, "c is -3, but the axis c of .* has 2 entries"),
+        ({"t": 0, "y": 0}, "no spatial axis of .* is left"),
+    ],
+)
+def test_positions_that_do_not_exist_are_refused(index: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build(SelectArrayConfig("v", given_array((3, 2, 5), "tcy"), index))
