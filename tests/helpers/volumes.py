@@ -29,6 +29,12 @@ def write_array(
     return identifier
 
 
+def stored_values(identifier: LocalArrayIdentifier) -> np.ndarray:
+    """Return all values of an array on disk."""
+    array = ZarrArray.open_from_array_identifier(identifier, mode="r")
+    return array[array.roi]
+
+
 def cells(shape: tuple[int, ...], seed: int = 0, size: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Return raw data (uint8, dark borders) and labels (uint32) of random blocky cells."""
     rng = np.random.default_rng(seed)

@@ -11,7 +11,6 @@ from funlib.geometry import Coordinate
 
 from dacapo.apply import apply
 from dacapo.errors import NotFoundError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.selection import select
 from dacapo.experiments.tasks import (
@@ -26,7 +25,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from tests.helpers.runs import affinities_run_config, dataset_config, unet_config
-from tests.helpers.volumes import new_volume, write_array
+from tests.helpers.volumes import new_volume, stored_values, write_array
 
 DISTANCES = {"clip_distance": 40.0, "tol_distance": 8.0}
 CLASSES = {"channels": ["a", "b"], **DISTANCES, "scale_factor": 20.0}
@@ -78,8 +77,7 @@ def test_training_validation_and_the_default_criterion_work(
     run = train(config.name)
     volume = new_volume(tmp_path)
     applied = apply(config.name, volume.container, volume.dataset, tmp_path / "out.zarr", num_workers=1)
-    output = ZarrArray.open_from_array_identifier(applied.output, mode="r")
-    assert output[output.roi].shape[-2:] == (41, 44)
+    assert stored_values(applied.output).shape[-2:] == (41, 44)
     assert applied.selection == select(run)
     left_out = [f"{name}__voi on v1" for label, name in ((1, "a"), (2, "b")) if label in absent]
     if task == "affinities":

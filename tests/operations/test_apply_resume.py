@@ -27,7 +27,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
 from tests.helpers.runs import stored_run
-from tests.helpers.volumes import new_volume
+from tests.helpers.volumes import new_volume, stored_values
 
 PARAMETERS = ThresholdPostProcessorParameters(0, 100)
 
@@ -73,9 +73,7 @@ def test_what_is_done_again(run: Run, tmp_path: Path) -> None:
         apply_run(*arguments, overwrite=False)
     apply_run(*arguments)
     assert made()[0] != second[0]
-    prediction = ZarrArray.open_from_array_identifier(arrays[0])
-    mask = ZarrArray.open_from_array_identifier(arrays[1])
-    np.testing.assert_array_equal(mask[mask.roi], prediction[prediction.roi] > 100)
+    np.testing.assert_array_equal(stored_values(arrays[1]), stored_values(arrays[0]) > 100)
 
 
 def test_a_volume_that_is_segmented_as_a_whole(
@@ -95,8 +93,7 @@ def test_a_volume_that_is_segmented_as_a_whole(
     def apply(bias: float = 0.5, overwrite: bool = False, resume: bool = True) -> np.ndarray:
         parameters = WatershedPostProcessorParameters(id=0, bias=bias)
         apply_run(run, 1, parameters, source, *arrays, overwrite=overwrite, resume=resume)
-        output = ZarrArray.open_from_array_identifier(arrays[1], mode="r")
-        return output[output.roi]
+        return stored_values(arrays[1])
 
     def interrupted(at: str, **how: Any) -> None:
         """Fail at a step, as if the process had been killed there."""

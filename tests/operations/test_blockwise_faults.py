@@ -21,12 +21,11 @@ from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.blockwise.voxelwise import Threshold
 from dacapo.errors import BlockwiseError, DacapoError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.invert import Invert
 from tests.helpers.processes import Started, is_alive, wait_until
-from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
 
 pytestmark = pytest.mark.destructive
 
@@ -65,22 +64,17 @@ def tried(folder: Path) -> list[list[int]]:
     return sorted(lines)
 
 
-def result(operation: Invert | Threshold) -> np.ndarray:
-    array = ZarrArray.open_from_array_identifier(operation.output, mode="r")
-    return array[array.roi]
-
-
 class TestKilledWorkers:
     def test_one_in_mid_block(self, options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
         set_fault(operation.folder, "kill once", BEGINS[2])
         run_operation(operation, 2)
-        np.testing.assert_array_equal(result(operation), 255 - values)
+        np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
         assert tried(operation.folder) == sorted([*BEGINS, BEGINS[2]])
 
     def test_all(self, options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
         set_fault(operation.folder, "kill all once", BEGINS[2])
         run_operation(operation, 2)
-        np.testing.assert_array_equal(result(operation), 255 - values)
+        np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
     def test_again_and_again(self, options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
         set_fault(operation.folder, "kill", BEGINS[2])
@@ -90,7 +84,7 @@ class TestKilledWorkers:
         (operation.folder / "fault").unlink()
         run_operation(operation, 2)
         assert tried(operation.folder) == [BEGINS[2]]
-        np.testing.assert_array_equal(result(operation), 255 - values)
+        np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 WORKER = """
@@ -223,7 +217,7 @@ def test_a_killed_parent_that_is_started_again(
     (tmp_path / "fault").unlink()
     run_operation(operation, 1)
     assert len(tried(tmp_path)) == len(BEGINS) - count
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 def marks(folder: Path) -> bytes:
@@ -253,7 +247,7 @@ def test_a_disk_that_fills_up(options: DaCapoConfig, tmp_path: Path, small_disk:
     assert 4 <= len(first) <= 7 + workers  # it does not go on trying
     subprocess.run(["mount", "-o", "remount,size=2m", small_disk], check=True)
     run_operation(operation, workers)
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
     assert len(tried(tmp_path)) <= 16 - (len(first) - workers)
 
 
@@ -287,7 +281,7 @@ def test_a_damaged_chunk_is_named(options: DaCapoConfig, tmp_path: Path, values:
         run_operation(operation, max_retries=0)
     chunk.write_bytes(good)
     run_operation(operation)
-    np.testing.assert_array_equal(result(operation), values > 100)
+    np.testing.assert_array_equal(stored_values(operation.output), values > 100)
 
 
 def test_a_command_that_is_repeated_does_what_is_missing(
@@ -302,4 +296,4 @@ def test_a_command_that_is_repeated_does_what_is_missing(
     (operation.folder / "fault").unlink()
     run_operation(operation, 1, overwrite=False, resume=Resume.ALWAYS)
     assert tried(operation.folder) == [BEGINS[1]]
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)

@@ -17,11 +17,10 @@ from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.invert import Invert
-from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
 
 
 @pytest.fixture
@@ -59,11 +58,6 @@ def tried(folder: Path) -> list[list[int]]:
     return sorted(lines)
 
 
-def result(operation: BlockwiseOperation) -> np.ndarray:
-    array = ZarrArray.open_from_array_identifier(operation.output, mode="r")
-    return array[array.roi]
-
-
 @pytest.fixture(params=[1, 2])
 def workers(request: pytest.FixtureRequest, options: DaCapoConfig) -> int:
     return int(request.param)
@@ -74,7 +68,7 @@ def test_result_and_settings(operation: Invert, values: np.ndarray, workers: int
     assert isinstance(again, Invert)
     assert again.as_settings() == operation.as_settings()
     run_operation(operation, workers)
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
     assert len(tried(tmp_path)) == NUM_BLOCKS
     assert not (journal_folder(operation.output) / "logs").exists()
 
@@ -95,7 +89,7 @@ def test_only_what_is_missing_is_done_again(
     bad.unlink()
     run_operation(operation, workers)
     assert tried(tmp_path) == [FAULT]
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +146,7 @@ def test_work_that_goes_on_keeps_its_blocks(
     tried(tmp_path)
     run_operation(attrs.evolve(operation, block_shape=VOXEL_SIZE * 2))
     assert tried(tmp_path) == [FAULT]
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 def test_an_input_made_anew_is_another_one(options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
@@ -178,7 +172,7 @@ def test_an_output_that_was_deleted_or_replaced(
     for overwrite in (False, True):
         with pytest.raises(OutputExistsError, match="exists"):
             run_operation(operation, overwrite=overwrite, resume=Resume.ALWAYS)
-    np.testing.assert_array_equal(result(operation), values)
+    np.testing.assert_array_equal(stored_values(operation.output), values)
 
 
 def test_without_a_record_nothing_is_left_beside_the_output(
@@ -201,7 +195,7 @@ def test_failures_are_listed_without_a_record_too(
     assert len(tried(tmp_path)) == NUM_BLOCKS + 2  # with two retries
     file.write_text(json.dumps(["raise once", FAULT]))
     run_operation(operation, resume=None)
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 def test_a_class_that_workers_cannot_find(options: DaCapoConfig, operation: Invert) -> None:
@@ -228,4 +222,4 @@ def test_two_processes_do_not_write_the_same(options: DaCapoConfig, operation: I
 def test_workers_of_the_context(operation: Invert, values: np.ndarray, options: DaCapoConfig) -> None:
     Options.instance(compute_context={"type": "LocalTorch", "config": {"distribute_workers": True}})
     run_operation(operation, 1)
-    np.testing.assert_array_equal(result(operation), 255 - values)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)

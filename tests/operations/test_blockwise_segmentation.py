@@ -31,7 +31,7 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.segmentation import absorb_small
 from tests.helpers.runs import stored_run
 from tests.helpers.segments import same_parts
-from tests.helpers.volumes import OFFSET, VOXEL_SIZE, new_volume, write_array
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, new_volume, stored_values, write_array
 
 COMPONENTS = """
 import os
@@ -72,8 +72,7 @@ def segment(
     names |= {"output_container": folder / "out.zarr", "output_dataset": "labels", "num_workers": 1, **kwargs}
     file = folder / "components.py"
     assert segment_blockwise(file, around, total_roi=total, read_roi=write_roi, write_roi=write_roi, **names)
-    output = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(folder / "out.zarr", "labels"))
-    return output[output.roi]
+    return stored_values(LocalArrayIdentifier(folder / "out.zarr", "labels"))
 
 
 def clear(folder: Path) -> None:
@@ -395,13 +394,12 @@ def test_applying_a_run_to_a_large_volume_goes_on(
         arrays = [LocalArrayIdentifier(tmp_path / "out.zarr", dataset) for dataset in ("prediction", name)]
         parameters = WatershedPostProcessorParameters(id=0, bias=bias, context=Coordinate(44, 44, 44))
         apply_run(run, 1, parameters, source, *arrays, num_workers=1, overwrite=False)
-        output = ZarrArray.open_from_array_identifier(arrays[1])
-        return output[output.roi]
+        return stored_values(arrays[1])
 
     apply("first", 0.5)
-    predicted = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "out.zarr", "prediction"))
+    predicted = stored_values(LocalArrayIdentifier(tmp_path / "out.zarr", "prediction"))
     # The network has learned nothing, but most of the affinities are above this.
-    bias = float(np.percentile(predicted[predicted.roi], 30)) / 255
+    bias = float(np.percentile(predicted, 30)) / 255
     whole = apply("whole", bias)
     monkeypatch.setattr(WatershedPostProcessor, "whole_voxels", 0)
     monkeypatch.setattr(WatershedPostProcessor.process, "__defaults__", (1, Coordinate(16, 16)))

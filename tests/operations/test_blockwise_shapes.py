@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.blockwise.voxelwise import Argmax, Threshold
 from dacapo.blockwise.worker_module import WorkerModule
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.inference.prediction import predict_array
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.prediction import SAME, VALID, numpy_array, whole_pass
 from tests.helpers.runs import unet_run
-from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
 
 # The largest of the neighbors along all axes, which takes one voxel of context.
 LARGEST = """
@@ -75,11 +74,6 @@ def place(folder: Path, values: np.ndarray, block: tuple[int, ...], dims: int) -
     }
 
 
-def result(output: LocalArrayIdentifier) -> np.ndarray:
-    array = ZarrArray.open_from_array_identifier(output, mode="r")
-    return array[array.roi]
-
-
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -94,7 +88,7 @@ def test_threshold(
     values = np.random.default_rng(seed).integers(0, 256, full).astype(np.uint8)
     placed = place(folder, values, block, len(shape))
     run_operation(Threshold(threshold=127.5, **placed), resume=None)
-    np.testing.assert_array_equal(result(placed["output"]), values > 127.5)
+    np.testing.assert_array_equal(stored_values(placed["output"]), values > 127.5)
 
 
 @quick
@@ -107,7 +101,7 @@ def test_argmax(
     values = np.random.default_rng(seed).integers(0, 4, (channels, *shape)).astype(np.uint8)
     placed = place(folder, values, block, len(shape))
     run_operation(Argmax(axis=0, **placed))
-    np.testing.assert_array_equal(result(placed["output"]), values.argmax(axis=0))
+    np.testing.assert_array_equal(stored_values(placed["output"]), values.argmax(axis=0))
 
 
 @quick
@@ -126,7 +120,7 @@ def test_function_of_a_user(
     context = Coordinate(VOXEL_SIZE[-len(shape) :])
     names = [[str(placed[key].container), placed[key].dataset] for key in ("input", "output")]
     run_operation(WorkerModule(worker_file=str(file), args=names, before=context, after=context, **placed))
-    np.testing.assert_array_equal(result(placed["output"]), ndimage.maximum_filter(values, 3, mode="nearest"))
+    np.testing.assert_array_equal(stored_values(placed["output"]), ndimage.maximum_filter(values, 3, mode="nearest"))
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from dacapo.errors import ChannelMismatchError, ConfigError, MissingDependencyEr
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.helpers.volumes import write_array
+from tests.helpers.volumes import stored_values, write_array
 
 IS_INSTALLED = importlib.util.find_spec("empanada") is not None
 needs_empanada = pytest.mark.skipif(
@@ -159,8 +159,7 @@ def segment(folder: Path, workers: int, **parameters: Any) -> np.ndarray:
         output_array_identifier=target,
         **parameters,
     )
-    array = ZarrArray.open_from_array_identifier(target)
-    return array[array.roi]
+    return stored_values(target)
 
 
 @needs_empanada

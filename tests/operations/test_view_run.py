@@ -13,7 +13,6 @@ from funlib.geometry import Coordinate
 pytest.importorskip("neuroglancer")
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, NotFoundError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
@@ -25,7 +24,7 @@ from dacapo.validate import validate_run
 from tests.helpers.processes import wait_until
 from tests.helpers.runs import stored_run
 from tests.helpers.viewers import fetch, layers_of
-from tests.helpers.volumes import write_array
+from tests.helpers.volumes import stored_values, write_array
 
 SHAPE = (40, 40)
 
@@ -76,8 +75,8 @@ def test_a_validation_appears(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
         wait_until(lambda: "validate/best" in layers_of(shown))
     finally:
         viewer.stop()
-    stored = ZarrArray.open_from_array_identifier(best_identifier(run), mode="r")
-    np.testing.assert_array_equal(fetch(shown, "validate/best", SHAPE), stored[stored.roi].reshape(SHAPE))
+    stored = stored_values(best_identifier(run)).reshape(SHAPE)
+    np.testing.assert_array_equal(fetch(shown, "validate/best", SHAPE), stored)
     assert shown.state.layers["validate/best"].layer.type == "segmentation"
     assert "iteration 1" in shown.config_state.state.status_messages["validate"]
 
