@@ -16,15 +16,7 @@ from dacapo.utils.lsds import local_shape_descriptors
 
 from .arrays import in_memory
 from .data import DIRECT, LONG_RANGE, VOXEL_SIZE, blobs, cells, with_background
-from .floors import (
-    SCALE,
-    Values,
-    affinities,
-    counted_weights,
-    doubled_grid_distance,
-    no_counts,
-    shape_descriptors,
-)
+from .floors import SCALE, Values, affinities, counted_weights, doubled_grid_distance, no_counts, shape_descriptors
 from .harness import Case, Setting
 
 

@@ -11,11 +11,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.experiments.config import field
-from dacapo.experiments.datasplits.datasets.arrays import (
-    Array,
-    ArrayConfig,
-    NumpyArray,
-)
+from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.reading import QUICK
 
 

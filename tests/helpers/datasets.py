@@ -9,10 +9,7 @@ import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.experiments.datasplits.datasets import Dataset
-from dacapo.experiments.datasplits.datasets.arrays import (
-    Array,
-    NumpyArray,
-)
+from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
 
 VOXEL = Coordinate(4, 4)
 

@@ -15,11 +15,7 @@ from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DummyTaskConfig, TaskConfig
-from dacapo.experiments.trainers import (
-    DummyTrainerConfig,
-    GunpowderTrainerConfig,
-    TrainerConfig,
-)
+from dacapo.experiments.trainers import DummyTrainerConfig, GunpowderTrainerConfig, TrainerConfig
 from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 from dacapo.store.create_store import create_config_store, create_weights_store
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, cells, write_array

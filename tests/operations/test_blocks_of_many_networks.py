@@ -19,11 +19,7 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures import (
-    ArchitectureConfig,
-    CNNectomeUNetConfig,
-    WrappedArchitectureConfig,
-)
+from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNetConfig, WrappedArchitectureConfig
 from dacapo.experiments.block_plan import BlockPlan, plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.model import Model

@@ -14,12 +14,7 @@ from skimage.transform import rescale
 
 from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.config import field
-from dacapo.experiments.datasplits.datasets.arrays import (
-    ArrayConfig,
-    NumpyArray,
-    ResampledArray,
-    ResampledArrayConfig,
-)
+from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, NumpyArray, ResampledArray, ResampledArrayConfig
 
 
 class HeldArray(NumpyArray):

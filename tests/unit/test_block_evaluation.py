@@ -12,11 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from scipy.spatial.distance import cdist
 
-from dacapo.experiments.datasplits.datasets.arrays import (
-    MergeInstancesArrayConfig,
-    NumpyArray,
-    ZarrArrayConfig,
-)
+from dacapo.experiments.datasplits.datasets.arrays import MergeInstancesArrayConfig, NumpyArray, ZarrArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.merge_instances_array import MergeInstancesArray
 from dacapo.experiments.tasks.evaluators import BinarySegmentationEvaluator, DummyEvaluator, InstanceEvaluator
 from dacapo.experiments.tasks.evaluators import dummy_evaluator as dummy_module

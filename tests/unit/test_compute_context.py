@@ -32,11 +32,7 @@ from dacapo.compute_context import (
 from dacapo.compute_context.batch_system import megabytes, seconds
 from dacapo.compute_context.local_torch import one_gpu
 from dacapo.errors import BlockwiseError, ConfigError
-from dacapo.experiments.tasks.post_processors import (
-    ArgmaxPostProcessor,
-    ThresholdPostProcessor,
-    WatershedPostProcessor,
-)
+from dacapo.experiments.tasks.post_processors import ArgmaxPostProcessor, ThresholdPostProcessor, WatershedPostProcessor
 from dacapo.options import DaCapoConfig, Options
 from dacapo.predict import predict
 from dacapo.utils.memory_estimates import workers_within

@@ -14,11 +14,7 @@ from dacapo.errors import ConfigError, UnknownTypeError
 from dacapo.experiments.config import Config, config_class, known_configs
 from dacapo.store.converter import find_problems, from_plain, to_plain
 from dacapo.store.yaml_files import dump_yaml, load_yaml, read_yaml
-from tests.helpers.configs import (
-    CONCRETE,
-    Example,
-    instances,
-)
+from tests.helpers.configs import CONCRETE, Example, instances
 
 
 @pytest.mark.parametrize("name", CONCRETE)

@@ -9,12 +9,7 @@ import pytest
 
 pytest.importorskip("neuroglancer")
 
-from dacapo.experiments.datasplits import (
-    DataSplit,
-    DataSplitConfig,
-    DummyDataSplitConfig,
-    TrainValidateDataSplitConfig,
-)
+from dacapo.experiments.datasplits import DataSplit, DataSplitConfig, DummyDataSplitConfig, TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import DummyArray, DummyArrayConfig, OnesArrayConfig
 from tests.helpers.viewers import fetch, layers_of

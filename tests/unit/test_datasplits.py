@@ -9,12 +9,7 @@ import pytest
 import yaml
 
 from dacapo.errors import ConfigError, DuplicateNameError
-from dacapo.experiments.datasplits import (
-    DataSplit,
-    DataSplitConfig,
-    DummyDataSplitConfig,
-    TrainValidateDataSplitConfig,
-)
+from dacapo.experiments.datasplits import DataSplit, DataSplitConfig, DummyDataSplitConfig, TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import DummyDatasetConfig, RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, DummyArrayConfig, ZarrArrayConfig
 from dacapo.store.converter import from_plain, to_plain

@@ -21,11 +21,7 @@ from dacapo.compute_context import LocalTorch
 from dacapo.errors import DacapoError
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.config import config_class
-from dacapo.experiments.datasplits.datasets.arrays import (
-    NumpyArray,
-    ZarrArray,
-    ZarrArrayConfig,
-)
+from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray, ZarrArrayConfig
 from dacapo.experiments.datasplits.datasplit_generator import generate_dataspec_from_csv
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import matching_criteria, select

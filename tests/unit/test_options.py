@@ -13,12 +13,7 @@ from dacapo.compute_context import ComputeContext, LocalTorch, create_compute_co
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.options import ENVIRONMENT_VARIABLE, ENVIRONMENT_VARIABLES, DaCapoConfig, Options
 from dacapo.store.array_store import LocalContainerIdentifier
-from dacapo.store.create_store import (
-    create_array_store,
-    create_config_store,
-    create_stats_store,
-    create_weights_store,
-)
+from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.file_stats_store import FileStatsStore
 from tests.helpers.golden_data import items
