@@ -98,7 +98,7 @@ def create_output(
 
     Args:
         identifier: Where to create it.
-        like: Gives the spatial axes and the voxel size.
+        like: Gives the spatial axes, the voxel size and the units.
         roi: Region to cover, in world units. Blocks begin at its lower corner.
         block_shape: Shape of a block in world units; blocks never share a chunk.
         channels: Length of the channel axis, which comes first; None for no such axis.
@@ -112,7 +112,15 @@ def create_output(
     check_output(identifier, overwrite)
     spatial = [axis for axis in like.axes if axis not in ("b", "c")]
     output = ZarrArray.create_from_array_identifier(
-        identifier, ["c", *spatial], roi, channels, like.voxel_size, dtype, write_size=block_shape, overwrite=overwrite
+        identifier,
+        ["c", *spatial],
+        roi,
+        channels,
+        like.voxel_size,
+        dtype,
+        write_size=block_shape,
+        overwrite=overwrite,
+        world=like.world,
     )
     output.add_metadata({ORIGIN: origin})
     return output

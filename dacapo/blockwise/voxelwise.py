@@ -68,6 +68,7 @@ class VoxelwiseOperation(BlockwiseOperation):
             np.dtype(self.dtype),
             write_size=self.block_shape,
             overwrite=True,
+            world=source.world,
         )
         output.add_metadata({ORIGIN: {"operation": self.name}, **self.metadata})
 

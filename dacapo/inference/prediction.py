@@ -181,6 +181,7 @@ class Prediction(BlockwiseOperation):
             self.dtype,
             write_size=self.block_shape,
             overwrite=True,
+            world=raw.world,
         )
         written.add_metadata({"value_range": list(trained.task.predictor.output_range), **self.metadata})
 

@@ -31,6 +31,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ZarrArrayConfig,
     config_for,
 )
+from dacapo.experiments.datasplits.datasets.arrays.array import map_inner
 from dacapo.experiments.datasplits.datasets.arrays.axes import axis_names, spatial_axes_of
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name, find_array
 from dacapo.experiments.datasplits.datasets.arrays.overrides import (
@@ -116,21 +117,7 @@ def _map_leaves(config: ArrayConfig, change: Change) -> ArrayConfig:
         return _map_leaves(config.source_array_config, change)
     if not _inner(config):
         return change(config)
-    return _map_inner(config, lambda source: _map_leaves(source, change))
-
-
-def _map_inner(config: ArrayConfig, change: Change) -> ArrayConfig:
-    """Return a config with the array configs in its fields replaced."""
-
-    def changed(value: Any) -> Any:
-        if isinstance(value, ArrayConfig):
-            return change(value)
-        if isinstance(value, dict):
-            return {key: changed(entry) for key, entry in value.items()}
-        return type(value)(map(changed, value)) if type(value) in (list, tuple) else value
-
-    fields = [field for field in attrs.fields(type(config)) if field.init]
-    return attrs.evolve(config, **{str(field.alias): changed(getattr(config, field.name)) for field in fields})
+    return map_inner(config, lambda source: _map_leaves(source, change))
 
 
 def _sources(config: ArrayConfig) -> set[str]:
@@ -285,7 +272,7 @@ def _replaced_leaves(config: ArrayConfig, change: Change) -> ArrayConfig:
     """Return a config with its leaves replaced; crops stay."""
     if not _inner(config):
         return change(config)
-    return _map_inner(config, lambda source: _replaced_leaves(source, change))
+    return map_inner(config, lambda source: _replaced_leaves(source, change))
 
 
 def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
@@ -297,7 +284,7 @@ def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | No
         if len(inner) != 1:
             return None
         found = _from_channels(volume, inner[0])
-        return None if found is None else _map_inner(config, lambda _: found)
+        return None if found is None else map_inner(config, lambda _: found)
     volume = _channels_like(list(_leaves(config)), volume)
     array = build(volume)
     if array.channel_axis is None or array.num_channels != len(config.channels):

@@ -155,6 +155,7 @@ def _shared_array(folder: Path, like: ZarrArray, digest: str) -> ZarrArray:
             like.voxel_size,
             np.uint64,
             write_size=Coordinate(chunks) * like.voxel_size,
+            world=like.world,
         )
         array.add_metadata({ORIGIN: {"operation": "segment_worker", "of": digest}})
         try:

@@ -66,9 +66,17 @@ def check_output(plan: SegmentationPlan) -> None:
 
 def _create(plan: SegmentationPlan, identifier: LocalArrayIdentifier, write_size: Coordinate) -> None:
     """Create an array of labels, replacing what exists, which the journal has allowed."""
-    axes = [axis for axis in open_identifier(plan.input).axes if axis not in ("b", "c")]
+    source = open_identifier(plan.input)
     array = ZarrArray.create_from_array_identifier(
-        identifier, axes, plan.region, None, plan.voxel_size, np.uint64, write_size=write_size, overwrite=True
+        identifier,
+        [axis for axis in source.axes if axis not in ("b", "c")],
+        plan.region,
+        None,
+        plan.voxel_size,
+        np.uint64,
+        write_size=write_size,
+        overwrite=True,
+        world=source.world,
     )
     array.add_metadata({ORIGIN: {"operation": "segment_blockwise", "function": plan.function_file}})
 

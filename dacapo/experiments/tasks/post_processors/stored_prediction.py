@@ -102,6 +102,7 @@ class StoredPredictionPostProcessor(PostProcessor):
             np.dtype(dtype),
             write_size=block_shape * prediction.voxel_size,
             overwrite=True,
+            world=prediction.world,
         )
         # At once, so that it can be replaced if what comes next is interrupted.
         output.add_metadata({ORIGIN: {"operation": type(self).__name__}})

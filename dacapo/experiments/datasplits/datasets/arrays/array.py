@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import attrs
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import RoiError
-from dacapo.experiments.config import Config, field, verify_by_building
+from dacapo.errors import ConfigError, RoiError
+from dacapo.experiments.config import Config, configs_inside, field, verify_by_building
 from dacapo.utils.byte_order import native
 from dacapo.utils.padding import read_reflected, read_zero_padded
 
 from .axes import NON_SPATIAL_AXES
 from .viewing import neuroglancer_layer, neuroglancer_source
+from .world import World
 
 
 class Array(ABC):
@@ -60,6 +61,24 @@ class Array(ABC):
     def roi(self) -> Roi:
         """Region of the world that the array covers, in world units."""
         raise NotImplementedError
+
+    @property
+    def world(self) -> World:
+        """What world coordinates count; by default nothing is known of it."""
+        return World.unknown(self.dims)
+
+    @property
+    def units(self) -> list[str]:
+        """Unit of each spatial axis; empty strings for pixels, or if unknown."""
+        return list(self.world.units)
+
+    @property
+    def spacing(self) -> tuple[int | float, ...]:
+        """Size of a voxel in :attr:`units`, per spatial axis.
+
+        It differs from :attr:`voxel_size` where world coordinates count a part of the unit, see :mod:`.world`.
+        """
+        return self.world.in_units(self.voxel_size)
 
     @property
     @abstractmethod
@@ -202,6 +221,36 @@ class ArrayConfig(Config):
         """Return which of ``axes``, ``voxel_size`` and ``offset`` the source itself states; reads no voxels."""
         return frozenset(("axes", "voxel_size", "offset"))
 
+    def counted_in(self, unit: str) -> ArrayConfig:
+        """Return the config of the same array with world coordinates that count another unit.
+
+        Args:
+            unit: Such as ``0.01 nm``; a part of what they count now.
+
+        Raises:
+            ConfigError: If the array, or one that it is computed from, cannot be counted in another unit.
+        """
+        if not any(isinstance(inner, ArrayConfig) for _, inner in configs_inside(self)):
+            raise ConfigError(
+                f"array {self.name!r} is used with arrays whose world coordinates count {unit!r}, because they have "
+                f"fractional voxel sizes or other units; a {type(self).__name__} cannot be counted in that"
+            )
+        return map_inner(self, lambda inner: inner.counted_in(unit))
+
     def verify(self) -> tuple[bool, str]:
         """Check that the array can be built. Opens files and reads their metadata, but no voxels."""
         return verify_by_building(self, self.array_type)
+
+
+def map_inner(config: ArrayConfig, change: Callable[[ArrayConfig], ArrayConfig]) -> ArrayConfig:
+    """Return a config with the array configs in its fields replaced."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, ArrayConfig):
+            return change(value)
+        if isinstance(value, dict):
+            return {key: changed(entry) for key, entry in value.items()}
+        return type(value)(map(changed, value)) if type(value) in (list, tuple) else value
+
+    fields = [field for field in attrs.fields(type(config)) if field.init]
+    return attrs.evolve(config, **{str(field.alias): changed(getattr(config, field.name)) for field in fields})

@@ -311,15 +311,17 @@ def metadata_of(
     axes: list[str] | None,
     voxel_size: Sequence[float] | None = None,
     offset: Sequence[float] | None = None,
+    world_unit: str | None = None,
 ) -> ArrayMetadata:
-    """Read the position of an array in the world; see :mod:`.metadata`.
+    """Read the position of an array in the world; see :func:`.read_metadata`.
 
     Args:
         found: The array.
         shape: Its shape.
         axes: Names of the axes, instead of those in the attributes.
-        voxel_size: In world units, instead of that in the attributes.
-        offset: In world units, instead of that in the attributes.
+        voxel_size: In units of the array, instead of that in the attributes.
+        offset: In units of the array, instead of that in the attributes.
+        world_unit: What world coordinates are to count.
 
     Raises:
         MetadataError: If the attributes contradict each other or the shape.
@@ -330,7 +332,7 @@ def metadata_of(
         candidates.voxel_size = [("voxel_size of the config", list(voxel_size))]
     if offset is not None:
         candidates.offset = [("offset of the config", list(offset))]
-    return read_metadata(found.where, shape, candidates, axes)
+    return read_metadata(found.where, shape, candidates, axes, world_unit)
 
 
 def _count_points_in_time(candidates: Candidates, axes: list[str] | None) -> None:

@@ -13,6 +13,7 @@ from dacapo.experiments.config import field
 
 from .array import ArrayConfig
 from .view import VoxelwiseView, build
+from .world import scaled
 
 
 class CropArray(VoxelwiseView):
@@ -51,4 +52,9 @@ class CropArrayConfig(ArrayConfig):
     array_type: ClassVar[type[CropArray]] = CropArray
 
     source_array_config: ArrayConfig = field("The array to crop.")
-    roi: Roi = field("The region to keep, in world units; any part outside the source is ignored.")
+    roi: Roi = field("The region to keep, in world units of the source; any part outside of it is ignored.")
+
+    def counted_in(self, unit: str) -> CropArrayConfig:
+        factor = build(self.source_array_config).world.factor_to(unit)
+        source = self.source_array_config.counted_in(unit)
+        return attrs.evolve(self, source_array_config=source, roi=scaled(self.roi, factor))

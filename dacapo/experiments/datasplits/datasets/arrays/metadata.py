@@ -10,40 +10,63 @@ Several conventions are in use, and a file may follow more than one:
   level by half of the growth of its voxels; all levels then begin where the first does.
 
 All conventions present are read, and must agree. The offset is the corner of the first voxel.
+
+Numbers with a fraction are kept exact: world coordinates then count an equal part of the unit, such as hundredths of a
+nanometer; see :mod:`.world`. The plain attribute ``world_unit`` names that part where an array shares it with others.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError, MetadataWarning
+from dacapo.utils.exact_numbers import exact, parts_for, plain_number
 
 from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
+from .world import LENGTHS, World, length_of, long_name, parse_world_unit, world_unit
 
-NANOMETERS = {
-    "angstrom": 0.1,
-    "nanometer": 1.0,
-    "micrometer": 1e3,
-    "millimeter": 1e6,
-    "centimeter": 1e7,
-    "meter": 1e9,
-}
+NANOMETERS = {name: float(length) for name, length in LENGTHS.items()}
+WORLD_UNIT = "world_unit"
+"""Attribute that names what the world coordinates of an array count, if that is only a part of its unit."""
 
 
 @dataclass(frozen=True)
 class ArrayMetadata:
-    """Position of an array in the world; all fields but ``axes`` have one entry per spatial axis."""
+    """Position of an array in the world.
+
+    Attributes:
+        axes: Names of all axes.
+        voxel_size: World coordinates, per spatial axis.
+        offset: World coordinates, per spatial axis.
+        units: Per spatial axis; empty for pixels, or if unknown.
+        parts: World coordinates per unit.
+        shown: Names of the units in OME-NGFF; by default those of ``units``.
+    """
 
     axes: list[str]
     voxel_size: Coordinate
     offset: Coordinate
     units: list[str]
+    parts: int = 1
+    shown: list[str] | None = None
+
+    @property
+    def world(self) -> World:
+        """What world coordinates count."""
+        shown = [long_name(unit) for unit in self.units] if self.shown is None else self.shown
+        return World(tuple(self.units), self.parts, tuple(shown))
+
+    @classmethod
+    def of_world(cls, axes: list[str], voxel_size: Coordinate, offset: Coordinate, world: World) -> ArrayMetadata:
+        """Return the metadata of an array whose coordinates count what those of another one count."""
+        return cls(axes, Coordinate(voxel_size), offset, list(world.units), world.parts, list(world.shown))
 
     def roi(self, shape: Sequence[int]) -> Roi:
         """Return the region that an array of the given shape covers, in world units."""
@@ -53,14 +76,17 @@ class ArrayMetadata:
     def as_attributes(self) -> dict[str, Any]:
         """Return attributes with this content, in the plain convention under all its names."""
         types = {"c": "channel", "b": "batch"}
+        part = {} if self.parts == 1 else {WORLD_UNIT: world_unit(self.parts, self.units[0])}
+        voxel_size = list(self.world.in_units(self.voxel_size))
         return {
             "axes": self.axes,
             "axis_names": self.axes,
             "types": [types.get(axis, "space") for axis in self.axes],
             "units": self.units,
-            "offset": [int(v) for v in self.offset],
-            "resolution": [int(v) for v in self.voxel_size],
-            "voxel_size": [int(v) for v in self.voxel_size],
+            "offset": list(self.world.in_units(self.offset)),
+            "resolution": voxel_size,
+            "voxel_size": voxel_size,
+            **part,
         }
 
 
@@ -68,16 +94,20 @@ class ArrayMetadata:
 class Candidates:
     """The values found in the attributes of an array, each with its key.
 
-    Sequences are in the order of the data. Those in world units have one entry per axis, or per spatial axis.
+    Sequences are in the order of the data. Those in units have one entry per axis, or per spatial axis.
     """
 
     axes: list[tuple[str, list[str]]] = field(default_factory=list)
     voxel_size: list[tuple[str, list[float]]] = field(default_factory=list)
     offset: list[tuple[str, list[float]]] = field(default_factory=list)
     units: list[tuple[str, list[str]]] = field(default_factory=list)
+    shown: list[tuple[str, list[str]]] = field(default_factory=list)
+    world_unit: str | None = None
 
 
-def read_metadata(where: str, shape: Sequence[int], found: Candidates, axes: Sequence[str] | None) -> ArrayMetadata:
+def read_metadata(
+    where: str, shape: Sequence[int], found: Candidates, axes: Sequence[str] | None, unit: str | None = None
+) -> ArrayMetadata:
     """Determine the metadata of an array.
 
     Args:
@@ -85,34 +115,78 @@ def read_metadata(where: str, shape: Sequence[int], found: Candidates, axes: Seq
         shape: Shape of the data.
         found: The values in the attributes.
         axes: Names that override those of the attributes.
+        unit: What world coordinates are to count, such as ``0.01 nm``; by default the attribute ``world_unit``, or else
+            the unit of the array or the largest part of it that gives integers.
 
     Raises:
-        MetadataError: If the values contradict each other or the shape.
+        MetadataError: If the values contradict each other or the shape, or cannot be counted exactly.
 
     Warns:
         MetadataWarning: If a value is missing. Axes are then the last of z, y, x, preceded by c; the voxel size is 1
-            and the offset 0. Also if a voxel size or offset is not an integer, and is rounded.
+            and the offset 0. Also if some attributes hold fractions and others the same numbers rounded.
     """
     names = _axes(where, shape, found, axes)
     dims = len(spatial_axes_of(names))
 
-    def settle(key: str, candidates: list[tuple[str, list[float]]], default: int) -> Coordinate:
-        values = [(k, _whole(where, k, _spatial(where, k, v, names))) for k, v in candidates]
-        value = _agreed(where, key, values)
+    def settle(key: str, candidates: list[tuple[str, list[float]]], default: int) -> list[Fraction]:
+        values = [(k, _exact(where, k, _spatial(where, k, v, names))) for k, v in candidates]
+        value = _agreed_numbers(where, key, values)
         if value is None:
             _warn(f"{where}: no {key} in its attributes; assumed {default} along each axis")
-            return Coordinate((default,) * dims)
-        return Coordinate(value)
+            return [Fraction(default)] * dims
+        return value
 
     voxel_size = settle("voxel size", found.voxel_size, 1)
     if min(voxel_size) <= 0:
         key = found.voxel_size[0][0]
-        raise MetadataError(
-            f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be at least 1 (integer units)"
-        )
+        raise MetadataError(f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be positive")
     offset = settle("offset", found.offset, 0)
-    units = [(key, _spatial(where, key, value, names)) for key, value in found.units]
-    return ArrayMetadata(names, voxel_size, offset, (units[0][1] if units else [""] * dims))
+    units, shown = (
+        next((_spatial(where, key, value, names) for key, value in values), None) for values in (found.units, found.shown)
+    )
+    place = _Place(voxel_size, offset, units or [""] * dims, shown)
+    size, offset_, place = place.counted(where, unit or found.world_unit)
+    return ArrayMetadata(names, size, offset_, place.units, place.parts, place.shown)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Voxel size and offset as fractions of units."""
+
+    voxel_size: list[Fraction]
+    offset: list[Fraction]
+    units: list[str]
+    shown: list[str] | None
+    parts: int = 1
+
+    def counted(self, where: str, unit: str | None) -> tuple[Coordinate, Coordinate, _Place]:
+        """Return voxel size and offset in world coordinates, and what those count."""
+        wanted = None if unit is None else parse_world_unit(unit)
+        place = self._in_lengths("nm" if wanted is None else wanted[1]) if unit or self._parts() != 1 else self
+        parts = place._parts() if wanted is None else int(1 / wanted[0])
+        numbers = [*place.voxel_size, *place.offset]
+        if parts is None or any((number * parts).denominator != 1 for number in numbers):
+            raise MetadataError(
+                f"{where}: voxel size {_readable(self.voxel_size)} and offset {_readable(self.offset)} are no integer "
+                f"numbers of {unit or 'any part of their unit'}, so places would be inexact; correct the attributes"
+            )
+        size, offset = (Coordinate(int(n * parts) for n in values) for values in (place.voxel_size, place.offset))
+        return size, offset, _Place(place.voxel_size, place.offset, place.units, place.shown, parts)
+
+    def _parts(self) -> int | None:
+        return parts_for([*self.voxel_size, *self.offset])
+
+    def _in_lengths(self, unit: str) -> _Place:
+        """Return the same in one unit of length; unchanged if a unit is not known, or all are that one."""
+        new = length_of(unit)
+        old = [length for length in map(length_of, self.units) if length is not None]
+        if new is None or len(old) < len(self.units) or set(old) == {new}:
+            return self
+        size, offset = (
+            [v * o / new for v, o in zip(values, old, strict=True)] for values in (self.voxel_size, self.offset)
+        )
+        shown = [long_name(one) for one in self.units] if self.shown is None else self.shown
+        return _Place(size, offset, [unit] * len(old), shown)
 
 
 def _warn(message: str) -> None:
@@ -152,25 +226,58 @@ def _spatial(where: str, key: str, value: Sequence[Any], axes: list[str]) -> lis
     raise MetadataError(f"{where}: {key} is {list(value)}, {len(value)} entries for the axes {', '.join(axes)}")
 
 
-def _whole(where: str, key: str, value: Sequence[float]) -> list[int]:
+def _exact(where: str, key: str, value: Sequence[float]) -> list[Fraction]:
     try:
-        numbers = [float(v) for v in value]
-        rounded = [round(v) for v in numbers]
+        numbers = [exact(v) for v in value]
     except (TypeError, ValueError, OverflowError) as error:
         raise MetadataError(f"{where}: {key} is {list(value)}; expected numbers") from error
-    if any(not math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-6) for a, b in zip(numbers, rounded, strict=True)):
-        _warn(f"{where}: {key} is {numbers}, but world units are integers; rounded to {rounded}")
-    return rounded
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(numbers):
+        raise MetadataError(
+            f"{where}: {key} is {list(value)}, which is no decimal number of up to six digits and no simple fraction, "
+            "so places would be inexact; correct the attribute"
+        )
+    return known
 
 
-def _agreed(where: str, what: str, candidates: Sequence[tuple[str, list[Any]]]) -> list[Any] | None:
+def _agreed_numbers(
+    where: str, what: str, candidates: Sequence[tuple[str, list[Fraction]]]
+) -> list[Fraction] | None:
+    """Return the numbers that all candidates give; integers that are others rounded give way to them."""
+    if not candidates:
+        return None
+    best = max(candidates, key=lambda candidate: any(number.denominator > 1 for number in candidate[1]))
+    exactly = [(key, value) for key, value in candidates if not _is_rounded(value, best[1])]
+    if len(exactly) < len(candidates):
+        rounded = ", ".join(key for key, value in candidates if _is_rounded(value, best[1]))
+        _warn(f"{where}: {rounded} holds the {what} rounded; used {best[0]}, {_readable(best[1])}")
+    return _agreed(where, what, exactly, _readable)
+
+
+def _is_rounded(value: list[Fraction], exactly: list[Fraction]) -> bool:
+    if value == exactly or len(value) != len(exactly) or any(number.denominator > 1 for number in value):
+        return False
+    return all(v in (round(e), math.floor(e)) for v, e in zip(value, exactly, strict=True))
+
+
+def _readable(values: Iterable[Any]) -> list[Any]:
+    return [plain_number(value) if isinstance(value, Fraction) else value for value in values]
+
+
+def _agreed(
+    where: str,
+    what: str,
+    candidates: Sequence[tuple[str, list[Any]]],
+    readable: Callable[[list[Any]], list[Any]] = list,
+) -> list[Any] | None:
     if not candidates:
         return None
     first_key, first = candidates[0]
     for key, value in candidates[1:]:
         if value != first:
             raise MetadataError(
-                f"{where}: {what} given twice and differently: {first_key} is {first}, {key} is {value}"
+                f"{where}: {what} given twice and differently: "
+                f"{first_key} is {readable(first)}, {key} is {readable(value)}"
             )
     return first
 
@@ -197,7 +304,9 @@ def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidate
     if "offset" in attributes:
         found.offset.append(("offset", _list(where, "offset", attributes["offset"])))
     if "units" in attributes:
-        found.units.append(("units", _list(where, "units", attributes["units"])))
+        found.units.append(("units", [str(unit or "") for unit in _list(where, "units", attributes["units"])]))
+    if attributes.get(WORLD_UNIT) is not None:
+        found.world_unit = str(attributes[WORLD_UNIT])
     transform_candidates(where, attributes, found)
 
 
@@ -247,6 +356,7 @@ def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candid
             for key in ("types", "units", "offset", "resolution", "voxel_size")
             if key in own
         },
+        **{key: own[key] for key in (WORLD_UNIT,) if key in own},
     }
     transform = {"transform": own["transform"]} if "transform" in own else {}
     plain_candidates(where, {**reverse, **transform}, found)
@@ -268,6 +378,7 @@ def _pixel_resolution(where: str, value: Any, factors: Any, found: Candidates, k
             scale, size = (_spatial_entries(part, dims, found) for part in (scale, size))
         if len(scale) != len(size):
             raise MetadataError(f"{where}: {key} is {value}, but downsamplingFactors {factors} has another length")
+        size, scale = (_exact(where, name, part) for name, part in ((key, size), ("downsamplingFactors", scale)))
         size = [a * b for a, b in zip(size, scale, strict=True)]
         key = f"{key} times downsamplingFactors"
     found.voxel_size.append((key, size))
@@ -286,8 +397,8 @@ def _spatial_entries(values: list[Any], dims: int, found: Candidates) -> list[An
 def ome_candidates(where: str, multiscales: Any, path: str, found: Candidates) -> bool:
     """Collect the values of a group's OME-NGFF multiscales for the array at ``path`` below the group.
 
-    Lengths with a unit are converted to nanometers, so that world units stay integers. The translation is read as the
-    corner of the first voxel; see :func:`_corner` for levels that give the center instead.
+    Lengths are converted to the unit of the plain attributes collected before, or else to nanometers. The translation
+    is read as the corner of the first voxel; see :func:`_corner` for levels that give the center instead.
 
     Returns:
         Whether the multiscales list the array.
@@ -314,7 +425,7 @@ def _ome_image(
     first: Sequence[Mapping[str, Any]],
     found: Candidates,
 ) -> None:
-    factors: list[float] = []
+    factors: list[Fraction] = []
     if axes is not None:
         described = [
             axis if isinstance(axis, Mapping) else {"name": axis} for axis in _list(where, f"{key}/axes", axes)
@@ -322,8 +433,11 @@ def _ome_image(
         names = [_name_by_type(str(axis.get("name")), axis.get("type")) for axis in described]
         found.axes.append((f"{key}/axes", names))
         units = [str(axis.get("unit") or "") for axis in described]
-        factors = [NANOMETERS.get(unit, 1.0) for unit in units]
-        found.units.append((f"{key}/axes", ["nm" if unit in NANOMETERS else unit for unit in units]))
+        bases = _base_units(where, names, units, found)
+        lengths = [(length_of(unit), length_of(base)) for unit, base in zip(units, bases, strict=True)]
+        factors = [Fraction(1) if a is None or b is None else a / b for a, b in lengths]
+        found.units.append((f"{key}/axes", bases))
+        found.shown.append((f"{key}/axes", [long_name(unit) for unit in units]))
     scale, translation = _corner(_compose(where, key, transforms), _compose(where, key, first))
     for kind, value, collected in (("scale", scale, found.voxel_size), ("translation", translation, found.offset)):
         if value is not None:
@@ -331,9 +445,21 @@ def _ome_image(
             collected.append((name, _multiply(where, name, value, factors)))
 
 
-def _corner(
-    level: tuple[list[float] | None, list[float] | None], first: tuple[list[float] | None, list[float] | None]
-) -> tuple[list[float] | None, list[float] | None]:
+def _base_units(where: str, names: list[str], units: list[str], found: Candidates) -> list[str]:
+    """Return the units in which to state values with the given units, by axis."""
+    plain = [_spatial(where, key, value, names) for key, value in found.units[:1]]
+    stated = iter(plain[0] if plain else [])
+    bases = []
+    for name, unit in zip(names, units, strict=True):
+        other = "" if name in NON_SPATIAL_AXES else next(stated, "")
+        bases.append(unit if length_of(unit) is None else other if length_of(other) is not None else "nm")
+    return bases
+
+
+_Placed = tuple[list[Fraction] | None, list[Fraction] | None]
+
+
+def _corner(level: _Placed, first: _Placed) -> _Placed:
     """Return scale and translation of a level, with the translation of the first level if both give centers.
 
     Averaging voxels of size a to voxels of size b keeps the corner and moves the first center by (b - a) / 2. If the
@@ -350,7 +476,7 @@ def _corner(
     return (scale, first_translation) if centered else level
 
 
-def _multiply(where: str, key: str, value: list[float], factors: list[float]) -> list[float]:
+def _multiply(where: str, key: str, value: list[Fraction], factors: list[Fraction]) -> list[Any]:
     if not factors:
         return value
     if len(value) != len(factors):
@@ -358,36 +484,34 @@ def _multiply(where: str, key: str, value: list[float], factors: list[float]) ->
     return [v * f for v, f in zip(value, factors, strict=True)]
 
 
-def _compose(
-    where: str, key: str, transforms: Sequence[Mapping[str, Any]]
-) -> tuple[list[float] | None, list[float] | None]:
+def _compose(where: str, key: str, transforms: Sequence[Mapping[str, Any]]) -> _Placed:
     """Apply the transformations one after the other; each is a scale or a translation."""
-    scale: list[float] | None = None
-    translation: list[float] | None = None
-    apply: dict[str, Callable[[float, float], float]] = {"scale": lambda a, b: a * b, "translation": lambda a, b: a + b}
+    scale: list[Fraction] | None = None
+    translation: list[Fraction] | None = None
+    apply: dict[str, Callable[[Fraction, Fraction], Fraction]] = {"scale": lambda a, b: a * b, "translation": lambda a, b: a + b}
     for transform in transforms:
         kind = transform.get("type")
         if kind == "identity":
             continue
         if kind not in apply or kind not in transform:
             raise MetadataError(f"{where}: {key} has the unknown coordinate transformation {dict(transform)}")
-        value = _list(where, f"{key}/{kind}", transform[kind])
+        value = _exact(where, f"{key}/{kind}", _list(where, f"{key}/{kind}", transform[kind]))
         translation = _pairwise(where, key, translation, value, apply[kind], absent=kind == "translation")
         if kind == "scale":
             scale = _pairwise(where, key, scale, value, apply[kind], absent=True)
     if scale is not None and translation is None:
-        translation = [0.0] * len(scale)
+        translation = [Fraction(0)] * len(scale)
     return scale, translation
 
 
 def _pairwise(
     where: str,
     key: str,
-    have: list[float] | None,
-    value: list[float],
-    apply: Callable[[float, float], float],
+    have: list[Fraction] | None,
+    value: list[Fraction],
+    apply: Callable[[Fraction, Fraction], Fraction],
     absent: bool,
-) -> list[float] | None:
+) -> list[Fraction] | None:
     """Combine two lists entry by entry; if the first is missing, the new one is the result if ``absent``."""
     if have is None:
         return value if absent else None

@@ -10,6 +10,7 @@ from funlib.geometry import Coordinate
 from .array import Array
 from .axes import spatial_axes_of
 from .metadata import ArrayMetadata
+from .world import World
 
 
 class MetadataArray(Array):
@@ -37,9 +38,8 @@ class MetadataArray(Array):
         return self._metadata.voxel_size
 
     @property
-    def units(self) -> list[str]:
-        """Unit of the world per spatial axis; empty strings if unknown."""
-        return list(self._metadata.units)
+    def world(self) -> World:
+        return self._metadata.world
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -8,7 +8,7 @@ import attrs
 
 from .array import ArrayConfig
 
-OVERRIDES = ("axes", "voxel_size", "offset", "snap_to_grid")
+OVERRIDES = ("axes", "voxel_size", "offset", "snap_to_grid", "world_unit")
 """Their names; a config has those that its format supports."""
 
 

@@ -112,6 +112,10 @@ class TiffArrayConfig(ArrayConfig):
     voxel_size: Coordinate = field("Size of a voxel, in world units.", converter=Coordinate)
     axes: list[str] = field("Names of the axes, in the order of the data.")
 
+    def counted_in(self, unit: str) -> TiffArrayConfig:
+        factor = self.array_type(self).world.factor_to(unit)
+        return attrs.evolve(self, offset=self.offset * factor, voxel_size=self.voxel_size * factor)
+
     def verify(self) -> tuple[bool, str]:
         """Check that the file exists and the other fields match it. Reads no voxels."""
         works, why = ArrayConfig.verify(self)

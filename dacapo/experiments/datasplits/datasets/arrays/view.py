@@ -14,6 +14,7 @@ from dacapo.utils.byte_order import native
 
 from .array import Array, ArrayConfig
 from .axes import NON_SPATIAL_AXES
+from .world import World
 
 
 def build(config: ArrayConfig) -> Array:
@@ -111,6 +112,10 @@ class ArrayView(Array):
     def roi(self) -> Roi:
         """Region that all sources cover, in world units."""
         return self._roi
+
+    @property
+    def world(self) -> World:
+        return self._source.world
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -45,6 +45,7 @@ from .containers import (
 )
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray
+from .world import World
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -260,6 +261,7 @@ class ZarrArray(MetadataArray):
         write_size: Coordinate | None = None,
         name: str | None = None,
         overwrite: bool = False,
+        world: World | None = None,
     ) -> ZarrArray:
         """Create a Zarr v2 array filled with zeros.
 
@@ -275,6 +277,8 @@ class ZarrArray(MetadataArray):
                 touch the same chunk. By default chunks have about a quarter of a million voxels.
             name: Name of the array, for messages.
             overwrite: Whether to replace an existing array.
+            world: What roi and voxel size count: ``world`` of the array that this one is made from. Nanometers by
+                default.
 
         Raises:
             OutputExistsError: If an array exists and ``overwrite`` is false, or a group with arrays.
@@ -290,7 +294,8 @@ class ZarrArray(MetadataArray):
         counts = iter(roi.shape / voxel_size)
         shape = [num_channels or 0 if axis == "c" else 1 if axis == "b" else int(next(counts)) for axis in kept]
         kind = _plain_dtype(dtype)
-        metadata = ArrayMetadata(kept, Coordinate(voxel_size), roi.offset, ["nm"] * roi.dims)
+        counted = World(("nm",) * roi.dims) if world is None else world
+        metadata = ArrayMetadata.of_world(kept, voxel_size, roi.offset, counted)
         chunks = chunk_shape(shape, kept, kind.itemsize, None if write_size is None else write_size / voxel_size)
         _create(container, dataset, shape, chunks, kind, metadata.as_attributes())
         return cls(ZarrArrayConfig(name or dataset, container, array_identifier.dataset, mode=mode))
@@ -399,6 +404,11 @@ def _optional_coordinate(value: Any) -> Coordinate | None:
     return None if value is None else Coordinate(value)
 
 
+def _numbers(values: Any) -> list[float] | None:
+    """Return numbers, as integers where they are whole."""
+    return None if values is None else [int(v) if float(v).is_integer() else float(v) for v in values]
+
+
 @attrs.define
 class ZarrArrayConfig(ArrayConfig):
     """Config of an array on disk."""
@@ -418,19 +428,32 @@ class ZarrArrayConfig(ArrayConfig):
     mode: str | None = field(
         "r to read only; r+, a or w to also write. An existing array is never replaced.", default="a"
     )
-    voxel_size: Coordinate | None = field(
-        "Size of a voxel, in world units, instead of that in the file.", default=None, converter=_optional_coordinate
+    voxel_size: list[float] | None = field(
+        "Size of a voxel, in the unit of the file, instead of that in the file.", default=None, converter=_numbers
     )
-    offset: Coordinate | None = field(
-        "Corner of the first voxel, in world units, instead of that in the file.",
+    offset: list[float] | None = field(
+        "Corner of the first voxel, in the unit of the file, instead of that in the file.",
         default=None,
-        converter=_optional_coordinate,
+        converter=_numbers,
+    )
+
+    world_unit: str | None = field(
+        "Count world units in this unit, such as '0.01 nm'; by default in the unit of the file, or in the largest part "
+        "of it that makes voxel size and offset integers.",
+        default=None,
+        kw_only=True,
     )
 
     @property
-    def place(self) -> tuple[list[str] | None, Coordinate | None, Coordinate | None]:
-        """Axes, voxel size and offset that replace those of the file; None for those that do not."""
-        return self._axes, self.voxel_size, self.offset
+    def place(self) -> tuple[list[str] | None, list[float] | None, list[float] | None, str | None]:
+        """Axes, voxel size and offset that replace those of the file, and the world unit; None for the file's."""
+        return self._axes, self.voxel_size, self.offset, self.world_unit
+
+    def counted_in(self, unit: str) -> ZarrArrayConfig:
+        if self.snap_to_grid is None:
+            return attrs.evolve(self, world_unit=unit)
+        factor = self.array_type(self).world.factor_to(unit)
+        return attrs.evolve(self, world_unit=unit, snap_to_grid=self.snap_to_grid * factor)
 
     def stated_metadata(self) -> frozenset[str]:
         """Return which of ``axes``, ``voxel_size`` and ``offset`` the file itself states."""
