@@ -15,7 +15,7 @@ _NOISE = 1e-12
 _NEAR_INTEGER = 1e-6
 
 
-def exact(value: float) -> Fraction | None:
+def exact(value: float | Fraction) -> Fraction | None:
     """Return the number that a float stands for: 5.24 is 131/25, and so is what float32 makes of it.
 
     Up to six decimals count, or a denominator up to 1000, as in 100/3. A number within a millionth of an integer is

@@ -10,12 +10,14 @@ from dacapo.errors import ConfigError, DuplicateNameError
 from dacapo.experiments.config import field
 
 from .datasets import Dataset, DatasetConfig
+from .datasets.common_world import in_one_world
 from .datasplit import DataSplit, DataSplitConfig
 
 
 class TrainValidateDataSplit(DataSplit):
     """A list of training datasets and a list of validation datasets."""
 
+    train: list[Dataset]
     validate: list[Dataset]
 
     def __init__(self, datasplit_config: TrainValidateDataSplitConfig) -> None:
@@ -34,8 +36,7 @@ class TrainValidateDataSplit(DataSplit):
                     f"validate_configs[{index}].name: {config.name!r} is the name of validate_configs"
                     f"[{first[config.name]}] too; their scores would overwrite each other; give each a unique name"
                 )
-        self.train: list[Dataset] = [config.dataset_type(config) for config in datasplit_config.train_configs]
-        self.validate = [config.dataset_type(config) for config in datasplit_config.validate_configs]
+        self.train, self.validate = in_one_world(datasplit_config.train_configs, datasplit_config.validate_configs)
         for dataset in self.validate:
             if dataset.gt is None:
                 raise ConfigError(f"datasplit {name!r} validates on {dataset}, which has no gt to compare with")

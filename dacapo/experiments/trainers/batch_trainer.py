@@ -192,6 +192,7 @@ class BatchTrainer(Trainer):
             problem = augment.misfit(regions.voxel_size.dims)
             if problem is not None:
                 raise ConfigError(f"{type(augment).__name__}: {problem}")
+        task.predictor.world_parts = regions.world.parts
         self._prepare(datasets, regions, task)
         self._regions = regions
         self._loss = task.loss

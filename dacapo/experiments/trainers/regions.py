@@ -10,6 +10,7 @@ import attrs
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError, InputTooSmallError, RoiError
+from dacapo.experiments.datasplits.datasets.arrays.world import World
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
@@ -26,12 +27,14 @@ class SampleRegions:
         target_roi: What the network predicts, in the middle of that; see `Model.context`.
         voxel_size: Voxel size of the input.
         target_voxel_size: Voxel size of the prediction.
+        world: What world units are.
     """
 
     raw_roi: Roi
     target_roi: Roi
     voxel_size: Coordinate
     target_voxel_size: Coordinate
+    world: World = attrs.field(default=attrs.Factory(lambda self: World.unknown(self.raw_roi.dims), takes_self=True))
 
 
 def sample_regions(model: Model, voxel_size: Coordinate) -> SampleRegions:
@@ -83,7 +86,8 @@ def check_datasets(datasets: Sequence[Dataset], model: Model, min_masked: float)
         )
     for dataset in datasets:
         _check_dimensions(dataset, model)
-    regions = sample_regions(model, datasets[0].raw.voxel_size)
+    raw = datasets[0].raw
+    regions = attrs.evolve(sample_regions(model, raw.voxel_size), world=raw.world)
     for dataset in datasets:
         _check_arrays(dataset, model, regions)
         _check_extent(dataset, regions, min_masked)
@@ -116,10 +120,10 @@ def _check_arrays(dataset: Dataset, model: Model, regions: SampleRegions) -> Non
             f"raw data of {dataset} has {channels} channels, the network takes {model.num_in_channels}; "
             "change the architecture's number of input channels or the raw array"
         )
-    if raw.voxel_size != regions.voxel_size:
+    if raw.voxel_size != regions.voxel_size or raw.world.parts != regions.world.parts:
         raise ConfigError(
-            f"raw data of {dataset} has voxel size {raw.voxel_size}, that of the first dataset {regions.voxel_size}; "
-            "all datasets of a run need the same, resample some"
+            f"raw data of {dataset} has voxel size {raw.spacing}, that of the first dataset "
+            f"{regions.world.in_units(regions.voxel_size)}; all datasets of a run need the same, resample some"
         )
     for name, array in (("ground truth", gt), ("the mask", dataset.mask)):
         if array is not None and array.voxel_size != regions.target_voxel_size:

@@ -11,6 +11,7 @@ from dacapo.experiments.datasplits.datasets.arrays.metadata import ArrayMetadata
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
 
+    from dacapo.experiments.datasplits.datasets.arrays.world import World
     from dacapo.store.array_store import LocalContainerIdentifier
 
     from .loader import TrainingBatch
@@ -38,20 +39,21 @@ def write_snapshot(
         "gt": batch.gt,
         "mask": batch.mask,
     }
-    _write(container, f"{batch.iteration}/raw", batch.raw, regions.raw_roi, regions.voxel_size)
+    _write(container, f"{batch.iteration}/raw", batch.raw, regions.raw_roi, regions.voxel_size, regions.world)
     for name, data in arrays.items():
         if data is not None:
-            _write(container, f"{batch.iteration}/{name}", data, regions.target_roi, regions.target_voxel_size)
+            place = regions.target_roi, regions.target_voxel_size, regions.world
+            _write(container, f"{batch.iteration}/{name}", data, *place)
 
 
 def _write(
-    container: LocalContainerIdentifier, dataset: str, data: np.ndarray, roi: Roi, voxel_size: Coordinate
+    container: LocalContainerIdentifier, dataset: str, data: np.ndarray, roi: Roi, voxel_size: Coordinate, world: World
 ) -> None:
     import zarr
 
     leading = ["b", "c"][: data.ndim - roi.dims]
     spatial = ["z", "y", "x"][-roi.dims :]
-    metadata = ArrayMetadata([*leading, *spatial], voxel_size, roi.offset, ["nm"] * roi.dims)
+    metadata = ArrayMetadata.of_world([*leading, *spatial], voxel_size, roi.offset, world)
     group = zarr.open_group(str(container.container), mode="a")
     created = group.create_dataset(dataset, data=data, chunks=(1, *data.shape[1:]), overwrite=True)
     created.attrs.put(metadata.as_attributes())

@@ -12,6 +12,8 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
 
 from .arrays import Array, ArrayConfig
+from .arrays.world import common_unit
+from .common_world import counted_in
 from .dataset import Dataset, DatasetConfig
 
 
@@ -35,9 +37,12 @@ class RawGTDataset(Dataset):
         self.sample_points = dataset_config.sample_points
         if dataset_config.raw_config is None:
             raise ConfigError(f"dataset {self.name!r} has no raw_config; a dataset needs raw data")
-        self.raw = _build(dataset_config.raw_config)
-        self.gt = None if dataset_config.gt_config is None else _build(dataset_config.gt_config)
-        self.mask = None if dataset_config.mask_config is None else _build(dataset_config.mask_config)
+        self.raw, self.gt, self.mask = _arrays(dataset_config)
+        unit = common_unit([array.world for array in (self.raw, self.gt, self.mask) if array is not None])
+        if unit is not None:
+            dataset_config = counted_in(dataset_config, unit)
+            self.config, self.sample_points = dataset_config, dataset_config.sample_points
+            self.raw, self.gt, self.mask = _arrays(dataset_config)
         self._check_weight()
         self._check_gt()
         self._check_mask()
@@ -92,9 +97,12 @@ class RawGTDataset(Dataset):
                 )
 
 
-def _build(config: ArrayConfig) -> Array:
-    array: Array = config.array_type(config)
-    return array
+def _arrays(config: RawGTDatasetConfig) -> tuple[Array, Array | None, Array | None]:
+    """Build raw data, ground truth and mask of a config that has raw data."""
+    configs = (config.raw_config, config.gt_config, config.mask_config)
+    raw, gt, mask = (None if part is None else part.array_type(part) for part in configs)
+    assert raw is not None
+    return raw, gt, mask
 
 
 def _coordinates(points: Iterable[Any] | None) -> list[Coordinate] | None:

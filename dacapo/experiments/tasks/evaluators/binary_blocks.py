@@ -153,7 +153,7 @@ class BinaryBlocks:
 
     @property
     def _spacing(self) -> Spacing:
-        return Spacing.of(self.volumes.voxel_size)
+        return Spacing.of(self.volumes.spacing)
 
     @property
     def _arrays(self) -> tuple[Array, Array]:

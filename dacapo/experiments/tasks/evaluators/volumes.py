@@ -47,12 +47,23 @@ class Volumes:
             EvaluationError: If they share no region, or their voxel grids do not coincide.
         """
         array = ZarrArray.open_from_array_identifier(output, mode="r")
+        parts = {other.world.parts for other in (array, truth, mask) if other is not None}
+        if len(parts) > 1:
+            raise EvaluationError(
+                f"the world coordinates of {array} count {array.world}, those of the truth {truth.world}"
+                f"{'' if mask is None else f', those of the mask {mask.world}'}; open all of them with one world_unit"
+            )
         return cls(array, truth, mask, scored_roi(array.roi, array.voxel_size, truth, mask))
 
     @property
     def voxel_size(self) -> Coordinate:
         """Size of a voxel."""
         return self.output.voxel_size
+
+    @property
+    def spacing(self) -> tuple[int | float, ...]:
+        """Size of a voxel in the unit of distances."""
+        return self.output.spacing
 
     @property
     def shape(self) -> Coordinate:

@@ -59,9 +59,14 @@ class ClassDistancePredictor(Predictor):
         """One for each class."""
         return len(self.channels)
 
+    @property
+    def _scale(self) -> float:
+        """The scale in world coordinates."""
+        return self.scale_factor * self.world_parts
+
     def padding(self, gt_voxel_size: Coordinate) -> Coordinate:
         """Return the scale, rounded up to whole voxels; distances beyond it hardly differ."""
-        return whole_voxels(self.scale_factor, gt_voxel_size)
+        return whole_voxels(self._scale, gt_voxel_size)
 
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Widen the region on all sides by :meth:`padding` if distances are masked."""
@@ -78,7 +83,7 @@ class ClassDistancePredictor(Predictor):
             ChannelMismatchError: If ground truth has not one channel per class.
         """
         labels = read_labels(gt, len(self.channels))
-        return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self.scale_factor), gt)
+        return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self._scale), gt)
 
     def _torch_distances(
         self, labels: SampleLabels
@@ -90,13 +95,13 @@ class ClassDistancePredictor(Predictor):
         count = len(self.channels)
         objects = labels.channels(count)
         values = as_array(objects, labels.gt_dtype)
-        target = self.process(values, labels.voxel_size, "tanh", self.scale_factor)
+        target = self.process(values, labels.voxel_size, "tanh", self._scale)
         inner = (slice(None), *labels.inner)
         known = labels.annotated(count).expand(count, *target[inner].shape[1:])
         trusted = known
         if self.mask_distances:
             mask = np.broadcast_to(labels.mask.numpy() != 0, values.shape)
-            trust = self.create_distance_mask(target[-count:], mask, labels.voxel_size, "tanh", self.scale_factor)
+            trust = self.create_distance_mask(target[-count:], mask, labels.voxel_size, "tanh", self._scale)
             trusted = torch.from_numpy(trust[inner] != 0)
         return np.ascontiguousarray(target[inner]), objects[inner] != 0, known, trusted
 
@@ -108,7 +113,7 @@ class ClassDistancePredictor(Predictor):
         place = (slice(None), *((roi - box.offset) / mask.voxel_size).to_slices())
         whole = np.zeros(around.shape, dtype=distances.dtype)
         whole[place] = distances
-        trusted: npt.NDArray[Any] = self.create_distance_mask(whole, around, mask.voxel_size, "tanh", self.scale_factor)
+        trusted: npt.NDArray[Any] = self.create_distance_mask(whole, around, mask.voxel_size, "tanh", self._scale)
         trusted = trusted[place]
         return trusted
 

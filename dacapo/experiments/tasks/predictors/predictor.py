@@ -35,6 +35,9 @@ class Predictor(ABC):
     """
 
     works_on_tensors: ClassVar[bool] = False
+    world_parts: int = 1
+    """World coordinates per unit of the data, by which lengths in units are multiplied. Trainers set it; see
+    :mod:`dacapo.experiments.datasplits.datasets.arrays.world`."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Set ``works_on_tensors``, unless the class does that itself."""

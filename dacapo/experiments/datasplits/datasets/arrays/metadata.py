@@ -142,7 +142,8 @@ def read_metadata(
         raise MetadataError(f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be positive")
     offset = settle("offset", found.offset, 0)
     units, shown = (
-        next((_spatial(where, key, value, names) for key, value in values), None) for values in (found.units, found.shown)
+        next((_spatial(where, key, value, names) for key, value in values), None)
+        for values in (found.units, found.shown)
     )
     place = _Place(voxel_size, offset, units or [""] * dims, shown)
     size, offset_, place = place.counted(where, unit or found.world_unit)
@@ -240,9 +241,7 @@ def _exact(where: str, key: str, value: Sequence[float]) -> list[Fraction]:
     return known
 
 
-def _agreed_numbers(
-    where: str, what: str, candidates: Sequence[tuple[str, list[Fraction]]]
-) -> list[Fraction] | None:
+def _agreed_numbers(where: str, what: str, candidates: Sequence[tuple[str, list[Fraction]]]) -> list[Fraction] | None:
     """Return the numbers that all candidates give; integers that are others rounded give way to them."""
     if not candidates:
         return None
@@ -488,7 +487,10 @@ def _compose(where: str, key: str, transforms: Sequence[Mapping[str, Any]]) -> _
     """Apply the transformations one after the other; each is a scale or a translation."""
     scale: list[Fraction] | None = None
     translation: list[Fraction] | None = None
-    apply: dict[str, Callable[[Fraction, Fraction], Fraction]] = {"scale": lambda a, b: a * b, "translation": lambda a, b: a + b}
+    apply: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
+        "scale": lambda a, b: a * b,
+        "translation": lambda a, b: a + b,
+    }
     for transform in transforms:
         kind = transform.get("type")
         if kind == "identity":

@@ -14,6 +14,7 @@ from dacapo.ext import optional_module
 
 from .axes import NON_SPATIAL_AXES
 from .voxel_reader import VoxelReader
+from .world import long_name
 
 if TYPE_CHECKING:
     from .array import Array
@@ -25,6 +26,16 @@ LABEL_BYTES = 4
 SHOWN_AS: dict[np.dtype[Any], np.dtype[Any]] = {
     np.dtype(bool): np.dtype(np.uint8),
     np.dtype(np.float16): np.dtype(np.float32),
+}
+
+
+_VIEWER_UNITS = {
+    "picometer": "pm",
+    "nanometer": "nm",
+    "micrometer": "um",
+    "millimeter": "mm",
+    "meter": "m",
+    "second": "s",
 }
 
 
@@ -43,14 +54,14 @@ def is_shown_as_labels(dtype: npt.DTypeLike) -> bool:
     return kind.kind == "u" and kind.itemsize >= LABEL_BYTES
 
 
-def neuroglancer_source(array: Array, unit: str = "nm", labels: bool | None = None) -> Any:
+def neuroglancer_source(array: Array, unit: str | None = None, labels: bool | None = None) -> Any:
     """Return a ``neuroglancer.LocalVolume`` that shows an array at its position in the world.
 
     Add it to a viewer with ``state.layers[name] = source``.
 
     Args:
         array: The array to show; voxels are read on demand.
-        unit: Unit of the world.
+        unit: Unit of the world, by default that of the array, or nanometers if it has none.
         labels: Whether to show a segmentation instead of an image; by default true for unsigned integers of 32 and 64
             bits.
 
@@ -60,14 +71,16 @@ def neuroglancer_source(array: Array, unit: str = "nm", labels: bool | None = No
     """
     neuroglancer = require_neuroglancer()
     labels = is_shown_as_labels(array.dtype) if labels is None else labels
-    voxel_size, offset = iter(array.voxel_size), iter(array.roi.offset / array.voxel_size)
-    dimensions, voxel_offset = {}, []
+    voxel_size, offset = iter(array.spacing), iter(array.roi.offset / array.voxel_size)
+    units = iter([viewer_unit(own) for own in array.units] if unit is None else [unit] * array.dims)
+    dimensions: dict[str, tuple[int | float, str]] = {}
+    voxel_offset = []
     for axis in array.axes:
         if axis in NON_SPATIAL_AXES:
             dimensions[f"{axis}^"] = (1, "")
             voxel_offset.append(0)
         else:
-            dimensions[axis] = (int(next(voxel_size)), unit)
+            dimensions[axis] = (next(voxel_size), next(units))
             voxel_offset.append(int(next(offset)))
     return neuroglancer.LocalVolume(
         VoxelReader(array, _shown_type(array, labels)),
@@ -79,6 +92,15 @@ def neuroglancer_source(array: Array, unit: str = "nm", labels: bool | None = No
         voxel_offset=voxel_offset,
         volume_type="segmentation" if labels else "image",
     )
+
+
+def viewer_unit(unit: str) -> str:
+    """Return the name of a unit in neuroglancer; nanometers for one that it does not know.
+
+    >>> viewer_unit("micrometer"), viewer_unit("")
+    ('um', 'nm')
+    """
+    return _VIEWER_UNITS.get(long_name(unit), "nm")
 
 
 def _shown_type(array: Array, labels: bool) -> np.dtype[Any]:

@@ -76,11 +76,10 @@ class World:
         shown: Names of the units of the file in OME-NGFF, for arrays that are made from this one.
     """
 
-    units: tuple[str, ...] = attrs.field(converter=tuple)
+    units: tuple[str, ...] = attrs.field()
     parts: int = 1
     shown: tuple[str, ...] = attrs.field(
         default=attrs.Factory(lambda self: tuple(map(long_name, self.units)), takes_self=True),
-        converter=tuple,
         eq=False,
     )
 
@@ -166,7 +165,9 @@ def common_unit(worlds: Sequence[World]) -> str | None:
     sizes = [size or Fraction(1, world.parts) for world in worlds for size in world.sizes]
     parts = parts_for(sizes)
     if parts is None:
-        raise ConfigError(f"arrays that count {', '.join(map(str, worlds))} have no unit in common; resample one of them")
+        raise ConfigError(
+            f"arrays that count {', '.join(map(str, worlds))} have no unit in common; resample one of them"
+        )
     return world_unit(parts, "nm" if known else "")
 
 
