@@ -14,6 +14,7 @@ from dacapo.blockwise.journal import Resume, check_free, is_complete
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
@@ -23,7 +24,7 @@ from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
-from dacapo.utils.world_text import parse_roi
+from dacapo.utils.world_text import PhysicalRoi, parse_roi
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ def apply(
         parameters: Post-processing parameters, or the text that ``str`` makes of them, such as
             ``"ThresholdPostProcessorParameters(id=5, threshold=131)"``; the best ones by default. They need not be
             among those that a validation tries.
-        roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
+        roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``, or in lengths, such as
+            ``"[0:1.5um,0:524nm,0:524nm]"``; the whole volume by default.
         num_workers: Number of worker processes at most, for predicting as in :func:`dacapo.predict.predict`.
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
         overwrite: Whether to replace earlier results, finished or of other parameters. Otherwise finished results of
@@ -142,7 +144,7 @@ class _Arrays:
     raw: LocalArrayIdentifier | ArrayConfig
     prediction: LocalArrayIdentifier
     output: LocalArrayIdentifier
-    roi: Roi | None
+    roi: Roi | PhysicalRoi | None
 
 
 def _apply(
@@ -154,7 +156,8 @@ def _apply(
     execution: Execution,
 ) -> None:
     raw = open_raw(run.config, arrays.raw)
-    plan_blocks(run.model, raw, arrays.roi)
+    region = None if arrays.roi is None else placed_roi(arrays.roi, raw.world)
+    plan_blocks(run.model, raw, region)
     for identifier in (arrays.prediction, arrays.output):
         check_free(identifier, execution.overwrite, execution.resume is not Resume.NEVER)
     create_weights_store().load_model(run, iteration)
@@ -166,7 +169,7 @@ def _apply(
         raw,
         arrays.prediction,
         attrs.evolve(execution, resume=Resume.ALWAYS) if is_part else execution,
-        output_roi=arrays.roi,
+        output_roi=region,
         output_dtype=output_dtype,
         metadata={ORIGIN: origin},
         iteration=iteration,

@@ -12,6 +12,7 @@ from dacapo.blockwise.journal import Resume, check_free
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.run import Run
 from dacapo.experiments.trained_model import TrainedModel
 from dacapo.inference.inputs import ORIGIN, input_source, open_raw, output_container, raw_config_of, source_path
@@ -54,7 +55,8 @@ def predict(
         input_dataset: Dataset inside it; None or empty for files of one array, and for configs.
         output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
             folder for a container of the input's name.
-        output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``; the whole volume by default.
+        output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``, or in lengths, such as
+            ``"[0:1.5um,0:524nm,0:524nm]"``; the whole volume by default.
         num_workers: Number of worker processes at most, and no more than cores if they run on this machine. With 1
             blocks are predicted one after another in this process, each with all cores, unless the compute context
             distributes workers. The default is the same, but up to 30 workers if the context distributes them, and
@@ -80,9 +82,10 @@ def predict(
         BlockwiseError: If blocks failed; all others are done.
     """
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
-    trained, region = TrainedModel.of(run_name), parse_roi(output_roi)
+    trained, roi = TrainedModel.of(run_name), parse_roi(output_roi)
     source = input_source(input_container, input_dataset)
     raw = open_raw(trained.config, source)
+    region = None if roi is None else placed_roi(roi, raw.world)
     output = _prediction_identifier(trained.name, iteration, output_path, source)
     plan_blocks(trained.model, raw, region)
     check_free(output, overwrite, resume)

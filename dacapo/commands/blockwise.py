@@ -68,10 +68,12 @@ def get_rois(total_roi: Any, read_roi_size: Any, write_roi_size: Any, input_arra
     from funlib.geometry import Coordinate, Roi
 
     from dacapo.errors import RoiError
+    from dacapo.experiments.datasplits.datasets.arrays.world import placed_extent, placed_roi
 
-    region = input_array.roi if total_roi is None else total_roi
+    world, voxel_size = input_array.world, input_array.voxel_size
+    region = input_array.roi if total_roi is None else placed_roi(total_roi, world)
     input_array.check_roi(region)
-    read, write, voxel_size = Coordinate(read_roi_size), Coordinate(write_roi_size), input_array.voxel_size
+    read, write = (Coordinate(placed_extent(extent, world)) for extent in (read_roi_size, write_roi_size))
     if (
         not read.dims == write.dims == voxel_size.dims
         or any(w <= 0 or r < w for r, w in zip(read, write, strict=True))
@@ -157,6 +159,7 @@ def run_blockwise(
     from dacapo.blockwise.worker.call import WorkerCall
     from dacapo.blockwise.worker_module import WorkerModule
     from dacapo.experiments.datasplits.datasets.arrays import open_identifier
+    from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
     from dacapo.store.array_store import LocalArrayIdentifier
 
     args, kwargs = unpack_ctx(ctx)
@@ -174,7 +177,7 @@ def run_blockwise(
     operation = WorkerModule(
         input=identifier,
         output=LocalArrayIdentifier(output_container, output_dataset),
-        region=source.roi if total_roi is None else total_roi,
+        region=source.roi if total_roi is None else placed_roi(total_roi, source.world),
         block_shape=write_roi.shape,
         before=write_roi.begin - read_roi.begin,
         after=read_roi.end - write_roi.end,
@@ -247,6 +250,7 @@ def segment_blockwise(
     from dacapo.blockwise import segment_blockwise as segment
     from dacapo.errors import ConfigError
     from dacapo.experiments.datasplits.datasets.arrays import open_identifier
+    from dacapo.experiments.datasplits.datasets.arrays.world import placed_extent
     from dacapo.store.array_store import LocalArrayIdentifier
 
     if channels_out not in (None, 1):
@@ -265,6 +269,8 @@ def segment_blockwise(
     }
     if context is None:
         context = [max(size, beyond) for size, beyond in zip(source.voxel_size, write_roi.begin, strict=True)]
+    else:
+        context = placed_extent(context, source.world)
     segment(
         segment_function_file,
         context,

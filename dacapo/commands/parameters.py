@@ -123,14 +123,17 @@ def _extent(value: str | None) -> Any:
 
 
 def roi_option(*names: str, default: str = "all by default") -> Decorator:
-    """Add an option for a region, as ``[begin:end,...]`` in world units."""
+    """Add an option for a region, as ``[begin:end,...]`` in world units or lengths."""
     return click.option(
-        *names, callback=_parsed_by(_roi), metavar="ROI", help=f"Region, as [begin:end,...] in world units; {default}."
+        *names,
+        callback=_parsed_by(_roi),
+        metavar="ROI",
+        help=f"Region, as [begin:end,...] in world units or as [0:1.5um,...]; {default}.",
     )
 
 
 def extent_option(*names: str, **attributes: Any) -> Decorator:
-    """Add an option for an extent, as ``[z,y,x]`` in world units."""
+    """Add an option for an extent, as ``[z,y,x]`` in world units or lengths."""
     return click.option(*names, callback=_parsed_by(_extent), metavar="[Z,Y,X]", **attributes)
 
 

@@ -74,9 +74,10 @@ def _warn_of_other_voxels(run_config: RunConfig, array: Array) -> None:
     """Warn if a volume has another voxel size than the training data, where that is still to be found."""
     configs = raw_configs(run_config.datasplit_config)
     trained_on = voxel_size_of(configs[0]) if configs else None
-    if trained_on is not None and trained_on != tuple(array.voxel_size):
+    voxel_size = array.world.in_nanometers(array.voxel_size)
+    if trained_on is not None and trained_on != voxel_size:
         logger.warning(
             "the volume has voxels of %s, the run was trained on %s; its predictions may be poor at this scale",
-            tuple(array.voxel_size),
+            voxel_size,
             trained_on,
         )

@@ -24,6 +24,7 @@ from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, Storag
 from dacapo.experiments.config import configs_inside
 from dacapo.experiments.datasplits import DataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import (
+    Array,
     ArrayConfig,
     ChannelArrayConfig,
     ConcatArrayConfig,
@@ -178,13 +179,14 @@ def _only(volume: ArrayConfig, configs: list[ArrayConfig], change: Change) -> Ar
     )
 
 
-def voxel_size_of(config: ArrayConfig) -> tuple[int, ...] | None:
-    """Return the voxel size of an array, None if it cannot be read.
+def voxel_size_of(config: ArrayConfig) -> tuple[int | float, ...] | None:
+    """Return the voxel size of an array in nanometers, or in its unit if that is no length; None if it cannot be read.
 
     A run can be applied where its data is not, and while the server of its data is down.
     """
     try:
-        return tuple(config.array_type(config).voxel_size)
+        array: Array = config.array_type(config)
+        return array.world.in_nanometers(array.voxel_size)
     except (ArrayNotFoundError, StorageError):
         return None
 

@@ -558,9 +558,10 @@ def test_axes_of_the_config_win(path: Path) -> None:
         ({**PLACED, "offset": [0]}, r"offset is \[0\]"),
         ({**PLACED, "units": ["nm"]}, "units is"),
         ({**PLACED, "voxel_size": [4, 4, 4]}, r"voxel_size is \[4, 4, 4\], resolution is \[8, 8, 8\]"),
-        ({**PLACED, "resolution": [8, 0, 8]}, "must be at least 1"),
-        ({**PLACED, "resolution": [8, -8, 8]}, "must be at least 1"),
-        ({**PLACED, "resolution": [0.2, 0.2, 0.2]}, "must be at least 1"),
+        ({**PLACED, "resolution": [8, 0, 8]}, "must be positive"),
+        ({**PLACED, "resolution": [8, -8, 8]}, "must be positive"),
+        ({**PLACED, "resolution": [2.71828182845, 2, 2]}, "inexact"),
+        ({**PLACED, "offset": [0, 0, 1 / 3 + 1e-8]}, "inexact"),
         ({**PLACED, "resolution": 8}, "expected a list"),
         ({**PLACED, "resolution": ["a", "b", "c"]}, "expected numbers"),
         ({**PLACED, "offset": [float("nan"), 0, 0]}, "expected numbers"),
@@ -579,12 +580,6 @@ def test_six_axes_cannot_be_guessed(path: Path) -> None:
     store(path, {}, (1,) * 6)
     with pytest.raises(MetadataError, match="no default for 6 dimensions"):
         open_(path)
-
-
-def test_fractions_are_rounded_with_a_warning(path: Path) -> None:
-    store(path, {**PLACED, "resolution": [8, 3.7, 4.2]})
-    with pytest.warns(MetadataWarning, match=r"rounded to \[8, 4, 4\]"):
-        assert open_(path).voxel_size == Coordinate(8, 4, 4)
 
 
 # The offset lies a fraction of a voxel beside the grid of the other arrays.

@@ -14,7 +14,7 @@ from dacapo.utils.byte_order import native
 
 from .array import Array, ArrayConfig
 from .axes import NON_SPATIAL_AXES
-from .world import World
+from .world import World, common_unit
 
 
 def build(config: ArrayConfig) -> Array:
@@ -56,6 +56,11 @@ class ArrayView(Array):
             raise ConfigError(
                 f"{self}: {first} has the axes {first.axes}, {other} has {other.axes}; "
                 "sources need the same spatial axes in the same order"
+            )
+        if common_unit([first.world, other.world]) is not None:
+            raise ConfigError(
+                f"{self}: world coordinates of {first} count {first.world}, those of {other} count {other.world}; "
+                "correct the units, or open both with one world_unit"
             )
         if first.voxel_size != other.voxel_size:
             raise ConfigError(

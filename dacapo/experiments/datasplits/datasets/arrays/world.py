@@ -14,8 +14,9 @@ from fractions import Fraction
 import attrs
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ConfigError
+from dacapo.errors import ConfigError, RoiError
 from dacapo.utils.exact_numbers import parts_for, plain_number
+from dacapo.utils.world_text import Length, PhysicalExtent, PhysicalRoi
 
 LENGTHS = {
     "angstrom": Fraction(1, 10),
@@ -98,6 +99,11 @@ class World:
         """Return world coordinates in units, such as the voxel size in nanometers."""
         return tuple(plain_number(Fraction(int(value), self.parts)) for value in values)
 
+    def in_nanometers(self, values: Iterable[int]) -> tuple[int | float, ...]:
+        """Return world coordinates in nanometers; in units along axes whose unit is no length."""
+        pairs = zip(values, self.sizes, strict=True)
+        return tuple(plain_number(int(value) * (size or Fraction(1, self.parts))) for value, size in pairs)
+
     def factor_to(self, unit: str) -> Coordinate:
         """Return by how much coordinates grow if they count another unit.
 
@@ -174,3 +180,46 @@ def common_unit(worlds: Sequence[World]) -> str | None:
 def scaled(roi: Roi, factor: Coordinate) -> Roi:
     """Return a roi in smaller units."""
     return Roi(roi.offset * factor, roi.shape * factor)
+
+
+def placed_roi(roi: Roi | PhysicalRoi, world: World) -> Roi:
+    """Return a region in world coordinates.
+
+    Raises:
+        RoiError: If a length is no integer number of them, or the region is empty.
+    """
+    if isinstance(roi, Roi):
+        return roi
+    begin, end = (_counts(limit, world, roi.text) for limit in (roi.begin, roi.end))
+    if any(b >= e for b, e in zip(begin, end, strict=True)):
+        raise RoiError(f"{roi.text!r} is empty: each axis needs an end beyond its begin")
+    return Roi(begin, end - begin)
+
+
+def placed_extent(extent: Coordinate | PhysicalExtent, world: World) -> Coordinate:
+    """Return an extent in world coordinates.
+
+    Raises:
+        RoiError: If a length is no integer number of them.
+    """
+    return _counts(extent.lengths, world, extent.text) if isinstance(extent, PhysicalExtent) else extent
+
+
+def _counts(lengths: Sequence[Length], world: World, text: str) -> Coordinate:
+    if len(lengths) != len(world.units):
+        raise RoiError(f"{text!r} is for {len(lengths)} axes, but the array has {len(world.units)} spatial ones")
+    counts = [_count(*pair, text) for pair in zip(lengths, world.units, [world.parts] * len(lengths), strict=True)]
+    return Coordinate(counts)
+
+
+def _count(length: Length, unit: str, parts: int, text: str) -> int:
+    given, own = length_of(length.unit), length_of(unit)
+    if long_name(length.unit) == long_name(unit):
+        count = length.value * parts
+    elif given is not None and own is not None:
+        count = length.value * given / own * parts
+    else:
+        raise RoiError(f"{text!r} is in {length.unit}, but the unit of the array is {unit or 'unknown'}")
+    if count.denominator != 1:
+        raise RoiError(f"{text!r} is not on the voxel grid, whose positions are multiples of {world_unit(parts, unit)}")
+    return int(count)
