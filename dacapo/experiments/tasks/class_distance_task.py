@@ -19,7 +19,8 @@ class ClassDistanceTaskConfig(TaskConfig):
     clip_distance: float = field("Upper limit of the distances of errors from a boundary in scores, in world units.")
     tol_distance: float = field("Distance from a boundary up to which scores tolerate errors, in world units.")
     scale_factor: float = field(
-        "Distance in units of the data, mostly nanometers, at which targets begin to saturate: they are tanh(distance / scale_factor). About "
+        "Distance in units of the data, mostly nanometers, at which targets begin to saturate: they are "
+        "tanh(distance / scale_factor). About "
         "half the width of an object is a good start.",
         default=1,
     )
