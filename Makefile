@@ -19,7 +19,7 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make format  rewrite the code in the project's style"
 	@echo "make docs    build the documentation into docs/_build/html, and run its examples"
-	@echo "make bench   time the work beside the plain way to do it, a few minutes"
+	@echo "make bench   test the benchmarks, and compare times with those of plain code"
 	@echo "make clean   remove .venv and all caches"
 
 # PyTorch comes first and alone, so that pip settles on its build before anything else asks for it.

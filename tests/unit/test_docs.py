@@ -1,7 +1,8 @@
-"""The code of the quickstart runs, and the drawing of the architecture shows the imports as they are."""
+"""The code of the quickstart runs, and pages on the architecture show the modules and imports as they are."""
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -48,6 +49,27 @@ def test_python_on_other_pages_compiles() -> None:
         if not {"_build", "_generated"} & set(page.relative_to(DOCS).parts):
             for block in code_blocks(page):
                 compile(block, str(page), "exec")
+
+
+def modules_named_on(page: Path) -> set[str]:
+    """Return the names in backticks that may be those of modules; with a table, those in its first column."""
+    text = page.read_text(encoding="utf-8")
+    text = "\n".join(re.findall(r"^\|([^|]*)\|", text, re.MULTILINE)) or text
+    return set(re.findall(r"`([a-z]\w*(?:\.\w+)*)`", text)) - {"dacapo"}
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_modules_that_pages_name_exist(page: str) -> None:
+    names = modules_named_on(ROOT / page)
+    assert len(names) > 20
+    for name in names:
+        found, *rest = importlib.import_module("dacapo"), *name.split(".")
+        for part in rest:
+            try:
+                found = importlib.import_module(f"{found.__name__}.{part}")
+            except ImportError:
+                assert hasattr(found, part), f"{page} names {name}, but there is no {part} in {found.__name__}"
+                found = getattr(found, part)
 
 
 def test_drawing_is_up_to_date() -> None:
