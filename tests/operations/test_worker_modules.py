@@ -105,13 +105,13 @@ def with_identifiers(source: LocalArrayIdentifier, target: LocalArrayIdentifier)
 def in_a_task_of_the_user(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
     worker = threshold_worker.spawn_worker(source, target, 0.5)
     with pytest.warns(DeprecationWarning, match="num_workers"):
-        task = daisy.Task("mine", REGION, BLOCK, BLOCK, process_function=worker, num_workers=2, fit="shrink")
+        task = daisy.Task("mine", REGION, BLOCK, BLOCK, process_function=worker, num_workers=1, fit="shrink")
     assert daisy.run_blockwise([task])
 
 
 def in_a_new_task_of_the_user(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
     worker = threshold_worker.spawn_worker(source, target, 0.5)
-    task = daisy.v2.Task("mine", REGION, BLOCK, BLOCK, worker, max_workers=2, fit="overhang")
+    task = daisy.v2.Task("mine", REGION, BLOCK, BLOCK, worker, max_workers=1, fit="overhang")
     assert daisy.v2.run_blockwise(task)
 
 
@@ -127,7 +127,7 @@ class StartsTheFile:
 
 def by_its_command(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
     worker = StartsTheFile(*flags(source, target), "-th", "0.5")
-    assert daisy.v2.run_blockwise(daisy.v2.Task("mine", REGION, BLOCK, BLOCK, worker, max_workers=2, fit="shrink"))
+    assert daisy.v2.run_blockwise(daisy.v2.Task("mine", REGION, BLOCK, BLOCK, worker, max_workers=1, fit="shrink"))
 
 
 def by_the_loop(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:

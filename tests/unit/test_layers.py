@@ -45,6 +45,7 @@ def test_imports_run_in_no_circle() -> None:
         pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
+@pytest.mark.slow
 def test_any_module_can_be_imported_first() -> None:
     # Inside a package that imports its modules, the package comes first whatever is asked for. The others are imported
     # one after another, the whole of dacapo dropped in between, while the large packages that it uses stay loaded.
