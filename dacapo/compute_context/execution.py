@@ -11,7 +11,7 @@ from dacapo.compute_context.worker_count import DEFAULT_WORKERS
 from dacapo.errors import ConfigError
 from dacapo.utils import distributed
 from dacapo.utils.memory import parse_size
-from dacapo.utils.memory_estimates import usual_memory, workers_within
+from dacapo.utils.memory_estimates import default_memory, workers_within
 from dacapo.utils.precision import PRECISIONS
 
 if TYPE_CHECKING:
@@ -75,5 +75,5 @@ class Execution:
         """
         limit = self.max_memory
         if limit is None and self.num_workers is None and create_compute_context().local_cores is not None:
-            limit = usual_memory()
+            limit = default_memory()
         return attrs.evolve(self, num_workers=workers_within(limit, self.workers, block_bytes))

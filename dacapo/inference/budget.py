@@ -1,8 +1,8 @@
-"""The size of the blocks of a prediction, and the number of workers, that fit into memory.
+"""Choose the block size of a prediction and the number of workers so that they fit into memory.
 
-Larger blocks read less context for what they write, so they are as large as memory allows, up to where that hardly
-matters any more. The memory of a block is estimated beforehand; see
-:func:`~dacapo.experiments.architectures.network_memory.forward_bytes`.
+Larger blocks read less context for each voxel that they write, so blocks are as large as memory allows, up to a size
+beyond which there is little to gain. :func:`~dacapo.experiments.architectures.network_memory.forward_bytes` and
+:mod:`dacapo.utils.memory_estimates` estimate the memory of a block.
 """
 
 from __future__ import annotations
@@ -17,39 +17,43 @@ import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.compute_context import ComputeContext, create_compute_context, free_gpu_memory
-from dacapo.errors import ConfigError, MemoryBudgetError
+from dacapo.errors import MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import forward_bytes
 from dacapo.experiments.block_plan import BlockPlan, plan_blocks, round_up
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
-from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
-from dacapo.utils.memory_estimates import network_bytes, process_bytes
+from dacapo.utils.memory import format_size, parse_size
+from dacapo.utils.memory_estimates import (
+    DEFAULT_BLOCK_BYTES,
+    DEFAULT_SHARE,
+    default_memory,
+    network_bytes,
+    predicted_bytes,
+    process_bytes,
+    unknown_network_bytes,
+)
 
 logger = logging.getLogger(__name__)
 
-# Without a budget this share of the free memory is used, on a CPU no more than so much for the block of each process.
-# Of a GPU it is always this share.
-_SHARE = 0.5
-_USUAL_BLOCK = 2 * 1024**3
-# Blocks gain little by writing more than this multiple of their context per axis, or more than so many voxels.
-_ENOUGH = 8
-_USUAL = {1: 2**20, 2: 1024, 3: 128}
-# Blocks for each worker, if there are enough, so that all workers finish at about the same time.
+# Larger blocks gain little: this multiple of their context per axis, and at least this number of voxels, by dimensions.
+_ENOUGH_CONTEXTS = 8
+_ENOUGH_VOXELS = {1: 2**20, 2: 1024, 3: 128}
+# With this number of blocks each, workers finish at about the same time.
 _BLOCKS_PER_WORKER = 4
 
 
 @attrs.frozen
 class Budget:
-    """The blocks and workers of a prediction, and the memory that they take; sizes are in bytes.
+    """The blocks and workers of a prediction, and their memory; sizes are in bytes.
 
     Attributes:
-        plan: Where the blocks lie.
-        num_workers: Processes that work at the same time.
-        block_bytes: Memory of a block, on the device of the network and beside it; None if it cannot be estimated.
-        process_bytes: Memory of each process beside that.
+        plan: The layout of the blocks.
+        num_workers: Number of processes that work at the same time.
+        block_bytes: Memory of a block, on the device of the network and in main memory; None if it cannot be estimated.
+        process_bytes: Memory of a process without its block.
         limit: Limit of all processes together, GPUs included; None if it is unknown.
         gpu_bytes: The part of the memory of a process that is on a GPU, weights included.
-        gpu_limit: Limit of that part, for each process; None if it is unknown.
+        gpu_limit: Limit of that part for each process; None if it is unknown.
     """
 
     plan: BlockPlan
@@ -62,40 +66,40 @@ class Budget:
 
     @property
     def each(self) -> int:
-        """Bytes that a process takes, as far as they can be estimated."""
+        """Memory of a process, as far as it can be estimated."""
         return (self.block_bytes or 0) + self.process_bytes
 
     @property
     def total(self) -> int:
-        """Bytes that all processes take together, as far as they can be estimated."""
+        """Memory of all processes together, as far as it can be estimated."""
         return self.num_workers * self.each
 
     def __str__(self) -> str:
         shape = " x ".join(map(str, self.plan.write_shape / self.plan.output_voxel_size))
-        blocks = f"blocks of {shape} voxels in {self.num_workers} process(es)"
+        blocks = f"blocks of {shape} voxels in {self.num_workers} {'process' if self.num_workers == 1 else 'processes'}"
         if self.block_bytes is None:
             return f"{blocks}; their memory cannot be estimated"
-        allowed, on_gpu = (
+        limit, gpu_limit = (
             "an unknown amount" if limit is None else format_size(limit) for limit in (self.limit, self.gpu_limit)
         )
-        told = (
+        estimate = (
             f"{blocks} take about {format_size(self.total)} of memory ({format_size(self.block_bytes)} for a block, "
-            f"{format_size(self.process_bytes)} for a process), {allowed} may be used"
+            f"{format_size(self.process_bytes)} for a process), {limit} may be used"
         )
         if not self.gpu_bytes:
-            return told
-        return f"{told}; {format_size(self.gpu_bytes)} of it are on a GPU for each process, where {on_gpu} may be used"
+            return estimate
+        return f"{estimate}; {format_size(self.gpu_bytes)} per process are on a GPU, where {gpu_limit} may be used"
 
 
 @attrs.frozen
 class _Limits:
-    """Limits of memory, in bytes; None stands for no limit, or an unknown one.
+    """Limits of memory in bytes; None stands for no limit, or an unknown one.
 
     Attributes:
         everything: Limit of all processes together, GPUs included.
-        host: Returns the limit of each of some processes, beside its GPU.
-        gpu: Returns the limit of each of some processes on its GPU; None if they have no GPU.
-        are_shared: Whether processes share the memory, so that fewer processes get more of it each.
+        host: Returns the limit of a process in main memory, given the number of processes.
+        gpu: Returns the limit of a process on its GPU, given the number of processes; None without GPUs.
+        are_shared: Whether processes share the memory, so that each of fewer processes gets more.
     """
 
     everything: int | None
@@ -132,8 +136,8 @@ class _Costs:
     Attributes:
         model: The network.
         raw: The input.
-        dtype: Type that predictions are stored as.
-        process: Bytes that a process takes beside weights and blocks.
+        dtype: Data type of the stored prediction.
+        process: Memory of a process without weights and blocks.
         on_gpu: Whether the network runs on a GPU.
     """
 
@@ -149,7 +153,7 @@ class _Costs:
         network, beside = _block_parts(self.model, self.raw, plan, self.dtype)
         if not self.on_gpu:
             return Budget(plan, num_workers, network + beside, self.process + weights, None)
-        # Weights are read before they go to the GPU.
+        # Weights are read into main memory before they are copied to the GPU.
         return Budget(plan, num_workers, network + beside, self.process + 2 * weights, None, network + weights)
 
 
@@ -159,21 +163,19 @@ def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike)
     Args:
         model: The network.
         raw: The input.
-        plan: Where the blocks lie.
-        dtype: Type that predictions are stored as.
+        plan: The layout of the blocks.
+        dtype: Data type of the stored prediction.
     """
     return sum(_block_parts(model, raw, plan, dtype))
 
 
 def _block_parts(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> tuple[int, int]:
-    """Return how many bytes a block takes on the device of the network, and beside it."""
+    """Return the memory of a block on the device of the network, and in main memory besides."""
     shape = plan.read_shape / raw.voxel_size
-    voxels: int = math.prod(shape)
-    # As it is stored, and as float32 before and after the trainer prepares it.
-    values = voxels * model.num_in_channels * (np.dtype(raw.dtype).itemsize + 4 + 4)
+    read: int = math.prod(shape) * model.num_in_channels
     written: int = math.prod(plan.write_shape / plan.output_voxel_size) * model.num_out_channels
-    network = forward_bytes(model, (1, model.num_in_channels, *shape))
-    return network_bytes(network), values + written * (4 + 4 + np.dtype(dtype).itemsize)
+    network = network_bytes(forward_bytes(model, (1, model.num_in_channels, *shape)))
+    return network, predicted_bytes(read, np.dtype(raw.dtype).itemsize, written, np.dtype(dtype).itemsize)
 
 
 def plan_within(
@@ -187,28 +189,27 @@ def plan_within(
     context: ComputeContext | None = None,
     here: bool = False,
 ) -> Budget:
-    """Choose the largest blocks that fit into memory, and as many of the workers asked for as fit.
+    """Choose the largest blocks that fit into memory, and as many workers as fit.
 
-    Without a budget, an architecture that has an ``eval_shape_increase`` sets the size of the blocks itself. If the
-    memory of the machine or GPU that runs the network is unknown, the shape of the network's input sets it.
+    Without a limit, an ``eval_shape_increase`` of the architecture determines the block size. If the memory of the
+    machine or GPU that runs the network is unknown, the input shape of the network does.
 
     Args:
         model: The network.
         raw: The input.
-        output_roi: Region to predict in world units, the whole of ``raw`` by default.
-        dtype: Type that predictions are stored as.
-        num_workers: Number of processes that work at the same time; 1 stands for this one, unless the context
-            distributes workers.
+        output_roi: Region to predict in world units, by default the whole of ``raw``.
+        dtype: Data type of the stored prediction.
+        num_workers: Maximum number of processes; 1 stands for this one, unless the context distributes workers.
         max_memory: Limit of all processes together, GPUs included, such as ``"8GB"``. The default is half of the free
-            memory of this machine, but on CPUs at most 2 GB for the block of each process. A job of a cluster never
-            takes more than its ``memory``. Of a GPU at most half of the free memory is used, divided by the processes
-            that share it; in a job half of its ``gpu_memory``, or else of the free memory of this machine's GPU.
+            memory of this machine, but on CPUs at most 2 GB for the block of each process. A cluster job never takes
+            more than its ``memory``. At most half of the free memory of a GPU is used, divided by the processes that
+            share it; a job uses half of its ``gpu_memory``, or else of the free memory of this machine's GPU.
         context: Where the processes run, by default that of the options.
         here: Whether they are this process, or those that train together with it, whatever the context.
 
     Raises:
         MemoryBudgetError: If not even the smallest block fits; the message says how much memory is enough.
-        ConfigError: If there is a budget, and the memory of the network cannot be estimated.
+        ConfigError: If a limit is given, and the memory of the network cannot be estimated.
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
     context = context or create_compute_context()
@@ -222,9 +223,7 @@ def plan_within(
         default = costs.of(plan, num_workers)
     except (NotImplementedError, RuntimeError) as error:
         if max_memory is not None:
-            raise ConfigError(
-                f"the memory of the network cannot be estimated without running it ({error}); leave out max_memory"
-            ) from error
+            raise unknown_network_bytes(error) from error
         return Budget(plan, num_workers, None, process, None)
     limits = _limits(max_memory, default, context, is_remote, on_gpu)
     is_fixed = model.architecture.has_fixed_shape
@@ -241,7 +240,7 @@ def plan_within(
 
 
 def _for_most_workers(smallest: Budget, num_workers: int, limits: _Limits) -> Budget:
-    """Return the smallest budget for as many of the workers as it is allowed for."""
+    """Return the smallest budget with as many of the workers as the limits allow."""
     for number in range(num_workers, 0, -1):
         budget = attrs.evolve(smallest, num_workers=number)
         if limits.allow(budget):
@@ -251,12 +250,12 @@ def _for_most_workers(smallest: Budget, num_workers: int, limits: _Limits) -> Bu
 
 
 def _too_large(smallest: Budget, limits: _Limits) -> Budget:
-    """Return the smallest budget although it is above the limits, if they are none that somebody gave.
+    """Return the smallest budget although it exceeds the default limits.
 
     Raises:
-        MemoryBudgetError: If it is above that one.
+        MemoryBudgetError: If it exceeds a given limit.
     """
-    least = f"{smallest}; this network and volume take at least that"
+    least = f"{smallest}; this network and volume need at least that"
     if limits.everything is not None and smallest.total > limits.everything:
         raise MemoryBudgetError(f"{least}, so allow {format_size(smallest.total)}")
     logger.warning("%s", least)
@@ -264,7 +263,7 @@ def _too_large(smallest: Budget, limits: _Limits) -> Budget:
 
 
 def _largest(smallest: Budget, limits: _Limits, costs: _Costs) -> Budget:
-    """Return the budget with the largest blocks for the workers of the smallest one, which is within the limits."""
+    """Return the budget with the largest blocks for the workers of the smallest one, which is allowed."""
     least, num_workers = smallest.plan, smallest.num_workers
     most = _most_shape(costs.model, costs.raw, least)
     counts = [-(-extent // step) for extent, step in zip(least.output_roi.shape, most, strict=True)]
@@ -281,10 +280,9 @@ def _limits(
     max_memory: str | int | None, default: Budget, context: ComputeContext, is_remote: bool, on_gpu: bool
 ) -> _Limits:
     everything = None if max_memory is None else parse_size(max_memory)
-    most = None if on_gpu else default.process_bytes + _USUAL_BLOCK
-    # Asked once, so that all comparisons use the same number.
-    free = None if is_remote or everything is not None else available_memory()
-    usable = None if free is None else int(_SHARE * free) + (process_memory() or 0)
+    most = None if on_gpu else default.process_bytes + DEFAULT_BLOCK_BYTES
+    # Measured once, so that all comparisons use the same number.
+    usable = None if is_remote or everything is not None else default_memory()
 
     def host(num_workers: int) -> int | None:
         if is_remote:
@@ -297,14 +295,14 @@ def _limits(
     def gpu(num_workers: int) -> int | None:
         if num_workers not in known:
             there = context.free_gpu_memory(num_workers) if is_remote else free_gpu_memory(context.device, num_workers)
-            known[num_workers] = None if there is None else int(_SHARE * there)
+            known[num_workers] = None if there is None else int(DEFAULT_SHARE * there)
         return known[num_workers]
 
     return _Limits(everything, host, gpu if on_gpu else None, not is_remote)
 
 
 def _least_shape(model: Model, raw: Array) -> Coordinate:
-    """Return the smallest useful block: the size of the output in training."""
+    """Return the smallest useful block: the output shape of training."""
     stride = model.architecture.stride * raw.voxel_size
     output = model.output_shape * model.scale(raw.voxel_size)
     return Coordinate(max(step, extent // step * step) for step, extent in zip(stride, output, strict=True))
@@ -312,13 +310,13 @@ def _least_shape(model: Model, raw: Array) -> Coordinate:
 
 def _most_shape(model: Model, raw: Array, least: BlockPlan) -> Coordinate:
     halo = model.receptive_halo * raw.voxel_size
-    usual = model.scale(raw.voxel_size) * _USUAL.get(raw.dims, 128)
-    wanted = Coordinate(max(_ENOUGH * reach, extent) for reach, extent in zip(halo, usual, strict=True))
+    usual = model.scale(raw.voxel_size) * _ENOUGH_VOXELS.get(raw.dims, 128)
+    wanted = Coordinate(max(_ENOUGH_CONTEXTS * reach, extent) for reach, extent in zip(halo, usual, strict=True))
     return Coordinate(map(max, least.write_shape, round_up(wanted, least.step)))
 
 
 def _block_shape(least: BlockPlan, counts: list[int]) -> Coordinate:
-    """Return the shape of the blocks that divide the region evenly, but none below the least."""
+    """Return the shape of blocks that divide the region evenly, but at least the smallest shape."""
     even = Coordinate(-(-extent // count) for extent, count in zip(least.output_roi.shape, counts, strict=True))
     shape = round_up(even, least.step)
     return Coordinate(
@@ -328,7 +326,7 @@ def _block_shape(least: BlockPlan, counts: list[int]) -> Coordinate:
 
 
 def _split_longest(counts: list[int], shape: Coordinate, least: BlockPlan) -> bool:
-    """Cut blocks once more along their longest axis, in voxels, that can still be cut; return whether there was one."""
+    """Divide blocks once more along the longest axis, in voxels, that can be divided; return whether one can be."""
     voxels = shape / least.output_voxel_size
     able = [axis for axis in range(len(counts)) if shape[axis] > least.write_shape[axis]]
     if not able:
@@ -338,7 +336,7 @@ def _split_longest(counts: list[int], shape: Coordinate, least: BlockPlan) -> bo
 
 
 def _split_for_workers(counts: list[int], least: BlockPlan, num_workers: int) -> None:
-    """Cut blocks until every worker has some."""
+    """Divide blocks until every worker has some."""
     while num_workers > 1 and math.prod(counts) < _BLOCKS_PER_WORKER * num_workers:
         if not _split_longest(counts, _block_shape(least, counts), least):
             return

@@ -1,11 +1,12 @@
-"""How much memory work takes: every constant and formula of an estimate, once.
+"""Estimates of the memory that work takes: every constant and formula, once.
 
-Networks are counted operation by operation in :mod:`dacapo.experiments.architectures.network_memory`. All numbers of
-bytes were measured on Linux with 64 bits, and are a little above the measurements.
+Networks are measured operation by operation in :mod:`dacapo.experiments.architectures.network_memory`. All numbers are
+in bytes, were measured on 64-bit Linux, and are slightly above the measurements.
 """
 
 from __future__ import annotations
 
+from dacapo.errors import ConfigError
 from dacapo.utils.memory import available_memory, process_memory
 
 PROCESS_BYTES = 600 * 1024**2
@@ -13,21 +14,28 @@ PROCESS_BYTES = 600 * 1024**2
 WORKER_BYTES = 300 * 1024**2
 """A worker process without PyTorch."""
 FETCHER_BYTES = 150 * 1024**2
-"""A forked process that makes batches: only the memory that it does not share with the one that it comes from."""
+"""A forked process that makes batches, without the memory that it shares with its parent."""
 EVALUATED_BLOCK_BYTES = 700 * 1024**2
 """A block of 2^24 voxels that is scored: the labels of two arrays, and their pairs."""
 
 DEFAULT_SHARE = 0.5
-"""Without a limit this share of the free memory is used, of this machine or of a GPU."""
+"""Without a limit, work uses this share of the free memory of this machine or of a GPU."""
 DEFAULT_BLOCK_BYTES = 2 * 1024**3
-"""Without a limit a block on a CPU takes no more than this."""
+"""Without a limit, a predicted block takes no more than this on a CPU."""
 
-_NETWORK_MARGIN = 1.25  # libraries take a little more than the tensors
+_NETWORK_MARGIN = 1.25  # libraries take slightly more than the tensors
 _WATERSHED_MARGIN = 1.2
+_FLOAT = 4
+# A weight, and the two moments of the optimizer; gradients are measured with the network.
+_WEIGHT_COPIES = 3
+# Arrays of the size of a sample that exist while it is made.
+_SAMPLE_COPIES = 8
+# Values that the loss keeps for each predicted value, with those of target and weight.
+_LOSS_COPIES = 6
 
 
 def process_bytes(is_this_one: bool = True) -> int:
-    """Return how many bytes a process with PyTorch takes beside its blocks.
+    """Return the memory of a process with PyTorch, without its blocks.
 
     Args:
         is_this_one: Whether it is the calling process, which may hold more already.
@@ -35,29 +43,70 @@ def process_bytes(is_this_one: bool = True) -> int:
     return max(PROCESS_BYTES, (process_memory() or 0) if is_this_one else 0)
 
 
-def usual_memory() -> int | None:
-    """Return how many bytes all processes together use on this machine if nobody sets a limit; None if unknown."""
+def default_memory() -> int | None:
+    """Return the memory that all processes on this machine share without a limit; None if it is unknown."""
     free = available_memory()
     return None if free is None else int(DEFAULT_SHARE * free) + (process_memory() or 0)
 
 
 def network_bytes(tensors: int) -> int:
-    """Return how many bytes a network takes whose tensors have some bytes at most."""
+    """Return the memory of a network whose tensors take up to some bytes."""
     return int(_NETWORK_MARGIN * tensors)
 
 
+def unknown_network_bytes(error: Exception) -> ConfigError:
+    """Return the error that refuses a memory limit for a network that could not be measured because of an error."""
+    return ConfigError(f"cannot estimate the memory of the network without running it ({error}); omit max_memory")
+
+
+def predicted_bytes(read_values: int, read_itemsize: int, written_values: int, written_itemsize: int) -> int:
+    """Return the memory of a block to predict beside that of the network.
+
+    Args:
+        read_values: Number of values that the block reads; they are held as stored, and as float32 before and after
+            their preparation.
+        read_itemsize: Bytes of a stored value.
+        written_values: Number of values that the block writes; they are held as predicted, scaled and stored.
+        written_itemsize: Bytes of a value to store.
+    """
+    return read_values * (read_itemsize + 2 * _FLOAT) + written_values * (2 * _FLOAT + written_itemsize)
+
+
+def trained_batch_bytes(tensors: int, predicted_values: int) -> int:
+    """Return the memory of a batch in the network and the loss.
+
+    Args:
+        tensors: Memory of the tensors of a forward and a backward pass.
+        predicted_values: Number of values that the network predicts for the batch.
+    """
+    return network_bytes(tensors) + _LOSS_COPIES * _FLOAT * predicted_values
+
+
+def trainer_bytes(weights: int, sample_values: int, predicted_values: int, num_fetchers: int) -> int:
+    """Return the memory of a training beside that of its batch.
+
+    Args:
+        weights: Bytes of the weights.
+        sample_values: Number of values of a sample of raw data.
+        predicted_values: Number of values of its prediction, thus of target and weight each.
+        num_fetchers: Number of processes that make batches; 1 is the training process itself.
+    """
+    fetchers = 0 if num_fetchers == 1 else num_fetchers * FETCHER_BYTES
+    samples = _SAMPLE_COPIES * _FLOAT * (sample_values + 2 * predicted_values) * max(1, num_fetchers)
+    return _WEIGHT_COPIES * weights + process_bytes() + fetchers + samples
+
+
 def voxelwise_bytes(voxels: int, channels: int, itemsize: int) -> int:
-    """Return how many bytes it takes to work on each voxel of a block by itself: values as stored and as float32,
-    and the result."""
-    return voxels * (channels * (itemsize + 4) + 16)
+    """Return the memory of a block that is computed voxel by voxel: stored values, float32 values, and the result."""
+    return voxels * (channels * (itemsize + _FLOAT) + 16)
 
 
 def watershed_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> float:
-    """Return how many bytes the mutex watershed takes for each voxel, as measured with 3 to 9 offsets.
+    """Return the memory of the mutex watershed per voxel, as measured with 3 to 9 offsets.
 
     Args:
         num_offsets: Number of affinities.
-        channels: Number of channels of the prediction; those behind the affinities are read and not used.
+        channels: Number of channels of the prediction; those after the affinities are read, but not used.
         itemsize: Bytes of a value of the prediction.
     """
     each = 6 if itemsize == 1 else 26 + 2 * itemsize
@@ -68,9 +117,9 @@ def workers_within(max_memory: int | None, num_workers: int, block_bytes: int) -
     """Return how many worker processes without a network fit into memory beside this process, at least 1.
 
     Args:
-        max_memory: Bytes that all processes may take together; None for any amount.
-        num_workers: How many are wanted.
-        block_bytes: Bytes that a block takes.
+        max_memory: Limit of all processes together; None for no limit.
+        num_workers: Number of workers to start if they fit.
+        block_bytes: Memory that a block takes.
     """
     if max_memory is None:
         return num_workers

@@ -124,7 +124,7 @@ class TestGpus:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
         monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device=None: (parse_size("12GB"), parse_size("80GB")))
-        monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: parse_size("100GB"))
+        monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("100GB"))
 
     def plan(self, folder: Path, context: ComputeContext, num_workers: int, **how: Any) -> Budget:
         return plan_within(hungry_run(folder).model, large(folder), num_workers=num_workers, context=context, **how)
@@ -135,7 +135,7 @@ class TestGpus:
         assert alone.gpu_limit == together.gpu_limit == parse_size("6GB")
         assert parse_size("3GB") < together.gpu_bytes <= parse_size("6GB")
         assert together.plan.write_shape == alone.plan.write_shape
-        assert "of it are on a GPU for each process, where 6.0 GB may be used" in str(together)
+        assert "per process are on a GPU, where 6.0 GB may be used" in str(together)
 
     @pytest.mark.parametrize(("workers", "shared"), [(9, 2), (16, 2), (17, 3)])
     def test_workers_that_share_a_gpu_divide_its_memory(self, tmp_path: Path, workers: int, shared: int) -> None:
@@ -165,7 +165,7 @@ class TestGpus:
         assert self.plan(tmp_path, LocalTorch(), 1).gpu_bytes > parse_size("3GB")
 
     def test_memory_of_the_machine_counts_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: parse_size("10GB"))
+        monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("10GB"))
         budget = self.plan(tmp_path, LocalTorch(), 8)
         on_host = budget.num_workers * (budget.total // budget.num_workers - budget.gpu_bytes)
         assert on_host <= parse_size("5GB") + process_bytes()
@@ -187,7 +187,7 @@ class TestGpus:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: pytest.fail("is of no matter"))
+        monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: pytest.fail("is of no matter"))
         usual = self.plan(tmp_path, Slurm(memory="64GB"), workers)
         run = hungry_run(tmp_path)
         assert usual.plan == plan_blocks(run.model, large(tmp_path))
@@ -205,11 +205,11 @@ class TestGpus:
 
     def test_jobs_too_small_for_the_least(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         assert self.plan(tmp_path, Slurm(memory="100MB"), 3).num_workers == 3
-        assert "this network and volume take at least that" in caplog.text
+        assert "this network and volume need at least that" in caplog.text
 
 
 def test_processes_on_cpus_take_2_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dacapo.inference.budget.available_memory", lambda: parse_size("100GB"))
+    monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("100GB"))
     run = hungry_run(tmp_path)
     for workers in (1, 4):
         budget = plan_within(run.model, large(tmp_path), num_workers=workers, context=LocalTorch(device="cpu"))

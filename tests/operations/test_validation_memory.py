@@ -27,7 +27,7 @@ LARGEST = (EDGE + 8) ** 3
 
 @pytest.fixture(autouse=True)
 def _small_prediction_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_USUAL", {3: EDGE})
+    monkeypatch.setattr(budget, "_ENOUGH_VOXELS", {3: EDGE})
 
 
 def prepare(folder: Path, task: str, size: int) -> Run:
@@ -71,7 +71,7 @@ def test_no_more_than_a_block_is_read_or_written_at_once(
     monkeypatch.setattr(ZarrArray, "__setitem__", noted_write)
     # Whatever asks for all values at once.
     monkeypatch.setattr(ZarrArray, "__array__", lambda *_: pytest.fail("all of an array is read"), raising=False)
-    scores = validate_run(run, 1)
+    scores = validate_run(run, 1, num_workers=1)
     assert np.isfinite(scores.scores[0][0]).sum() > 10
     assert len(voxels) > 27 * 4
     assert max(voxels) <= LARGEST < 96**3 / 10
@@ -81,10 +81,10 @@ def test_memory_does_not_grow_with_the_volume(options: DaCapoConfig, tmp_path: P
     peaks = []
     for size in (64, 128):
         run = prepare(tmp_path / str(size), "distance", size)
-        validate_run(run, 1)  # what is imported and made once
+        validate_run(run, 1, num_workers=1)  # what is imported and made once
         tracemalloc.start()
         try:
-            validate_run(run, 1)
+            validate_run(run, 1, num_workers=1)
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

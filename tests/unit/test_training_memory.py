@@ -33,7 +33,7 @@ def test_batches_become_smaller_and_more(tmp_path: Path) -> None:
 
 def test_too_small_a_budget_says_what_would_do(tmp_path: Path) -> None:
     run = training_run(tmp_path)
-    with pytest.raises(MemoryBudgetError, match=r"6 batch\(es\) of 1 in an iteration.* allow "):
+    with pytest.raises(MemoryBudgetError, match=r"6 x 1 samples .* allow "):
         train_within(run.trainer, run.model, "100MB")
     assert run.trainer.batch_size == 6
 

@@ -1,4 +1,4 @@
-"""Training within a budget of memory: smaller batches, more of them in an iteration."""
+"""Train within a memory limit, by dividing an iteration into smaller batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import attrs
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import training_bytes
 from dacapo.utils.memory import format_size, parse_size
-from dacapo.utils.memory_estimates import FETCHER_BYTES, network_bytes, process_bytes
+from dacapo.utils.memory_estimates import trained_batch_bytes, trainer_bytes, unknown_network_bytes
 
 from .batch_trainer import BatchTrainer
 
@@ -21,71 +21,66 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Copies of each weight: itself, and the two moments of the optimizer. Gradients are counted with the network.
-_WEIGHT_COPIES = 3
-# Arrays of the size of a sample, as float32, that exist while it is made.
-_SAMPLE_COPIES = 8
-
 
 @attrs.frozen
 class TrainingMemory:
-    """The memory that a training takes, in bytes.
+    """The memory of a training, in bytes.
 
     Attributes:
-        batch_size: Samples in a batch.
-        accumulate: Batches in an iteration.
-        network: Forward and backward pass of a batch, gradients included.
-        beside: Weights, the optimizer, and the processes.
+        batch_size: Number of samples in a batch.
+        accumulate: Number of batches in an iteration.
+        network: Memory of a batch in a forward and a backward pass, with gradients.
+        rest: Memory of the weights, the optimizer, and the processes.
     """
 
     batch_size: int
     accumulate: int
     network: int
-    beside: int
+    rest: int
 
     @property
     def total(self) -> int:
-        """All of it together."""
-        return self.network + self.beside
+        """All of the memory."""
+        return self.network + self.rest
 
     def __str__(self) -> str:
         return (
-            f"training on {self.accumulate} batch(es) of {self.batch_size} in an iteration takes about "
+            f"an iteration with {self.accumulate} x {self.batch_size} samples takes about "
             f"{format_size(self.total)} of memory ({format_size(self.network)} for a batch)"
         )
 
 
 def training_memory(trainer: BatchTrainer, model: Model, batch_size: int, accumulate: int) -> TrainingMemory:
-    """Estimate the memory of a training, on the device of the network and beside it.
+    """Estimate the memory of a training, on the device of the network and in main memory.
 
     Args:
-        trainer: The trainer, as configured.
+        trainer: The trainer.
         model: The network.
-        batch_size: Samples in a batch.
-        accumulate: Batches in an iteration.
+        batch_size: Number of samples in a batch.
+        accumulate: Number of batches in an iteration.
     """
-    sample = 4 * math.prod(model.input_shape) * model.num_in_channels
-    target = 4 * math.prod(model.output_shape) * model.num_out_channels
-    network = training_bytes(model, (batch_size, model.num_in_channels, *model.input_shape))
-    # The loss keeps some values for each value of the prediction, and has a target and a weight to compare it with.
-    network = network_bytes(network) + batch_size * 6 * target
+    sample = math.prod(model.input_shape) * model.num_in_channels
+    predicted = math.prod(model.output_shape) * model.num_out_channels
+    tensors = training_bytes(model, (batch_size, model.num_in_channels, *model.input_shape))
     weights = sum(parameter.nbytes for parameter in model.parameters())
-    fetchers = trainer.num_data_fetchers
-    made = _SAMPLE_COPIES * (sample + 2 * target) * (1 if fetchers == 1 else fetchers)
-    processes = process_bytes() + (0 if fetchers == 1 else fetchers * FETCHER_BYTES)
-    return TrainingMemory(batch_size, accumulate, network, _WEIGHT_COPIES * weights + processes + made)
+    return TrainingMemory(
+        batch_size,
+        accumulate,
+        trained_batch_bytes(tensors, batch_size * predicted),
+        trainer_bytes(weights, sample, predicted, trainer.num_data_fetchers),
+    )
 
 
 def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> TrainingMemory:
-    """Divide the samples of an iteration into batches that fit into a budget of memory.
+    """Divide the samples of an iteration into batches that fit into memory.
 
-    An iteration trains on the same samples as before, with the same gradients but for rounding, as long as the network
-    treats the samples of a batch independently (batch normalisation does not).
+    An iteration trains on the same samples as before, and has the same gradients up to rounding if the network treats
+    the samples of a batch independently (batch normalization does not).
 
     Args:
-        trainer: The trainer; its ``batch_size`` and ``accumulate`` are changed where there is need.
+        trainer: The trainer; its ``batch_size`` and ``accumulate`` are changed if necessary.
         model: The network.
-        max_memory: Memory that the training may take, such as ``"8GB"``.
+        max_memory: Memory limit of the training, such as ``"8GB"``.
 
     Raises:
         ConfigError: If the trainer does not make batches, or the memory of the network cannot be estimated.
@@ -93,18 +88,14 @@ def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> Train
     """
     limit = parse_size(max_memory)
     if not isinstance(trainer, BatchTrainer):
-        raise ConfigError(
-            f"max_memory is given, but {type(trainer).__name__} has no batches that could be made smaller"
-        )
+        raise ConfigError(f"max_memory is given, but {type(trainer).__name__} has no batches to make smaller; omit it")
     samples = trainer.batch_size * trainer.accumulate
     sizes = [size for size in range(trainer.batch_size, 0, -1) if samples % size == 0]
     for size in sizes:
         try:
             memory = training_memory(trainer, model, size, samples // size)
         except (NotImplementedError, RuntimeError) as error:
-            raise ConfigError(
-                f"the memory of the network cannot be estimated without running it ({error}); leave out max_memory"
-            ) from error
+            raise unknown_network_bytes(error) from error
         if memory.total <= limit:
             break
     else:
