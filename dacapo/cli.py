@@ -19,6 +19,7 @@ from dacapo.commands.runs import apply, predict, train, validate
 from dacapo.config_commands import config as config_commands
 from dacapo.errors import BlockwiseError, DacapoError
 from dacapo.options import Options
+from dacapo.utils.interrupts import interrupted_by_sigterm
 
 __all__ = [
     "apply",
@@ -38,17 +39,19 @@ class _Group(click.Group):
     """A group that prints errors of this package on one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except DacapoError as error:
-            if logging.getLogger("dacapo").isEnabledFor(logging.DEBUG):
-                raise
-            # Keep the line breaks of a list of blocks.
-            lines = str(error).splitlines() if isinstance(error, BlockwiseError) else [str(error)]
-            raise click.ClickException("\n".join(" ".join(line.split()) for line in lines)) from error
-        except KeyboardInterrupt:
-            click.echo("Error: interrupted; everything saved before is kept", err=True)
-            raise SystemExit(runs.INTERRUPTED) from None
+        with interrupted_by_sigterm() as sigterm:
+            try:
+                return super().invoke(ctx)
+            except DacapoError as error:
+                if logging.getLogger("dacapo").isEnabledFor(logging.DEBUG):
+                    raise
+                # Keep the line breaks of a list of blocks.
+                lines = str(error).splitlines() if isinstance(error, BlockwiseError) else [str(error)]
+                raise click.ClickException("\n".join(" ".join(line.split()) for line in lines)) from error
+            except KeyboardInterrupt:
+                how, status = ("terminated", runs.TERMINATED) if sigterm.arrived else ("interrupted", runs.INTERRUPTED)
+                click.echo(f"Error: {how}; everything saved before is kept", err=True)
+                raise SystemExit(status) from None
 
 
 @click.group(cls=_Group, context_settings=parameters.SETTINGS)

@@ -10,8 +10,9 @@ import click
 
 from dacapo.commands import parameters as given
 
-# Exit status of a command that was asked to stop, by the convention of shells.
+# Exit statuses of commands that Ctrl-C or SIGTERM ended, by the convention of shells.
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 @click.command(cls=given.Command)

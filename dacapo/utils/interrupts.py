@@ -1,18 +1,93 @@
-"""Stop at a safe point when the user presses Ctrl-C."""
+"""Stop at a safe point, or at once, when the user presses Ctrl-C or the system ends the process."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
+
+import attrs
 
 from dacapo.utils import distributed
 
 logger = logging.getLogger(__name__)
+
+
+@attrs.define
+class Termination:
+    """Whether SIGTERM arrived."""
+
+    arrived: bool = False
+
+
+@contextmanager
+def interrupted_by_sigterm() -> Iterator[Termination]:
+    """Let SIGTERM interrupt this process as Ctrl-C does, and end its child processes.
+
+    Locks are thus released and temporary files deleted. Handlers that other code installs in the meantime take
+    precedence. Has no effect outside the main thread.
+
+    Yields:
+        Whether the signal arrived, to tell it from Ctrl-C.
+    """
+    state = Termination()
+    if threading.current_thread() is not threading.main_thread():
+        yield state
+        return
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    # A handler runs only once the main thread returns to Python, and a scheduler of blocks keeps it from that.
+    watcher = threading.Thread(target=_watch, args=(receiver, state), daemon=True)
+    before = signal.signal(signal.SIGTERM, _left_to_watcher)
+    descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    watcher.start()
+    try:
+        yield state
+    finally:
+        signal.set_wakeup_fd(descriptor)
+        signal.signal(signal.SIGTERM, before)
+        sender.close()
+        watcher.join()
+        receiver.close()
+
+
+def _left_to_watcher(number: int, frame: FrameType | None) -> None:
+    """Leave SIGTERM to the watcher, which Python tells too, unless shells let this process ignore Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        raise KeyboardInterrupt
+
+
+def _watch(receiver: socket.socket, state: Termination) -> None:
+    """Wait for signals until the other end closes."""
+    for number in iter(lambda: receiver.recv(1), b""):
+        if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is _left_to_watcher:
+            state.arrived = True
+            os.kill(os.getpid(), signal.SIGINT)
+            ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            for child in _children():
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGTERM if ignored else signal.SIGINT)
+
+
+def _children() -> list[int]:
+    """Return the ids of the child processes, as far as the system lists them."""
+    return [int(child) for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()]
+
+
+def _leave_watcher_to_parent() -> None:
+    if signal.getsignal(signal.SIGTERM) is _left_to_watcher:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_leave_watcher_to_parent)
 
 
 class SafeStop:

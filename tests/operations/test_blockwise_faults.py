@@ -115,9 +115,17 @@ from dacapo import run_blockwise
 from dacapo.cli import _Group
 
 if __name__ == "__main__":
-    worker, how, last, logs = sys.argv[1:]
+    worker, how, last, logs, num_workers = sys.argv[1:]
     command = lambda: run_blockwise(
-        worker, Roi((0,), (20,)), Roi((0,), (1,)), Roi((0,), (1,)), 2, 2, how=how, last=int(last), log_dir=logs
+        worker,
+        Roi((0,), (20,)),
+        Roi((0,), (1,)),
+        Roi((0,), (1,)),
+        int(num_workers),
+        2,
+        how=how,
+        last=int(last),
+        log_dir=logs,
     )
     _Group("main", callback=command, invoke_without_command=True)([])
 """
@@ -126,12 +134,12 @@ if __name__ == "__main__":
 class TestWhatIsOnTheTerminal:
     """An error, once; what is more about it is in files."""
 
-    def start(self, folder: Path, how: str, last: int) -> Started:
+    def start(self, folder: Path, how: str, last: int, num_workers: int = 2) -> Started:
         (folder / "worker.py").write_text(WORKER)
         (folder / "caller.py").write_text(CALLER)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path.cwd()), *sys.path])}
-        command = [sys.executable, folder / "caller.py", folder / "worker.py", how, str(last), folder / "logs"]
-        return Started(command, env=environment)
+        arguments = [folder / "worker.py", how, str(last), folder / "logs", str(num_workers)]
+        return Started([sys.executable, folder / "caller.py", *arguments], env=environment)
 
     def lines(self, folder: Path, how: str, last: int = 99) -> tuple[list[str], list[str]]:
         """Return what Daisy writes, and the error."""
@@ -180,6 +188,16 @@ class TestWhatIsOnTheTerminal:
         assert text.splitlines()[-1] == "Error: interrupted; everything saved before is kept"
         assert "Traceback" not in text
         assert len(text.splitlines()) <= 4
+
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_a_termination(self, options: DaCapoConfig, tmp_path: Path, workers: int) -> None:
+        with self.start(tmp_path, "wait", 99, workers) as caller:
+            wait_until((tmp_path / "waiting").exists)
+            caller.send_signal(signal.SIGTERM)
+            text = caller.communicate()[1]
+        assert caller.returncode == 143
+        assert text.splitlines()[-1] == "Error: terminated; everything saved before is kept"
+        assert "Traceback" not in text
 
 
 PARENT = """
