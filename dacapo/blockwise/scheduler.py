@@ -9,8 +9,7 @@ from typing import Any
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
-from dacapo.blockwise.block_grid import written_region
-from dacapo.blockwise.journal import Resume, tracking_folder
+from dacapo.blockwise.journal import Resume, check_same_work
 from dacapo.blockwise.journal.identity import code_identity
 from dacapo.blockwise.scheduling.run_task import run_task
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
@@ -60,31 +59,28 @@ def run_blockwise(
         RoiError: If the regions do not fit together.
         OutputExistsError: If ``tracking_path`` belongs to other parameters.
     """
-    call = WorkerCall.of(worker_file, args, kwargs)
-    Execution(num_workers, max_retries=max_retries, timeout=timeout)  # checks them before anything is written
-    written_region(total_roi, read_roi, write_roi)
+    task = DaCapoBlockwiseTask(  # checks all arguments before anything is written
+        worker_file,
+        total_roi,
+        read_roi,
+        write_roi,
+        num_workers,
+        max_retries,
+        timeout,
+        upstream_tasks,
+        *args,
+        log_dir=log_dir,
+        read_write_conflict=read_write_conflict,
+        tracking_path=None if tracking_path is None else Path(tracking_path) / "marks",
+        **kwargs,
+    )
     if tracking_path is not None:
+        call = WorkerCall.of(worker_file, args, kwargs)
         rois = [[list(map(int, roi.offset)), list(map(int, roi.shape))] for roi in (total_roi, read_roi, write_roi)]
         given = converter.unstructure({"args": call.args, "kwargs": call.kwargs})
         what = {"worker": call.worker_file, "code": code_identity(call.worker_file), **given}
-        tracking_path = tracking_folder(tracking_path, plain_values({**what, "rois": rois}))
-    run_task(
-        DaCapoBlockwiseTask(
-            worker_file,
-            total_roi,
-            read_roi,
-            write_roi,
-            num_workers,
-            max_retries,
-            timeout,
-            upstream_tasks,
-            *args,
-            log_dir=log_dir,
-            read_write_conflict=read_write_conflict,
-            tracking_path=tracking_path,
-            **kwargs,
-        )
-    )
+        check_same_work(tracking_path, plain_values({**what, "rois": rois}))
+    run_task(task)
     return True
 
 

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from dacapo.errors import DamagedFileError, UnsafeFileError
 from dacapo.store.files import read_bytes, remove_file, write_bytes
-from dacapo.store.json_lines import Record, encode, read_columns, read_records, update_records
-from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_columns, from_records, to_record
+from dacapo.store.json_lines import Entry, encode, read_columns, read_entries, update_entries
+from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_columns, from_entries, to_entry
 
 # Every pickle of protocol 2 and later begins with this byte, which JSON never does.
 _PICKLE_MARK = b"\x80"
@@ -35,8 +35,8 @@ class FileStatsStore(RecordStatsStore):
     def _update(self, kind: str, run_name: str, items: Sequence[T]) -> None:
         path = self.path / kind / run_name
         if path.is_file() and _is_pickle(path):
-            write_bytes(path, b"".join(encode(record) + b"\n" for record in _read_pickle(path)))
-        update_records(path, items, to_record)
+            write_bytes(path, b"".join(encode(entry) + b"\n" for entry in _read_pickle(path)))
+        update_entries(path, items, to_entry)
 
     def _read(self, kind: str, run_name: str, cls: type[T], choice: Choice) -> list[T]:
         path = self.path / kind / run_name
@@ -46,8 +46,8 @@ class FileStatsStore(RecordStatsStore):
         columns = None if pickled else read_columns(path)
         if columns is not None and (fast := from_columns(columns, cls, choice)) is not None:
             return fast
-        records = _read_pickle(path) if pickled else read_records(path)
-        entries = from_records(records, cls, path)
+        plain = _read_pickle(path) if pickled else read_entries(path)
+        entries = from_entries(plain, cls, path)
         if choice.all:
             return entries
         chosen = set(choice.of(entry.iteration for entry in entries))
@@ -69,14 +69,14 @@ class _PlainUnpickler(pickle.Unpickler):
         raise UnsafeFileError(f"it refers to {module}.{name}, and loading that could run code")
 
 
-def _read_pickle(path: Path) -> list[Record]:
+def _read_pickle(path: Path) -> list[Entry]:
     content = read_bytes(path)
     try:
-        records: Any = _PlainUnpickler(io.BytesIO(content)).load()
+        entries: Any = _PlainUnpickler(io.BytesIO(content)).load()
     except UnsafeFileError as error:
         raise UnsafeFileError(f"refused to read {path}: {error}") from None
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
         raise DamagedFileError(f"{path} is a damaged pickle: {error}") from error
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise DamagedFileError(f"{path} does not hold a list of entries")
-    return records
+    return entries

@@ -1,6 +1,6 @@
 """Append-only files of JSON lines, one per iteration.
 
-A save costs only as much as its new records: the last line tells how far the file reaches, and new lines are appended.
+A save costs only as much as its new entries: the last line tells how far the file reaches, and new lines are appended.
 A process killed while writing leaves an incomplete last line, which readers drop and the next save overwrites. Lines
 are compared as bytes, so that NaN equals NaN.
 """
@@ -27,27 +27,27 @@ _BLOCK = 1 << 16
 _NOT_OF_NUMBERS = bytes(set(range(256)) - set(b"0123456789+-.eE,\n"))
 _LINES_TO_COMMAS = bytes.maketrans(b"\n", b",")
 
-Record = dict[str, Any]
+Entry = dict[str, Any]
 
 
-def encode(record: Record) -> bytes:
-    """Return a record as one line, without the line end. NaN and infinities are written as ``NaN`` and ``Infinity``."""
-    return json.dumps(record, separators=(",", ":"), default=_plain_number).encode()
+def encode(entry: Entry) -> bytes:
+    """Return an entry as one line, without the line end. NaN and infinities are written as ``NaN`` and ``Infinity``."""
+    return json.dumps(entry, separators=(",", ":"), default=_plain_number).encode()
 
 
-def read_records(path: Path) -> list[Record]:
-    """Return all records of a file.
+def read_entries(path: Path) -> list[Entry]:
+    """Return all entries of a file.
 
     Raises:
-        StorageError: If the file cannot be read, or a line before the last is not a record.
+        StorageError: If the file cannot be read, or a line before the last is not an entry.
     """
     content = read_bytes(path)
-    records = _read_at_once(content)
-    return [record for record, _, _ in _good_lines(content, path)] if records is None else records
+    entries = _read_at_once(content)
+    return [entry for entry, _, _ in _good_lines(content, path)] if entries is None else entries
 
 
 def read_columns(path: Path) -> dict[str, list[Any]] | None:
-    """Return the values of each field as one list per field, several times as fast as :func:`read_records`.
+    """Return the values of each field as one list per field, several times as fast as :func:`read_entries`.
 
     Returns:
         None unless all complete lines hold the same fields in the same order, with finite numbers only. Integers of
@@ -80,15 +80,15 @@ def _lines_of(fields: Sequence[str]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:\{" + line + rb"\}\n)*+")
 
 
-def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> None:
-    """Replace the tail of a file by ``items``; records of earlier iterations stay.
+def update_entries(path: Path, items: Sequence[Any], to_entry: Callable[[Any], Entry]) -> None:
+    """Replace the tail of a file by ``items``; entries of earlier iterations stay.
 
     If ``items`` contains the last line of the file, all items up to it are assumed to be stored already.
 
     Args:
         path: The file; it need not exist.
         items: Objects with an ``iteration``, ascending.
-        to_record: Converts an item to a record.
+        to_entry: Converts an item to an entry.
 
     Raises:
         StorageError: If the file cannot be read or written.
@@ -96,8 +96,8 @@ def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], 
     make_folder(path.parent)
     try:
         with open(path, "r+b" if path.exists() else "x+b") as file:
-            position, first_new = _common(file, path, items, to_record)
-            lines = b"".join(encode(to_record(item)) + b"\n" for item in items[first_new:])
+            position, first_new = _common(file, path, items, to_entry)
+            lines = b"".join(encode(to_entry(item)) + b"\n" for item in items[first_new:])
             file.seek(position)
             file.truncate()
             file.write(lines)
@@ -109,7 +109,7 @@ def update_records(path: Path, items: Sequence[Any], to_record: Callable[[Any], 
         raise storage_error("write", path, error) from error
 
 
-def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]) -> tuple[int, int]:
+def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_entry: Callable[[Any], Entry]) -> tuple[int, int]:
     """Return the offset to write at, and the index of the first item to write."""
     last, end = _last_line(file)
     if last is None or not items:
@@ -117,31 +117,29 @@ def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callabl
     if last[ITERATION] < items[0].iteration:
         return end, 0
     index = bisect_left(items, last[ITERATION], key=lambda item: item.iteration)
-    if index < len(items) and encode(to_record(items[index])) == encode(last):
+    if index < len(items) and encode(to_entry(items[index])) == encode(last):
         file.seek(0)
         first = _parse(file.readline())
         if first is not None and first[ITERATION] <= items[0].iteration:
             return end, index + 1
-    return _compare_all(file, path, items, to_record)
+    return _compare_all(file, path, items, to_entry)
 
 
-def _compare_all(
-    file: BinaryIO, path: Path, items: Sequence[Any], to_record: Callable[[Any], Record]
-) -> tuple[int, int]:
+def _compare_all(file: BinaryIO, path: Path, items: Sequence[Any], to_entry: Callable[[Any], Entry]) -> tuple[int, int]:
     """Do the same as :func:`_common` by reading the whole file, after a run went back or was trained anew."""
     file.seek(0)
     position = index = 0
-    for record, line, end in _good_lines(file.read(), path):
-        if record[ITERATION] >= items[0].iteration:
-            if index == len(items) or encode(to_record(items[index])) != line:
+    for entry, line, end in _good_lines(file.read(), path):
+        if entry[ITERATION] >= items[0].iteration:
+            if index == len(items) or encode(to_entry(items[index])) != line:
                 break
             index += 1
         position = end
     return position, index
 
 
-def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
-    """Return the last record of a file and the end of its line; anything after that is an incomplete line."""
+def _last_line(file: BinaryIO) -> tuple[Entry | None, int]:
+    """Return the last entry of a file and the end of its line; anything after that is an incomplete line."""
     end = file.seek(0, os.SEEK_END)
     tail, start = b"", end
     while True:
@@ -150,9 +148,9 @@ def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
         complete = lines[:-1] if start == 0 else lines[1:-1]
         end_of_line = start + len(tail) - len(lines[-1])
         for line in reversed(complete):
-            record = _parse(line)
-            if record is not None:
-                return record, end_of_line
+            entry = _parse(line)
+            if entry is not None:
+                return entry, end_of_line
             end_of_line -= len(line) + 1
         if start == 0:
             return None, 0
@@ -161,44 +159,44 @@ def _last_line(file: BinaryIO) -> tuple[Record | None, int]:
         tail = file.read(size) + tail
 
 
-def _read_at_once(content: bytes) -> list[Record] | None:
-    """Return the records of all complete lines, or None if a line is broken.
+def _read_at_once(content: bytes) -> list[Entry] | None:
+    """Return the entries of all complete lines, or None if a line is broken.
 
-    One call of the parser is about three times as fast as one per line. A record is one line, so if the numbers of
-    records and lines agree, no line was joined with the next.
+    One call of the parser is about three times as fast as one per line. An entry is one line, so if the numbers of
+    entries and lines agree, no line was joined with the next.
     """
     lines = content[: content.rfind(b"\n") + 1]
     try:
-        records = json.loads((b"[" + lines[:-1].replace(b"\n", b",") + b"]").decode())
+        entries = json.loads((b"[" + lines[:-1].replace(b"\n", b",") + b"]").decode())
     except ValueError:
         return None
-    return records if len(records) == lines.count(b"\n") and all(map(_is_record, records)) else None
+    return entries if len(entries) == lines.count(b"\n") and all(map(_is_entry, entries)) else None
 
 
-def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Record, bytes, int]]:
-    """Yield each record, its line and the end of the line; only lines at the end of the file may be broken."""
+def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Entry, bytes, int]]:
+    """Yield each entry, its line and the end of the line; only lines at the end of the file may be broken."""
     end, broken = 0, 0
     for number, line in enumerate(content.split(b"\n")[:-1], start=1):
         end += len(line) + 1
-        record = _parse(line)
-        if record is None:
+        entry = _parse(line)
+        if entry is None:
             broken = broken or number
         elif broken:
             raise DamagedFileError(f"{path} is damaged in line {broken}; remove that line, or restore a copy")
         else:
-            yield record, line, end
+            yield entry, line, end
 
 
-def _parse(line: bytes) -> Record | None:
-    """Return the record on a line, or None if the line is broken."""
+def _parse(line: bytes) -> Entry | None:
+    """Return the entry on a line, or None if the line is broken."""
     try:
-        record = json.loads(line)
+        entry = json.loads(line)
     except ValueError:
         return None
-    return record if _is_record(record) else None
+    return entry if _is_entry(entry) else None
 
 
-def _is_record(value: Any) -> bool:
+def _is_entry(value: Any) -> bool:
     return isinstance(value, dict) and isinstance(value.get(ITERATION), int)
 
 

@@ -121,21 +121,21 @@ class LocalWeightsStore(WeightsStore):
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
         source = self._existing(run, iteration)
         best = self._best(run, dataset, criterion)
-        remove_file(_record(best), missing_ok=True)  # after a crash here, no stale record remains
+        remove_file(_iteration_file(best), missing_ok=True)  # after a crash here, no stale iteration remains
         with atomic_path(best) as temporary:
             _link_or_copy(source, temporary)
-        write_text(_record(best), json.dumps({"iteration": iteration}))
+        write_text(_iteration_file(best), json.dumps({"iteration": iteration}))
 
     def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> int:
         for path in self._best_paths(run, dataset, criterion):
-            iteration = _recorded_iteration(_record(path))
+            iteration = _read_iteration(_iteration_file(path))
             if iteration is not None:
                 return iteration
         iteration = self.retrieve_best_weights(run, dataset, criterion).iteration
         if iteration is None:
-            record = _record(self._best(run, dataset, criterion))
+            file = _iteration_file(self._best(run, dataset, criterion))
             raise DamagedFileError(
-                f"the best checkpoint beside {record} does not say its iteration; store it again, or write "
+                f"the best checkpoint beside {file} does not say its iteration; store it again, or write "
                 f'{{"iteration": <number>}} into that file'
             )
         return iteration
@@ -175,7 +175,7 @@ class LocalWeightsStore(WeightsStore):
         for path in self._best_paths(run, dataset, criterion):
             if not path.is_symlink():
                 yield path
-            iteration = _recorded_iteration(_record(path))
+            iteration = _read_iteration(_iteration_file(path))
             if iteration is not None:
                 yield self._iteration(run, iteration)
             # Last, since after a move an absolute link may lead to a file of another run.
@@ -296,7 +296,7 @@ def _name(item: Any) -> str:
     return name
 
 
-def _record(best: Path) -> Path:
+def _iteration_file(best: Path) -> Path:
     return best.with_name(f"{best.name}.json")
 
 
@@ -309,14 +309,14 @@ def _entries(folder: Path) -> list[Path]:
         raise storage_error("read the folder", folder, error) from error
 
 
-def _recorded_iteration(record: Path) -> int | None:
-    if not record.is_file():
+def _read_iteration(file: Path) -> int | None:
+    if not file.is_file():
         return None
-    text = read_text(record)
+    text = read_text(file)
     try:
         return int(json.loads(text)["iteration"])
     except (ValueError, KeyError, TypeError) as error:
-        raise DamagedFileError(f'{record} is damaged: expected {{"iteration": <number>}} ({error})') from error
+        raise DamagedFileError(f'{file} is damaged: expected {{"iteration": <number>}} ({error})') from error
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

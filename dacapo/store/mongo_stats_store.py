@@ -15,8 +15,8 @@ from dacapo.store.record_stats_store import (
     Choice,
     RecordStatsStore,
     T,
-    from_records,
-    to_record,
+    from_entries,
+    to_entry,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class MongoStatsStore(RecordStatsStore):
         query = {_RUN: run_name, ITERATION: {"$gte": items[0].iteration}}
         kept = 0
         with collection.find(query, _ENTRY).sort(ITERATION, 1) as found:
-            for entry in from_records(map(unescape, found), type(items[0]), self._place(collection.name, run_name)):
+            for entry in from_entries(map(unescape, found), type(items[0]), self._place(collection.name, run_name)):
                 if kept == len(items) or not _same(items[kept], entry):
                     collection.delete_many({_RUN: run_name, ITERATION: {"$gte": entry.iteration}})
                     break
@@ -92,7 +92,7 @@ class MongoStatsStore(RecordStatsStore):
         document = collection.find_one({_RUN: run_name}, _ENTRY, sort=[(ITERATION, order)])
         if document is None:
             return None
-        return from_records([unescape(document)], cls, self._place(collection.name, run_name))[0]
+        return from_entries([unescape(document)], cls, self._place(collection.name, run_name))[0]
 
     def _read(self, kind: str, run_name: str, cls: type[T], choice: Choice) -> list[T]:
         collection = self.database[kind]
@@ -103,7 +103,7 @@ class MongoStatsStore(RecordStatsStore):
                 found = collection.find(query, {"_id": False, ITERATION: True}).sort(ITERATION, 1)
                 query[ITERATION] = {"$in": choice.of(document[ITERATION] for document in found)}
             documents = list(collection.find(query, _ENTRY).sort(ITERATION, 1))
-        return from_records(map(unescape, documents), cls, self._place(kind, run_name))
+        return from_entries(map(unescape, documents), cls, self._place(kind, run_name))
 
     def _delete(self, kind: str, run_name: str) -> None:
         with mongo_errors(self._place(kind, run_name)):
@@ -116,8 +116,8 @@ class MongoStatsStore(RecordStatsStore):
 
 def _to_document(run_name: str, item: Any) -> Document:
     # Via JSON, which converts NumPy numbers to plain ones.
-    return {_RUN: run_name, **escape(json.loads(encode(to_record(item))))}
+    return {_RUN: run_name, **escape(json.loads(encode(to_entry(item))))}
 
 
 def _same(item: Any, other: Any) -> bool:
-    return encode(to_record(item)) == encode(to_record(other))
+    return encode(to_entry(item)) == encode(to_entry(other))

@@ -1,4 +1,4 @@
-"""The part of stats stores that does not depend on where they keep records: conversion, and selection of entries."""
+"""The part of stats stores that does not depend on where they keep entries: conversion, and selection of entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dacapo.errors import ConfigError, DamagedFileError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
-from dacapo.store.json_lines import Record
+from dacapo.store.json_lines import Entry
 from dacapo.store.stats_store import StatsStore
 from dacapo.utils.names import check_name
 
@@ -32,7 +32,7 @@ T = TypeVar("T", TrainingIterationStats, ValidationIterationScores)
 
 
 class RecordStatsStore(StatsStore):
-    """A store that keeps one list of records per kind of entry and run, ordered by iteration.
+    """A store that keeps one list of entries per kind and run, ordered by iteration.
 
     A subclass implements updating, reading and deleting such a list. Kinds are :data:`TRAINING` and :data:`VALIDATION`;
     names of runs have been checked.
@@ -109,7 +109,7 @@ class Choice:
         return [chosen[index * (len(chosen) - 1) // (SUBSAMPLE - 1)] for index in range(SUBSAMPLE)]
 
 
-def to_record(item: TrainingIterationStats | ValidationIterationScores) -> Record:
+def to_entry(item: TrainingIterationStats | ValidationIterationScores) -> Entry:
     """Return an entry as plain values, keyed by field."""
     # Not attrs.asdict, which copies nested lists. Empty fields (usually the reasons) are omitted.
     return {
@@ -119,20 +119,20 @@ def to_record(item: TrainingIterationStats | ValidationIterationScores) -> Recor
     }
 
 
-def from_records(records: Iterable[Record], cls: type[T], place: object) -> list[T]:
-    """Return the entries described by records.
+def from_entries(plain: Iterable[Entry], cls: type[T], place: object) -> list[T]:
+    """Return the entries described by plain values.
 
     Args:
-        records: Results of :func:`to_record`, or entries of the original, which also carry the name of the run.
+        plain: Results of :func:`to_entry`, or entries of the original, which also carry the name of the run.
         cls: The class of the entries.
-        place: Origin of the records, for the error message.
+        place: Origin of the values, for the error message.
 
     Raises:
         DamagedFileError: If a field is missing.
     """
     names = [field.name for field in attrs.fields(cls)]
     try:
-        return [cls(**{name: record[name] for name in names if name in record}) for record in records]
+        return [cls(**{name: values[name] for name in names if name in values}) for values in plain]
     except (TypeError, KeyError) as error:
         raise DamagedFileError(f"{place} does not hold entries of a {cls.__name__}: {error}") from error
 

@@ -156,11 +156,11 @@ class TestStats:
         before = [document["_id"] for document in stats.training_stats.find()]
         looked_at: list[int] = []
 
-        def to_record(entry: Any) -> Any:
+        def to_entry(entry: Any) -> Any:
             looked_at.append(entry.iteration)
             return attrs.asdict(entry)
 
-        monkeypatch.setattr(mongo_stats_store, "to_record", to_record)
+        monkeypatch.setattr(mongo_stats_store, "to_entry", to_entry)
         stats.store_training_stats("run", training(0, 302))
         assert set(looked_at) == {299, 300, 301}
         assert [document["_id"] for document in stats.training_stats.find()][:300] == before

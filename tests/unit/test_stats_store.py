@@ -18,7 +18,7 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.store.file_stats_store import FileStatsStore
-from dacapo.store.json_lines import encode, read_columns, read_records, update_records
+from dacapo.store.json_lines import encode, read_columns, read_entries, update_entries
 from dacapo.store.record_stats_store import Choice, from_columns
 from dacapo.store.stats_store import StatsStore
 from dacapo.testing.stats_store import StatsStoreContract, training, validation
@@ -90,14 +90,14 @@ def test_a_save_writes_only_what_is_new(store: FileStatsStore, file: Path) -> No
 def test_a_save_does_not_look_at_the_history(tmp_path: Path) -> None:
     encoded: list[int] = []
 
-    def to_record(entry: TrainingIterationStats) -> dict[str, float]:
+    def to_entry(entry: TrainingIterationStats) -> dict[str, float]:
         encoded.append(entry.iteration)
         return {"iteration": entry.iteration, "loss": entry.loss}
 
     path = tmp_path / "run"
-    update_records(path, training(0, 5000).iteration_stats, to_record)
+    update_entries(path, training(0, 5000).iteration_stats, to_entry)
     encoded.clear()
-    update_records(path, training(0, 5002).iteration_stats, to_record)
+    update_entries(path, training(0, 5002).iteration_stats, to_entry)
     assert encoded == [4999, 5000, 5001]
 
 
@@ -124,7 +124,7 @@ def test_columns_hold_what_records_hold(
     small = all(abs(record["iteration"]) < 10**18 for record in records)
     assert (columns is not None) == bool(plain and small)
     if columns is not None:
-        expected = {name: [record[name] for record in read_records(path)] for name in records[0]}
+        expected = {name: [record[name] for record in read_entries(path)] for name in records[0]}
         assert list(columns.items()) == list(expected.items())
         assert [type(v) for c in columns.values() for v in c] == [type(v) for c in expected.values() for v in c]
 

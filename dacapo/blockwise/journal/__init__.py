@@ -13,6 +13,6 @@ folder is locked against a second process; the operating system releases the loc
 """
 
 from .journal import Journal, Resume, is_complete, journal_folder
-from .open_journal import check_free, open_journal, tracking_folder
+from .open_journal import check_free, check_same_work, open_journal
 
-__all__ = ["Journal", "Resume", "check_free", "is_complete", "journal_folder", "open_journal", "tracking_folder"]
+__all__ = ["Journal", "Resume", "check_free", "check_same_work", "is_complete", "journal_folder", "open_journal"]

@@ -132,11 +132,11 @@ def _check_foreign(given: Journal, earlier: Journal | None, overwrite: bool, int
         check_output(given.output, overwrite)
 
 
-def tracking_folder(folder: Path | str, parameters: Mapping[str, Any]) -> Path:
-    """Return the folder for done markers inside the user's folder, which remembers the parameters they belong to.
+def check_same_work(folder: Path | str, parameters: Mapping[str, Any]) -> None:
+    """Check that a folder for done markers belongs to the same work; a new folder remembers the parameters.
 
     Raises:
-        OutputExistsError: If the user's folder belongs to other parameters.
+        OutputExistsError: If it belongs to other parameters.
         StorageError: If it cannot be written.
     """
     file, given = Path(folder) / PARAMETERS, json.loads(json.dumps(parameters))
@@ -149,4 +149,3 @@ def tracking_folder(folder: Path | str, parameters: Mapping[str, Any]) -> Path:
         raise StorageError(f"cannot use {file}: {error}") from error
     if changed:
         raise OutputExistsError(why_kept(Path(folder), changed))
-    return Path(folder) / "marks"

@@ -60,8 +60,8 @@ def _describe(task: daisy.Task, state: Any) -> str:
 
 def _failed_blocks(task: DaCapoBlockwiseTask) -> list[str]:
     """Return a line for each block that failed: its region, the reason, and where to read more."""
-    here = {} if task.in_process is None else task.in_process.failed
-    failed = task.failed_blocks() if task.has_done_markers else here.values()
+    in_process = {} if task.in_process is None else task.in_process.failed
+    failed = task.failed_blocks() if task.has_done_markers else in_process.values()
     regions = {block.block_id[1]: str(block.write_roi) for block in failed}
     # When Daisy gives up, it does not count the last blocks of dead workers.
     dead = blocks_of_dead_workers(task.log_dir)

@@ -174,8 +174,8 @@ def run_stage(
         **kwargs,
     )
 
-    def here() -> Callable[[daisy.Block], None]:
+    def open_operation() -> Callable[[daisy.Block], None]:
         operation.open()
         return lambda block: operation.process(block) if wanted(block) else None
 
-    run_task(task, here if in_process else None)
+    run_task(task, open_operation if in_process else None)

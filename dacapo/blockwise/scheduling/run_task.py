@@ -19,13 +19,13 @@ from dacapo.compute_context import works_here
 from dacapo.utils.progress import progress
 
 
-def run_task(task: DaCapoBlockwiseTask, here: Callable[[], ProcessBlock] | None = None) -> None:
+def run_task(task: DaCapoBlockwiseTask, in_process: Callable[[], ProcessBlock] | None = None) -> None:
     """Do the blocks of a task and of its upstream tasks.
 
     Args:
         task: The task.
-        here: Makes the task run in this process, with the function for a block that it returns. By default a task with
-            a single worker runs here, with the function of its worker module.
+        in_process: Makes the task run in this process, with the function for a block that it returns. By default a task
+            with a single worker does, with the function of its worker module.
 
     Raises:
         BlockwiseError: If blocks failed, or no worker could start.
@@ -37,8 +37,8 @@ def run_task(task: DaCapoBlockwiseTask, here: Callable[[], ProcessBlock] | None 
         for one in tasks:
             if isinstance(one, DaCapoBlockwiseTask) and one.has_done_markers:
                 allocate_done_markers(one)
-        if alone or here is not None:
-            states = _run_here(task, (here or task.load_process)())
+        if alone or in_process is not None:
+            states = _run_in_process(task, (in_process or task.load_process)())
         else:
             states = _run_workers(task, tasks)
     raise_failures(tasks, states)
@@ -70,9 +70,9 @@ def _worker_logs(task: DaCapoBlockwiseTask) -> Iterator[None]:
         daisy_logging.set_log_basedir(before)
 
 
-def _run_here(task: DaCapoBlockwiseTask, process: ProcessBlock) -> Mapping[str, Any]:
+def _run_in_process(task: DaCapoBlockwiseTask, process: ProcessBlock) -> Mapping[str, Any]:
     with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar:
-        task.process_here(process, bar.update)
+        task.use_in_process(process, bar.update)
         states: Mapping[str, Any] = daisy.run_blockwise(
             task, multiprocessing=False, progress=False, summary=False, return_states=True
         )

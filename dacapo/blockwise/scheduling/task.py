@@ -31,6 +31,36 @@ _NO_LIMIT = 10 * 365 * 86400.0
 class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no types
     """A Daisy task that runs a worker module, see :mod:`dacapo.blockwise`.
 
+    Making one runs and writes nothing.
+
+    Args:
+        worker_file: A Python file, or the import path of a module.
+        total_roi: The region that blocks read, in world units. The region that they write is smaller by the
+            context of a block.
+        read_roi: The region that a block reads, relative to any origin.
+        write_roi: The region that it writes, relative to the same origin and inside ``read_roi``.
+        num_workers: Number of workers at most.
+        max_retries: How often a failed block is tried again.
+        timeout: Seconds that a block may take before its worker is killed, which counts as a failure; no limit by
+            default.
+        upstream_tasks: Tasks whose blocks come before those that read the same place in this one.
+        *args: For the worker's function.
+        log_dir: Folder for logs. By default the system's for temporary files, or ``dacapo_logs`` in the working
+            directory if workers run elsewhere.
+        read_write_conflict: Whether blocks read what others write, so that two such blocks never run at the same
+            time.
+        tracking_path: Folder for done markers. It is kept, and blocks that are marked there are not done again,
+            so that a call resumes an interrupted one with the same blocks. ``False`` writes no markers at all,
+            which is enough for blocks that this process does.
+        task_name: Name for logs and progress bars, by default that of the worker module.
+        **kwargs: For the worker's function.
+
+    Raises:
+        NotFoundError: If the file or module does not exist.
+        BlockwiseError: If it cannot be loaded.
+        ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
+        RoiError: If the regions do not fit together.
+
     Attributes:
         job: The job of its workers.
         compute_context: Where they run.
@@ -109,54 +139,6 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         task.in_process = None
         return task
 
-    def __init__(
-        self,
-        worker_file: str | Path,
-        total_roi: Roi,
-        read_roi: Roi,
-        write_roi: Roi,
-        num_workers: int = 16,
-        max_retries: int = 2,
-        timeout: float | None = None,
-        upstream_tasks: Sequence[daisy.Task] | None = None,
-        *args: Any,
-        log_dir: Path | str | None = None,
-        read_write_conflict: bool = False,
-        tracking_path: Path | str | Literal[False] | None = None,
-        task_name: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Make the task; nothing runs and nothing is written yet.
-
-        Args:
-            worker_file: A Python file, or the import path of a module.
-            total_roi: The region that blocks read, in world units. The region that they write is smaller by the
-                context of a block.
-            read_roi: The region that a block reads, relative to any origin.
-            write_roi: The region that it writes, relative to the same origin and inside ``read_roi``.
-            num_workers: Number of workers at most.
-            max_retries: How often a failed block is tried again.
-            timeout: Seconds that a block may take before its worker is killed, which counts as a failure; no limit by
-                default.
-            upstream_tasks: Tasks whose blocks come before those that read the same place in this one.
-            *args: For the worker's function.
-            log_dir: Folder for logs. By default the system's for temporary files, or ``dacapo_logs`` in the working
-                directory if workers run elsewhere.
-            read_write_conflict: Whether blocks read what others write, so that two such blocks never run at the same
-                time.
-            tracking_path: Folder for done markers. It is kept, and blocks that are marked there are not done again,
-                so that a call resumes an interrupted one with the same blocks. ``False`` writes no markers at all,
-                which is enough for blocks that this process does.
-            task_name: Name for logs and progress bars, by default that of the worker module.
-            **kwargs: For the worker's function.
-
-        Raises:
-            NotFoundError: If the file or module does not exist.
-            BlockwiseError: If it cannot be loaded.
-            ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
-            RoiError: If the regions do not fit together.
-        """
-
     def load_process(self) -> ProcessBlock:
         """Load the worker module and return its function for a block, to be used in this process.
 
@@ -171,7 +153,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             )
         return process
 
-    def process_here(self, process: ProcessBlock, done: Callable[[], object]) -> None:
+    def use_in_process(self, process: ProcessBlock, done: Callable[[], object]) -> None:
         """Let blocks be processed in this process.
 
         Args:

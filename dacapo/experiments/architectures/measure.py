@@ -80,7 +80,7 @@ def measure_growth(module: torch.nn.Module, num_in_channels: int, input_shape: C
     """
     larger = _with(input_shape, axis, input_shape[axis] + _GROWTH)
     try:
-        small, large = (_record(module, num_in_channels, shape) for shape in (input_shape, larger))
+        small, large = (_trace_shapes(module, num_in_channels, shape) for shape in (input_shape, larger))
     except Exception:  # noqa: BLE001 - a network may raise anything for an unsuitable shape
         return Growth(None, _fixed_ratio(module, num_in_channels, input_shape, axis))
     if [name for name, _ in small] != [name for name, _ in large]:
@@ -93,7 +93,7 @@ def measure_growth(module: torch.nn.Module, num_in_channels: int, input_shape: C
     return Growth(None if step > input_shape[axis] or ratio == 0 else step, ratio or Fraction(1))
 
 
-def _record(module: torch.nn.Module, channels: int, shape: Coordinate) -> list[tuple[str, tuple[int, ...]]]:
+def _trace_shapes(module: torch.nn.Module, channels: int, shape: Coordinate) -> list[tuple[str, tuple[int, ...]]]:
     with _Shapes() as recorded:
         output = dry_run(module, (1, channels, *shape))
     return [*recorded.seen, ("output", tuple(output.shape))]
