@@ -40,7 +40,7 @@ from dacapo.options import Options
 from dacapo.report import text_table
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
-from dacapo.utils.blocks import iterate_blocks
+from dacapo.utils.blocks import BlockGrid
 from dacapo.validate import validate_run
 
 from .data import DIRECT, VOXEL_SIZE
@@ -130,7 +130,7 @@ def write_volumes(folder: Path, size: int) -> None:
         )
         for dataset, dtype in (("raw", np.uint8), ("labels", np.uint64), ("classes", np.uint8))
     }
-    for block in iterate_blocks(whole, Coordinate((128,) * 3), VOXEL_SIZE):
+    for block in BlockGrid(whole, Coordinate((128,) * 3) * VOXEL_SIZE):
         for dataset, values in make_block(block, size).items():
             arrays[dataset][block] = values
 

@@ -48,44 +48,35 @@ def _check_compute_context(instance: Any, attribute: attrs.Attribute[Any], value
         )
 
 
+def _option(help_text: str, **kwargs: Any) -> Any:
+    return attrs.field(metadata={"help_text": help_text}, **kwargs)
+
+
 @attrs.define
 class DaCapoConfig:
     """The settings, as read from a file."""
 
-    type: str = attrs.field(
-        default="files",
-        validator=_is_text,
-        metadata={"help_text": "Kind of the config and stats stores: 'files' or 'mongo'."},
-    )
-    runs_base_dir: Path = attrs.field(
+    type: str = _option("Kind of the config and stats stores: 'files' or 'mongo'.", default="files", validator=_is_text)
+    runs_base_dir: Path = _option(
+        "Folder that holds everything dacapo stores; ~ is expanded.",
         factory=lambda: Path("~/dacapo").expanduser(),
         converter=_expand,
-        metadata={"help_text": "Folder that holds everything dacapo stores; ~ is expanded."},
     )
-    compute_context: dict[str, Any] = attrs.field(
+    compute_context: dict[str, Any] = _option(
+        "Where workers run: 'type' is the class of a compute context, 'config' holds its fields.",
         factory=lambda: {"type": "LocalTorch", "config": {}},
         validator=_check_compute_context,
-        metadata={
-            "help_text": "Where workers run: 'type' is the class of a compute context, 'config' holds its fields."
-        },
     )
-    mongo_db_host: str | None = attrs.field(
-        default=None,
-        validator=_is_text,
-        metadata={"help_text": "Address of a MongoDB server, for type 'mongo'."},
+    mongo_db_host: str | None = _option(
+        "Address of a MongoDB server, for type 'mongo'.", default=None, validator=_is_text
     )
-    mongo_db_name: str | None = attrs.field(
-        default=None,
-        validator=_is_text,
-        metadata={"help_text": "Name of the MongoDB database, for type 'mongo'."},
+    mongo_db_name: str | None = _option(
+        "Name of the MongoDB database, for type 'mongo'.", default=None, validator=_is_text
     )
-
-    chunk_cache_bytes: int = attrs.field(
+    chunk_cache_bytes: int = _option(
+        "Memory for decoded chunks that training keeps for the next samples, over all its processes.",
         default=512 * 2**20,
         validator=_is_size,
-        metadata={
-            "help_text": "Memory for decoded chunks that training keeps for the next samples, over all its processes."
-        },
     )
 
     def serialize(self) -> dict[str, Any]:

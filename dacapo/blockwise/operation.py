@@ -38,12 +38,12 @@ import cattrs
 import daisy.v2 as daisy
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_grid import BlockGrid
 from dacapo.blockwise.journal.identity import CLASS_KEY, array_identity, class_name
 from dacapo.blockwise.worker.user_modules import ProcessBlock, load_module
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
+from dacapo.utils.blocks import BlockGrid
 
 WORKER = "dacapo.blockwise.operation"
 
@@ -107,13 +107,13 @@ class BlockwiseOperation(ABC):
         return False
 
     @property
-    def grid(self) -> tuple[int, ...]:
-        """Number of blocks along each axis."""
-        return BlockGrid(self.region, self.block_shape).shape
+    def grid(self) -> BlockGrid:
+        """The blocks."""
+        return BlockGrid(self.region, self.block_shape)
 
     def block_index(self, write_roi: Roi) -> int:
         """Return the number of the block that writes a region, in the order of the grid."""
-        return BlockGrid(self.region, self.block_shape).index(write_roi)
+        return self.grid.index(write_roi)
 
     def most_workers(self) -> int | None:
         """Return how many worker processes are worth their start of about a second; None for any number."""

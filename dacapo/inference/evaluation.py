@@ -22,7 +22,6 @@ from dacapo.experiments.tasks.evaluators import EvaluationScores, Evaluator
 from dacapo.experiments.tasks.evaluators.block_evaluator import IN_BLOCKS, BlockEvaluator
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, block_shape
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.utils.blocks import count_blocks
 from dacapo.utils.capabilities import can
 from dacapo.utils.memory_estimates import EVALUATED_BLOCK_BYTES
 from dacapo.utils.tally import Tally, add_up
@@ -56,7 +55,7 @@ class Evaluation(BlockwiseOperation):
         return "evaluate"
 
     def most_workers(self) -> int:
-        return max(1, count_blocks(self.region.shape, self.block_shape) // BLOCKS_PER_WORKER)
+        return max(1, self.grid.count // BLOCKS_PER_WORKER)
 
     def open(self) -> None:
         evaluator = self.task_config.task_type(self.task_config).evaluator
@@ -138,7 +137,7 @@ def _tally(operation: Evaluation, tally_type: type[Tally], execution: Execution)
     try:
         execute(attrs.evolve(operation, folder=folder), attrs.evolve(execution, resume=None))
         files = sorted(folder.glob("*.npz"))
-        expected = count_blocks(operation.region.shape, operation.block_shape)
+        expected = operation.grid.count
         if len(files) != expected:
             raise BlockwiseError(f"only {len(files)} of {expected} blocks of the evaluation are in {folder}")
         return add_up(tally_type.load(file) for file in files)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +154,7 @@ class Prediction(BlockwiseOperation):
         }
 
     def most_workers(self) -> int:
-        return math.prod(self.grid)
+        return self.grid.count
 
     def worker(self) -> tuple[str, list[Any], dict[str, Any]]:
         # Workers need none of the data that the run learns from, whose description can be long.

@@ -1,14 +1,61 @@
-"""Divide a volume into blocks."""
+"""The blocks that a volume is divided into, and regions around and inside blocks."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import attrs
+import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ConfigError
+from dacapo.errors import ConfigError, RoiError
+
+
+@attrs.frozen
+class BlockGrid:
+    """A region cut into blocks from its lower corner; the last blocks are smaller. All extents are in the same unit.
+
+    Iterating yields the regions of the blocks in C order, the last axis fastest.
+
+    Attributes:
+        region: The region.
+        block_shape: Shape of a block.
+    """
+
+    region: Roi
+    block_shape: Coordinate
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of blocks along each axis."""
+        return tuple(int(-(-extent // step)) for extent, step in zip(self.region.shape, self.block_shape, strict=True))
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return math.prod(self.shape)
+
+    def __iter__(self) -> Iterator[Roi]:
+        for position in itertools.product(*map(range, self.shape)):
+            yield Roi(self.region.begin + self.block_shape * Coordinate(position), self.block_shape).intersect(
+                self.region
+            )
+
+    def index(self, block: Roi) -> int:
+        """Return the number of a block, by its region, in C order."""
+        position = (block.offset - self.region.offset) / self.block_shape
+        return int(np.ravel_multi_index(tuple(position), self.shape))
+
+    def later_neighbors(self, block: Roi) -> Iterator[Roi]:
+        """Yield the blocks that touch a block, at corners too, and have a higher number."""
+        steps = list(itertools.product((-1, 0, 1), repeat=self.region.dims))
+        for step in steps[len(steps) // 2 + 1 :]:
+            begin = block.begin + self.block_shape * Coordinate(step)
+            if self.region.contains(begin):
+                yield Roi(begin, self.block_shape).intersect(self.region)
 
 
 def fit_block_shape(block_shape: Sequence[int], volume_shape: Sequence[int]) -> Coordinate:
@@ -20,31 +67,57 @@ def fit_block_shape(block_shape: Sequence[int], volume_shape: Sequence[int]) -> 
     Raises:
         ConfigError: If the block shape has an entry below 1.
     """
-    dims = len(volume_shape)
     if not len(block_shape) or any(b < 1 for b in block_shape):
         raise ConfigError(f"a block shape needs at least 1 voxel along each axis, got {tuple(block_shape)}")
-    padded = (block_shape[0],) * (dims - len(block_shape)) + tuple(block_shape)
-    return Coordinate(min(b, max(1, v)) for b, v in zip(padded[-dims:], volume_shape, strict=True))
+    shape = last_axes(block_shape, len(volume_shape))
+    return Coordinate(min(b, max(1, v)) for b, v in zip(shape, volume_shape, strict=True))
 
 
-def count_blocks(shape: Sequence[int], block_shape: Sequence[int]) -> int:
-    """Return the number of blocks that cover a volume, with both shapes in the same unit.
+def last_axes(extent: Sequence[int], dims: int) -> tuple[int, ...]:
+    """Return an extent for each axis: the last ones of those given, with the first one repeated for more axes."""
+    return ((extent[0],) * (dims - len(extent)) + tuple(extent))[-dims:]
 
-    >>> count_blocks((10, 7), (4, 4))
-    6
+
+def written_region(total_roi: Roi, read_roi: Roi, write_roi: Roi) -> Roi:
+    """Return the region that the blocks of a task write.
+
+    Raises:
+        RoiError: If a block would write more than it reads, or nothing is left to write.
     """
-    return math.prod(-(-int(extent) // int(step)) for extent, step in zip(shape, block_shape, strict=True))
+    if not total_roi.dims == read_roi.dims == write_roi.dims or write_roi.empty or not read_roi.contains(write_roi):
+        raise RoiError(
+            f"in {total_roi} a block cannot read {read_roi} and write {write_roi}; expected regions of as many axes, "
+            "and that a block reads at least what it writes"
+        )
+    region = total_roi.grow(read_roi.begin - write_roi.begin, write_roi.end - read_roi.end)
+    if any(extent <= 0 for extent in region.shape):
+        raise RoiError(
+            f"{total_roi} is too small: with blocks that read {read_roi} to write {write_roi} nothing is left to write"
+        )
+    return region
 
 
-def iterate_blocks(roi: Roi, block_shape: Coordinate, voxel_size: Coordinate) -> Iterator[Roi]:
-    """Yield the regions of blocks that tile a region, the last axis fastest.
+def shell(inner: Roi, outer: Roi) -> Iterator[Roi]:
+    """Yield disjoint regions that together are an outer region without an inner one.
 
-    Args:
-        roi: The region to cover, in world units.
-        block_shape: Shape of a block in voxels. Blocks start at the offset of ``roi``; those at its far end are cut.
-        voxel_size: Size of a voxel in world units.
+    The order is part of the file format of block files.
     """
-    step = block_shape * voxel_size
-    counts = (-(-extent // edge) for extent, edge in zip(roi.shape, step, strict=True))
-    for index in itertools.product(*(range(int(count)) for count in counts)):
-        yield Roi(roi.begin + step * Coordinate(index), step).intersect(roi)
+    for axis in range(outer.dims):
+        begin, end = list(outer.begin), list(outer.end)
+        # Along earlier axes only the inner part, or corners would come twice.
+        begin[:axis], end[:axis] = inner.begin[:axis], inner.end[:axis]
+        for side in ((outer.begin[axis], inner.begin[axis]), (inner.end[axis], outer.end[axis])):
+            begin[axis], end[axis] = side
+            if side[0] < side[1]:
+                yield Roi(begin, Coordinate(end) - Coordinate(begin))
+
+
+def slices_of(part: Roi, whole: Roi, voxel_size: Coordinate) -> tuple[slice, ...]:
+    """Return the slices of a region in an array that covers another one."""
+    begin, end = (part.begin - whole.begin) / voxel_size, (part.end - whole.begin) / voxel_size
+    return tuple(slice(int(b), int(e)) for b, e in zip(begin, end, strict=True))
+
+
+def as_roi(roi: Any) -> Roi:
+    """Return a region of Daisy as one of funlib."""
+    return Roi(roi.offset, roi.shape)

@@ -39,7 +39,6 @@ def grid_weights(
 
     Returns:
         Shape (places, points).
-        Shape (places, points).
     """
 
     def cubic(at: Floats) -> Floats:

@@ -77,18 +77,17 @@ class LabelFilter(gp.BatchFilter):  # type: ignore[misc]
 
 
 class CreatePoints(LabelFilter):
-    """Set single background voxels to new labels, numbered after the largest existing one."""
+    """Set single background voxels to new labels, numbered after the largest existing one.
+
+    Args:
+        labels: The key of the labels.
+        num_points: Smallest and largest number of points; limited by the number of background voxels.
+
+    Raises:
+        ConfigError: If these are not two numbers in ascending order.
+    """
 
     def __init__(self, labels: gp.ArrayKey, num_points: Sequence[int] = (20, 150)) -> None:
-        """Set the number of points.
-
-        Args:
-            labels: The key of the labels.
-            num_points: Smallest and largest number of points; limited by the number of background voxels.
-
-        Raises:
-            ConfigError: If these are not two numbers in ascending order.
-        """
         super().__init__(labels)
         self.num_points = _interval("num_points", num_points)
 
@@ -102,18 +101,17 @@ class CreatePoints(LabelFilter):
 
 
 class DilatePoints(LabelFilter):
-    """Grow all labels into the background by one random radius."""
+    """Grow all labels into the background by one random radius.
+
+    Args:
+        labels: The key of the labels.
+        dilations: Smallest and largest radius, in shortest edges of a voxel.
+
+    Raises:
+        ConfigError: If these are not two numbers in ascending order.
+    """
 
     def __init__(self, labels: gp.ArrayKey, dilations: Sequence[int] = (2, 8)) -> None:
-        """Set the radius.
-
-        Args:
-            labels: The key of the labels.
-            dilations: Smallest and largest radius, in shortest edges of a voxel.
-
-        Raises:
-            ConfigError: If these are not two numbers in ascending order.
-        """
         super().__init__(labels)
         self.dilations = _interval("dilations", dilations)
 
@@ -131,15 +129,14 @@ class RandomDilateLabels(DilatePoints):
 
 
 class Relabel(LabelFilter):
-    """Give each connected component of a label its own label, starting with 1; background stays 0."""
+    """Give each connected component of a label its own label, starting with 1; background stays 0.
+
+    Args:
+        labels: The key of the labels.
+        connectivity: Number of axes along which neighbors may differ at once: 1 for voxels that share a face.
+    """
 
     def __init__(self, labels: gp.ArrayKey, connectivity: int = 1) -> None:
-        """Set the connectivity.
-
-        Args:
-            labels: The key of the labels.
-            connectivity: Number of axes along which neighbors may differ at once: 1 for voxels that share a face.
-        """
         super().__init__(labels)
         self.connectivity = connectivity
 
@@ -151,15 +148,9 @@ class Relabel(LabelFilter):
 
 
 class ExpandLabels(LabelFilter):
-    """Fill the background with the label nearest to each voxel."""
+    """Fill the background, or the label given instead, with the label nearest to each voxel."""
 
     def __init__(self, labels: gp.ArrayKey, background: int = 0) -> None:
-        """Set the label to fill.
-
-        Args:
-            labels: The key of the labels.
-            background: The label that is filled.
-        """
         super().__init__(labels)
         self.background = background
 
@@ -172,6 +163,18 @@ class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
 
     Background is 0; objects have one value inside and 1 in a membrane at their borders. Then noise is added, the image
     is blurred, and values are clipped to 0..1. The image is of type float32.
+
+    Args:
+        raw: The key of the image; ``RAW`` by default.
+        labels: The labels to show; ``LABELS`` by default.
+        gaussian_noise_args: Mean and standard deviation of the noise.
+        gaussian_blur_args: Smallest and largest sigma of the blur, in shortest edges of a voxel.
+        membrane_like: Whether objects have membranes.
+        membrane_size: Thickness of a membrane, which is inside the object, in shortest edges of a voxel.
+        inside_value: Value inside objects.
+
+    Raises:
+        ConfigError: If noise or blur are not two numbers as described.
     """
 
     def __init__(
@@ -184,20 +187,6 @@ class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
         membrane_size: float = 3,
         inside_value: float = 0.5,
     ) -> None:
-        """Set the appearance of the images.
-
-        Args:
-            raw: The key of the image; ``RAW`` by default.
-            labels: The labels to show; ``LABELS`` by default.
-            gaussian_noise_args: Mean and standard deviation of the noise.
-            gaussian_blur_args: Smallest and largest sigma of the blur, in shortest edges of a voxel.
-            membrane_like: Whether objects have membranes.
-            membrane_size: Thickness of a membrane, which is inside the object, in shortest edges of a voxel.
-            inside_value: Value inside objects.
-
-        Raises:
-            ConfigError: If noise or blur are not two numbers as described.
-        """
         self.raw = gp.ArrayKey("RAW") if raw is None else raw
         self.labels = gp.ArrayKey("LABELS") if labels is None else labels
         if len(gaussian_noise_args) != 2 or gaussian_noise_args[1] < 0:
@@ -246,18 +235,17 @@ class MakeRaw(gp.BatchFilter):  # type: ignore[misc]
 
 
 class ZerosSource(gp.BatchProvider):  # type: ignore[misc]
-    """Provide zeros."""
+    """Provide zeros.
+
+    Args:
+        key: The key of the array.
+        spec: Its voxel size, type, and region, which may be unbounded.
+
+    Raises:
+        ConfigError: If one of these is missing.
+    """
 
     def __init__(self, key: gp.ArrayKey, spec: gp.ArraySpec) -> None:
-        """Set the array to provide.
-
-        Args:
-            key: The key of the array.
-            spec: Its voxel size, type, and region, which may be unbounded.
-
-        Raises:
-            ConfigError: If one of these is missing.
-        """
         missing = [name for name in ("roi", "voxel_size", "dtype") if getattr(spec, name) is None]
         if missing:
             raise ConfigError(f"the spec of {key} has no {', '.join(missing)}; zeros need roi, voxel_size and dtype")
@@ -302,11 +290,11 @@ def random_source_pipeline(
             edges or corners suffice.
         random_dilate: Whether each object has its own random radius; else all objects share one.
         num_points: Smallest and largest number of objects.
-        gaussian_noise_args: Mean and standard deviation of the noise.
-        gaussian_blur_args: Smallest and largest sigma of the blur, in shortest edges of a voxel.
-        membrane_like: Whether objects have membranes of the value 1.
-        membrane_size: Thickness of membranes, in shortest edges of a voxel.
-        inside_value: Value inside objects; background is 0.
+        gaussian_noise_args: See :class:`MakeRaw`, as for all others.
+        gaussian_blur_args: The same.
+        membrane_like: The same.
+        membrane_size: The same.
+        inside_value: The same.
 
     Returns:
         The pipeline, to be used in ``gp.build``, and a request for both arrays. The pipeline is unbounded; other

@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dacapo.blockwise import DaCapoBlockwiseTask, run_blockwise
-from dacapo.blockwise.block_grid import count_blocks, written_region
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.worker.place import taken_place
@@ -25,6 +24,7 @@ from dacapo.blockwise.worker.user_modules import load_module
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, RoiError
 from dacapo.options import DaCapoConfig, Options
+from dacapo.utils.blocks import BlockGrid, written_region
 
 BLOCK = Roi((0,), (1,))
 
@@ -243,7 +243,7 @@ def test_blocks_are_counted_as_daisy_does(data: st.DataObject, dims: int) -> Non
     total = region.grow(write_roi.begin - read_roi.begin, read_roi.end - write_roi.end)
     assert written_region(total, read_roi, write_roi) == region
     task = daisy.Task("t", total, read_roi, write_roi, fit="shrink")
-    assert count_blocks(total, read_roi, write_roi) == np.prod(task.block_grid_shape)
+    assert BlockGrid(region, write_roi.shape).count == np.prod(task.block_grid_shape)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_conflicting_blocks_are_never_handed_out_together(data: st.DataObject, d
         finished.status = daisy.BlockStatus.SUCCESS
         scheduler.release_block(finished)
         done += 1
-    assert done == count_blocks(total, write_roi.grow(before, after), write_roi)
+    assert done == BlockGrid(written_region(total, write_roi.grow(before, after), write_roi), write_roi.shape).count
 
 
 def test_workers_load_no_torch() -> None:

@@ -27,7 +27,7 @@ from dacapo.experiments.tasks.post_processors import (
 )
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.utils.blocks import fit_block_shape, iterate_blocks
+from dacapo.utils.blocks import BlockGrid, fit_block_shape
 from dacapo.utils.largest_channel import largest_channel
 from dacapo.utils.quantize import quantize
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
@@ -122,7 +122,7 @@ def test_blocks_cover_each_voxel_once(axes, offset):
     voxel_size = Coordinate(range(2, 2 + len(axes)))
     roi = Roi((offset,) * len(axes), shape * voxel_size)
     seen = np.zeros(shape, int)
-    for part in iterate_blocks(roi, block, voxel_size):
+    for part in BlockGrid(roi, block * voxel_size):
         begin = (part.begin - roi.begin) / voxel_size
         end = (part.end - roi.begin) / voxel_size
         seen[tuple(slice(b, e) for b, e in zip(begin, end, strict=True))] += 1

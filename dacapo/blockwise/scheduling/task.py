@@ -12,7 +12,6 @@ from typing import Any, Literal
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
-from dacapo.blockwise.block_grid import count_blocks
 from dacapo.blockwise.scheduling.in_process import InProcess
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_FILE, Job
@@ -23,6 +22,7 @@ from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import Execution, create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.options import Options
+from dacapo.utils.blocks import BlockGrid, written_region
 
 # Daisy requires a limit; ten years are as good as none.
 _NO_LIMIT = 10 * 365 * 86400.0
@@ -97,7 +97,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
     ) -> DaCapoBlockwiseTask:
         call = WorkerCall.of(worker_file, args, kwargs)
         Execution(num_workers, max_retries=max_retries, timeout=timeout)  # checks them
-        num_blocks = count_blocks(total_roi, read_roi, write_roi)
+        num_blocks = BlockGrid(written_region(total_roi, read_roi, write_roi), write_roi.shape).count
         compute_context = create_compute_context()
         num_workers = min(num_workers, num_blocks, compute_context.local_cores or num_workers)
         name = task_name or str(worker_file).removesuffix(".py").replace(os.sep, ".").rsplit(".", 1)[-1]

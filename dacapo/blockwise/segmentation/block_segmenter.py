@@ -22,7 +22,6 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_grid import as_roi, shell, slices_of
 from dacapo.blockwise.journal.identity import array_identity, code_identity
 from dacapo.blockwise.outputs import ORIGIN, in_form_of
 from dacapo.blockwise.segmentation.fragments import FoundSegments, Labels, replaced
@@ -37,6 +36,7 @@ from dacapo.blockwise.segmentation.segment_function import (
 from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.blocks import as_roi, shell, slices_of
 
 BLOCK_FILE = "block_{}.npz"
 _FRAGMENTS = "fragments.zarr"

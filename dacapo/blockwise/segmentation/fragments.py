@@ -9,10 +9,10 @@ import daisy.v2 as daisy
 import numpy as np
 import numpy.typing as npt
 
-from dacapo.blockwise.block_grid import as_roi, slices_of
 from dacapo.blockwise.segmentation.plan import SegmentationPass, open_array
 from dacapo.blockwise.segmentation.segment_function import BlockRoi, load_segment_function, segment_region
 from dacapo.experiments.datasplits.datasets.arrays import open_identifier
+from dacapo.utils.blocks import as_roi, slices_of
 
 Labels = npt.NDArray[np.uint64]
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
-from dacapo.blockwise.block_grid import as_roi, slices_of
 from dacapo.blockwise.segmentation.joining import overlapping_pairs
 from dacapo.blockwise.segmentation.plan import SegmentationPass, open_array
+from dacapo.utils.blocks import as_roi, slices_of
 
 Labels = npt.NDArray[np.uint64]
 

@@ -11,7 +11,6 @@ import attrs
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.block_grid import BlockGrid, shell, written_region
 from dacapo.blockwise.journal.identity import CLASS_KEY, array_identity, code_identity
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.segmentation.joining import check_min_overlap
@@ -21,6 +20,7 @@ from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
+from dacapo.utils.blocks import BlockGrid, shell, written_region
 
 # The name in journals, from before there were plans.
 _CLASS = "dacapo.blockwise.segmentation:Segmentation"

@@ -9,10 +9,10 @@ import attrs
 import daisy.v2 as daisy
 import numpy as np
 
-from dacapo.blockwise.block_grid import as_roi, slices_of
 from dacapo.blockwise.outputs import in_form_of
 from dacapo.blockwise.segmentation.lookup_table import SMALL, dense_numbers
 from dacapo.blockwise.segmentation.plan import SegmentationPass, SegmentationPlan, open_array
+from dacapo.utils.blocks import as_roi, slices_of
 from dacapo.utils.segmentation import grow_into
 
 

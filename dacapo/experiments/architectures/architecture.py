@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from fractions import Fraction
 from numbers import Integral
 from typing import Any, ClassVar
@@ -116,6 +117,11 @@ def lost_voxels(architecture: Architecture) -> list[Fraction]:
     return lost
 
 
+def as_coordinate(value: Iterable[int] | None) -> Coordinate | None:
+    """Return the numbers of a config field as a coordinate; None stays None."""
+    return None if value is None else Coordinate(value)
+
+
 def is_count(value: Any) -> bool:
     """Return whether a value is an integer of at least 1."""
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
@@ -170,10 +176,14 @@ def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Co
 
 def dry_run(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
     """Run a copy of a module on tensors with a shape and no content."""
-    empty = torch.zeros(shape, device="meta", dtype=_dtype(module))
     with torch.no_grad():
-        output: torch.Tensor = hollow_copy(module)(empty)
+        output: torch.Tensor = hollow_copy(module)(hollow_input(module, shape))
     return output
+
+
+def hollow_input(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return an input for a :func:`hollow_copy` of a module: a tensor with a shape and no content."""
+    return torch.zeros(shape, device="meta", dtype=_dtype(module))
 
 
 def hollow_copy(module: torch.nn.Module) -> torch.nn.Module:

@@ -11,7 +11,13 @@ import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures.architecture import Architecture, ArchitectureConfig, check_dims, is_count
+from dacapo.experiments.architectures.architecture import (
+    Architecture,
+    ArchitectureConfig,
+    as_coordinate,
+    check_dims,
+    is_count,
+)
 from dacapo.experiments.architectures.unet_geometry import UNetGeometry
 from dacapo.experiments.architectures.unet_layers import ConvPass, UNet, Upsample, initialize
 from dacapo.experiments.config import field
@@ -132,10 +138,6 @@ class CNNectomeUNet(Architecture):
         return result
 
 
-def _coordinate(value: Iterable[int] | None) -> Coordinate | None:
-    return None if value is None else Coordinate(value)
-
-
 def _coordinates(values: Iterable[Iterable[int]] | None) -> list[Coordinate] | None:
     return None if values is None else [Coordinate(value) for value in values]
 
@@ -151,7 +153,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
     architecture_type: ClassVar[type[Architecture]] = CNNectomeUNet
 
     input_shape: Coordinate = field(
-        "Spatial shape in voxels of the input during training, without batch and channels.", converter=_coordinate
+        "Spatial shape in voxels of the input during training, without batch and channels.", converter=as_coordinate
     )
     fmaps_out: int = field("Number of feature maps that the network passes to the prediction head.")
     fmaps_in: int = field("Number of channels of the raw data.")
@@ -176,7 +178,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
     _eval_shape_increase: Coordinate | None = field(
         "Voxels by which the input grows per axis in prediction, which needs no memory for gradients.",
         default=None,
-        converter=_coordinate,
+        converter=as_coordinate,
     )
     upsample_factors: list[Coordinate] | None = field(
         "Factors per axis of each enlargement after the U-Net, for an output of higher resolution than the input; each "

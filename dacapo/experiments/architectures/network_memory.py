@@ -8,7 +8,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dacapo.experiments.architectures.architecture import hollow_copy
+from dacapo.experiments.architectures.architecture import hollow_copy, hollow_input
 
 
 class _Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -51,28 +51,16 @@ def forward_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
     """
     hollow, memory = hollow_copy(module), _Memory()
     with memory, torch.no_grad():
-        hollow(_empty(module, shape))
+        hollow(hollow_input(module, shape))
     return memory.peak
 
 
 def training_bytes(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """Return the peak memory of a forward and a backward pass in bytes, with gradients and without the weights.
+    """Return the same as :func:`forward_bytes` for a forward and a backward pass, with gradients.
 
-    It counts as :func:`forward_bytes` does; the memory of the loss and the optimizer is extra.
-
-    Args:
-        module: Takes and returns a tensor with the axes batch, channel, space.
-        shape: Shape of the input, with batch and channels.
-
-    Raises:
-        NotImplementedError: If an operation of the module cannot trace the shape of its result.
+    The memory of the loss and the optimizer is extra.
     """
     hollow, memory = hollow_copy(module).train().requires_grad_(), _Memory()
     with memory, torch.enable_grad():
-        hollow(_empty(module, shape)).sum().backward()
+        hollow(hollow_input(module, shape)).sum().backward()
     return memory.peak
-
-
-def _empty(module: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-    return torch.zeros(shape, device="meta", dtype=dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from dacapo.errors import ConfigError, DacapoError, MissingDependencyError
 from dacapo.experiments.architectures.architecture import (
     Architecture,
     ArchitectureConfig,
+    as_coordinate,
     check_dims,
     compute_shape,
     is_count,
@@ -238,10 +239,6 @@ def _sentence(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}" if str(error) else type(error).__name__
 
 
-def _coordinate(value: Iterable[int] | None) -> Coordinate | None:
-    return None if value is None else Coordinate(value)
-
-
 def _plain(value: Any) -> Any:
     """Convert tuples to lists, and refuse values that files cannot hold."""
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -261,7 +258,7 @@ class WrappedArchitectureConfig(ArchitectureConfig):
 
     module: str = field("Import path of the class, as package.module:Class. The class is imported and called.")
     input_shape: Coordinate = field(
-        "Spatial shape in voxels of the input during training, without batch and channels.", converter=_coordinate
+        "Spatial shape in voxels of the input during training, without batch and channels.", converter=as_coordinate
     )
     num_in_channels: int = field("Number of channels of the raw data.")
     arguments: dict[str, Any] = field(
@@ -270,17 +267,17 @@ class WrappedArchitectureConfig(ArchitectureConfig):
     eval_shape_increase: Coordinate | None = field(
         "Voxels by which the input grows per axis in prediction, which needs no memory for gradients.",
         default=None,
-        converter=_coordinate,
+        converter=as_coordinate,
     )
     stride: Coordinate | None = field(
         "Step in input voxels by which blocks may move without changing the prediction; measured by default.",
         default=None,
-        converter=_coordinate,
+        converter=as_coordinate,
     )
     halo: Coordinate | None = field(
         "Input voxels that matter on each side of an output voxel; measured by default.",
         default=None,
-        converter=_coordinate,
+        converter=as_coordinate,
     )
 
     def verify(self) -> tuple[bool, str]:

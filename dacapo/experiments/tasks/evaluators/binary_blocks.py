@@ -16,6 +16,7 @@ from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
 from dacapo.utils.binary_metrics import BinaryCounts, count_block, distances_of
 from dacapo.utils.block_distances import Box, DistanceCounts, Mask, Spacing, bounding_box, lower_to_boxes
+from dacapo.utils.blocks import slices_of
 from dacapo.utils.progress import progress
 from dacapo.utils.tally import Tally
 
@@ -182,7 +183,7 @@ class BinaryBlocks:
 
     def _inner(self, block: Roi, around: Roi) -> tuple[slice, ...]:
         """Return the position of a block in the region read for it."""
-        return tuple(((block - around.begin) / self.volumes.voxel_size).to_slices())
+        return slices_of(block, around, self.volumes.voxel_size)
 
     def _box(self, roi: Roi) -> Box:
         """Return a region in voxels, counted from the corner of the scored region."""

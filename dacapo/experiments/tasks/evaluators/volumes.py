@@ -14,7 +14,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ChannelMismatchError, EvaluationError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
-from dacapo.utils.blocks import count_blocks, iterate_blocks
+from dacapo.utils.blocks import BlockGrid
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -72,8 +72,8 @@ class Volumes:
 
     def blocks(self, max_voxels: int) -> tuple[Iterator[Roi], int]:
         """Return regions that tile the volume, and their number."""
-        shape = block_shape(self.shape, max_voxels)
-        return iterate_blocks(self.roi, shape, self.voxel_size), count_blocks(self.shape, shape)
+        grid = BlockGrid(self.roi, block_shape(self.shape, max_voxels) * self.voxel_size)
+        return iter(grid), grid.count
 
 
 def block_shape(shape: Coordinate, max_voxels: int) -> Coordinate:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class ArgmaxPostProcessorParameters(PostProcessorParameters):
-    """Parameters of :class:`ArgmaxPostProcessor`, which has none to choose."""
+    """Parameters of :class:`ArgmaxPostProcessor`, which has nothing to choose."""
 
 
 class ArgmaxPostProcessor(StoredPredictionPostProcessor):
@@ -46,18 +46,7 @@ class ArgmaxPostProcessor(StoredPredictionPostProcessor):
         *,
         execution: Execution | None = None,
     ) -> Array:
-        """Write the index of the largest channel, without channel axis, in the smallest type that holds all indices.
-
-        Args:
-            parameters: Not used.
-            output_array_identifier: Where to write; what is there is replaced.
-            num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
-            block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
-            execution: Replaces ``num_workers``.
-
-        Raises:
-            ConfigError: If no prediction was set.
-        """
+        """Write the index of the largest channel, without channel axis, in the smallest type that holds all indices."""
         from dacapo.blockwise.voxelwise import Argmax, over_all_of
 
         prediction = self.prediction_array

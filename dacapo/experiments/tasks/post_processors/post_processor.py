@@ -86,7 +86,7 @@ add_hierarchy(converter, _is_parameters, parameters_class)
 
 
 class PostProcessor(ABC):
-    """Turn the prediction of a network into the segmentation that is asked for.
+    """Turn the prediction of a network into a segmentation.
 
     The operations call :meth:`process_within` and :meth:`process_all_within`, which pass the whole
     :class:`~dacapo.compute_context.Execution` to a :meth:`process` or :meth:`process_all` that declares to take it, and
@@ -95,12 +95,17 @@ class PostProcessor(ABC):
 
     @abstractmethod
     def enumerate_parameters(self) -> Iterable[PostProcessorParameters]:
-        """Return the parameters that a validation tries."""
+        """Return the parameters to try in validation."""
         raise NotImplementedError
 
     @abstractmethod
     def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        """Take the prediction that the next calls of :meth:`process` read."""
+        """Open the prediction that the next calls of :meth:`process` read.
+
+        Raises:
+            ArrayNotFoundError: If it does not exist.
+            ChannelMismatchError: If it has too few channels.
+        """
         raise NotImplementedError
 
     @abstractmethod
@@ -121,7 +126,12 @@ class PostProcessor(ABC):
             parameters: One of those that :meth:`enumerate_parameters` returns.
             output_array_identifier: Where to write the result; what is there is replaced.
             num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
-            chunk_size: Shape of a block in voxels; of a 3D shape the last axes are used in 2D.
+            chunk_size: Shape of a block in voxels, adapted to the volume; of a 3D shape the last axes are used in 2D.
+                Implementations call it ``block_size``.
+
+        Raises:
+            ConfigError: If no prediction was set, or a parameter does not fit it.
+            BlockwiseError: If blocks failed.
         """
         raise NotImplementedError
 

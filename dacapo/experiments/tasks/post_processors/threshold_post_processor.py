@@ -67,17 +67,8 @@ class ThresholdPostProcessor(StoredPredictionPostProcessor):
     ) -> Array:
         """Write 1 where the prediction is above the threshold and 0 elsewhere, as uint8.
 
-        The result has the axes of the prediction; one of several channels has no channel axis.
-
-        Args:
-            parameters: Hold the threshold.
-            output_array_identifier: Where to write; what is there is replaced.
-            num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
-            block_size: Shape of a block in voxels, adapted to the volume; the result does not depend on it.
-            execution: Replaces ``num_workers``.
-
-        Raises:
-            ConfigError: If no prediction was set, or the threshold is outside the values it can have.
+        The result has the axes of the prediction; one of several channels has no channel axis. It does not
+        depend on the blocks.
         """
         from dacapo.blockwise.voxelwise import Threshold, over_all_of
 

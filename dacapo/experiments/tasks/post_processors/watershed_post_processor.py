@@ -17,7 +17,7 @@ from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
-from dacapo.utils.blocks import fit_block_shape
+from dacapo.utils.blocks import fit_block_shape, last_axes
 from dacapo.utils.capabilities import can, declares
 from dacapo.utils.memory_estimates import PROCESS_BYTES, watershed_voxel_bytes
 from dacapo.utils.progress import progress
@@ -74,18 +74,17 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
     The first channels of the prediction are the affinities, one per offset; others behind them, such as local shape
     descriptors, are ignored.
 
-    A volume of up to ``whole_voxels`` voxels is segmented as a whole, by one core. For a larger one that would take too
-    much memory, so that it is segmented in blocks. Segments of neighboring blocks are joined where both blocks see that
-    more than half of the smaller one is shared, in a layer as thick as the longest offset beyond the face between them.
-    The mutex watershed is not the sum of its parts: the result is near to that of the whole, the nearer the larger the
-    ``context`` of the parameters is, but only the same where each block sees all. It depends on blocks and context, not
-    on the number of workers.
+    A volume of up to ``whole_voxels`` voxels is segmented at once, by one core. A larger one would take too much memory
+    and is segmented in blocks. Segments of neighboring blocks are joined where both blocks find that they share more
+    than half of the smaller one, in a layer beyond the face between the blocks that is as thick as the longest offset.
+    The result is close to that of the whole volume, and the closer the larger the ``context`` of the parameters is, but
+    equal only where each block sees everything: one affinity can change decisions at any distance. It depends on blocks
+    and context, not on the number of workers.
 
     Attributes:
-        whole_voxels: The size of the largest volume that is segmented as a whole. It takes some 80 bytes of memory for
-            each voxel with 6 offsets stored as ``uint8``, 3 GB for 2^25 voxels; and so does a block with its context,
-            in each worker. With a ``max_memory`` the largest volume is smaller, if need be, and blocks and the number
-            of workers are.
+        whole_voxels: Size of the largest volume to segment at once. This takes some 80 bytes of memory per voxel with 6
+            offsets stored as ``uint8``, 3 GB for 2^25 voxels, and so does a block with its context in each worker. With
+            a ``max_memory`` the largest volume, the blocks and the number of workers may be smaller.
     """
 
     whole_voxels: int = 2**25
@@ -99,7 +98,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
 
         Args:
             offsets: For each affinity the step, in voxels, to the other voxel of the pair.
-            parameters: What a validation tries, by default five biases.
+            parameters: The parameters to try in validation, by default five biases.
         """
         self.offsets = [Coordinate(offset) for offset in offsets]
         self.parameters = list(parameters) if parameters is not None else None
@@ -129,22 +128,10 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         *,
         execution: Execution | None = None,
     ) -> Array:
-        """Write the labels of the segments as uint64, from 1 on without a gap, 0 where there is background.
+        """Write the labels of the segments as uint64, from 1 on without a gap, 0 for background.
 
-        Args:
-            parameters: Hold the biases and the smallest size, and the context of blocks.
-            output_array_identifier: Where to write; what is there is replaced.
-            num_workers: Maximum number of worker processes for a volume of several blocks; see
-                :mod:`dacapo.compute_context.worker_count`.
-            block_size: Shape of a block in voxels, adapted to the volume; that of the chunks of the output if the
-                volume is segmented as a whole.
-            execution: Replaces ``num_workers``. Blocks depend on its ``max_memory``. An unfinished volume that is
-                segmented as a whole starts over.
-
-        Raises:
-            ConfigError: If no prediction was set, or the offsets have another number of axes than it.
-            OutputExistsError: If the output exists and must be kept.
-            BlockwiseError: If blocks failed.
+        Of a volume that is segmented at once, ``block_size`` is the shape of the chunks of the output, and resuming
+        unfinished work starts over. Otherwise, blocks depend on the ``max_memory`` of the execution.
         """
         execution = execution or Execution(num_workers)
         if self._takes_blocks(execution):
@@ -160,14 +147,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         *,
         execution: Execution | None = None,
     ) -> Iterator[tuple[int, Array]]:
-        """Segment with several parameters, which takes much less time than one call of :meth:`process` for each.
-
-        See :func:`dacapo.utils.segmentation.mutex_watersheds`; results are the same. The prediction is read once, and
-        stays in memory until the last result.
-
-        Raises:
-            ConfigError: If no prediction was set, or the offsets have another number of axes than it.
-        """
+        # The prediction is read and sorted once, and stays in memory until the last result.
         execution = execution or Execution(num_workers)
         if not can(self.process, TOGETHER) or self._takes_blocks(execution):
             return super().process_all(parameters, output_array_identifiers, execution=execution)
@@ -234,7 +214,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         return watershed_voxel_bytes(len(self.offsets), prediction.num_channels or 1, prediction.dtype.itemsize)
 
     def _most_voxels(self, execution: Execution) -> float:
-        """Return how many voxels can be segmented at once in this process."""
+        """Return the number of voxels that fit into memory for segmenting at once in this process."""
         if execution.max_memory is None:
             return math.inf
         return max(0, execution.max_memory - PROCESS_BYTES) / self._voxel_bytes()
@@ -251,7 +231,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         prediction = self.prediction_array
         check_offsets(len(self.offsets), prediction.dims, self.offsets)
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
-        context = Coordinate(max(1, extent) for extent in _last_axes(parameters.context, prediction.dims))
+        context = Coordinate(max(1, extent) for extent in last_axes(parameters.context, prediction.dims))
         # Blocks depend on the budget only: other blocks would give other segments.
         block_shape = _within(block_shape, context, self._most_voxels(execution))
         seen = math.prod(block_shape + context * 2)
@@ -281,14 +261,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
 
 
 def _within(block_shape: Coordinate, context: Coordinate, most_voxels: float) -> Coordinate:
-    """Halve a block until it has, with its context, no more than some voxels; but no edge below that of a chunk."""
+    """Halve a block until it and its context fit into a number of voxels, but keep its edges above those of a chunk."""
     shape = [int(extent) for extent in block_shape]
     while math.prod(Coordinate(shape) + context * 2) > most_voxels and max(shape) > _LEAST_EDGE:
         longest = shape.index(max(shape))
         shape[longest] = max(_LEAST_EDGE, -(-shape[longest] // 2))
     return Coordinate(shape)
-
-
-def _last_axes(extent: Sequence[int], dims: int) -> tuple[int, ...]:
-    """Return an extent for each axis: the last ones, or the first one again for more axes."""
-    return ((extent[0],) * (dims - len(extent)) + tuple(extent))[-dims:]

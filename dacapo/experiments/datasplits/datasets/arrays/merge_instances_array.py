@@ -9,7 +9,7 @@ import numpy as np
 
 from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.config import field
-from dacapo.utils.blocks import fit_block_shape, iterate_blocks
+from dacapo.utils.blocks import BlockGrid, fit_block_shape
 
 from .array import ArrayConfig
 from .view import VoxelwiseView, build
@@ -54,7 +54,7 @@ class MergeInstancesArray(VoxelwiseView):
         super().fix_labels()
         shape = fit_block_shape((_EDGE,), self.roi.shape / self.voxel_size)
         self._highest = [
-            max(int(source[block].max(initial=0)) for block in iterate_blocks(self.roi, shape, self.voxel_size))
+            max(int(source[block].max(initial=0)) for block in BlockGrid(self.roi, shape * self.voxel_size))
             for source in self._sources
         ]
 
