@@ -1,7 +1,7 @@
 """Write files atomically: a reader sees either the old content or the new.
 
 A file is written under a temporary name in its folder, flushed to disk, and renamed. A killed process leaves at most a
-file that `is_temporary` recognizes and readers skip.
+hidden file that ends in ``.partial``, which no store reads.
 """
 
 from __future__ import annotations
@@ -56,12 +56,6 @@ def make_folder(path: Path | str) -> Path:
     except OSError as error:
         raise storage_error("create the folder", path, error) from error
     return path
-
-
-def is_temporary(path: Path | str) -> bool:
-    """Return whether a path is an unfinished file of `atomic_path`."""
-    name = Path(path).name
-    return name.startswith(".") and name.endswith(_TEMPORARY_SUFFIX)
 
 
 @contextmanager

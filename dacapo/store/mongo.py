@@ -30,17 +30,34 @@ _ESCAPED = {"%": "%25", ".": "%2E", "$": "%24", "\0": "%00"}
 _UNESCAPED = {code: character for character, code in _ESCAPED.items()}
 
 
-def connect(db_host: str, db_name: str) -> Database[Document]:
-    """Return a database; the first read or write connects to the server.
+class MongoStore:
+    """A store in a database of a MongoDB server.
 
     Args:
-        db_host: Host, ``host:port`` or a ``mongodb://`` address with any options of the driver.
+        db_host: Host, ``host:port`` or ``mongodb://`` address of the server, with any options of the driver. The first
+            connection is made on the first read or write; no answer within three seconds (or the address's
+            ``serverSelectionTimeoutMS``) raises a :class:`~dacapo.errors.StorageError`.
         db_name: Name of the database.
 
     Raises:
         MissingDependencyError: If pymongo is not installed.
         ConfigError: If the address or the name is invalid.
     """
+
+    def __init__(self, db_host: str, db_name: str) -> None:
+        self.db_host = db_host
+        self.db_name = db_name
+        self.database = connect(db_host, db_name)
+        self._indexed: set[str] = set()
+
+    def _place_of(self, collection: Collection[Document], entry: str = "") -> str:
+        """Return the location of a collection, or of an entry in it, for messages."""
+        place = f"MongoDB at {without_secrets(self.db_host)}, {collection.full_name}"
+        return f"{place}, {entry}" if entry else place
+
+
+def connect(db_host: str, db_name: str) -> Database[Document]:
+    """Return a database; the arguments are those of :class:`MongoStore`."""
     driver_error = optional_module("pymongo.errors", "stores in MongoDB need pymongo").PyMongoError
     if not isinstance(db_host, str):  # None would mean this machine
         raise ConfigError(f"the address of a MongoDB server must be a string, got {db_host!r}")
@@ -96,11 +113,6 @@ def mongo_errors(place: str) -> Iterator[None]:
         raise StorageError(f"cannot read or write {place}: {str(error)[:_SHOWN]}") from error
     except (BSONError, OverflowError, UnicodeError) as error:
         raise StorageError(f"cannot keep a value in {place}: {str(error)[:_SHOWN]}") from error
-
-
-def place_of(collection: Collection[Document], db_host: str) -> str:
-    """Return the location of a collection, for messages."""
-    return f"MongoDB at {without_secrets(db_host)}, {collection.full_name}"
 
 
 def escape(value: Any) -> Any:

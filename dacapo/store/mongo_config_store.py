@@ -6,7 +6,7 @@ from collections.abc import Collection as Names
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dacapo.store.mongo import Document, connect, escape, mongo_errors, place_of, unescape
+from dacapo.store.mongo import Document, MongoStore, escape, mongo_errors, unescape
 from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 
 if TYPE_CHECKING:
@@ -16,29 +16,16 @@ _WITHOUT_ID = {"_id": False}
 _NAME_ONLY = {"_id": False, "name": True}
 
 
-class MongoConfigStore(PlainConfigStore):
+class MongoConfigStore(MongoStore, PlainConfigStore):
     """Keeps each config as a document with its fields, in one collection per kind with unique names.
 
     Dots and dollars in the keys of a config are written as ``%2E`` and ``%24``.
-
-    Args:
-        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. The first connection is made on the first
-            read or write; no answer within three seconds (or the address's ``serverSelectionTimeoutMS``) raises a
-            :class:`~dacapo.errors.StorageError`.
-        db_name: Name of the database.
-
-    Raises:
-        MissingDependencyError: If pymongo is not installed.
-        ConfigError: If the address or the name is invalid.
     """
 
     def __init__(self, db_host: str, db_name: str) -> None:
-        self.db_host = db_host
-        self.db_name = db_name
-        self.database = connect(db_host, db_name)
+        super().__init__(db_host, db_name)
         for name in COLLECTIONS:
             setattr(self, name, self.database[name])
-        self._indexed: set[str] = set()
 
     def _names(self, database: Collection[Document]) -> list[str]:
         return self._found(database, {})
@@ -76,5 +63,4 @@ class MongoConfigStore(PlainConfigStore):
             return database.delete_one({"name": name}).deleted_count > 0
 
     def _place(self, database: Collection[Document], name: str = "") -> str:
-        place = place_of(database, self.db_host)
-        return f"{place}, {name!r}" if name else place
+        return self._place_of(database, repr(name) if name else "")

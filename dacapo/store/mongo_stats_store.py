@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dacapo.store.json_lines import ITERATION, encode
-from dacapo.store.mongo import Document, connect, escape, mongo_errors, place_of, unescape
+from dacapo.store.mongo import Document, MongoStore, escape, mongo_errors, unescape
 from dacapo.store.record_stats_store import (
     TRAINING,
     VALIDATION,
@@ -26,27 +26,13 @@ _RUN = "run_name"
 _ENTRY = {"_id": False, _RUN: False}
 
 
-class MongoStatsStore(RecordStatsStore):
-    """Keeps each entry as a document; a save adds the new ones, and readers see all that is written so far.
-
-    Args:
-        db_host: Host, ``host:port`` or ``mongodb://`` address of the server. The first connection is made on the first
-            read or write; no answer within three seconds (or the address's ``serverSelectionTimeoutMS``) raises a
-            :class:`~dacapo.errors.StorageError`.
-        db_name: Name of the database.
-
-    Raises:
-        MissingDependencyError: If pymongo is not installed.
-        ConfigError: If the address or the name is invalid.
-    """
+class MongoStatsStore(MongoStore, RecordStatsStore):
+    """Keeps each entry as a document; a save adds the new ones, and readers see all that is written so far."""
 
     def __init__(self, db_host: str, db_name: str) -> None:
-        self.db_host = db_host
-        self.db_name = db_name
-        self.database = connect(db_host, db_name)
+        super().__init__(db_host, db_name)
         self.training_stats = self.database[TRAINING]
         self.validation_scores = self.database[VALIDATION]
-        self._indexed: set[str] = set()
 
     def _update(self, kind: str, run_name: str, items: Sequence[T]) -> None:
         collection = self.database[kind]
@@ -109,9 +95,8 @@ class MongoStatsStore(RecordStatsStore):
         with mongo_errors(self._place(kind, run_name)):
             self.database[kind].delete_many({_RUN: run_name})
 
-    def _place(self, kind: str, run_name: str = "") -> str:
-        place = place_of(self.database[kind], self.db_host)
-        return f"{place}, run {run_name!r}" if run_name else place
+    def _place(self, kind: str, run_name: str) -> str:
+        return self._place_of(self.database[kind], f"run {run_name!r}")
 
 
 def _to_document(run_name: str, item: Any) -> Document:

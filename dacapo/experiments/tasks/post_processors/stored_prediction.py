@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ from dacapo.utils.memory_estimates import voxelwise_bytes
 if TYPE_CHECKING:
     from dacapo.blockwise.operation import BlockwiseOperation
     from dacapo.store.array_store import LocalArrayIdentifier
+
+T = TypeVar("T")
 
 DEFAULT_BLOCK_SIZE = Coordinate((256, 256, 256))
 
@@ -41,9 +43,7 @@ class StoredPredictionPostProcessor(PostProcessor):
         Raises:
             ConfigError: If :meth:`set_prediction` has not been called.
         """
-        if self._prediction_array is None:
-            raise ConfigError(f"this {type(self).__name__} has no prediction; call set_prediction first")
-        return self._prediction_array
+        return self._opened(self._prediction_array)
 
     @property
     def prediction_array_identifier(self) -> LocalArrayIdentifier:
@@ -52,9 +52,12 @@ class StoredPredictionPostProcessor(PostProcessor):
         Raises:
             ConfigError: If :meth:`set_prediction` has not been called.
         """
-        if self._identifier is None:
+        return self._opened(self._identifier)
+
+    def _opened(self, value: T | None) -> T:
+        if value is None:
             raise ConfigError(f"this {type(self).__name__} has no prediction; call set_prediction first")
-        return self._identifier
+        return value
 
     def run(self, operation: BlockwiseOperation, execution: Execution) -> ZarrArray:
         """Do an operation block by block and return its output.
@@ -77,7 +80,7 @@ class StoredPredictionPostProcessor(PostProcessor):
 
     def create_output(
         self, identifier: LocalArrayIdentifier, dtype: npt.DTypeLike, keep_channels: bool, block_size: Sequence[int]
-    ) -> tuple[ZarrArray, Coordinate]:
+    ) -> ZarrArray:
         """Create the output array over the region of the prediction, replacing what is there.
 
         Args:
@@ -87,7 +90,7 @@ class StoredPredictionPostProcessor(PostProcessor):
             block_size: Shape in voxels of what is written at once; adapted to the volume.
 
         Returns:
-            The array, whose chunks are such that blocks never share one, and the adapted block shape.
+            The array, whose chunks are such that blocks never share one.
         """
         from dacapo.blockwise.outputs import ORIGIN
 
@@ -106,4 +109,4 @@ class StoredPredictionPostProcessor(PostProcessor):
         )
         # At once, so that it can be replaced if what comes next is interrupted.
         output.add_metadata({ORIGIN: {"operation": type(self).__name__}})
-        return output, block_shape
+        return output
