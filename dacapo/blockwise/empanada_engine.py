@@ -40,8 +40,8 @@ class StackEngine:
     Attributes:
         network: The network, on its device.
         config: Describes it.
-        label_divisor: How many numbers there are for the objects of a class.
-        median_slices: See :func:`empanada_segmenter`, as for the others.
+        label_divisor: Number of labels available for the objects of a class.
+        median_slices: See :func:`empanada_segmenter`, also for the following.
         downsampling: Factor by which slices are made smaller.
         confidence_thr: Least probability of a class.
         center_confidence_thr: Least probability of a center.
@@ -67,7 +67,7 @@ class StackEngine:
             axis_name: The plane of the slices.
 
         Returns:
-            Nothing, and the trackers of all classes, with what they have found.
+            None, and the trackers of all classes with the objects they found.
         """
         from empanada.inference import patterns
 
@@ -141,10 +141,10 @@ def read_model_config(model_config: str | Path | Mapping[str, Any]) -> dict[str,
     """Return the description of a network.
 
     Args:
-        model_config: A YAML file, what it holds, or the name of a network that empanada's plugin for napari knows.
+        model_config: A YAML file, its content, or the name of a network that empanada's plugin for napari knows.
 
     Raises:
-        PathNotFoundError: If there is no such file or name.
+        PathNotFoundError: If no file or network has this name.
         ConfigError: If something is missing in it.
     """
     import yaml
@@ -198,7 +198,7 @@ def _network_file(name: str, folder: Path) -> Path:
     if not name.startswith(("http://", "https://")):
         file = folder / Path(name).expanduser()
         if not file.is_file():
-            raise PathNotFoundError(f"there is no network {file}; mend the path in its config")
+            raise PathNotFoundError(f"the network {file} does not exist; correct the path in its config")
         return file
     import torch
 
@@ -234,7 +234,7 @@ def require_empanada() -> None:
 
 
 def mend_voting() -> None:
-    """Let empanada count votes in plain Python if numba cannot compile its function, as version 0.68 cannot."""
+    """Let empanada count votes in plain Python if Numba cannot compile its function; Numba 0.68 cannot."""
     from empanada import array_utils
     from numba.core.errors import NumbaError
 

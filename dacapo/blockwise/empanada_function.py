@@ -53,7 +53,7 @@ def check_segment_function(**parameters: Any) -> None:
     Raises:
         MissingDependencyError: If empanada is not installed.
         PathNotFoundError: If no file describes the network.
-        ConfigError: If a parameter makes no sense.
+        ConfigError: If a parameter is invalid.
     """
     require_empanada()
     check_arguments(empanada_segmenter, __name__, [None], parameters)
@@ -124,27 +124,27 @@ def empanada_segmenter(
     """Segment an image.
 
     Args:
-        image: Axes z, y, x, or y, x. Whole numbers may have the whole range of their type, others that from 0 to 1.
-        model_config: Describes the network: a YAML file, what it holds, or the name under which empanada knows it.
+        image: Axes z, y, x, or y, x. Integers use the range of their type, other numbers the range from 0 to 1.
+        model_config: Describes the network: a YAML file, its content, or the name that empanada knows it by.
         use_gpu: Whether the network runs on the device of the compute context, or on the CPU.
         use_quantized: Whether to use the quantized network, which only runs on the CPU.
-        multigpu: Not for blocks; several workers use several GPUs.
+        multigpu: Not supported for blocks; several workers use several GPUs.
         downsampling: Factor by which slices are made smaller for the network, a power of 2.
-        confidence_thr: Probability from which on a voxel is of a class, where there is a single one.
-        center_confidence_thr: Probability from which on something is the center of an object.
-        min_distance_object_centers: How far centers are apart at least, in voxels of the smaller slices.
-        fine_boundaries: Whether objects are told apart at full resolution, or at a quarter of it.
-        semantic_only: Whether to find classes only, no objects.
-        median_slices: Over how many slices the median of probabilities is taken; an odd number.
-        min_size: Objects of fewer voxels are left out.
-        min_extent: Objects whose bounding box has a shorter edge, in voxels, are left out.
-        maximum_objects_per_class: How many numbers there are for the objects of a class.
-        inference_plane: The plane of the slices, where ``orthoplane`` is off.
-        orthoplane: Whether slices of all three planes are segmented, and vote.
+        confidence_thr: Least probability of a voxel of the class, for networks with a single class.
+        center_confidence_thr: Least probability of the center of an object.
+        min_distance_object_centers: Least distance between centers, in voxels of the smaller slices.
+        fine_boundaries: Whether to separate objects at full resolution, or at a quarter of it.
+        semantic_only: Whether to find only classes, no objects.
+        median_slices: Number of slices for the median of probabilities; odd.
+        min_size: Least size of an object in voxels.
+        min_extent: Least edge of the bounding box of an object, in voxels.
+        maximum_objects_per_class: Number of labels available for the objects of a class.
+        inference_plane: The plane of the slices without ``orthoplane``.
+        orthoplane: Whether to segment slices of all three planes, which then vote.
         return_panoptic: Whether labels are the number of the class times ``maximum_objects_per_class`` plus that of the
             object, and classes without objects are there too. Otherwise objects are numbered from 1 on.
-        pixel_vote_thr: In how many planes a voxel must be of an object.
-        allow_one_view: Whether objects count that are found in a single plane.
+        pixel_vote_thr: Number of planes that must assign a voxel to an object.
+        allow_one_view: Whether to keep objects that were found in a single plane.
 
     Returns:
         Labels of the shape of the image, 0 for background.
@@ -152,7 +152,7 @@ def empanada_segmenter(
     Raises:
         MissingDependencyError: If empanada is not installed.
         PathNotFoundError: If no file describes the network.
-        ConfigError: If a parameter makes no sense.
+        ConfigError: If a parameter is invalid.
     """
     given = {name: value for name, value in locals().items() if name != "image"}
     check_segment_function(**given)
@@ -232,9 +232,9 @@ def stack_postprocessing(
     Args:
         trackers: Of :func:`stack_inference`.
         model_config: Describes the network, as for :func:`empanada_segmenter`.
-        label_divisor: How many numbers there are for the objects of a class.
-        min_size: Objects of fewer voxels are left out.
-        min_extent: Objects whose bounding box has a shorter edge are left out.
+        label_divisor: Number of labels available for the objects of a class.
+        min_size: Least size of an object in voxels.
+        min_extent: Least edge of the bounding box of an object.
         dtype: Type of the labels.
 
     Yields:
@@ -265,15 +265,15 @@ def tracker_consensus(
     Args:
         trackers: Of :func:`orthoplane_inference`.
         model_config: Describes the network, as for :func:`empanada_segmenter`.
-        pixel_vote_thr: In how many planes a voxel must be of an object.
-        cluster_iou_thr: How much objects of different planes overlap at least to be one, as intersection over union.
-        allow_one_view: Whether objects count that are found in a single plane.
-        min_size: Objects of fewer voxels are left out.
-        min_extent: Objects whose bounding box has a shorter edge are left out.
+        pixel_vote_thr: Number of planes that must assign a voxel to an object.
+        cluster_iou_thr: Least intersection over union of objects of different planes that count as one.
+        allow_one_view: Whether to keep objects that were found in a single plane.
+        min_size: Least size of an object in voxels.
+        min_extent: Least edge of the bounding box of an object.
         dtype: Type of the labels.
 
     Yields:
-        The labels of a class, as of :func:`stack_postprocessing`; its name; the tracker of what planes agree on.
+        The labels of a class, as for :func:`stack_postprocessing`; its name; the tracker of the agreed objects.
     """
     from empanada.inference import patterns
 

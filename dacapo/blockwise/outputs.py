@@ -67,7 +67,7 @@ def in_form_of(target: Array, values: npt.NDArray[Any], channel_axis: int | None
     Args:
         target: The array to write to.
         values: With or without a channel axis; several channels are returned unchanged.
-        channel_axis: The channel axis of the values, None for no such axis.
+        channel_axis: The channel axis of the values, None without one.
 
     Raises:
         ChannelMismatchError: If the array has no axis for several channels.
@@ -101,7 +101,7 @@ def create_output(
         like: Gives the spatial axes, the voxel size and the units.
         roi: Region to cover, in world units. Blocks begin at its lower corner.
         block_shape: Shape of a block in world units; blocks never share a chunk.
-        channels: Length of the channel axis, which comes first; None for no such axis.
+        channels: Length of the channel axis, which comes first; None without one.
         dtype: Type of the values.
         overwrite: Whether to replace an earlier result.
         origin: How the result was made, for its attributes.

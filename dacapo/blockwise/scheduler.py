@@ -54,8 +54,8 @@ def run_blockwise(
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
             to read more. All other blocks are done.
         NotFoundError: If the worker module does not exist.
-        ConfigError: If it is no worker module, its function takes other arguments, a number makes no sense, or an
-            argument cannot be sent to a worker.
+        ConfigError: If it is no worker module, its function does not accept the arguments, a number is out of range, or
+            an argument cannot be sent to a worker.
         RoiError: If the regions do not fit together.
         OutputExistsError: If ``tracking_path`` belongs to other parameters.
     """
@@ -142,8 +142,8 @@ def segment_blockwise(
         input_container: Container of the array to segment.
         input_dataset: Dataset inside it.
         output_container: Container of the segmentation.
-        output_dataset: Dataset inside it. Created as uint64 if there is none. Segments are numbered from 1 on without
-            a gap.
+        output_dataset: Dataset inside it. Created as uint64 if it does not exist. Segments are numbered from 1 on
+            without a gap.
         input_array_identifier: The array to segment, in place of its container and dataset.
         output_array_identifier: The same for the segmentation.
         min_overlap: Join two segments only if they share more than this part of the smaller of them, counted in the
@@ -155,10 +155,10 @@ def segment_blockwise(
         overwrite: Whether to replace the output if this package wrote it. Otherwise nothing is done if it was
             finished with the same arguments.
         into_existing: Whether to write labels into an output that exists, so that voxels outside the region stay. By
-            default yes, except into an output that this package made with other arguments; True writes even there,
+            default true, except into an output that this package made with other arguments; True writes even there,
             once that segmentation is finished. False refuses any output that exists.
-        **kwargs: For the function. A dict ``parameters`` stands for what it holds, unless the function has a parameter
-            of that name.
+        **kwargs: For the function. The content of a dict ``parameters`` replaces it, unless the function has a
+            parameter of that name.
 
     Returns:
         True; failures raise an error.
@@ -166,11 +166,11 @@ def segment_blockwise(
     Raises:
         BlockwiseError: If blocks failed, as for :func:`run_blockwise`.
         NotFoundError: If the input or the file does not exist.
-        ConfigError: If the file defines no such function or one that takes other arguments, a number makes no sense,
-            the context is too small, or blocks of the output share chunks.
+        ConfigError: If the file defines no such function or the function does not accept the arguments, a number is out
+            of range, the context is too small, or blocks of the output share chunks.
         OutputExistsError: If the output exists and must be kept.
         RoiError: If regions do not fit together, or reach outside the arrays.
-        DtypeError: If there are more segments than the type of the output can count.
+        DtypeError: If the type of the output cannot count the segments.
     """
     execution = Execution(
         num_workers,

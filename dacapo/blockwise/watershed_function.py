@@ -28,15 +28,15 @@ def segment_function(
     """Segment a block of affinities.
 
     Args:
-        input_array: The affinities, one channel per offset; channels behind them are ignored.
-        block: What to segment, in world units; of a block what it reads.
+        input_array: The affinities, one channel per offset; further channels are ignored.
+        block: The region to segment in world units, or the block whose ``read_roi`` to segment.
         offsets: For each channel the step, in voxels, to the other voxel of the pair.
         bias: The affinity that separates "different" from "same".
         long_range_bias: The same for offsets that are not to a direct neighbor, ``bias`` by default.
 
     Returns:
-        The labels, and for each voxel by how much its mean affinity is above the bias, as evidence: segments whose mean
-        affinity over the whole volume is below the bias become background.
+        The labels, and as evidence for each voxel its mean affinity minus the bias: segments whose mean affinity over
+        the whole volume is below the bias become background.
     """
     affinities, value_range = read_affinities(input_array, len(offsets), getattr(block, "read_roi", block))
     return segments_and_evidence(affinities, offsets, bias, long_range_bias, value_range)
@@ -45,16 +45,16 @@ def segment_function(
 def read_affinities(
     prediction: Array, count: int, roi: Roi | None = None
 ) -> tuple[npt.NDArray[Any], tuple[float, float] | None]:
-    """Return the first channels of a prediction as they are stored, and which affinities they stand for.
+    """Return the first channels of a prediction as they are stored, and the range of the affinities.
 
     Args:
         prediction: The prediction.
         count: Number of channels.
-        roi: What to read in world units, all by default.
+        roi: The region to read in world units, by default that of the prediction.
 
     Returns:
-        The values, the channel axis first, and what the lowest and the highest unsigned integer stand for: the
-        attribute ``value_range`` of the prediction, or 0 and 1 where it is missing. None for floating point numbers.
+        The values, the channel axis first, and the affinities that the lowest and the highest unsigned integer
+        represent: the attribute ``value_range`` of the prediction, 0 and 1 without it, None for floating point numbers.
 
     Raises:
         DtypeError: If the prediction is stored as anything but unsigned integers or floating point numbers.

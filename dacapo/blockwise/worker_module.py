@@ -28,7 +28,7 @@ class WorkerModule(BlockwiseOperation):
         args: For the function.
         kwargs: For the function.
         dtype: Type of the output.
-        channels: Length of its channel axis, None for no such axis.
+        channels: Length of its channel axis, None without one.
     """
 
     fixed_blocks: ClassVar[bool] = True

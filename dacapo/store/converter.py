@@ -201,8 +201,7 @@ def add_hierarchy(converter: cattrs.Converter, belongs: Callable[[Any], bool], f
         converter: The converter to teach.
         belongs: Whether a type is in the hierarchy.
         find: Returns the class to read, given the name under ``__type__`` (if any), the requested class, which the
-            result must be or derive from, and the names of the fields. Raises an UnknownTypeError if no class
-            matches.
+            result must be or derive from, and the names of the fields. Raises an UnknownTypeError if no class matches.
     """
     # Functions are generated per concrete class; the factory's hook only dispatches to them. Registering the
     # dispatching hook for the concrete class itself would recurse endlessly.

@@ -354,7 +354,7 @@ class TestSegmentBlockwise:
         values = np.indices((30, 30)).sum(axis=0).astype(np.uint8) % 2
         write_array(tmp_path / "in.zarr", "raw", values, Coordinate(8, 4), Coordinate(80, 40))
         output = write_array(tmp_path / "out.zarr", "labels", 0 * values, Coordinate(8, 4), Coordinate(80, 40))
-        with pytest.raises(DtypeError, match="450 segments, more than uint8 can count"):
+        with pytest.raises(DtypeError, match="450 segments are more than uint8 can count"):
             segment_again(tmp_path, components, (30, 30))
         array = ZarrArray.open_from_array_identifier(output)
         assert not array[array.roi].any()
@@ -538,7 +538,7 @@ class TestCommands:
         assert len(Path(everything[1]).read_text().splitlines()) == 64
         got = self.command("run-blockwise", tmp_path, worker, *arguments, 100)
         assert (
-            'begun with other parameters, so work on it cannot go on: kwargs.threshold was "high", is 100' in got.stderr
+            'started with other parameters, so it cannot be resumed: kwargs.threshold was "high", is 100' in got.stderr
         )
         assert not self.result(tmp_path)[Roi(OFFSET, VOXEL_SIZE)].any()
         got = self.command("run-blockwise", tmp_path, worker, "--overwrite", *arguments, 100)

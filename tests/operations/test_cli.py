@@ -215,7 +215,7 @@ def test_a_command_that_is_repeated_goes_on(trained: Path, tmp_path: Path) -> No
     assert made() == first
     result = run_cli(trained, *command, "--output-dtype", "float32")
     assert result.exit_code == 1
-    assert 'other parameters, so work on it cannot go on: dtype was "uint8", is "float32";' in result.stderr
+    assert 'other parameters, so it cannot be resumed: dtype was "uint8", is "float32";' in result.stderr
     assert made() == first
     assert run_cli(trained, *command, "--overwrite").exit_code == 0
     assert made() != first

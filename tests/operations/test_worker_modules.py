@@ -211,7 +211,7 @@ class TestThreshold:
     ) -> None:
         monkeypatch.delenv("DAISY_CONTEXT", raising=False)  # Daisy leaves it behind
         source, target = LocalArrayIdentifier(tmp_path / "in.zarr", "raw"), create(tmp_path)
-        with pytest.raises(ConfigError, match="DAISY_CONTEXT is not set, so nobody hands out blocks"):
+        with pytest.raises(ConfigError, match="DAISY_CONTEXT is not set, so this process is no worker"):
             threshold_worker.start_worker(**names(source, target))
         got = CliRunner().invoke(threshold_worker.cli, ["start-worker", *flags(source, target)])
         assert "DAISY_CONTEXT is not set" in str(got.exception)

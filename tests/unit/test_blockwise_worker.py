@@ -117,9 +117,9 @@ class TestModules:
     @pytest.mark.parametrize(
         ("name", "text", "error", "message"),
         [
-            ("missing.py", None, NotFoundError, "there is no file .*missing.py"),
-            ("no_such_package.worker", None, NotFoundError, "neither a file nor a module"),
-            ("dacapo.no_such_module", None, NotFoundError, "neither a file nor a module"),
+            ("missing.py", None, NotFoundError, ".*missing.py does not exist"),
+            ("no_such_package.worker", None, NotFoundError, "no file or module"),
+            ("dacapo.no_such_module", None, NotFoundError, "no file or module"),
             ("w.py", "x = 1", ConfigError, "defines no function process_block or start_worker"),
             ("w.py", "process_block = 3", ConfigError, "defines no function"),
             ("w.py", "import no_such_package", BlockwiseError, "ModuleNotFoundError: No module named"),

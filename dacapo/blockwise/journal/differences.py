@@ -35,8 +35,8 @@ def why_kept(path: Path, changed: list[str]) -> str:
         return f"{path} exists already; name another output or allow overwriting"
     more = f" and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
     return (
-        f"{path} was begun with other parameters, so work on it cannot go on: {'; '.join(changed[:_LISTED])}{more}; "
-        "repeat the earlier call, name another place, or allow overwriting (or delete it) to start anew"
+        f"{path} was started with other parameters, so it cannot be resumed: {'; '.join(changed[:_LISTED])}{more}; "
+        "repeat the earlier call, name another place, or allow overwriting (or delete it) to start over"
     )
 
 

@@ -34,7 +34,7 @@ class Resume(enum.Enum):
 
     @classmethod
     def of(cls, overwrite: bool, resume: bool) -> Resume:
-        """Return the policy that the two flags of the commands stand for."""
+        """Return the policy that two flags of the commands select."""
         if not resume:
             return cls.NEVER
         return cls.UNFINISHED if overwrite else cls.ALWAYS
@@ -70,7 +70,7 @@ class Journal:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """Return the journal in a folder, None if there is none or it is unreadable.
+        """Return the journal in a folder, None if it is missing or unreadable.
 
         Without a readable journal the work starts over, if the output may be replaced.
         """

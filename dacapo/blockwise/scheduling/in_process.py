@@ -22,7 +22,7 @@ class InProcess:
         log_dir: Folder for reports of failures.
         done: Called after each block that succeeded.
         failed: The blocks that failed and have not succeeded since, by number.
-        stopped_by: The error after which no more blocks are begun.
+        stopped_by: The error after which no more blocks are started.
     """
 
     process: ProcessBlock

@@ -36,7 +36,7 @@ def run_operation(
         overwrite: Whether to replace an earlier output of other parameters. An output that this package did not write
             is never replaced.
         resume: How to treat earlier work with the same parameters, see :class:`.Resume`. None keeps no journal: the
-            output is created anew and nothing lies beside it afterwards, as suits temporary results.
+            output is created again and nothing lies beside it afterwards, which suits temporary results.
         max_retries: How often a failed block is tried again.
         timeout: Seconds that a block may take in a worker process; no limit by default.
         upstream_tasks: Daisy tasks that come before.
@@ -44,7 +44,7 @@ def run_operation(
     Raises:
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
             to read more. All other blocks are done, and the same call does only those that are missing.
-        ConfigError: If a number makes no sense.
+        ConfigError: If a number is out of range.
         OutputExistsError: If the output exists and must be kept.
         StorageError: If the output, or the done markers, cannot be written.
     """

@@ -47,8 +47,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         *args: For the worker's function.
         log_dir: Folder for logs. By default the system's for temporary files, or ``dacapo_logs`` in the working
             directory if workers run elsewhere.
-        read_write_conflict: Whether blocks read what others write, so that two such blocks never run at the same
-            time.
+        read_write_conflict: Whether blocks read what others write, so that two such blocks never run at the same time.
         tracking_path: Folder for done markers. It is kept, and blocks that are marked there are not done again,
             so that a call resumes an interrupted one with the same blocks. ``False`` writes no markers at all,
             which is enough for blocks that this process does.
@@ -58,7 +57,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
     Raises:
         NotFoundError: If the file or module does not exist.
         BlockwiseError: If it cannot be loaded.
-        ConfigError: If it is no worker module, a number makes no sense, or an argument cannot be sent to a worker.
+        ConfigError: If it is no worker module, a number is out of range, or an argument cannot be sent to a worker.
         RoiError: If the regions do not fit together.
 
     Attributes:

@@ -75,7 +75,7 @@ class BlockSegmenter:
 
         Raises:
             ArrayNotFoundError: If an array does not exist.
-            ConfigError: If there is no such function, it takes other parameters, or the folder belongs to other work.
+            ConfigError: If the function is missing or takes other parameters, or the folder belongs to other work.
             DtypeError: If the output cannot hold the names of the segments.
         """
         check_segment_function(function_file, [], parameters)

@@ -40,7 +40,7 @@ def write_lookup_table(plan: SegmentationPlan, workspace: Workspace) -> None:
     highest = _write_labels(partial, fragments, joined, plan.absorb_below)
     dtype = open_array(plan.output).dtype
     if highest > np.iinfo(dtype).max:
-        raise DtypeError(f"there are {highest} segments, more than {dtype} can count; use an output of uint64")
+        raise DtypeError(f"{highest} segments are more than {dtype} can count; use an output of uint64")
     partial.replace(workspace.labels_file)
 
 

@@ -65,7 +65,7 @@ def check_output(plan: SegmentationPlan) -> None:
 
 
 def _create(plan: SegmentationPlan, identifier: LocalArrayIdentifier, write_size: Coordinate) -> None:
-    """Create an array of labels, replacing what exists, which the journal has allowed."""
+    """Create an array of labels; it replaces an existing one, which the journal has allowed."""
     source = open_identifier(plan.input)
     array = ZarrArray.create_from_array_identifier(
         identifier,

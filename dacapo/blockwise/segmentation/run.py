@@ -35,8 +35,7 @@ def run_segmentation(
         plan: The segmentation.
         execution: The number of workers of each pass, the number of retries, and whether to keep earlier work.
         upstream_tasks: Daisy tasks that come before the first pass.
-        into_existing: Whether to write into an output that exists, see
-            :func:`.open_journal`.
+        into_existing: Whether to write into an output that exists, see :func:`.open_journal`.
         keep: Whether to keep the intermediate results, in the folder of the journal.
 
     Raises:

@@ -18,14 +18,14 @@ from dacapo.experiments.datasplits.datasets.arrays import Array
 FUNCTION = "segment_function"
 CHECK = "check_segment_function"
 """An optional function beside it that gets the same arguments before anything is written, and raises if they, or the
-installed packages, are unfit."""
+installed packages, are unsuitable."""
 
 SegmentFunction = Callable[..., Any]
 Labels = npt.NDArray[np.uint64]
 
 
 class BlockRoi(Roi):  # type: ignore[misc]  # funlib has no types
-    """The region that a segment function is to segment, with the block that it belongs to.
+    """The region for a segment function to segment, with the block that it belongs to.
 
     Functions may use it as a region, ``input_array[roi]``, or as a block, ``input_array[block.read_roi]``.
 
@@ -46,7 +46,7 @@ def load_segment_function(file: str | Path) -> SegmentFunction:
     """Load the segment function of a file.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If it has none.
     """
     return function_of(load_module(file), file, FUNCTION)
 
@@ -68,7 +68,7 @@ def with_parameters(file: str | Path, kwargs: Mapping[str, Any]) -> dict[str, An
     """Return the arguments for the function of a file, with the content of a dict ``parameters`` in its place.
 
     Raises:
-        ConfigError: If there is no such function.
+        ConfigError: If the file has no segment function.
     """
     parameters = kwargs.get("parameters")
     named = inspect.signature(load_segment_function(file)).parameters.get("parameters")

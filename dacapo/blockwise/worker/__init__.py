@@ -1,10 +1,10 @@
-"""Worker processes: how they start, what they load, and their loop over blocks.
+"""Worker processes: starting them, loading the code of users, and the loop over blocks.
 
 - :mod:`.user_modules` loads worker modules; :mod:`.call` finds the function to call and checks its arguments.
 - :mod:`.job` is the file that tells a process its worker module and arguments.
 - :mod:`.starter` starts the workers of our tasks, :mod:`.spawned` one for a Daisy task of the user. Both end with the
-  process that hands out the blocks, see :mod:`.lifetime`; :mod:`.place` tells which GPU is free.
-- :mod:`.process` is what runs in the process, :mod:`.loop` its loop over blocks.
+  process that hands out the blocks, see :mod:`.lifetime`; :mod:`.place` finds a free GPU.
+- :mod:`.process` is the main function of the process, :mod:`.loop` its loop over blocks.
 - :mod:`.reports` are the files by which workers report failures.
 - :mod:`.command_line` is the command line that worker modules share.
 """

@@ -38,7 +38,7 @@ class WorkerCall:
         """Find the function of a worker module that accepts the arguments.
 
         Raises:
-            PathNotFoundError: If there is no such file or module.
+            PathNotFoundError: If the file or module does not exist.
             BlockwiseError: If the module raises while it is loaded.
             ConfigError: If it defines none of the functions, or none accepts the arguments.
         """

@@ -20,7 +20,7 @@ def worker_cli(help_text: str, start_worker: Command, *options: Callable[[Comman
     """Return the command line of a worker module; its function stays callable.
 
     Args:
-        help_text: What the worker module does.
+        help_text: Description of the worker module.
         start_worker: The function that the command ``start-worker`` calls.
         *options: Add the flags of that command.
     """
@@ -37,7 +37,7 @@ def worker_cli(help_text: str, start_worker: Command, *options: Callable[[Comman
 
 
 def array_options(*names: str, short: bool = True) -> Callable[[Command], Command]:
-    """Return what adds the flags for arrays to a command.
+    """Return a decorator that adds the flags for arrays to a command.
 
     Args:
         *names: Of the arrays: ``input``, ``output``, which must exist.

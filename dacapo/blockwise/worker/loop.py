@@ -102,15 +102,15 @@ def make_start_worker(open_worker: Callable[..., ProcessBlock]) -> Callable[...,
 
 
 def check_is_worker() -> None:
-    """Check that the environment says who hands out blocks.
+    """Check that this process is a worker of a Daisy task.
 
     Raises:
-        ConfigError: If it does not.
+        ConfigError: If it is not.
     """
     if daisy.Context.ENV_VARIABLE not in os.environ:
         raise ConfigError(
-            f"{daisy.Context.ENV_VARIABLE} is not set, so nobody hands out blocks; this is for the worker processes of "
-            "a Daisy task: give the task spawn_worker(...) as its process_function, or call run_blockwise"
+            f"{daisy.Context.ENV_VARIABLE} is not set, so this process is no worker of a Daisy task; give the task "
+            "spawn_worker(...) as its process_function, or call run_blockwise"
         )
 
 

@@ -1,6 +1,6 @@
 """The main function of a worker process, ``python -m dacapo.blockwise``.
 
-Environment variables tell it what to do: Daisy's say who hands out the blocks, and :data:`.JOB_VARIABLE` names the file
+Environment variables tell it what to do: Daisy's name the scheduler of the blocks, and :data:`.JOB_VARIABLE` the file
 with the job.
 """
 

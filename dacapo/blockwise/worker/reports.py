@@ -20,10 +20,10 @@ from dacapo.errors import StorageError
 logger = logging.getLogger(__name__)
 
 START_ERROR = "start_error.txt"
-"""File in the log folder that a worker writes if it cannot start, or if no other worker could go on either."""
+"""File in the log folder that a worker writes if no worker can start or continue."""
 RESERVE = "reserved_space"
 """File in the log folder whose space :func:`report_stop` takes over on a full disk."""
-DISK_FULL = "the disk is full, so no more blocks are begun"
+DISK_FULL = "the disk is full, so no more blocks are started"
 _RESERVED_BYTES = 4096
 _TAKEN, _DEAD = "taken_", "dead_"
 # Separates how a command ended from its output, in errors of a compute context.
@@ -109,7 +109,7 @@ def blocks_of_dead_workers(log_dir: Path) -> dict[int, tuple[str, int]]:
 
 
 def report_stop(log_dir: str | Path, title: str, error: BaseException) -> None:
-    """Write down why no worker can go on, on a full disk in the space that was reserved for it."""
+    """Write down why no worker can continue, on a full disk in the space that was reserved for it."""
     file, kept = Path(log_dir) / START_ERROR, Path(log_dir) / RESERVE
     report(file, title, error)
     with suppress(OSError):

@@ -47,18 +47,18 @@ def load_module(source: str | Path) -> ModuleType:
     """Load a user's module from a Python file or by its import path.
 
     Raises:
-        PathNotFoundError: If there is no such file or module.
+        PathNotFoundError: If the file or module does not exist.
         BlockwiseError: If the module raises while it is loaded.
     """
     path = Path(source)
     is_file = path.suffix == ".py" or path.is_file()
     if is_file and not path.is_file():
-        raise PathNotFoundError(f"there is no file {path}; give a Python file or the import path of a module")
+        raise PathNotFoundError(f"{path} does not exist; give a Python file or the import path of a module")
     try:
         return _load_file(path) if is_file else importlib.import_module(str(source))
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{source}.".startswith(f"{error.name}."):
-            raise PathNotFoundError(f"there is neither a file nor a module {str(source)!r}") from error
+            raise PathNotFoundError(f"no file or module {str(source)!r} exists") from error
         raise BlockwiseError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
@@ -104,5 +104,5 @@ def check_arguments(
     except TypeError as error:
         name = getattr(function, "__name__", "the function")
         raise ConfigError(
-            f"{name} of {source} cannot be called with what was given: {error}; it takes {signature}"
+            f"{name} of {source} does not accept the given arguments: {error}; it takes {signature}"
         ) from error
