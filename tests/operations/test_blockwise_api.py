@@ -559,7 +559,7 @@ class TestCommands:
         ):
             got = self.command(*arguments)
             assert got.exit_code == 1
-            assert "begun with other parameters" in got.stderr
+            assert "started with other parameters" in got.stderr
             np.testing.assert_array_equal(self.result(tmp_path)[self.result(tmp_path).roi], before)
         assert self.command("segment-blockwise", tmp_path, components, *more, 1).exit_code == 0, "nothing to do"
         (tmp_path / "out.zarr" / ".result.blocks" / "parameters.json").unlink()

@@ -190,7 +190,7 @@ class TestInterruptions:
         arguments = self.interrupt(folder)
         for change in ({"connectivity": 2}, {"min_overlap": 0.5}, {"context": 2}, {"block": (4, 12)}):
             block: Any = change.pop("block", self.block)
-            with pytest.raises(OutputExistsError, match="begun with other parameters"):
+            with pytest.raises(OutputExistsError, match="started with other parameters"):
                 segment(folder, self.values, block, **{**arguments, **change})
         (folder / "components.py").write_text(COMPONENTS.replace("> 0", "> 1"))
         with pytest.raises(OutputExistsError, match="code was"):
