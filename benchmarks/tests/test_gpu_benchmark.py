@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +11,7 @@ import torch
 
 from benchmarks import gpu
 from benchmarks.gpu import QUICK, Result, Variant, bare_loop, main, make_run, variants, watched, write_dataset
+from tests.helpers.processes import wait_until
 
 CPU = torch.device("cpu")
 ONE = attrs.evolve(QUICK, fetchers=1)
@@ -59,12 +59,14 @@ def test_all_variants() -> None:
 
 def test_utilization_is_what_the_tool_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = tmp_path / "nvidia-smi"
-    tool.write_text('#!/bin/sh\n[ "$1" = --id=GPU-abc ] && printf "80\\n90\\n[N/A]\\n"\nexec sleep 60\n')
+    tool.write_text(
+        '#!/bin/sh\n[ "$1" = --id=GPU-abc ] && printf "80\\n90\\n[N/A]\\n"\ntouch "$0.done"\nexec sleep 60\n'
+    )
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="abc"))
     with watched(torch.device("cuda")) as percents:
-        time.sleep(1)  # the tool has printed by then
+        wait_until((tmp_path / "nvidia-smi.done").exists)
     assert percents == [80, 90]
     with watched(CPU) as percents:
         pass
