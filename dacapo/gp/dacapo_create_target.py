@@ -10,7 +10,6 @@ import numpy as np
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
-from dacapo.utils.balance_weights import zero_unannotated
 
 from .specs import Request, Spec
 
@@ -91,10 +90,10 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         if self.weights_key is not None and self.weights_key in request:
             if self.predictor.works_on_tensors:  # both trainers count the same voxels
                 target = _part(target, request[self.weights_key].roi)
-            weight, self.moving_class_counts = self.predictor.create_weight(gt, target, mask, self.moving_class_counts)
+            weight, self.moving_class_counts = self.predictor.annotated_weight(
+                gt, target, mask, request[self.weights_key].roi, self.moving_class_counts
+            )
             output[self.weights_key] = self._wrap(self.weights_key, weight)
-            made = output[self.weights_key]
-            made.data = zero_unannotated(made.data, mask[weight.roi])
         return output
 
     def _ones_like(self, gt: NumpyArray) -> NumpyArray:

@@ -15,6 +15,8 @@ from dacapo.errors import ConfigError, DtypeError, LabelError
 # For every slab and class: voxels of the class, and voxels of the slab plus one.
 MovingCounts: TypeAlias = list[list[tuple[float, float]]]
 
+_VOXELS_AT_ONCE = 1 << 18  # of which numpy widens the codes to 64 bits
+
 
 def balance_weights(
     label_data: npt.NDArray[Any],
@@ -61,16 +63,17 @@ def balance_weights(
             f"the counts handed in are of {len(counts)} slabs with {[len(c) for c in counts]} classes, but labels of "
             f"shape {shape} in slabs of {slab_shape} have {len(starts)} with {num_classes}; start without counts"
         )
-    mask = _combine(masks, shape)
+    codes = label_data.astype(np.min_scalar_type(num_classes), copy=False)
+    if masks:
+        codes = mark_unknown(codes, _combine(masks), num_classes)
     weights = np.empty(shape, dtype=np.float32)
     for index, start in enumerate(starts):
         part = tuple(slice(begin, begin + size) for begin, size in zip(start, slab_shape, strict=True))
-        part_mask = None if mask is None else mask[part]
-        counts[index] = _update(counts[index], label_data[part], part_mask)
-        lookup = _class_weights(counts[index], clipmin, clipmax)
-        weights[part] = lookup[label_data[part].astype(np.uint8) if label_data.dtype == bool else label_data[part]]
-        if part_mask is not None:
-            weights[part][~part_mask] = 0
+        found = count_codes(codes[part], num_classes)
+        counts[index] = [
+            (old + new, total + sum(found)) for new, (old, total) in zip(found, counts[index], strict=True)
+        ]
+        look_up(codes[part], _class_weights(counts[index], clipmin, clipmax), weights[part])
     return weights, counts
 
 
@@ -92,37 +95,48 @@ def _check(
         raise ConfigError(f"slab {tuple(slab)} needs one size (or -1) for each of the {label_data.ndim} axes")
 
 
-def _combine(masks: Sequence[npt.NDArray[Any]], shape: tuple[int, ...]) -> npt.NDArray[np.bool_] | None:
-    if not masks:
-        return None
-    combined = np.ones(shape, dtype=bool)
-    for mask in masks:
+def _combine(masks: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
+    combined: npt.NDArray[np.bool_] = masks[0] != 0
+    for mask in masks[1:]:
         combined &= mask != 0
     return combined
 
 
-def _update(
-    counts: list[tuple[float, float]], labels: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None
-) -> list[tuple[float, float]]:
-    """Add the voxels of a slab to its counts."""
-    total = labels.size if mask is None else int(np.count_nonzero(mask))
+def mark_unknown(classes: npt.NDArray[Any], known: npt.NDArray[np.bool_], unknown: int) -> npt.NDArray[Any]:
+    """Return classes with another number where they are not known: such voxels have weight 0 and are not counted.
 
-    def occurrences(label: int) -> int:
-        found = labels == label
-        return int(np.count_nonzero(found if mask is None else found & mask))
+    Args:
+        classes: Class of every voxel.
+        known: Where the classes are known, of a shape that broadcasts.
+        unknown: A number above those of all classes.
+    """
+    if known.all():
+        return classes
+    # Arithmetic on bytes takes a tenth of the time of a selection by a mask.
+    marked: npt.NDArray[Any] = np.maximum(classes, ~known * classes.dtype.type(unknown))
+    return marked
 
+
+def count_codes(codes: npt.NDArray[Any], num_classes: int) -> list[int]:
+    """Return the number of voxels of each class."""
     # Comparing bytes once per class is faster than a histogram, which first widens them to 64 bits.
-    return [
-        (numerator + occurrences(label), denominator + total) for label, (numerator, denominator) in enumerate(counts)
-    ]
+    return [int(np.count_nonzero(codes == code)) for code in range(num_classes)]
+
+
+def look_up(codes: npt.NDArray[Any], weights: npt.NDArray[np.float32], out: npt.NDArray[np.float32]) -> None:
+    """Write the weight of every voxel, given those of the classes and, at the end, that of unknown ones."""
+    step = max(1, _VOXELS_AT_ONCE * len(codes) // max(1, codes.size))
+    for begin in range(0, len(codes), step):
+        part = slice(begin, begin + step)
+        np.take(weights, codes[part], out=out[part], mode="clip")  # other modes copy the output
 
 
 def _class_weights(
     counts: list[tuple[float, float]], clipmin: float | None, clipmax: float | None
 ) -> npt.NDArray[np.float32]:
-    """Return the weight of each class."""
+    """Return the weight of each class, followed by the 0 of unknown voxels."""
     found, total = torch.tensor(counts, dtype=torch.float64).T
-    return inverse_frequencies(found, total, clipmin, clipmax).numpy().astype(np.float32)
+    return np.append(inverse_frequencies(found, total, clipmin, clipmax).numpy(), 0).astype(np.float32)
 
 
 def inverse_frequencies(
@@ -142,17 +156,3 @@ def inverse_frequencies(
     if clipmin is not None or clipmax is not None:
         fractions = fractions.clamp(clipmin, clipmax)
     return torch.where(fractions > 0, 1 / (found.shape[-1] * fractions).clamp(min=1e-30), 0.0)
-
-
-def zero_unannotated(weights: npt.NDArray[Any], mask: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return weights with 0 where nothing is annotated, also those of predictors that ignore the mask.
-
-    Args:
-        weights: Channels first.
-        mask: Not 0 where annotated, channels first or without channels. One with several channels, but not those of
-            the weights, is left to the predictor.
-    """
-    if mask.ndim < weights.ndim:
-        mask = mask[np.newaxis]
-    fits = len(mask) in (1, len(weights))
-    return np.where(mask != 0, weights, np.zeros((), dtype=weights.dtype)) if fits else weights

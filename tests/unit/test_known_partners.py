@@ -24,10 +24,10 @@ from dacapo.experiments.tasks import (
     Task,
 )
 from dacapo.experiments.tasks.predictors import AffinitiesPredictor
-from dacapo.experiments.tasks.predictors.torch_targets import torch_affinities, with_background
 from dacapo.experiments.trainers import GunpowderTrainer, GunpowderTrainerConfig, TorchTrainer, TorchTrainerConfig
 from dacapo.experiments.trainers.loader import TrainingBatch
-from dacapo.utils.affinities import grow_boundaries, known_affinities, seg_to_affgraph
+from dacapo.utils.affinities import grow_boundaries, known_affinities, seg_to_affgraph, with_background
+from dacapo.utils.torch_affinities import torch_affinities
 from tests.helpers.datasets import VOXEL, ArrayDataset, array
 from tests.helpers.networks import TinyNet
 

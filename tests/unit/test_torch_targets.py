@@ -19,12 +19,10 @@ from dacapo.experiments.tasks.predictors import (
     InnerDistancePredictor,
     OneHotPredictor,
     Predictor,
-    torch_targets,
 )
-from dacapo.experiments.tasks.predictors.torch_targets import (
+from dacapo.experiments.tasks.predictors import class_weights as weights_module
+from dacapo.experiments.tasks.predictors.class_weights import (
     Classes,
-    SampleLabels,
-    TorchTarget,
     class_weights,
     count_classes,
     count_on_device,
@@ -32,13 +30,13 @@ from dacapo.experiments.tasks.predictors.torch_targets import (
     mark_on_device,
     mark_unknown,
     no_counts,
-    stack_targets,
-    torch_affinities,
-    with_background,
 )
-from dacapo.utils.affinities import grow_boundaries, seg_to_affgraph
+from dacapo.experiments.tasks.predictors.sample_labels import SampleLabels
+from dacapo.experiments.tasks.predictors.torch_target import TorchTarget, stack_targets
+from dacapo.utils.affinities import grow_boundaries, seg_to_affgraph, with_background
 from dacapo.utils.balance_weights import balance_weights
 from dacapo.utils.tensors import as_array, as_tensor
+from dacapo.utils.torch_affinities import torch_affinities
 
 OFFSETS = [Coordinate(1, 0, 0), Coordinate(0, -2, 0), Coordinate(0, 0, 3), Coordinate(-1, 1, 0), Coordinate(0, 40, 0)]
 FLAT = [Coordinate(1, 0), Coordinate(0, -2)]
@@ -189,7 +187,7 @@ def test_counts_and_weights_by_operations_for_any_device_are_those_of_arrays() -
     groups = [Classes(codes, clipmin=0.1), Classes(codes[:, :1], balanced=False, repeat=2)]
     counts = [a + b for a, b in zip(no_counts(groups), count_classes(groups), strict=True)]
     expected = class_weights(groups, counts)
-    table = torch_targets._table(groups[0], counts[0])
+    table = weights_module._table(groups[0], counts[0])
     torch.testing.assert_close(look_up_on_device(codes, table), expected[:, :3], rtol=0, atol=0)
     torch.testing.assert_close(count_on_device(codes.transpose(0, 1)), counts[0][:, :2], rtol=0, atol=0)
     classes, known = codes[0] == 1, codes[0, :1] != 2

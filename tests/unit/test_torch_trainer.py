@@ -24,7 +24,7 @@ from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, DistanceTask, DistanceTaskConfig, Task
 from dacapo.experiments.tasks.predictors import OneHotPredictor
-from dacapo.experiments.tasks.predictors.torch_targets import count_classes
+from dacapo.experiments.tasks.predictors.class_weights import count_classes
 from dacapo.experiments.trainers import (
     AugmentConfig,
     ElasticAugmentConfig,

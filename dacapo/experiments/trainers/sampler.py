@@ -18,7 +18,9 @@ from dacapo.errors import TrainingError
 from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, OnesArray, Read, read_all
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
-from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels, TorchTarget
+from dacapo.experiments.tasks.predictors.predictor import TargetSpec
+from dacapo.experiments.tasks.predictors.sample_labels import SampleLabels
+from dacapo.experiments.tasks.predictors.torch_target import TorchTarget
 from dacapo.utils.one_thread import one_thread
 from dacapo.utils.shared_memory import Transferable
 from dacapo.utils.tensors import as_array, as_tensor
@@ -38,19 +40,6 @@ MOST_ATTEMPTS = 10_000
 
 # Types of raw data that are sent to a device as they are, and become float32 there.
 SENT_AS_THEY_ARE = ("uint8", "int8", "int16", "float16", "float32")
-
-
-@attrs.define
-class TargetSpec:
-    """The region of a target, as predictors are asked about it."""
-
-    roi: Roi
-    voxel_size: Coordinate
-    dtype: Any = None
-
-    def copy(self) -> TargetSpec:
-        """Return a copy."""
-        return TargetSpec(self.roi, self.voxel_size, self.dtype)
 
 
 @attrs.define

@@ -12,7 +12,7 @@ import torch
 import torch.utils.data
 
 from dacapo.errors import TrainingError
-from dacapo.experiments.tasks.predictors.torch_targets import TorchTarget, stack_targets
+from dacapo.experiments.tasks.predictors.torch_target import TorchTarget, stack_targets
 from dacapo.utils.one_thread import one_thread
 from dacapo.utils.shared_memory import Transferable
 
@@ -21,7 +21,7 @@ from .loader import BatchStream
 from .sampler import Crop, PatchSampler, PlainTarget
 
 if TYPE_CHECKING:
-    from dacapo.experiments.tasks.predictors.torch_targets import SampleLabels
+    from dacapo.experiments.tasks.predictors.sample_labels import SampleLabels
 
 CPU = torch.device("cpu")
 

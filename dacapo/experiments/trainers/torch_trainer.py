@@ -11,16 +11,10 @@ import numpy as np
 import torch
 
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
-from dacapo.experiments.tasks.predictors.torch_targets import (
-    TensorCounts,
-    TorchTarget,
-    class_weights,
-    count_classes,
-    no_counts,
-)
+from dacapo.experiments.tasks.predictors.class_weights import TensorCounts, class_weights, count_classes, no_counts
+from dacapo.experiments.tasks.predictors.torch_target import TorchTarget
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
-from dacapo.utils.balance_weights import zero_unannotated
 
 from .batch_sampler import BatchSampler
 from .batch_trainer import BatchTrainer, BatchTrainerConfig
@@ -175,12 +169,11 @@ def from_arrays(
     counts = copy.deepcopy(counts)  # predictors may change them in place
     made = []
     for sample in targets:
-        weight_array, counts = predictor.create_weight(sample.gt, sample.target, sample.mask, counts)
         roi = sample.target_roi
-        values, weights = (read_channels_first(array, roi) for array in (sample.target, weight_array))
-        made.append((values, zero_unannotated(weights, read_channels_first(sample.mask, roi))))
-    target, weight = (torch.from_numpy(np.stack(arrays).astype(np.float32)) for arrays in zip(*made, strict=True))
-    return target, weight, counts
+        weight, counts = predictor.annotated_weight(sample.gt, sample.target, sample.mask, roi, counts)
+        made.append([read_channels_first(array, roi) for array in (sample.target, weight)])
+    targets_and_weights = (np.stack(arrays).astype(np.float32) for arrays in zip(*made, strict=True))
+    return *map(torch.from_numpy, targets_and_weights), counts
 
 
 @attrs.define

@@ -9,6 +9,7 @@ from .hot_distance_predictor import HotDistancePredictor
 from .inner_distance_predictor import InnerDistancePredictor
 from .one_hot_predictor import OneHotPredictor
 from .predictor import Predictor
+from .tensor_predictor import TensorPredictor
 
 __all__ = [
     "AffinitiesPredictor",
@@ -18,4 +19,5 @@ __all__ = [
     "InnerDistancePredictor",
     "OneHotPredictor",
     "Predictor",
+    "TensorPredictor",
 ]

@@ -6,53 +6,32 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import EmbeddingArray
-from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import annotated_part
-from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
-from dacapo.utils.affinities import grow_boundaries, known_affinities, padding, seg_to_affgraph
-from dacapo.utils.balance_weights import MovingCounts, balance_weights
+from dacapo.utils.affinities import affinities_of_shrunk, known_affinities, padding, with_background
+from dacapo.utils.balance_weights import MovingCounts
 from dacapo.utils.lsds import TRUNCATE, LsdExtractor, descriptor_names, local_shape_descriptors, num_descriptors
-from dacapo.utils.tensors import as_array
+from dacapo.utils.tensors import as_array, is_set
+from dacapo.utils.torch_affinities import torch_affinities, torch_known_affinities
 
-from .predictor import (
-    Predictor,
-    conv_head,
-    grow_region,
-    per_channel,
-    read_labels,
-    read_mask,
-    region_voxel_size,
-    whole_voxels,
-    wrap_channels,
-)
-from .torch_targets import (
-    Classes,
-    SampleLabels,
-    TorchTarget,
-    affinities_known,
-    affinity_classes,
-    mark_unknown,
-    with_background,
-)
+from .class_weights import Classes, mark_unknown
+from .predictor import conv_head, grow_region, region_voxel_size, whole_voxels
+from .sample_labels import SampleLabels
+from .tensor_predictor import TensorPredictor
 
 if TYPE_CHECKING:
-    from funlib.geometry import Roi
-
     from dacapo.experiments.architectures.architecture import Architecture
-    from dacapo.experiments.datasplits.datasets.arrays import Array
 
-# Counts of the affinities and, if they are predicted, of the descriptors.
 AffinityCounts: TypeAlias = tuple[MovingCounts | None, MovingCounts | None]
+"""Class counts of the affinities and, if they are predicted, of the descriptors."""
 
 
-class AffinitiesPredictor(Predictor):
-    """Predict for every voxel which of its neighbours belong to the same object.
+class AffinitiesPredictor(TensorPredictor):
+    """Predict for every voxel which of its neighbors belong to the same object.
 
     The channels are one affinity per offset, followed by the descriptors.
     """
@@ -73,7 +52,7 @@ class AffinitiesPredictor(Predictor):
         """Set what to predict.
 
         Args:
-            neighborhood: Offsets in voxels from a voxel to the neighbours it is compared with.
+            neighborhood: Offsets in voxels from a voxel to the neighbors it is compared with.
             lsds: Whether to predict local shape descriptors too, which helps learning affinities.
             num_voxels: Radius (sigma) of the descriptors, counted in voxels along their longest edge.
             downsample_lsds: Compute descriptors on every n-th voxel only.
@@ -157,112 +136,89 @@ class AffinitiesPredictor(Predictor):
             )
         return Model(architecture, conv_head(architecture, self.num_channels), eval_activation=torch.nn.Sigmoid())
 
-    def create_target(self, gt: Array) -> Array:
-        """Compute affinities and descriptors of labels, all between 0 and 1.
+    def target_of(self, labels: SampleLabels) -> torch.Tensor:
+        """Return affinities and descriptors, float32, all between 0 and 1.
 
         Raises:
             DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If there are several channels.
+            ChannelMismatchError: If ground truth has several channels.
         """
-        labels = read_labels(gt, 1)[0]
+        gt, annotated = labels.channels(1)[0], None
         if self.background_as_object:
-            labels = with_background(labels, annotated_part(gt))
-        objects = grow_boundaries(labels, self.grow_boundary_iterations)
-        target = seg_to_affgraph(objects, self.neighborhood, dtype=np.float32)
+            annotated = labels.annotated_around()
+        if gt.device.type != "cpu":
+            return torch_affinities(
+                gt,
+                self.neighborhood,
+                self.grow_boundary_iterations,
+                unsigned=labels.gt_dtype.kind in "bu",
+                background=self.background_as_object,
+                annotated=annotated,
+                region=labels.inner,
+            ).to(torch.float32)
+        objects = as_array(gt, labels.gt_dtype)
+        if self.background_as_object:
+            objects = with_background(objects, None if annotated is None else annotated.numpy())
+        place, size = labels.inner, labels.voxel_size
+        target = affinities_of_shrunk(objects, self.neighborhood, self.grow_boundary_iterations, np.float32, place)
         if self.lsds:
-            size = gt.voxel_size
-            descriptors = local_shape_descriptors(labels, self.sigma(size), size, self.downsample_lsds)
+            sigma = self.sigma(size)
+            descriptors = local_shape_descriptors(objects, sigma, size, self.downsample_lsds, place)
             target = np.concatenate([target, descriptors])
-        return wrap_channels(target, gt)
+        return torch.from_numpy(target)
 
-    def create_weight(
-        self, gt: Array, target: Array, mask: Array, moving_class_counts: AffinityCounts | None = None
-    ) -> tuple[Array, AffinityCounts]:
-        """Weight ones and zeros of each affinity, and objects and background for descriptors, by their frequency.
+    def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
+        """Return ones and zeros of each affinity, and objects and background for the descriptors.
 
-        Unannotated voxels get weight 0. So do affinities to a partner that is not annotated, or lies outside of the
-        mask, if the mask reaches beyond the target, as it does in training. A mask over the target only says nothing
-        about partners behind its edge; then the voxel itself decides, as in the original.
+        Affinities to a partner that is not annotated, or outside of the mask, are unknown if the mask reaches beyond
+        the target, as it does in training. A mask over the target alone says nothing about partners behind its edge;
+        then the voxel itself decides, as in the original.
 
-        Returns:
-            Weights, and the counts of affinities and of descriptors (None without).
+        Raises:
+            ChannelMismatchError: If the mask has neither one channel nor, without descriptors, one per affinity.
         """
-        affinity_counts, lsd_counts = moving_class_counts or (None, None)
-        affinities = target[target.roi][: len(self.neighborhood)].astype(np.uint8)
-        weights, affinity_counts = balance_weights(
-            affinities,
-            2,
-            slab=per_channel(affinities.shape),
-            masks=[self._known(mask, target.roi, affinities.shape)],
-            clipmin=self.affs_weight_clipmin,
-            clipmax=self.affs_weight_clipmax,
-            moving_counts=affinity_counts,
-        )
+        count = len(self.neighborhood)
+        on_cpu = target.device.type == "cpu"  # where numpy converts in a fraction of the time
+        same = torch.from_numpy(target[:count].numpy().astype(np.uint8)) if on_cpu else target[:count].to(torch.uint8)
+        limits = self.affs_weight_clipmin, self.affs_weight_clipmax
+        classes = [Classes(mark_unknown(same, self._known(labels)), True, *limits)]
         if self.lsds:
-            objects = (read_labels(gt, 1, target.roi) > 0).astype(np.uint8)
-            lsd_weights, lsd_counts = balance_weights(
-                objects[0],
-                2,
-                masks=[read_mask(mask, target.roi, objects.shape)[0]],
-                clipmin=self.lsd_weight_clipmin,
-                clipmax=self.lsd_weight_clipmax,
-                moving_counts=lsd_counts,
-            )
-            repeated = np.broadcast_to(lsd_weights, (num_descriptors(self.dims), *lsd_weights.shape))
-            weights = np.concatenate([weights, repeated])
-        return wrap_channels(weights, target), (affinity_counts, lsd_counts)
+            inside = labels.inside(1)
+            objects = is_set(inside) if labels.gt_dtype.kind in "bu" else inside > 0
+            limits = self.lsd_weight_clipmin, self.lsd_weight_clipmax
+            codes = mark_unknown(objects, labels.annotated(1))
+            classes.append(Classes(codes, True, *limits, repeat=num_descriptors(self.dims)))
+        return classes
 
-    def _known(self, mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-        """Return where the affinities in a region are known, of a shape with one channel per affinity."""
-        known = read_mask(mask, roi, shape)
-        if mask.roi == roi:
-            return known
-        box = roi.grow(*self._affinity_context(mask.voxel_size)).intersect(mask.roi)
-        place = ((roi - box.offset) / mask.voxel_size).to_slices()
-        around = known_affinities(read_channels_first(mask, box), self.neighborhood, self.grow_boundary_iterations)
-        return around[(slice(None), *place)]
+    def _known(self, labels: SampleLabels) -> torch.Tensor:
+        """Return where affinities are known, with one channel or one per affinity."""
+        annotated = labels.annotated(len(self.neighborhood))
+        if not labels.mask_reaches_out:
+            return annotated
+        mask, place = labels.mask_channels, labels.mask_place
+        if mask.device.type != "cpu":
+            return torch_known_affinities(mask, self.neighborhood, self.grow_boundary_iterations, place)
+        known = known_affinities(mask.numpy(), self.neighborhood, self.grow_boundary_iterations, place)
+        return torch.from_numpy(known)
+
+    def pack_counts(self, counts: Sequence[MovingCounts | None]) -> AffinityCounts:
+        """Return the class counts of affinities and of descriptors (None without)."""
+        return counts[0], counts[1] if self.lsds else None
+
+    def unpack_counts(self, moving_class_counts: AffinityCounts | None) -> Sequence[MovingCounts | None]:
+        """Return the class counts of affinities and of descriptors."""
+        return moving_class_counts or ()
 
     @property
     def targets_on_device(self) -> bool:
-        """Whether targets are computed wherever labels are: descriptors are not."""
+        """Whether labels may be on any device: not where descriptors are computed."""
         return not self.lsds
 
     def mask_region_for_roi(self, target_spec: Any) -> Any:
-        """Return where partners lie. What is annotated farther away matters only if background is an object."""
+        """Return where partners lie; the mask farther away matters only if background is an object."""
         if self.background_as_object:
             return self.gt_region_for_roi(target_spec)
         return grow_region(target_spec, *self._affinity_context(region_voxel_size(target_spec)))
-
-    def torch_target(self, labels: SampleLabels) -> TorchTarget:
-        """Return what `create_target` and `create_weight` do, as tensors.
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If there are several channels, or the mask has neither one nor one per affinity.
-        """
-        offsets = [tuple(offset) for offset in self.neighborhood]
-        affinities = affinity_classes(labels, offsets, self.grow_boundary_iterations, self.background_as_object)
-        codes = mark_unknown(affinities, affinities_known(labels, offsets, self.grow_boundary_iterations))
-        target = affinities.to(torch.float32)
-        classes = [Classes(codes, clipmin=self.affs_weight_clipmin, clipmax=self.affs_weight_clipmax)]
-        if self.lsds:
-            descriptors, inside = self._torch_descriptors(labels)
-            target = torch.cat([target, descriptors])
-            limits = self.lsd_weight_clipmin, self.lsd_weight_clipmax
-            classes.append(Classes(inside, True, *limits, repeat=len(descriptors)))
-        return TorchTarget(target, classes)
-
-    def _torch_descriptors(self, labels: SampleLabels) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the descriptors of the target, and the codes of objects and background."""
-        objects = labels.channels(1)
-        values = as_array(objects[0], labels.gt_dtype)
-        size = labels.voxel_size
-        annotated = labels.annotated_around(labels.roi) if self.background_as_object else None
-        known = None if annotated is None else annotated.numpy()
-        described = with_background(values, known) if self.background_as_object else values
-        descriptors = local_shape_descriptors(described, self.sigma(size), size, self.downsample_lsds, labels.inner)
-        inside = labels.foreground(objects[(slice(None), *labels.inner)])
-        return torch.from_numpy(np.ascontiguousarray(descriptors)), mark_unknown(inside, labels.annotated(1))
 
     def _affinity_context(self, voxel_size: Coordinate) -> tuple[Coordinate, Coordinate]:
         """Return how far affinities, and the boundaries they depend on, reach on either side, in world units."""

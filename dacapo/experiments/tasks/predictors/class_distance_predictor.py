@@ -1,8 +1,7 @@
-"""What the predictors of signed distances share."""
+"""Base of the predictors of distances to boundaries."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +11,17 @@ import torch
 
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
-from dacapo.utils.tensors import as_array
+from dacapo.utils.tensors import as_array, is_set
 
-from .predictor import Predictor, grow_region, read_labels, read_mask, region_voxel_size, whole_voxels, wrap_channels
-from .torch_targets import SampleLabels
+from .predictor import grow_region, region_voxel_size, whole_voxels
+from .sample_labels import SampleLabels
+from .tensor_predictor import TensorPredictor
 
 if TYPE_CHECKING:
-    from funlib.geometry import Coordinate, Roi
-
-    from dacapo.experiments.datasplits.datasets.arrays import Array
+    from funlib.geometry import Coordinate
 
 
-class ClassDistancePredictor(Predictor):
+class ClassDistancePredictor(TensorPredictor):
     """Base of predictors of distances to the boundaries of one or more classes.
 
     Ground truth has one binary channel per class. Distances are normalized by tanh(distance / ``scale_factor``).
@@ -36,10 +34,15 @@ class ClassDistancePredictor(Predictor):
     """
 
     def __init__(self, channels: Sequence[str], scale_factor: float, mask_distances: bool) -> None:
-        """Set classes and scale.
+        """Set what to predict.
+
+        Args:
+            channels: Names of the classes.
+            scale_factor: Distance in world units at which targets begin to saturate.
+            mask_distances: Whether to leave out distances that unannotated boundaries could make wrong.
 
         Raises:
-            ConfigError: If there is no class, or the scale is not positive.
+            ConfigError: If no class is named, or the scale is not positive.
         """
         if not channels:
             raise ConfigError("distances need at least one channel, but none is named")
@@ -75,47 +78,42 @@ class ClassDistancePredictor(Predictor):
         padding = self.padding(region_voxel_size(target_spec))
         return grow_region(target_spec, padding, padding)
 
-    def create_target(self, gt: Array) -> Array:
-        """Return what :meth:`process` makes of the labels, distances normalized by tanh(distance / scale).
+    def target_of(self, labels: SampleLabels) -> torch.Tensor:
+        """Return the result of :meth:`process`, with distances normalized by tanh(distance / scale).
 
         Raises:
             DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth has not one channel per class.
+            ChannelMismatchError: If ground truth does not have one channel per class.
         """
-        labels = read_labels(gt, len(self.channels))
-        return wrap_channels(self.process(labels, gt.voxel_size, "tanh", self._scale), gt)
-
-    def _torch_distances(
-        self, labels: SampleLabels
-    ) -> tuple[npt.NDArray[np.float32], torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the target, and for each class where it is, where it is annotated and where distances are trusted.
-
-        All of them channels first, in the region of the target. The last channels of the target are the distances.
-        """
-        count = len(self.channels)
-        objects = labels.channels(count)
-        values = as_array(objects, labels.gt_dtype)
+        values = as_array(labels.channels(len(self.channels)), labels.gt_dtype)
         target = self.process(values, labels.voxel_size, "tanh", self._scale)
-        inner = (slice(None), *labels.inner)
-        known = labels.annotated(count).expand(count, *target[inner].shape[1:])
-        trusted = known
-        if self.mask_distances:
-            mask = np.broadcast_to(labels.mask.numpy() != 0, values.shape)
-            trust = self.create_distance_mask(target[-count:], mask, labels.voxel_size, "tanh", self._scale)
-            trusted = torch.from_numpy(trust[inner] != 0)
-        return np.ascontiguousarray(target[inner]), objects[inner] != 0, known, trusted
+        return torch.from_numpy(np.ascontiguousarray(target[(slice(None), *labels.inner)]))
 
-    def _trusted(self, distances: npt.NDArray[Any], roi: Roi, mask: Array) -> npt.NDArray[Any]:
-        """Return 1 where the distances of a region can be trusted, by a mask that may reach beyond it."""
-        context = self.padding(mask.voxel_size)
-        box = roi.grow(context, context).intersect(mask.roi)
-        around = read_mask(mask, box, (len(distances), *(box.shape / mask.voxel_size)))
-        place = (slice(None), *((roi - box.offset) / mask.voxel_size).to_slices())
-        whole = np.zeros(around.shape, dtype=distances.dtype)
-        whole[place] = distances
-        trusted: npt.NDArray[Any] = self.create_distance_mask(whole, around, mask.voxel_size, "tanh", self._scale)
-        trusted = trusted[place]
-        return trusted
+    def classes_and_trust(
+        self, labels: SampleLabels, distances: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return where each class is, where it is annotated, and where its distance can be trusted as well.
+
+        Args:
+            labels: Ground truth and mask.
+            distances: The distances of the target in its region, channels first.
+
+        Returns:
+            Bool, channels first, in the region of the target.
+
+        Raises:
+            ChannelMismatchError: If ground truth does not have one channel per class, or the mask neither that many nor
+                a single one.
+        """
+        inside, known = is_set(labels.inside(len(self.channels))), labels.annotated(len(self.channels))
+        if not self.mask_distances:
+            return inside, known, known
+        mask, place = labels.mask_channels.numpy(), (slice(None), *labels.mask_place)
+        whole = np.zeros((len(distances), *mask.shape[1:]), dtype=distances.numpy().dtype)
+        whole[place] = distances.numpy()
+        size = labels.voxel_size
+        trusted = self.create_distance_mask(whole, np.broadcast_to(mask, whole.shape), size, "tanh", self._scale)
+        return inside, known, known & torch.from_numpy(trusted[place] != 0)
 
     def create_distance_mask(
         self,
@@ -129,14 +127,16 @@ class ClassDistancePredictor(Predictor):
 
         Args:
             distances: Channels first, as :meth:`process` returns them, those of distances only.
-            mask: Channels first, not 0 where annotated.
+            mask: Channels first, not 0 where annotated; a single channel is for all.
             voxel_size: World units.
             normalize: How the distances were normalized, as in :meth:`process`.
             normalize_args: The scale they were normalized with.
         """
-        return channel_trust(distances, mask, voxel_size, normalize, normalize_args)
+        scale = scale_of(normalize, normalize_args)
+        masks = np.broadcast_to(mask, distances.shape)
+        trusted = [trusted_distances(*pair, voxel_size, scale) for pair in zip(distances, masks, strict=True)]
+        return np.stack(trusted).astype(np.uint8)
 
-    @abstractmethod
     def process(
         self,
         labels: npt.NDArray[Any],
@@ -144,7 +144,7 @@ class ClassDistancePredictor(Predictor):
         normalize: str | None = None,
         normalize_args: float | None = None,
     ) -> npt.NDArray[np.float32]:
-        """Compute the target of all channels.
+        """Compute the target of all channels from the signed distance of every voxel to the nearest boundary.
 
         Args:
             labels: Channels first, 0 is background.
@@ -152,26 +152,14 @@ class ClassDistancePredictor(Predictor):
             normalize: "tanh" for tanh(distance / ``normalize_args``), None for world units.
             normalize_args: The scale, world units.
         """
-        raise NotImplementedError
+        distances = np.stack([signed_distance(channel, voxel_size) for channel in labels])
+        return self.from_distances(labels, normalize_distances(distances, normalize, normalize_args))
 
+    def from_distances(self, labels: npt.NDArray[Any], distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the channels to predict, given the signed distances of each class; these by default.
 
-def channel_distances(
-    labels: npt.NDArray[Any], voxel_size: Coordinate, normalize: str | None, scale: float | None
-) -> npt.NDArray[np.float32]:
-    """Compute the signed distances of each channel to its boundaries; see :mod:`dacapo.utils.distances`."""
-    distances = np.stack([signed_distance(channel, voxel_size) for channel in labels])
-    return normalize_distances(distances, normalize, scale)
-
-
-def channel_trust(
-    distances: npt.NDArray[Any],
-    mask: npt.NDArray[Any],
-    voxel_size: Coordinate,
-    normalize: str | None,
-    scale: float | None,
-) -> npt.NDArray[np.uint8]:
-    """Return 1 where the distance of a channel can be trusted, channel by channel; a mask of one channel is for all."""
-    tanh_scale = scale_of(normalize, scale)
-    masks = np.broadcast_to(mask, distances.shape)
-    trusted = [trusted_distances(*pair, voxel_size, tanh_scale) for pair in zip(distances, masks, strict=True)]
-    return np.stack(trusted).astype(np.uint8)
+        Args:
+            labels: Channels first, 0 is background.
+            distances: Channels first; may be changed in place.
+        """
+        return distances

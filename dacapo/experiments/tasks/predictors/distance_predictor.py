@@ -5,26 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from dacapo.experiments.arraytypes import DistanceArray
-from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
-from dacapo.utils.balance_weights import MovingCounts, balance_weights
 
-from .class_distance_predictor import ClassDistancePredictor, channel_distances
-from .predictor import conv_head, per_channel, read_labels, read_mask, wrap_channels
-from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
+from .class_distance_predictor import ClassDistancePredictor
+from .class_weights import Classes, mark_unknown
+from .predictor import conv_head
+from .sample_labels import SampleLabels
 
 if TYPE_CHECKING:
-    from typing import Any
-
-    from funlib.geometry import Coordinate
-
     from dacapo.experiments.architectures.architecture import Architecture
-    from dacapo.experiments.datasplits.datasets.arrays import Array
 
 
 class DistancePredictor(ClassDistancePredictor):
@@ -48,7 +40,7 @@ class DistancePredictor(ClassDistancePredictor):
             clipmax: Upper limit of it.
 
         Raises:
-            ConfigError: If there is no class, or the scale is not positive.
+            ConfigError: If no class is named, or the scale is not positive.
         """
         super().__init__(channels, scale_factor, mask_distances)
         self.clipmin = clipmin
@@ -82,54 +74,13 @@ class DistancePredictor(ClassDistancePredictor):
         """
         return Model(architecture, conv_head(architecture, self.embedding_dims), eval_activation=torch.nn.Hardtanh())
 
-    def create_weight(
-        self, gt: Array, target: Array, mask: Array, moving_class_counts: MovingCounts | None = None
-    ) -> tuple[Array, MovingCounts]:
-        """Weight foreground and background of each class by their frequency.
+    def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
+        """Return foreground and background of each class.
 
-        Voxels that are not annotated get weight 0, and if ``mask_distances`` those whose distance cannot be trusted.
-        """
-        labels = (read_labels(gt, len(self.channels), target.roi) != 0).astype(np.uint8)
-        masks = [read_mask(mask, target.roi, labels.shape)]
-        if self.mask_distances:
-            masks.append(self._trusted(read_channels_first(target), target.roi, mask))
-        weights, counts = balance_weights(
-            labels,
-            2,
-            slab=per_channel(labels.shape),
-            masks=masks,
-            clipmin=self.clipmin,
-            clipmax=self.clipmax,
-            moving_counts=moving_class_counts,
-        )
-        return wrap_channels(weights, target), counts
-
-    def torch_target(self, labels: SampleLabels) -> TorchTarget:
-        """Return what `create_target` and `create_weight` do, as tensors.
+        Both are unknown where voxels are not annotated and, if ``mask_distances``, where distances cannot be trusted.
 
         Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth or mask have not one channel per class.
+            ChannelMismatchError: If the mask has neither one channel nor one per class.
         """
-        distances, inside, known, trusted = self._torch_distances(labels)
-        return TorchTarget(
-            torch.from_numpy(distances),
-            [Classes(mark_unknown(inside, known & trusted), clipmin=self.clipmin, clipmax=self.clipmax)],
-        )
-
-    def process(
-        self,
-        labels: npt.NDArray[Any],
-        voxel_size: Coordinate,
-        normalize: str | None = None,
-        normalize_args: float | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Compute the signed distance of every voxel to the nearest boundary of each channel.
-
-        Args:
-            labels: Channels first, 0 is background.
-            voxel_size: World units.
-            normalize: "tanh" for tanh(distance / ``normalize_args``), None for world units.
-            normalize_args: The scale, world units.
-        """
-        return channel_distances(labels, voxel_size, normalize, normalize_args)
+        inside, _, trusted = self.classes_and_trust(labels, target)
+        return [Classes(mark_unknown(inside, trusted), clipmin=self.clipmin, clipmax=self.clipmax)]

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
-from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
 
-from .predictor import Predictor, conv_head, wrap_channels
-from .torch_targets import Classes, SampleLabels, TorchTarget
+from .class_weights import Classes
+from .predictor import Predictor, conv_head
+from .sample_labels import SampleLabels
+from .tensor_predictor import TensorPredictor
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
-    from dacapo.experiments.datasplits.datasets.arrays import Array
 
 __all__ = ["DummyPredictor", "EmbeddingArray", "Model", "NumpyArray", "Predictor"]
 
@@ -25,7 +24,7 @@ __all__ = ["DummyPredictor", "EmbeddingArray", "Model", "NumpyArray", "Predictor
 KERNEL_SIZE = 3
 
 
-class DummyPredictor(Predictor):
+class DummyPredictor(TensorPredictor):
     """Predict zeros everywhere."""
 
     def __init__(self, embedding_dims: int) -> None:
@@ -36,29 +35,19 @@ class DummyPredictor(Predictor):
         """Append a convolution with ``embedding_dims`` channels, three voxels wide and without padding."""
         return Model(architecture, conv_head(architecture, self.embedding_dims, KERNEL_SIZE))
 
-    def create_target(self, gt: Array) -> NumpyArray:
-        """Return zeros of ``embedding_dims`` channels over the ground truth."""
-        shape = read_channels_first(gt).shape[1:]
-        return wrap_channels(np.zeros((self.embedding_dims, *shape), dtype=np.float32), gt)
-
-    def create_weight(
-        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
-    ) -> tuple[NumpyArray, None]:
-        """Return ones where the mask is set, the same for every channel."""
-        annotated = read_channels_first(mask, target.roi).all(axis=0)
-        shape = (self.embedding_dims, *annotated.shape)
-        return wrap_channels(np.broadcast_to(annotated, shape).astype(np.float32), target), None
-
     @property
     def targets_on_device(self) -> bool:
-        """Whether targets are computed wherever labels are."""
+        """Labels may be on any device."""
         return True
 
-    def torch_target(self, labels: SampleLabels) -> TorchTarget:
-        """Return what `create_target` and `create_weight` do, as tensors."""
-        annotated = (labels.mask_inner != 0).all(dim=0)
-        codes = annotated.to(torch.uint8).expand(self.embedding_dims, *annotated.shape)
-        return TorchTarget(torch.zeros(codes.shape, device=codes.device), [Classes(codes, balanced=False)])
+    def target_of(self, labels: SampleLabels) -> torch.Tensor:
+        """Return zeros of ``embedding_dims`` channels."""
+        return torch.zeros((self.embedding_dims, *labels.target_shape), device=labels.mask.device)
+
+    def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
+        """Return 1 where all channels of the mask are set, the same for every channel, not balanced."""
+        annotated = labels.annotated(None).all(dim=0).to(torch.uint8)
+        return [Classes(annotated.expand(self.embedding_dims, *annotated.shape), balanced=False)]
 
     @property
     def output_array_type(self) -> EmbeddingArray:

@@ -10,19 +10,16 @@ import numpy.typing as npt
 import torch
 
 from dacapo.experiments.arraytypes import ProbabilityArray
-from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.experiments.model import Model
-from dacapo.utils.balance_weights import balance_weights
+from dacapo.utils.balance_weights import MovingCounts
 
-from .class_distance_predictor import ClassDistancePredictor, channel_distances
-from .predictor import conv_head, per_channel, read_labels, read_mask, wrap_channels
-from .torch_targets import Classes, SampleLabels, TorchTarget, mark_unknown
+from .class_distance_predictor import ClassDistancePredictor
+from .class_weights import Classes, mark_unknown
+from .predictor import conv_head
+from .sample_labels import SampleLabels
 
 if TYPE_CHECKING:
-    from funlib.geometry import Coordinate
-
     from dacapo.experiments.architectures.architecture import Architecture
-    from dacapo.experiments.datasplits.datasets.arrays import Array
 
 
 class HotDistanceActivation(torch.nn.Module):
@@ -43,19 +40,6 @@ class HotDistancePredictor(ClassDistancePredictor):
 
     The first half of the channels are the classes, the second half their distances.
     """
-
-    def __init__(self, channels: Sequence[str], scale_factor: float, mask_distances: bool) -> None:
-        """Set what to predict.
-
-        Args:
-            channels: Names of the classes.
-            scale_factor: Distance in world units at which targets begin to saturate.
-            mask_distances: Whether to leave out distances that unannotated boundaries could make wrong.
-
-        Raises:
-            ConfigError: If there is no class, or the scale is not positive.
-        """
-        super().__init__(channels, scale_factor, mask_distances)
 
     @property
     def embedding_dims(self) -> int:
@@ -83,56 +67,22 @@ class HotDistancePredictor(ClassDistancePredictor):
             architecture, conv_head(architecture, self.embedding_dims), eval_activation=HotDistanceActivation()
         )
 
-    def create_weight(
-        self, gt: Array, target: Array, mask: Array, moving_class_counts: npt.NDArray[np.float64] | None = None
-    ) -> tuple[Array, npt.NDArray[np.float64]]:
-        """Weight foreground and background of each class by their frequency.
+    def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
+        """Return foreground and background of each class, for both halves of the channels.
 
-        Voxels that are not annotated get weight 0; so do, if ``mask_distances`` and in the second half of the channels
-        only, those whose distance cannot be trusted.
-
-        Returns:
-            Weights, and the counts of both halves, of shape (channel, class, 2).
-        """
-        labels = (read_labels(gt, len(self.channels), target.roi) != 0).astype(np.uint8)
-        annotated = read_mask(mask, target.roi, labels.shape)
-        trusted = annotated
-        if self.mask_distances:
-            trusted = self._trusted(read_channels_first(target)[len(self.channels) :], target.roi, mask)
-        halves = [None, None] if moving_class_counts is None else np.split(np.asarray(moving_class_counts), 2)
-        weights, counts = [], []
-        for masks, half in zip([[annotated], [annotated, trusted]], halves, strict=True):
-            known = None if half is None else half.tolist()
-            weight, count = balance_weights(labels, 2, slab=per_channel(labels.shape), masks=masks, moving_counts=known)
-            weights.append(weight)
-            counts.append(np.array(count, dtype=np.float64))
-        return wrap_channels(np.concatenate(weights), target), np.concatenate(counts)
-
-    def torch_target(self, labels: SampleLabels) -> TorchTarget:
-        """Return what `create_target` and `create_weight` do, as tensors.
+        Both are unknown where voxels are not annotated and, if ``mask_distances`` and in the second half only, where
+        the distance cannot be trusted.
 
         Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth or mask have not one channel per class.
+            ChannelMismatchError: If the mask has neither one channel nor one per class.
         """
-        target, inside, known, trusted = self._torch_distances(labels)
-        halves = [mark_unknown(inside, counted) for counted in (known, known & trusted)]
-        return TorchTarget(torch.from_numpy(target), [Classes(torch.cat(halves))])
+        inside, known, trusted = self.classes_and_trust(labels, target[len(self.channels) :])
+        return [Classes(torch.cat([mark_unknown(inside, counted) for counted in (known, trusted)]))]
 
-    def process(
-        self,
-        labels: npt.NDArray[Any],
-        voxel_size: Coordinate,
-        normalize: str | None = None,
-        normalize_args: float | None = None,
-    ) -> npt.NDArray[np.float32]:
-        """Return each channel as 0 and 1, followed by the signed distances to the boundaries of each channel.
+    def pack_counts(self, counts: Sequence[MovingCounts | None]) -> npt.NDArray[np.float64]:
+        """Return the counts of both halves as an array of shape (channel, class, 2)."""
+        return np.array(counts[0], dtype=np.float64)
 
-        Args:
-            labels: Channels first, 0 is background.
-            voxel_size: World units.
-            normalize: "tanh" for tanh(distance / ``normalize_args``), None for world units.
-            normalize_args: The scale, world units.
-        """
-        distances = channel_distances(labels, voxel_size, normalize, normalize_args)
+    def from_distances(self, labels: npt.NDArray[Any], distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return each class as 0 and 1, followed by the signed distances."""
         return np.concatenate([(labels != 0).astype(np.float32), distances])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,17 +12,22 @@ import torch
 from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import ProbabilityArray
 from dacapo.experiments.model import Model
+from dacapo.utils.tensors import as_array
 
-from .predictor import Predictor, conv_head, read_labels, read_mask, wrap_channels
-from .torch_targets import Classes, SampleLabels, TorchTarget
+from .class_weights import Classes
+from .predictor import conv_head, wrap_channels
+from .sample_labels import SampleLabels
+from .tensor_predictor import TensorPredictor
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
-    from dacapo.experiments.datasplits.datasets.arrays import Array
+    from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
 
 
-class OneHotPredictor(Predictor):
+class OneHotPredictor(TensorPredictor):
     """Predict the probability of each of several classes that exclude each other."""
+
+    works_on_tensors: ClassVar[bool] = True  # for a trainer, create_weight says nothing else than weight_classes
 
     def __init__(self, classes: Sequence[str]) -> None:
         """Set the classes.
@@ -67,47 +72,48 @@ class OneHotPredictor(Predictor):
         head = conv_head(architecture, self.embedding_dims)
         return Model(architecture, head, eval_activation=torch.nn.Softmax(dim=1))
 
-    def create_target(self, gt: Array) -> Array:
+    def create_weight(
+        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
+    ) -> tuple[NumpyArray, None]:
+        """Return ones: all classes count alike, and there are no counts.
+
+        The mask changes nothing, as in the original, so this does not follow from :meth:`weight_classes`; trainers
+        leave out voxels that are not annotated, see :meth:`annotated_weight`.
+
+        Raises:
+            ChannelMismatchError: If the mask has neither one channel nor one per class.
+        """
+        self.check_mask(mask)
+        shape = (self.embedding_dims, *(target.roi.shape / target.voxel_size))
+        return wrap_channels(np.ones(shape, dtype=np.float32), target), None
+
+    @property
+    def targets_on_device(self) -> bool:
+        """Labels may be on any device."""
+        return True
+
+    def target_of(self, labels: SampleLabels) -> torch.Tensor:
         """Return one channel per class, 1 where labels name the class; uint8.
 
         Raises:
             DtypeError: If labels are neither integers nor bool.
             ChannelMismatchError: If ground truth has several channels.
         """
-        return wrap_channels(self.process(read_labels(gt, 1)), gt)
+        inner = labels.inside(1)
+        if inner.device.type == "cpu":
+            return torch.from_numpy(self.process(as_array(inner, labels.gt_dtype)))
+        if inner.dtype in (torch.bool, torch.uint8, torch.int8):  # these cannot hold every number of a class
+            inner = inner.to(torch.int32)
+        return torch.cat([inner == label for label in range(self.embedding_dims)]).to(torch.uint8)
 
-    def create_weight(
-        self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
-    ) -> tuple[Array, None]:
-        """Return ones: all classes count alike, and there are no counts.
-
-        The mask changes nothing, as in the original; the pipeline that trains leaves out what is not annotated.
+    def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
+        """Return 1 where the target is annotated, not balanced.
 
         Raises:
             ChannelMismatchError: If the mask has neither one channel nor one per class.
         """
-        shape = (self.embedding_dims, *read_labels(gt, 1, target.roi).shape[1:])
-        read_mask(mask, target.roi, shape)
-        return wrap_channels(np.ones(shape, dtype=np.float32), target), None
-
-    @property
-    def targets_on_device(self) -> bool:
-        """Whether targets are computed wherever labels are."""
-        return True
-
-    def torch_target(self, labels: SampleLabels) -> TorchTarget:
-        """Return what `create_target` and `create_weight` do, as tensors.
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth has several channels, or the mask has neither one nor one per class.
-        """
-        inner = labels.channels(1)[0][labels.inner]
-        if inner.dtype in (torch.bool, torch.uint8, torch.int8):  # these cannot hold every number of a class
-            inner = inner.to(torch.int32)
-        known = labels.annotated(self.embedding_dims).expand(self.embedding_dims, *inner.shape)
-        target = torch.stack([inner == label for label in range(self.embedding_dims)])
-        return TorchTarget(target.to(torch.float32), [Classes(known.to(torch.uint8), balanced=False)])
+        known = labels.annotated(self.embedding_dims).to(torch.uint8)
+        return [Classes(known.expand(self.embedding_dims, *labels.target_shape), balanced=False)]
 
     def process(self, labels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         """Return one channel per class, 1 where the label is its number.

@@ -1,4 +1,4 @@
-"""The base of all predictors, and what they share: heads, channels in front, whole voxels."""
+"""The base of all predictors, with heads and regions that they share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 import torch
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ChannelMismatchError, DimensionsError, DtypeError, RoiError
+from dacapo.errors import DimensionsError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.declarations import stands_for
+
+from .checks import check_label_channels, check_mask_channels
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -23,11 +26,27 @@ if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets.arrays import Array
     from dacapo.experiments.model import Model
 
-    from .torch_targets import SampleLabels, TorchTarget
+    from .sample_labels import SampleLabels
+    from .torch_target import TorchTarget
+
+
+@attrs.define
+class TargetSpec:
+    """The region of a target, as predictors are asked about it."""
+
+    roi: Roi
+    voxel_size: Coordinate
+    dtype: Any = None
+
+    def copy(self) -> TargetSpec:
+        """Return a copy."""
+        return TargetSpec(self.roi, self.voxel_size, self.dtype)
 
 
 class Predictor(ABC):
     """Define what a model predicts: its head, the target it learns from and the weight of every voxel.
+
+    `TensorPredictor` is the base of predictors that state target and weight once, for arrays and tensors alike.
 
     Attributes:
         works_on_tensors: Whether :meth:`torch_target` stands for :meth:`create_target` and :meth:`create_weight`. True
@@ -73,10 +92,11 @@ class Predictor(ABC):
 
         Args:
             gt: Ground truth.
-            target: What :meth:`create_target` returned for it. If there is a :meth:`torch_target`, it is the part of it
-                that is trained on, and ground truth and mask reach beyond it as far as it depends on them.
+            target: The result of :meth:`create_target`. In training, a predictor that works on tensors receives only
+                the part to train on; ground truth and mask then reach as far beyond it as it depends on them.
             mask: Not 0 where ground truth is annotated, with one channel, none, or as many as ``gt``.
-            moving_class_counts: What the previous call returned, None at the first. It may be changed in place.
+            moving_class_counts: The counts that the previous call returned, None at the first. They may be changed in
+                place.
 
         Returns:
             Channels first, over the roi of ``target``.
@@ -86,14 +106,37 @@ class Predictor(ABC):
     def torch_target(self, labels: SampleLabels) -> TorchTarget | None:
         """Return the target of a sample, and the classes that its weights follow from, as tensors.
 
-        Both are those of :meth:`create_target` and :meth:`create_weight` in the region of the target, and voxels
-        outside of it are not counted. None, the default, stands for a predictor that has only those two.
+        Both are those of :meth:`create_target` and :meth:`create_weight` in the region of the target; voxels outside
+        of it are not counted. None, the default, means that the predictor has only those two.
         """
         return None
 
+    def annotated_weight(
+        self, gt: Array, target: Array, mask: Array, roi: Roi, moving_class_counts: Any = None
+    ) -> tuple[NumpyArray, Any]:
+        """Return the weight to train with: that of :meth:`create_weight`, and 0 where nothing is annotated.
+
+        So predictors that ignore the mask learn nothing from it either. A mask with several channels, but not those of
+        the weights, is left to the predictor.
+
+        Args:
+            gt: Ground truth.
+            target: Its target.
+            mask: Not 0 where ground truth is annotated.
+            roi: The region to return, world units.
+            moving_class_counts: As in :meth:`create_weight`.
+        """
+        weight, counts = self.create_weight(gt, target, mask, moving_class_counts)
+        weights, annotated = read_channels_first(weight, roi), read_channels_first(mask, roi) != 0
+        if len(annotated) in (1, len(weights)):
+            weights = np.where(annotated, weights, np.zeros((), weights.dtype))
+        if weight.channel_axis is None:
+            return NumpyArray.from_np_array(weights[0], roi, weight.voxel_size, spatial_axes(weight)), counts
+        return NumpyArray.from_np_array(weights, roi, weight.voxel_size, ["c", *spatial_axes(weight)]), counts
+
     @property
     def targets_on_device(self) -> bool:
-        """Whether :meth:`torch_target` computes wherever the labels are; if not, they must be on the CPU."""
+        """Whether :meth:`torch_target` accepts labels on any device; otherwise they must be on the CPU."""
         return False
 
     def mask_region_for_roi(self, target_spec: Any) -> Any:
@@ -107,7 +150,7 @@ class Predictor(ABC):
     @property
     @abstractmethod
     def output_array_type(self) -> ArrayType:
-        """What the values of a prediction mean."""
+        """The meaning of the values of a prediction."""
         raise NotImplementedError
 
     @property
@@ -138,7 +181,7 @@ class Predictor(ABC):
             ChannelMismatchError: If there is another number of channels.
         """
         if self.label_channels is not None:
-            check_label_array(gt, self.label_channels)
+            check_label_channels(gt.dtype, _channels(gt), self.label_channels)
 
     def check_mask(self, mask: Array) -> None:
         """Refuse a mask that does not fit the targets, by its metadata alone.
@@ -147,7 +190,7 @@ class Predictor(ABC):
             ChannelMismatchError: If it has another number of channels.
         """
         if self.mask_channels is not None:
-            check_mask_array(mask, self.mask_channels)
+            check_mask_channels(_channels(mask), self.mask_channels)
 
     def gt_region_for_roi(self, target_spec: Any) -> Any:
         """Return the region of ground truth that a target region is made from.
@@ -223,71 +266,13 @@ def spatial_axes(array: Array) -> list[str]:
     return [axis for axis in array.axes if axis != "c"]
 
 
-def check_label_array(gt: Array, num_channels: int) -> None:
-    """Check the type and the channels of ground truth.
-
-    Raises:
-        DtypeError: If the values are neither integers nor bool.
-        ChannelMismatchError: If there is another number of channels.
-    """
-    if gt.dtype.kind not in "biu":
-        raise DtypeError(f"ground truth has data type {gt.dtype}; labels must be integers or bool, convert them")
-    if _channels(gt) != num_channels:
-        raise ChannelMismatchError(
-            f"ground truth has {_channels(gt)} channels, but the task is about {num_channels}; "
-            "make them the same, for example with a BinarizeArrayConfig that has one grouping per channel"
-        )
+def _channels(array: Array) -> int:
+    return int(array.num_channels or 0) if "c" in array.axes else 1
 
 
-def check_mask_array(mask: Array, num_channels: int) -> None:
-    """Check the channels of a mask.
-
-    Raises:
-        ChannelMismatchError: If there are several, but not as many as given.
-    """
-    if _channels(mask) not in (1, num_channels):
-        expected = "one" if num_channels == 1 else f"one, or {num_channels} as in the target"
-        raise ChannelMismatchError(f"the mask has {_channels(mask)} channels; expected {expected}")
-
-
-def _channels(array: Array) -> int | None:
-    return array.num_channels if "c" in array.axes else 1
-
-
-def read_labels(gt: Array, num_channels: int, roi: Roi | None = None) -> npt.NDArray[Any]:
-    """Read ground truth with its channel axis in front.
-
-    Args:
-        gt: Labels; the channel axis may be missing if there is one channel.
-        num_channels: How many channels it must have.
-        roi: World units; the whole array by default.
-
-    Raises:
-        DtypeError: If the values are neither integers nor bool.
-        ChannelMismatchError: If there is another number of channels.
-    """
-    check_label_array(gt, num_channels)
-    return read_channels_first(gt, roi)
-
-
-def read_mask(mask: Array, roi: Roi, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Read a mask for an array of the given channel-first shape; a single channel counts for all.
-
-    Raises:
-        ChannelMismatchError: If the mask has several channels, but not as many as the array.
-    """
-    check_mask_array(mask, shape[0])
-    return np.broadcast_to(read_channels_first(mask, roi), shape)
-
-
-def per_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the slab that balances the classes of each channel of a channel-first shape on its own."""
-    return (1, *(-1 for _ in shape[1:]))
-
-
-def wrap_channels(data: npt.NDArray[Any], like: Array, roi: Roi | None = None) -> NumpyArray:
-    """Wrap channel-first data as an array over the roi of another one, or over a given part of it."""
-    return NumpyArray.from_np_array(data, like.roi if roi is None else roi, like.voxel_size, ["c", *spatial_axes(like)])
+def wrap_channels(data: npt.NDArray[Any], like: Array) -> NumpyArray:
+    """Wrap channel-first data as an array over the roi of another one."""
+    return NumpyArray.from_np_array(data, like.roi, like.voxel_size, ["c", *spatial_axes(like)])
 
 
 def whole_voxels(distance: float | Sequence[float], voxel_size: Coordinate) -> Coordinate:
