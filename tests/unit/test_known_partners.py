@@ -11,7 +11,10 @@ import pytest
 import torch
 from funlib.geometry import Coordinate, Roi
 
+from dacapo.errors import ConfigError, LabelError
+from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
+from dacapo.experiments.model import Model
 from dacapo.experiments.tasks import (
     AffinitiesTask,
     AffinitiesTaskConfig,
@@ -23,7 +26,10 @@ from dacapo.experiments.tasks import (
     OneHotTaskConfig,
     Task,
 )
-from dacapo.experiments.tasks.predictors import AffinitiesPredictor
+from dacapo.experiments.tasks.predictors import AffinitiesPredictor, Predictor, TensorPredictor
+from dacapo.experiments.tasks.predictors.class_weights import Classes, mark_unknown
+from dacapo.experiments.tasks.predictors.predictor import conv_head
+from dacapo.experiments.tasks.predictors.sample_labels import SampleLabels
 from dacapo.experiments.trainers import GunpowderTrainer, GunpowderTrainerConfig, TorchTrainer, TorchTrainerConfig
 from dacapo.experiments.trainers.loader import TrainingBatch
 from dacapo.utils.affinities import grow_boundaries, known_affinities, seg_to_affgraph, with_background
@@ -119,6 +125,45 @@ def affinities(lsds: bool = False, **changes: Any) -> Task:
     return task
 
 
+class OwnTensors(TensorPredictor):
+    """Learns where objects are, and leaves the first row out."""
+
+    def create_model(self, architecture: Any) -> Any:
+        return Model(architecture, conv_head(architecture, 1))
+
+    @property
+    def output_array_type(self) -> EmbeddingArray:
+        return EmbeddingArray(1)
+
+    def target_of(self, labels: SampleLabels) -> torch.Tensor:
+        return labels.inside(1) != 0
+
+    def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
+        known = labels.annotated(1).clone()
+        known[:, 0] = False
+        return [Classes(mark_unknown(target.to(torch.uint8), known))]
+
+
+class OwnArrays(Predictor):
+    """Does the same with arrays, and ignores the mask."""
+
+    create_model = OwnTensors.create_model
+    output_array_type = OwnTensors.output_array_type
+
+    def create_target(self, gt: Any) -> Any:
+        return array((gt.data != 0).astype(np.float32)[np.newaxis], gt.roi.offset, gt.voxel_size)
+
+    def create_weight(self, gt: Any, target: Any, mask: Any, moving_class_counts: Any = None) -> Any:
+        seen = (moving_class_counts or 0) + 1
+        return array(np.full(target.data.shape, seen, np.float32), gt.roi.offset, gt.voxel_size), seen
+
+
+def own(predictor: type[Predictor]) -> Task:
+    task = DistanceTask(DistanceTaskConfig("d", ["a"], mask_distances=False, **DISTANCES))
+    task.predictor = predictor()  # type: ignore[assignment]
+    return task
+
+
 DISTANCES: dict[str, Any] = {"clip_distance": 20, "tol_distance": 8, "scale_factor": 8}
 TASKS = {
     "affinities": affinities,
@@ -129,6 +174,8 @@ TASKS = {
     "distances": lambda: DistanceTask(DistanceTaskConfig("d", ["a"], mask_distances=False, **DISTANCES)),
     "trusted distances": lambda: DistanceTask(DistanceTaskConfig("d", ["a"], mask_distances=True, **DISTANCES)),
     "hot distances": lambda: HotDistanceTask(HotDistanceTaskConfig("d", ["a"], mask_distances=True, **DISTANCES)),
+    "tensors of a predictor of one's own": lambda: own(OwnTensors),
+    "arrays of a predictor of one's own": lambda: own(OwnArrays),
     "classes": lambda: OneHotTask(OneHotTaskConfig("c", ["a", "b"])),
 }
 
@@ -159,6 +206,31 @@ def test_both_trainers_weigh_the_same_voxels_alike(task: str) -> None:
         np.testing.assert_allclose(one.weight, other.weight, rtol=1e-6)
         assert one.weight.any()
         assert not one.weight[..., 9:].any()
+
+
+def test_arrays_follow_from_what_a_predictor_says_of_tensors() -> None:
+    gt, mask = np.eye(4, dtype=np.uint8), np.ones((4, 4), np.uint8)
+    mask[:, 3] = 0
+    predictor = OwnTensors()
+    target = predictor.create_target(array(gt))
+    weight, counts = predictor.create_weight(array(gt), target, array(mask))
+    np.testing.assert_array_equal(target.data, gt[np.newaxis] != 0)
+    known = mask[1:] != 0
+    assert not weight.data[0, 0].any()
+    np.testing.assert_array_equal(weight.data[0, 1:] > 0, known)
+    assert counts == [[(7, 10), (2, 10)]]
+    _, counts = predictor.create_weight(array(gt), target, array(mask), counts)
+    assert counts == [[(14, 19), (4, 19)]]
+    with pytest.raises(ConfigError, match="start without counts"):
+        predictor.create_weight(array(gt), target, array(mask), counts * 2)
+    with pytest.raises(LabelError, match="some are 3"):
+        predictor.create_weight(array(gt), array(np.full((1, 4, 4), 3, np.uint8)), array(mask))
+
+
+def test_own_arrays_are_trained_on_where_annotated() -> None:
+    batches = made(TorchTrainer, TorchTrainerConfig, own(OwnArrays))
+    assert [batch.weight.max() for batch in batches] == [1, 2, 3]
+    assert all(batch.weight[..., :9].all() for batch in batches)
 
 
 @pytest.mark.parametrize("trainer", [(GunpowderTrainer, GunpowderTrainerConfig), (TorchTrainer, TorchTrainerConfig)])
