@@ -11,11 +11,39 @@ from typing import Any
 
 import attrs
 import numpy as np
+from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
+
+
+def make_invert(folder: Path, values: np.ndarray, block: tuple[int, ...], output: Path | None = None) -> Invert:
+    """Write values into a folder, and return the operation that inverts them in blocks of so many voxels."""
+    return Invert(
+        input=write_array(folder / "in.zarr", "raw", values),
+        output=LocalArrayIdentifier(output or folder / "out.zarr", "a/inverted"),
+        region=Roi(OFFSET, Coordinate(values.shape) * VOXEL_SIZE),
+        block_shape=Coordinate(block) * VOXEL_SIZE,
+        folder=folder,
+    )
+
+
+def set_fault(folder: Path, how: str, begin: list[int]) -> Path:
+    """Let the operation in a folder fail at a block, and return the file that says so."""
+    file = folder / "fault"
+    file.write_text(json.dumps([how, begin]))
+    return file
+
+
+def tried(folder: Path) -> list[list[int]]:
+    """Return the blocks that were tried in a folder since the last call."""
+    log = folder / "log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    log.unlink(missing_ok=True)
+    return sorted(lines)
 
 
 @attrs.define(kw_only=True, eq=False)

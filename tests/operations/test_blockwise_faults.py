@@ -23,7 +23,7 @@ from dacapo.blockwise.voxelwise import Threshold
 from dacapo.errors import BlockwiseError, DacapoError
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
-from tests.helpers.invert import Invert
+from tests.helpers.invert import Invert, make_invert, set_fault, tried
 from tests.helpers.processes import Started, is_alive, wait_until
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
 
@@ -40,28 +40,7 @@ def values() -> np.ndarray:
 
 @pytest.fixture
 def operation(tmp_path: Path, values: np.ndarray) -> Invert:
-    return make_operation(tmp_path, tmp_path / "out.zarr", values, BLOCK)
-
-
-def make_operation(folder: Path, output: Path, values: np.ndarray, block: tuple[int, ...]) -> Invert:
-    return Invert(
-        input=write_array(folder / "in.zarr", "raw", values),
-        output=LocalArrayIdentifier(output, "inverted"),
-        region=Roi(OFFSET, Coordinate(values.shape) * VOXEL_SIZE),
-        block_shape=Coordinate(block) * VOXEL_SIZE,
-        folder=folder,
-    )
-
-
-def set_fault(folder: Path, how: str, begin: list[int]) -> None:
-    (folder / "fault").write_text(json.dumps([how, begin]))
-
-
-def tried(folder: Path) -> list[list[int]]:
-    log = folder / "log"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    log.unlink(missing_ok=True)
-    return sorted(lines)
+    return make_invert(tmp_path, values, BLOCK)
 
 
 class TestKilledWorkers:
@@ -258,7 +237,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_disk_that_fills_up(options: DaCapoConfig, tmp_path: Path, small_disk: Path, workers: int) -> None:
     values = np.random.default_rng(1).integers(0, 256, (32, 32, 512)).astype(np.uint8)  # 512 KiB in 16 blocks
-    operation = make_operation(tmp_path, small_disk / "out.zarr", values, (32, 32, 32))
+    operation = make_invert(tmp_path, values, (32, 32, 32), small_disk / "out.zarr")
     with pytest.raises(BlockwiseError, match=r"(?s)of 16 blocks are not done.*(disk is full|No space left)"):
         run_operation(operation, workers)
     first = tried(tmp_path)
@@ -271,7 +250,7 @@ def test_a_disk_that_fills_up(options: DaCapoConfig, tmp_path: Path, small_disk:
 
 def test_no_room_for_the_marks(options: DaCapoConfig, tmp_path: Path, small_disk: Path) -> None:
     # Written through a mapping into memory, they would end this process with a signal.
-    operation = make_operation(tmp_path, small_disk / "out.zarr", np.zeros((64, 64, 32), np.uint8), (1, 1, 1))
+    operation = make_invert(tmp_path, np.zeros((64, 64, 32), np.uint8), (1, 1, 1), small_disk / "out.zarr")
     with pytest.raises(DacapoError, match=r"No space left|disk"):
         run_operation(operation)
 

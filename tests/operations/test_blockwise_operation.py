@@ -11,16 +11,14 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
-from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.options import DaCapoConfig, Options
-from dacapo.store.array_store import LocalArrayIdentifier
-from tests.helpers.invert import Invert
-from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
+from tests.helpers.invert import Invert, make_invert, set_fault, tried
+from tests.helpers.volumes import VOXEL_SIZE, stored_values, write_array
 
 
 @pytest.fixture
@@ -30,32 +28,11 @@ def values() -> np.ndarray:
 
 @pytest.fixture
 def operation(tmp_path: Path, values: np.ndarray) -> Invert:
-    source = write_array(tmp_path / "in.zarr", "raw", values)
-    return Invert(
-        input=source,
-        output=LocalArrayIdentifier(tmp_path / "out.zarr", "a/inverted"),
-        region=Roi(OFFSET, Coordinate(values.shape) * VOXEL_SIZE),
-        block_shape=Coordinate(4, 5, 11) * VOXEL_SIZE,
-        folder=tmp_path,
-    )
+    return make_invert(tmp_path, values, (4, 5, 11))
 
 
 FAULT = [112, 60, 40]
 NUM_BLOCKS = 6
-
-
-def fault(folder: Path) -> Path:
-    file = folder / "fault"
-    file.write_text(json.dumps(["raise", FAULT]))
-    return file
-
-
-def tried(folder: Path) -> list[list[int]]:
-    """Return what was tried since the last call."""
-    log = folder / "log"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    log.unlink(missing_ok=True)
-    return sorted(lines)
 
 
 @pytest.fixture(params=[1, 2])
@@ -76,7 +53,7 @@ def test_result_and_settings(operation: Invert, values: np.ndarray, workers: int
 def test_only_what_is_missing_is_done_again(
     operation: Invert, values: np.ndarray, workers: int, tmp_path: Path
 ) -> None:
-    bad = fault(tmp_path)
+    bad = set_fault(tmp_path, "raise", FAULT)
     with pytest.raises(BlockwiseError) as raised:
         run_operation(operation, workers, max_retries=1)
     message = str(raised.value)
@@ -123,7 +100,7 @@ def test_what_is_finished(
 
 
 def test_other_parameters_do_not_mix(options: DaCapoConfig, operation: Invert, tmp_path: Path) -> None:
-    fault(tmp_path)
+    set_fault(tmp_path, "raise", FAULT)
     with pytest.raises(BlockwiseError):
         run_operation(operation, max_retries=0)
     tried(tmp_path)
@@ -139,7 +116,7 @@ def test_other_parameters_do_not_mix(options: DaCapoConfig, operation: Invert, t
 def test_work_that_goes_on_keeps_its_blocks(
     options: DaCapoConfig, operation: Invert, values: np.ndarray, tmp_path: Path
 ) -> None:
-    bad = fault(tmp_path)
+    bad = set_fault(tmp_path, "raise", FAULT)
     with pytest.raises(BlockwiseError):
         run_operation(operation, max_retries=0)
     bad.unlink()
@@ -188,12 +165,12 @@ def test_without_a_record_nothing_is_left_beside_the_output(
 def test_failures_are_listed_without_a_record_too(
     options: DaCapoConfig, operation: Invert, tmp_path: Path, values: np.ndarray
 ) -> None:
-    file = fault(tmp_path)
+    set_fault(tmp_path, "raise", FAULT)
     with pytest.raises(BlockwiseError, match=r"1 of 6 blocks are not done(.|\n)*112") as raised:
         run_operation(operation, resume=None)
     assert str(raised.value).count("\nblock ") == 1
     assert len(tried(tmp_path)) == NUM_BLOCKS + 2  # with two retries
-    file.write_text(json.dumps(["raise once", FAULT]))
+    set_fault(tmp_path, "raise once", FAULT)
     run_operation(operation, resume=None)
     np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
