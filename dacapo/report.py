@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
 from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+from dacapo.utils.text_table import text_table
+
+__all__ = ["run_table", "score_table", "text_table"]
 
 logger = logging.getLogger(__name__)
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows in aligned columns below a header.
-
-    >>> print(text_table(["a", "b"], [["1", "22"], ["333", "4"]]))
-    a    b
-    1    22
-    333  4
-    """
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [header, *rows]]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def score_table(run_name: str, iteration: int) -> str:

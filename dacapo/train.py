@@ -10,6 +10,7 @@ from dacapo.compute_context import create_compute_context
 from dacapo.errors import BatchError, ConfigError
 from dacapo.experiments.checkpoints import resume, save
 from dacapo.experiments.fit import check_training, check_validation
+from dacapo.experiments.preflight import check_data
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
 from dacapo.options import Options
@@ -30,7 +31,7 @@ CHECKPOINT_SECONDS = 600
 
 
 @Options.kept()
-def train(run_name: str, max_memory: str | int | None = None) -> Run:
+def train(run_name: str, max_memory: str | int | None = None, check: bool = True) -> Run:
     """Train a stored run until it is done, going on from its last checkpoint if there is one.
 
     See :func:`train_run`.
@@ -41,7 +42,7 @@ def train(run_name: str, max_memory: str | int | None = None) -> Run:
     """
     with distributed.process_group():
         run = load_run(run_name)
-        stopped = train_or_stop(run, max_memory)
+        stopped = train_or_stop(run, max_memory, check)
     return _or_interrupt(stopped, run)
 
 
@@ -54,14 +55,15 @@ def load_run(run_name: str) -> Run:
     return Run.to_train(create_config_store().retrieve_run_config(run_name))
 
 
-def train_run(run: Run, max_memory: str | int | None = None) -> Run:
+def train_run(run: Run, max_memory: str | int | None = None, check: bool = True) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
     A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
     they were. The first Ctrl-C finishes the iteration at hand, saves everything and then raises, so that a script does
     not go on with a network that is half trained; so does SIGTERM. A checkpoint is also saved every ten minutes, and
     removed when the next one is there unless it was validated. That the run can be trained and validated is checked
-    first; see :mod:`dacapo.experiments.fit`.
+    first; see :mod:`dacapo.experiments.fit`. Before its first iteration, a run also looks at a sample of its data for a
+    few seconds, and logs what is odd; see :mod:`dacapo.experiments.preflight`.
 
     Where a launcher such as torchrun has started several processes, they train together, each with batches of its own
     and on its own GPU. They stop all at the same iteration, and only rank 0 writes. The number of processes may change
@@ -71,6 +73,7 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
         run: The run.
         max_memory: What the training may take, such as ``"8GB"``, each process of several. The samples of an iteration
             are divided into smaller batches where there is need.
+        check: Whether to look at the data before the first iteration.
 
     Returns:
         The run, trained to its end.
@@ -80,15 +83,16 @@ def train_run(run: Run, max_memory: str | int | None = None) -> Run:
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
         BatchError: If a batch could not be made, for example because a process that makes them was killed; what was
             trained before is saved first, unless several ranks train.
-        ConfigError: If several processes cannot train, because of the trainer or for want of GPUs.
+        ConfigError: If several processes cannot train, because of the trainer or for want of GPUs; or if the data
+            cannot be learned from, such as labels of a one-hot task that are ids of objects.
         DacapoError: If parts of the run do not fit together; the message begins with the field of its config.
         MemoryBudgetError: If not even a batch of one sample fits into the memory; it says what would do.
     """
-    return _or_interrupt(train_or_stop(run, max_memory), run)
+    return _or_interrupt(train_or_stop(run, max_memory, check), run)
 
 
 @Options.kept()
-def train_or_stop(run: Run, max_memory: str | int | None = None) -> bool:
+def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True) -> bool:
     """Do as :func:`train_run`, but return whether training was stopped before its end by Ctrl-C or SIGTERM."""
     with distributed.process_group():
         if max_memory is not None:
@@ -97,12 +101,28 @@ def train_or_stop(run: Run, max_memory: str | int | None = None) -> bool:
         check_validation(run)  # rather now than after the first iterations
         if run.training_stats.trained_until() < run.train_until:
             check_training(run, create_array_store().snapshot_container(run.name))
+        if check and run.training_stats.trained_until() == 0 and distributed.is_main():
+            _look_at_data(run)
         device = _device(run)
         if distributed.is_main():
             create_weights_store().record_config(run)
         run.model.to(device).train()
         run.move_optimizer(device)
         return _train(run, device)
+
+
+def _look_at_data(run: Run) -> None:
+    """Log what is odd about the data of a run.
+
+    Raises:
+        ConfigError: If it cannot be learned from.
+    """
+    report = check_data(run)
+    for finding in report.warnings:
+        logger.warning("%s", finding)
+    if report.errors:
+        logger.error("the data was refused before training; train with check=False (--no-check) to train nevertheless")
+    report.raise_errors()
 
 
 def progress_of(run: Run) -> str:

@@ -30,7 +30,13 @@ TERMINATED = 143
     help="Memory limit of training on each device, such as 8GB; if necessary, the samples of an iteration are divided "
     "into smaller batches.",
 )
-def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> None:
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default="check",
+    help="Look at a sample of the data before the first iteration, as dacapo doctor does; errors stop.",
+)
+def train(run_name: str, devices: int = 1, max_memory: str | None = None, check: bool = True) -> None:
     """Train RUN_NAME to its end, resuming from its last checkpoint.
 
     Ctrl-C finishes the current iteration, saves it and exits with status 130; run the same command to resume. Instead
@@ -42,16 +48,17 @@ def train(run_name: str, devices: int = 1, max_memory: str | None = None) -> Non
     if devices > 1:
         # Without this, click would repeat the error that the failing rank has already reported.
         logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
-        budget = [] if max_memory is None else ["--max-memory", max_memory]
+        options = [] if max_memory is None else ["--max-memory", max_memory]
+        options += [] if check else ["--no-check"]
         raise SystemExit(
-            distributed.launch(_same_command(click.get_current_context(), "train", *budget, "--", run_name), devices)
+            distributed.launch(_same_command(click.get_current_context(), "train", *options, "--", run_name), devices)
         )
     with distributed.process_group():
         main = distributed.is_main()
         if not main:
             logging.getLogger("dacapo").setLevel(logging.ERROR)
         run = load_run(run_name)
-        stopped = train_or_stop(run, max_memory)
+        stopped = train_or_stop(run, max_memory, check)
     if main:
         click.echo(progress_of(run))
     if main and stopped:

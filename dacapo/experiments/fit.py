@@ -7,7 +7,7 @@ that a run that trains can also be validated and applied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,13 +17,13 @@ from dacapo.experiments.block_plan import check_input, plan_blocks
 from dacapo.experiments.build import blaming
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array
-from dacapo.experiments.run import Run
+from dacapo.experiments.datasplits.datasplit import place_of
 from dacapo.experiments.tasks.evaluators.volumes import scored_roi
 from dacapo.store.create_store import create_array_store, create_weights_store
 from dacapo.utils.names import check_name
 
 if TYPE_CHECKING:
-    from dacapo.experiments.run_config import RunConfig
+    from dacapo.experiments.run import Run
 
 
 @attrs.frozen
@@ -123,9 +123,7 @@ def check_validation(run: Run) -> None:
         EvaluationError: If ground truth or mask are on a different voxel grid than the prediction, or do not overlap.
         RoiError: If ground truth extends beyond the raw data, or the raw data is smaller than the network's input.
     """
-    with blaming("task_config", "the names of files"):
-        for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
-            check_name(criterion, "criterion")  # the best checkpoint is stored under it
+    _check_criteria(run)
     _check_pairs(run, "validate", run.datasplit.validate or [], VALIDATION)
 
 
@@ -140,34 +138,48 @@ def ground_truth(dataset: Dataset, purpose: str = "validation") -> Array:
     return dataset.gt
 
 
-def find_misfit(config: RunConfig) -> str | None:
-    """Return the first problem that keeps the parts of a run from working together, with its path, or None.
+def misfits(run: Run) -> Iterator[DacapoError]:
+    """Yield the errors of :func:`check_validation` and :func:`check_training`, one for each validation dataset.
 
-    Opens files and builds networks, but reads no voxels. Assumes that each part has been checked on its own.
+    Of training only the first one, since the trainer checks its datasets together.
     """
     try:
-        run = Run.to_train(config)
-        check_validation(run)
+        _check_criteria(run)
+    except DacapoError as error:
+        yield error
+    yield from _pair_misfits(run, "validate", run.datasplit.validate or [], VALIDATION)
+    try:
         check_training(run)
     except DacapoError as error:
-        return str(error)
-    return None
+        yield error
+
+
+def _check_criteria(run: Run) -> None:
+    with blaming("task_config", "the names of files"):
+        for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
+            check_name(criterion, "criterion")  # the best checkpoint is stored under it
 
 
 def _check_pairs(run: Run, kind: str, datasets: Sequence[Dataset], pairs: Iterable[Pair]) -> None:
     """Check the datasets of a kind, ``train`` or ``validate``."""
+    for error in _pair_misfits(run, kind, datasets, pairs):
+        raise error
+
+
+def _pair_misfits(run: Run, kind: str, datasets: Sequence[Dataset], pairs: Iterable[Pair]) -> Iterator[DacapoError]:
+    """Yield the first problem of each dataset of a kind."""
     subject = {"train": "training", "validate": "validation"}[kind]
     for index, dataset in enumerate(datasets):
-        for pair in pairs:
-            place = _place(run, kind, index)
-            place = f"{place}.{pair.field}" if hasattr(dataset.config, pair.field) else place
-            with blaming(place, pair.part, f"{subject} dataset {dataset.name!r}: "):
-                pair.check(run, dataset)
+        try:
+            for pair in pairs:
+                place = _place(run, kind, index)
+                place = f"{place}.{pair.field}" if hasattr(dataset.config, pair.field) else place
+                with blaming(place, pair.part, f"{subject} dataset {dataset.name!r}: "):
+                    pair.check(run, dataset)
+        except DacapoError as error:
+            yield error
 
 
 def _place(run: Run, kind: str, index: int | None = None) -> str:
     """Return the path to the datasets of a kind, or one of them, in the config of a run."""
-    several, single = f"{kind}_configs", f"{kind}_config"
-    if hasattr(run.config.datasplit_config, several):
-        return f"datasplit_config.{several}" + ("" if index is None else f"[{index}]")
-    return f"datasplit_config.{single}" if hasattr(run.config.datasplit_config, single) else "datasplit_config"
+    return ".".join(filter(None, ("datasplit_config", place_of(run.config.datasplit_config, kind, index))))

@@ -11,6 +11,7 @@ from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.build import blaming, build_network, run_seed
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.model import Model
+from dacapo.experiments.preflight import SECONDS, Report, preflight
 from dacapo.experiments.starts import Start, load_start
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.trainers import Trainer
@@ -162,6 +163,16 @@ class Run:
                     state[key] = value.to(device)
         if empty_cuda_cache and torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def check(self, seconds: float = SECONDS) -> Report:
+        """Look at the data before training, check that all parts fit together, and estimate memory and time.
+
+        Reads a sample of voxels, which depends on the names of the datasets only. Printing the report shows a table.
+
+        Args:
+            seconds: Time to spend on reading voxels, about.
+        """
+        return preflight(self, seconds)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, trained {self.training_stats.trained_until()} of {self.train_until})"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+from dacapo.errors import DacapoError
 from dacapo.experiments.architectures import ArchitectureConfig
 from dacapo.experiments.config import Config, field
 from dacapo.experiments.datasplits import DataSplitConfig
-from dacapo.experiments.fit import find_misfit
+from dacapo.experiments.fit import check_training, check_validation
+from dacapo.experiments.run import Run
 from dacapo.experiments.starts import StartConfig
 from dacapo.experiments.tasks import TaskConfig
 from dacapo.experiments.trainers import TrainerConfig
@@ -35,9 +37,29 @@ class RunConfig(Config):
         Returns:
             Whether the run can work, and a sentence about the first problem.
         """
+        problem = self.value_problem()
+        if problem is not None:
+            return False, " ".join(problem)
+        works, why = super().verify()
+        misfit = self._misfit() if works else None
+        return (works, why) if misfit is None else (False, misfit)
+
+    def _misfit(self) -> str | None:
+        """Return the first problem that keeps the parts from working together, with its path, or None.
+
+        Opens files and builds networks, but reads no voxels. Assumes that each part has been checked on its own.
+        """
+        try:
+            run = Run.to_train(self)
+            check_validation(run)
+            check_training(run)
+        except DacapoError as error:
+            return str(error)
+        return None
+
+    def value_problem(self) -> tuple[str, str] | None:
+        """Return the first field of the run itself with a wrong value, and the problem; None if all are valid."""
         for name in ("num_iterations", "validation_interval"):
             if getattr(self, name) <= 0:
-                return False, f"{name} must be at least 1, got {getattr(self, name)}"
-        works, why = super().verify()
-        misfit = find_misfit(self) if works else None
-        return (works, why) if misfit is None else (False, misfit)
+                return name, f"must be at least 1, got {getattr(self, name)}"
+        return None

@@ -12,6 +12,7 @@ import pytest
 import torch
 from funlib.geometry import Coordinate
 
+from dacapo.experiments.preflight import check_data
 from dacapo.experiments.run import Run
 from dacapo.options import DaCapoConfig
 
@@ -42,6 +43,12 @@ def test_the_parts_do_not_overlap(example: ModuleType, run: Run) -> None:
     assert train.raw.roi == example.TRAIN
     assert validation.gt.roi == example.VALIDATE
     assert not train.gt.roi.intersects(validation.gt.roi)
+
+
+def test_the_data_passes_the_checks_before_training(run: Run) -> None:
+    report = check_data(run)
+    assert not report.errors + report.warnings
+    assert 0 < sum(sampled.voxels for sampled in report.sampled) < sum(sampled.of for sampled in report.sampled)
 
 
 def test_everything_in_one_segment_scores_what_was_measured_before(example: ModuleType, run: Run) -> None:

@@ -59,3 +59,20 @@ class DataSplitConfig(Config):
     def verify(self) -> tuple[bool, str]:
         """Check that all datasets can be built. Opens files and reads their metadata, but no voxels."""
         return verify_by_building(self, self.datasplit_type)
+
+
+def place_of(config: Any, kind: str, index: int | None = None) -> str:
+    """Return the path to the datasets of a kind, or one of them, in the config of a datasplit.
+
+    Args:
+        config: The config.
+        kind: ``train`` or ``validate``.
+        index: Number of the dataset; None for all of them.
+
+    Returns:
+        A path such as ``train_configs[2]``; empty if the config has no such field.
+    """
+    several, single = f"{kind}_configs", f"{kind}_config"
+    if hasattr(config, several):
+        return several + ("" if index is None else f"[{index}]")
+    return single if hasattr(config, single) else ""

@@ -36,6 +36,8 @@ class AffinitiesPredictor(TensorPredictor):
     The channels are one affinity per offset, followed by the descriptors.
     """
 
+    labels_are = "objects"
+
     def __init__(
         self,
         neighborhood: Sequence[Coordinate],

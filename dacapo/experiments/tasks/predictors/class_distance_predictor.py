@@ -33,6 +33,8 @@ class ClassDistancePredictor(TensorPredictor):
             wrong. More ground truth is requested then.
     """
 
+    labels_are = "masks"
+
     def __init__(self, channels: Sequence[str], scale_factor: float, mask_distances: bool) -> None:
         """Set what to predict.
 
@@ -51,6 +53,11 @@ class ClassDistancePredictor(TensorPredictor):
         self.channels = list(channels)
         self.scale_factor = scale_factor
         self.mask_distances = mask_distances
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the channels of ground truth."""
+        return list(self.channels)
 
     @property
     def label_channels(self) -> int:

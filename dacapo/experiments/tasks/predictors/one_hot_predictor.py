@@ -28,6 +28,7 @@ class OneHotPredictor(TensorPredictor):
     """Predict the probability of each of several classes that exclude each other."""
 
     works_on_tensors: ClassVar[bool] = True  # for a trainer, create_weight says nothing else than weight_classes
+    labels_are = "classes"
 
     def __init__(self, classes: Sequence[str]) -> None:
         """Set the classes.
@@ -50,6 +51,11 @@ class OneHotPredictor(TensorPredictor):
     @property
     def channel_names(self) -> list[str]:
         """Names of the classes."""
+        return list(self.classes)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of their numbers."""
         return list(self.classes)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import numpy as np
@@ -51,9 +51,12 @@ class Predictor(ABC):
     Attributes:
         works_on_tensors: Whether :meth:`torch_target` stands for :meth:`create_target` and :meth:`create_weight`. True
             for a class that defines it; False again for a subclass that redefines one of the others but not this one.
+        labels_are: How targets read the values of ground truth: as numbers of ``"classes"``, as ids of ``"objects"``,
+            or as ``"masks"``, one channel for each class and not 0 inside. None if it is not known.
     """
 
     works_on_tensors: ClassVar[bool] = False
+    labels_are: ClassVar[Literal["classes", "objects", "masks"] | None] = None
     world_parts: int = 1
     """World coordinates per unit of the data, by which lengths in units are multiplied. Trainers set it; see
     :mod:`dacapo.experiments.datasplits.datasets.arrays.world`."""
@@ -161,6 +164,11 @@ class Predictor(ABC):
     @property
     def channel_names(self) -> list[str] | None:
         """Label of every output channel, or None where channels have none; heads are matched by these labels."""
+        return None
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Name of each class of ground truth, or None where it has none."""
         return None
 
     @property

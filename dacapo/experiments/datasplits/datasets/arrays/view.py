@@ -82,6 +82,11 @@ class ArrayView(Array):
             raise RoiError(f"{self}: the sources have no region in common; their rois are {rois}")
         return roi
 
+    @property
+    def sources(self) -> list[Array]:
+        """The arrays that the values are computed from."""
+        return list(self._sources)
+
     @abstractmethod
     def _read(self, roi: Roi) -> np.ndarray[Any, Any]:
         """Compute the values in a valid roi, with :attr:`axes` and of data type :attr:`dtype`."""

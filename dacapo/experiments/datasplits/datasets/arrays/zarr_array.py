@@ -45,6 +45,7 @@ from .containers import (
 )
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray
+from .stored_chunks import stored_chunks
 from .world import World
 
 if TYPE_CHECKING:
@@ -171,6 +172,17 @@ class ZarrArray(MetadataArray):
     def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         is_checked = self._found.format == "zarr2"
         return native(read_checked(self._opened, index) if is_checked else np.asarray(self._opened[index]))
+
+    def stored_chunks(self, roi: Roi) -> dict[tuple[int, ...], bool]:
+        """Return for each chunk that overlaps a roi whether it is stored; others are read as the fill value.
+
+        Returns:
+            Whether it is stored, by the number of the chunk along each axis of the data.
+
+        Raises:
+            RoiError: If the roi is not on the grid or extends outside.
+        """
+        return stored_chunks(self._found, self._opened, self.slices(roi))
 
     def _check_chunks(self, roi: Roi, index: tuple[slice, ...]) -> None:
         """Raise an error that names the first unreadable chunk at an index; TensorStore does so itself."""
