@@ -19,7 +19,7 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DistanceTaskConfig, TaskConfig
 from dacapo.experiments.tasks.predictors import AffinitiesPredictor
 from dacapo.experiments.trainers import GunpowderTrainerConfig, TorchTrainerConfig
-from dacapo.experiments.trainers.batch_trainer import BatchTrainerConfig
+from dacapo.experiments.trainers.batch_trainer_config import BatchTrainerConfig
 from dacapo.experiments.trainers.gp_augments import (
     AugmentConfig,
     ElasticAugmentConfig,
@@ -185,9 +185,7 @@ def batches(setting: Setting, task: TaskConfig, augment: bool, trainer: type[Bat
     plain = PlainBatches(raw, labels, size, int(run.model.output_shape[0]), task is not DISTANCES, sigma)
 
     def weighted_alike(expected: Batch) -> Batch:
-        """Return a batch of the floor, with weights as the trainer makes them."""
-        if trainer is not TorchTrainerConfig:
-            return expected
+        """Return a batch of the floor, with weights as the trainers make them."""
         return expected._replace(weight=weights_of(expected, task))
 
     def check_same(batch: Any, _: Batch) -> None:

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks import TaskConfig
 from dacapo.experiments.trainers import GunpowderTrainerConfig, TorchTrainerConfig
-from dacapo.experiments.trainers.batch_trainer import BatchTrainerConfig
+from dacapo.experiments.trainers.batch_trainer_config import BatchTrainerConfig
 from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 
 from .batches import AFFINITIES, DISTANCES, make_run, write_dataset

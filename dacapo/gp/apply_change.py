@@ -17,6 +17,8 @@ from dacapo.experiments.trainers.gp_augments.change import Change, SampleRois
 from dacapo.utils.one_thread import one_thread
 from dacapo.utils.tensors import as_array, as_tensor
 
+from .specs import generator_of
+
 if TYPE_CHECKING:
     from typing import Literal
 
@@ -26,11 +28,11 @@ Draw: TypeAlias = Callable[[SampleRois, np.random.Generator], Change]
 
 
 class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
-    """Draw a change of every sample, ask upstream for the regions that it needs, and apply it.
+    """Draw a change of every sample, request the regions that it needs, and apply it.
 
-    The change acts on raw data, ground truth and mask, or if no key is given on all arrays of a request: as raw data on
-    those that are interpolatable, or of a floating point type where that is left open, as ground truth on all others.
-    Arrays that are changed as raw data must have the same voxel size, and so must all others.
+    With keys, the change acts on raw data, ground truth and mask. Without keys, it acts on all arrays of a request: on
+    interpolatable ones as on raw data (those of a floating point type, if the spec does not say), on others as on
+    ground truth. All arrays changed as raw data must have one voxel size, and so must all others.
     """
 
     def __init__(
@@ -45,11 +47,11 @@ class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
         """Set the change and the arrays.
 
         Args:
-            draw: Returns the change that gives a wanted sample, such as ``AugmentConfig.torch_augment``.
+            draw: Returns a change for the regions of a sample, such as ``AugmentConfig.torch_augment``.
             raw_key: Key of raw data, of a floating point type.
             gt_key: Key of ground truth.
-            mask_key: Key of the mask, which lies inside of ground truth.
-            probability: How likely a sample is changed at all.
+            mask_key: Key of the mask, whose region lies inside that of ground truth.
+            probability: Probability of changing a sample at all.
         """
         self.draw = draw
         self.probability = probability
@@ -68,21 +70,19 @@ class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
                 self.updates(key, self.spec[key])
 
     def skip_node(self, request: gp.BatchRequest) -> bool:
-        """Return whether chance leaves this sample alone."""
+        """Return whether to leave this sample unchanged, at random."""
         return self.probability < 1 and random.random() >= self.probability
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
-        """Draw the change and ask for the regions that it needs.
+        """Draw the change and request the regions that it needs.
 
         Raises:
-            ConfigError: If a graph is requested, or voxel sizes do not fit.
+            ConfigError: If a graph is requested, or voxel sizes differ.
         """
         self._roles = self._roles_in(request)
         self._wanted = self._sample_in(request)
-        # Gunpowder seeds numpy's global generator for every request.
-        rng = np.random.default_rng(np.random.randint(2**32, dtype=np.uint32))
         with one_thread():
-            self._change = self.draw(self._wanted, rng)
+            self._change = self.draw(self._wanted, generator_of(request))
         dependencies = gp.BatchRequest()
         for key, role in self._roles.items():
             request[key].roi = getattr(self._change.needed, role)
@@ -93,7 +93,7 @@ class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
         """Apply the change.
 
         Raises:
-            DtypeError: If the named raw data is not of a floating point type.
+            DtypeError: If the raw data named by key is not of a floating point type.
         """
         output = gp.Batch()
         with one_thread():
@@ -103,7 +103,7 @@ class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
         return output
 
     def _roles_in(self, request: gp.BatchRequest) -> dict[gp.ArrayKey, Role]:
-        """Return what each array of a request is changed as."""
+        """Return for each array of a request whether it is changed as raw data, labels or mask."""
         if self._named:
             return {key: role for key, role in self._named.items() if key in request}
         if request.graph_specs:
@@ -120,11 +120,11 @@ class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
             if sizes.setdefault(group, self.spec[key].voxel_size) != self.spec[key].voxel_size:
                 raise ConfigError(
                     f"{self.name()} changes {key} together with arrays of voxel size {sizes[group]}, but its own is "
-                    f"{self.spec[key].voxel_size}; give arrays that are interpolated one voxel size, and all others too"
+                    f"{self.spec[key].voxel_size}; give interpolated arrays one voxel size, and all others one too"
                 )
             for name in {role, group}:
                 regions[name] = regions[name].union(roi) if name in regions else roi
-        one = next(iter(regions))  # stands in where there is only raw data, or none
+        one = next(iter(regions))  # stands in for raw data or labels if only the other is requested
         raw, labels = regions.get("raw", regions[one]), regions.get("labels", regions[one])
         only = next(iter(sizes.values()))
         return SampleRois(raw, labels, sizes.get("raw", only), sizes.get("labels", only), regions.get("mask", labels))
@@ -149,7 +149,7 @@ class ApplyChange(gp.BatchFilter):  # type: ignore[misc]
 def change_values(
     change: Callable[[torch.Tensor], torch.Tensor], data: npt.NDArray[Any], dims: int
 ) -> npt.NDArray[Any]:
-    """Return an array after a change of float32 tensors with one channel axis, in its own type.
+    """Apply a change of float32 tensors with one channel axis to an array of any type, and return that type.
 
     Args:
         change: May overwrite its argument.
@@ -168,7 +168,7 @@ def _is_linear(key: gp.ArrayKey, spec: gp.ArraySpec) -> bool:
     """Return whether values between voxels may be averaged.
 
     Raises:
-        ConfigError: If the spec says neither that nor the type of the data.
+        ConfigError: If the spec has neither ``interpolatable`` nor ``dtype``.
     """
     if spec.interpolatable is None and spec.dtype is None:
         raise ConfigError(f"the source of {key} must say in its spec whether it is interpolatable, or its dtype")

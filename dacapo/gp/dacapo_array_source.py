@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gunpowder as gp
 import numpy as np
 
-from dacapo.experiments.datasplits.datasets.arrays import read_all
-from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
+from dacapo.experiments.datasplits.datasets.arrays import Read
+from dacapo.experiments.datasplits.datasets.arrays.channels import read_all_channels_first
 
 from .specs import Spec
 
 if TYPE_CHECKING:
-    from funlib.geometry import Roi
-
     from dacapo.experiments.datasplits.datasets.arrays import Array
 
 
@@ -25,8 +23,8 @@ class DaCapoArraySource(gp.BatchProvider):  # type: ignore[misc]
         """Set the array.
 
         Args:
-            array: Read whenever a batch is requested. Its offset must be a multiple of its voxel size.
-            key: The key under which it is provided.
+            array: Read at every request. Its offset must be a multiple of its voxel size.
+            key: Key of the values.
             interpolatable: Whether values between voxels may be averaged; None leaves it open.
         """
         self.array = array
@@ -35,39 +33,26 @@ class DaCapoArraySource(gp.BatchProvider):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Announce region, voxel size and data type."""
-        self.provides(self.key, self.provided_spec())
+        self.provides(self.key, self._spec_of_array())
 
-    def provided_spec(self) -> gp.ArraySpec:
-        """Return region, voxel size and data type."""
+    def provide(self, request: gp.BatchRequest) -> gp.Batch:
+        """Read the requested region."""
+        spec = self._spec_of_array()
+        spec.roi = request[self.key].roi
+        if spec.roi.size:
+            # A copy, because nodes change values in place and arrays in memory return views.
+            values = np.array(read_all_channels_first([Read(self.array, spec.roi)])[0], dtype=spec.dtype)
+        else:
+            channels = [] if self.array.channel_axis is None else [self.array.num_channels]
+            values = np.zeros((*channels, *(spec.roi.shape / spec.voxel_size)), dtype=spec.dtype)
+        batch = gp.Batch()
+        batch[self.key] = gp.Array(values, spec)
+        return batch
+
+    def _spec_of_array(self) -> Spec:
         return Spec(
             roi=self.array.roi,
             voxel_size=self.array.voxel_size,
             interpolatable=self.interpolatable,
             dtype=self.array.dtype,
         )
-
-    def provide(self, request: gp.BatchRequest) -> gp.Batch:
-        """Read the requested region."""
-        roi = request[self.key].roi
-        batch = gp.Batch()
-        batch[self.key] = self.wrap(self.read(roi) if roi.size else self._nothing(roi), roi)
-        return batch
-
-    def read(self, roi: Roi) -> np.ndarray[Any, Any]:
-        """Return the values in a region, as the array has them."""
-        return read_all([(self.array, roi)])[0]
-
-    def wrap(self, values: np.ndarray[Any, Any], roi: Roi) -> gp.Array:
-        """Return values as an array of the pipeline, with channels first."""
-        spec = self.provided_spec()
-        spec.roi = roi
-        # A copy, because nodes change values in place and arrays in memory return views.
-        return gp.Array(
-            np.array(channels_first(values, self.array.channel_axis, add_missing=False), dtype=spec.dtype), spec
-        )
-
-    def _nothing(self, roi: Roi) -> np.ndarray[Any, Any]:
-        extent = list(roi.shape / self.array.voxel_size)
-        if self.array.channel_axis is not None:
-            extent.insert(self.array.channel_axis, self.array.num_channels)
-        return np.zeros(extent, dtype=self.array.dtype)

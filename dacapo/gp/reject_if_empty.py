@@ -1,4 +1,4 @@
-"""Fewer samples of nothing but background."""
+"""Fewer samples that contain nothing but background."""
 
 from __future__ import annotations
 
@@ -7,27 +7,34 @@ import random
 import gunpowder as gp
 
 from dacapo.errors import ConfigError
+from dacapo.utils.attempts import Attempts
 
-from .reject import Reject
 
+class RejectIfEmpty(gp.BatchFilter):  # type: ignore[misc]
+    """Reject samples without foreground with some probability, and request others.
 
-class RejectIfEmpty(Reject):
-    """Reject samples without any foreground, with some probability."""
+    A request with a seed is repeated with another seed, because the same seed would give the same sample.
+
+    Attributes:
+        max_attempts: Number of rejected samples in a row that is an error.
+    """
+
+    max_attempts = 10_000
 
     def __init__(self, gt: gp.ArrayKey | None = None, p: float = 0.5, background: int = 0) -> None:
-        """Set what counts as empty.
+        """Set which samples are empty.
 
         Args:
-            gt: The labels to look at.
-            p: Probability with which an empty sample is rejected.
-            background: The label that is no foreground.
+            gt: Key of the labels.
+            p: Probability of rejecting an empty sample.
+            background: The label of background.
         """
         self.gt = gt
         self.p = p
         self.background = background
 
     def setup(self) -> None:
-        """Check that the labels are there.
+        """Check that the labels are provided.
 
         Raises:
             ConfigError: If they are not.
@@ -35,12 +42,20 @@ class RejectIfEmpty(Reject):
         if self.gt is None or self.gt not in self.spec:
             raise ConfigError(f"RejectIfEmpty needs labels, but {self.gt} is not provided upstream")
 
-    def accepts(self, batch: gp.Batch) -> bool:
-        """Return whether there is foreground, or chance lets the batch pass."""
-        if (batch[self.gt].data != self.background).any():
-            return True
-        return random.random() >= self.p
+    def provide(self, request: gp.BatchRequest) -> gp.Batch:
+        """Request samples until one is accepted.
 
-    def reason(self) -> str:
-        """Say what was missing, and what to do about it."""
-        return f"all consist of background ({self.background}) only; check the ground truth or lower p"
+        Raises:
+            TrainingError: If too many are rejected in a row.
+        """
+        attempts = Attempts(
+            f"they contain only background ({self.background}); check the ground truth or lower p", self.max_attempts
+        )
+        while True:
+            attempt = request.copy()
+            if request.is_deterministic():
+                attempt._random_seed = random.randint(0, 2**32 - 1)
+            batch = self.get_upstream_provider().request_batch(attempt)
+            if (batch[self.gt].data != self.background).any() or random.random() >= self.p:
+                return batch
+            attempts.reject()

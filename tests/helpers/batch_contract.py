@@ -206,7 +206,7 @@ class BatchContract(BatchTrainers):
             with trainer:
                 expected = [batch for batch, _ in zip(trainer, range(4), strict=False)]
                 trainer.iteration = 0
-                trainer.load_state_dict({"moving_class_counts": [None] * len(trainer._slots)})
+                trainer.load_state_dict({"moving_class_counts": [None]})
                 given = [trainer.next() for _ in range(4)]
                 assert trainer.iteration == 2
                 optimizer = trainer.create_optimizer(model)

@@ -18,7 +18,7 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TorchTrainerConfig,
 )
-from dacapo.experiments.trainers.loader import TrainingBatch
+from dacapo.experiments.trainers.weighting import TrainingBatch
 from dacapo.store.array_store import LocalContainerIdentifier
 from dacapo.testing.trainer import CPU
 from tests.helpers.datasets import blobs

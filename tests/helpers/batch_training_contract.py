@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,29 @@ class BatchTrainingContract(BatchTrainers, TrainerContract):
 
     def model(self) -> Model:
         return self.task().create_model(TinyNet())
+
+    def test_class_counts_of_all_batches_are_kept(self) -> None:
+        trainer, model, optimizer = self.session()
+        assert trainer.state_dict() == {"trainer": trainer.kind, "moving_class_counts": [None]}
+        self.train(trainer, model, optimizer, 4)
+        (((counts,),),) = (trainer.state_dict()["moving_class_counts"],)
+        zeros, ones, total = counts.T.tolist()
+        assert total == [a + b + 1 for a, b in zip(zeros, ones, strict=True)]
+        assert min(total) > 2 * 3 * 18 * 18  # more than of one batch
+
+    def test_class_counts_of_any_kind_are_stored_without_pickles(self) -> None:
+        counts = [None, np.arange(4.0).reshape(2, 2), (np.float64(0.1), [3])]
+        trainer, _, _ = self.session()
+        trainer._class_counts = counts
+        file = io.BytesIO()
+        torch.save(trainer.state_dict(), file)
+        file.seek(0)
+        trainer, _, _ = self.session()
+        trainer.load_state_dict(torch.load(file, weights_only=True))
+        nothing, table, plain = trainer._class_counts
+        assert (nothing, plain) == (None, (0.1, [3]))
+        np.testing.assert_array_equal(table, counts[1])
+        assert isinstance(table, np.ndarray)
 
     def test_learning_rate_follows_the_schedule_also_after_a_resume(self) -> None:
         expected = [1e-3 * factor for factor in (0.01, 0.2575, 0.505, 0.7525, 1.0)]

@@ -16,7 +16,7 @@ import torch
 from dacapo.errors import BatchError
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers import GunpowderTrainerConfig, TorchTrainerConfig
-from dacapo.experiments.trainers.fetchers import FetchedBatches
+from dacapo.experiments.trainers.workers import WorkerIterator
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
@@ -93,7 +93,7 @@ def test_a_fetcher_that_is_killed_costs_no_work(
     assert 3 <= reached < ITERATIONS
     assert create_stats_store().retrieve_training_stats(run.name).trained_until() == reached
     message = str(caught.value)
-    assert f"no batch for iteration {reached}: process {killed[0]}, which makes batches, was killed by" in message
+    assert f"no batch for iteration {reached}: worker process {killed[0]} was killed by" in message
     assert f"{number.name} (signal {int(number)}): {why}" in message
     assert f"The {reached} iterations before are saved; train again to go on" in message
 
@@ -135,7 +135,7 @@ class _Numbers(torch.utils.data.Dataset[int]):
 
 def test_a_death_is_raised_nowhere_but_where_a_batch_is_asked_for() -> None:
     others = set(multiprocessing.active_children())
-    batches = FetchedBatches(torch.utils.data.DataLoader(_Numbers(), batch_size=None, num_workers=2))
+    batches = WorkerIterator(torch.utils.data.DataLoader(_Numbers(), batch_size=None, num_workers=2))
     assert next(batches) == 0
     process = (set(multiprocessing.active_children()) - others).pop()
     assert process.pid is not None
@@ -166,7 +166,7 @@ class _DiesSlowly(torch.utils.data.IterableDataset[_Lost]):
 
 
 def test_the_signal_is_named_also_where_the_files_of_a_process_are_closed_long_before_it_has_ended() -> None:
-    batches = FetchedBatches(torch.utils.data.DataLoader(_DiesSlowly(), batch_size=None, num_workers=1))
+    batches = WorkerIterator(torch.utils.data.DataLoader(_DiesSlowly(), batch_size=None, num_workers=1))
     with pytest.raises(BatchError, match="SIGKILL"):
         next(batches)
 
@@ -182,6 +182,6 @@ class _OneFails(torch.utils.data.IterableDataset[int]):
 
 
 def test_an_exception_is_raised_also_where_another_process_has_ended() -> None:
-    batches = FetchedBatches(torch.utils.data.DataLoader(_OneFails(), batch_size=None, num_workers=2))
+    batches = WorkerIterator(torch.utils.data.DataLoader(_OneFails(), batch_size=None, num_workers=2))
     with pytest.raises(ValueError, match="the chunk is damaged"):
         next(batches)

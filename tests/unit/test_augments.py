@@ -21,7 +21,7 @@ from dacapo.experiments.trainers.gp_augments import (
     NoiseAugmentConfig,
     SimpleAugmentConfig,
 )
-from dacapo.gp import DaCapoArraySource, PaddedArraySource
+from dacapo.gp import DaCapoArraySource
 from dacapo.store.converter import from_plain, to_plain
 from tests.helpers.augments import ALL_AUGMENTS
 from tests.helpers.golden_data import item_arrays, items
@@ -91,7 +91,8 @@ def test_verify_names_the_value_that_cannot_be(config: AugmentConfig, problem: s
 def test_float32_stays_float32_and_changes(config: AugmentConfig) -> None:
     data = np.random.default_rng(0).random((12, 12, 12)).astype(np.float32)
     source = NumpyArray.from_np_array(data, Roi((0, 0, 0), (96, 96, 96)), Coordinate(8, 8, 8), ["z", "y", "x"])
-    pipeline = PaddedArraySource(source, RAW, "reflect", interpolatable=True) + config.node(RAW, GT, MASK)
+    padded = DaCapoArraySource(source, RAW, interpolatable=True) + gp.Pad(RAW, None, "reflect")
+    pipeline = padded + config.node(RAW, GT, MASK)
     request = gp.BatchRequest(random_seed=5)
     request[RAW] = gp.ArraySpec(roi=Roi((16, 16, 16), (64, 64, 64)))
     with gp.build(pipeline):

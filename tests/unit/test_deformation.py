@@ -16,7 +16,7 @@ from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.trainers import ElasticAugmentConfig
 from dacapo.experiments.trainers.gp_augments.change import SampleRois
 from dacapo.experiments.trainers.gp_augments.elastic_config import Deformation
-from dacapo.gp import PaddedArraySource
+from dacapo.gp import DaCapoArraySource
 from dacapo.utils.deformation import grid_weights
 
 RAW, GT = gp.ArrayKey("RAW"), gp.ArrayKey("GT")
@@ -40,7 +40,7 @@ def node_displacements(config: Any, voxel_sizes: Sequence[Coordinate], seed: int
         shape = total.shape / size + Coordinate(80, 80)
         values = places(shape, size, offset)
         array = NumpyArray.from_np_array(values, Roi(offset, shape * size), size, ["c", "y", "x"])
-        sources.append(PaddedArraySource(array, key, "reflect", interpolatable=True))
+        sources.append(DaCapoArraySource(array, key, interpolatable=True))
     pipeline = tuple(sources) + gp.MergeProvider() + config.node(RAW, GT)
     request = gp.BatchRequest(random_seed=seed)
     for key in (RAW, GT):

@@ -11,7 +11,7 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 from scipy.ndimage import distance_transform_edt
 
-from dacapo.errors import ConfigError, TrainingError
+from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
 from dacapo.experiments.tasks.predictors import Predictor
@@ -22,11 +22,8 @@ from dacapo.gp import (
     ElasticAugment,
     GammaAugment,
     GraphSource,
-    PaddedArraySource,
     Product,
-    RandomTargetLocation,
     RejectIfEmpty,
-    RejectMasked,
     SimpleAugment,
 )
 
@@ -55,7 +52,10 @@ def request_of(rois: dict[Any, Roi], seed: int | None = 0) -> gp.BatchRequest:
 
 
 def all_padded(*arrays: tuple[Array, gp.ArrayKey, str, bool]) -> Any:
-    sources = tuple(PaddedArraySource(a, key, padding, interpolatable=i) for a, key, padding, i in arrays)  # type: ignore[arg-type]
+    modes = {"zero": "constant", "reflect": "reflect"}
+    sources = tuple(
+        DaCapoArraySource(a, key, interpolatable=i) + gp.Pad(key, None, modes[padding]) for a, key, padding, i in arrays
+    )
     return sources + gp.MergeProvider()
 
 
@@ -70,36 +70,6 @@ def test_array_source_reads_a_region_with_channels_in_front() -> None:
     batch = get(gp.Pipeline(source), {RAW: Roi((16, 12), (24, 8))})
     np.testing.assert_array_equal(batch[RAW].data, np.moveaxis(data, -1, 0)[:, 1:4, 2:4])
     assert batch[RAW].spec.voxel_size == Coordinate(8, 4)
-
-
-@pytest.mark.parametrize(("padding", "mode"), [("reflect", "reflect"), ("zero", "constant")])
-def test_padded_source_continues_the_array_on_all_sides(padding: str, mode: str) -> None:
-    data = np.random.default_rng(0).integers(1, 99, (2, 7, 5)).astype(np.uint8)
-    pipeline = all_padded((array(data, (4, 2), (12, 6)), RAW, padding, True))
-    batch = get(pipeline, {RAW: Roi((12 - 12, 6 - 8), (52, 26))})
-    np.testing.assert_array_equal(batch[RAW].data, np.pad(data, ((0, 0), (3, 3), (4, 4)), mode=mode))
-
-
-def test_padded_source_provides_regions_far_outside() -> None:
-    data = np.arange(1, 5, dtype=np.uint8)[None].repeat(3, 0)
-    far = Roi((0, 24), (3, 7))
-    assert get(all_padded((array(data, (1, 1)), RAW, "zero", True)), {RAW: far})[RAW].data.sum() == 0
-    row = get(all_padded((array(data, (1, 1)), RAW, "reflect", True)), {RAW: far})[RAW].data[0]
-    np.testing.assert_array_equal(row, [1, 2, 3, 4, 3, 2, 1])  # 24 is four periods of six voxels
-
-
-def test_padded_source_moves_the_origin_and_treats_the_outside_of_its_roi_as_missing() -> None:
-    data = np.arange(8, dtype=np.int32)[None].repeat(2, 0)
-    place = array(data, (4, 4), (2, 6))  # offsets that are no multiples of the voxel size
-    source = PaddedArraySource(place, RAW, "zero", roi=Roi((2, 14), (8, 16)), origin=Coordinate(2, 6), dtype=np.float32)
-    batch = get(gp.Pipeline(source), {RAW: Roi((0, 0), (8, 32))})
-    np.testing.assert_array_equal(batch[RAW].data[0], [0, 0, 2, 3, 4, 5, 0, 0])
-    assert batch[RAW].data.dtype == np.float32
-
-
-def test_padded_source_refuses_an_origin_between_voxels() -> None:
-    with pytest.raises(ConfigError, match="line up"):
-        PaddedArraySource(array(np.zeros((4, 4)), (4, 4)), RAW, "zero", origin=Coordinate(2, 0))
 
 
 def test_graph_source_provides_the_points_of_a_region() -> None:
@@ -162,57 +132,11 @@ def test_product() -> None:
 # --- choice of samples ---
 
 
-def _first_columns(pipeline: Any, roi: Roi, count: int) -> list[int]:
-    with gp.build(pipeline):
-        return [int(pipeline.request_batch(request_of({RAW: roi}, seed))[RAW].data.flat[0]) for seed in range(count)]
-
-
-def test_random_location_reaches_every_place_in_its_bounds_and_no_other() -> None:
-    data = np.arange(20)[None].repeat(4, 0)
-    target = Roi((2, 6), (4, 8))  # inside a larger request, which may leave the bounds
-    pipeline = all_padded((array(data, (2, 2)), RAW, "zero", False)) + RandomTargetLocation(
-        target, Roi((0, 8), (8, 20))
-    )
-    # The target covers voxels 4 to 13, so its first column is 4 to 10; it lies three columns after the request's.
-    columns = _first_columns(pipeline, target, 200)
-    assert set(columns) == set(range(4, 11))
-    assert max(np.bincount(columns)[4:]) < 3 * min(np.bincount(columns)[4:])
-
-
-def test_random_location_moves_all_of_a_request_alike() -> None:
-    data = np.arange(400).reshape(20, 20)
-    sources = ((array(data, (2, 2)), RAW, "zero", False), (array(data, (2, 2)), LABELS, "zero", False))
-    pipeline = all_padded(*sources) + RandomTargetLocation(Roi((4, 4), (8, 8)), Roi((4, 4), (30, 30)))
-    for seed in range(5):
-        batch = get(pipeline, {RAW: Roi((0, 0), (16, 16)), LABELS: Roi((4, 4), (8, 8))}, seed)
-        np.testing.assert_array_equal(batch[RAW].data[2:6, 2:6], batch[LABELS].data)
-        assert batch[RAW].spec.roi == Roi((0, 0), (16, 16))
-
-
-def test_random_location_contains_bounds_that_are_smaller_than_the_target() -> None:
-    data = np.ones((10, 4), dtype=np.uint8)
-    pipeline = all_padded((array(data, (1, 1)), RAW, "zero", False)) + RandomTargetLocation(
-        Roi((0, 0), (6, 8)), Roi((0, 0), (10, 4))
-    )
-    sums = {int(get(pipeline, {RAW: Roi((0, 0), (6, 8))}, seed)[RAW].data.sum()) for seed in range(20)}
-    assert sums == {24}
-
-
-def test_random_location_centres_on_points() -> None:
-    data = np.arange(100).reshape(10, 10)
-    points = [Coordinate(8, 8), Coordinate(12, 4)]
-    pipeline = all_padded((array(data, (2, 2)), RAW, "zero", False)) + RandomTargetLocation(
-        Roi((0, 0), (4, 4)), Roi((0, 0), (20, 20)), points
-    )
-    assert set(_first_columns(pipeline, Roi((0, 0), (4, 4)), 20)) == {33, 51}
-
-
 def _sparse(p: float) -> Any:
     """Return a pipeline with foreground in every tenth sample or so."""
     data = np.zeros((1, 100), dtype=np.uint64)
     data[:, ::10] = 7
-    location = RandomTargetLocation(Roi((0, 0), (1, 1)), Roi((0, 0), (1, 100)))
-    return all_padded((array(data, (1, 1)), LABELS, "zero", False)) + location + RejectIfEmpty(LABELS, p=p)
+    return DaCapoArraySource(array(data, (1, 1)), LABELS) + gp.RandomLocation() + RejectIfEmpty(LABELS, p=p)
 
 
 @pytest.mark.parametrize(("p", "expected"), [(0.0, 0.1), (0.5, 0.1 / 0.55), (1.0, 1.0)])
@@ -238,40 +162,6 @@ def test_reject_if_empty_needs_labels() -> None:
     with pytest.raises(Exception, match="RejectIfEmpty") as caught, gp.build(pipeline):
         pass
     assert isinstance(caught.value.__cause__, ConfigError)
-
-
-def test_reject_masked_measures_the_given_region() -> None:
-    data = np.zeros((1, 40), dtype=np.uint8)
-    data[:, 20:] = 1
-    location = RandomTargetLocation(Roi((0, 2), (1, 4)), Roi((0, 0), (1, 40)))
-    pipeline = (
-        all_padded((array(data, (1, 1)), MASK, "zero", False)) + location + RejectMasked(MASK, 0.5, Roi((0, 2), (1, 4)))
-    )
-    means = []
-    for seed in range(60):
-        batch = get(pipeline, {MASK: Roi((0, 0), (1, 8))}, seed)
-        means.append(batch[MASK].data[:, 2:6].mean())
-    assert min(means) == 0.5  # just enough is enough
-    assert max(means) == 1
-
-
-@pytest.mark.parametrize("value", [1, -1, 0.25, np.nan])
-def test_reject_masked_counts_whatever_is_not_0(value: float) -> None:
-    data = np.zeros((2, 4))
-    data[0] = value
-    for least, accepted in ((0.5, True), (0.6, False)):
-        pipeline = DaCapoArraySource(array(data, (1, 1)), MASK)
-        assert RejectMasked(MASK, least).accepts(get(pipeline, {MASK: Roi((0, 0), (2, 4))})) == accepted
-
-
-def test_reject_masked_gives_up_when_nothing_is_masked_in() -> None:
-    reject = RejectMasked(MASK, 0.1)
-    reject.max_attempts = 5
-    pipeline = DaCapoArraySource(array(np.zeros((2, 2), dtype=np.uint8), (1, 1)), MASK) + reject
-    with gp.build(pipeline):
-        request = request_of({MASK: Roi((0, 0), (2, 2))})
-        with pytest.raises(TrainingError, match=r"min_masked = 0\.1"):
-            reject.provide(request)
 
 
 # --- values ---
@@ -572,18 +462,16 @@ def test_simple_augment_heeds_its_choice_of_axes() -> None:
 
 def test_requests_with_a_seed_repeat() -> None:
     raw = _grid((40, 40), (2, 2))
-    location = RandomTargetLocation(Roi((0, 0), (20, 20)), Roi((0, 0), (80, 80)))
     augments = ElasticAugment((10, 10), (2.0, 2.0), (0, 1)) + SimpleAugment() + GammaAugment([RAW], 0.5, 2)
-    pipeline = all_padded((raw, RAW, "reflect", True)) + location + augments
+    pipeline = DaCapoArraySource(raw, RAW) + gp.RandomLocation() + augments
     roi = {RAW: Roi((0, 0), (20, 20))}
     first, again, other = (get(pipeline, roi, seed)[RAW].data for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
-@pytest.mark.parametrize("source", [DaCapoArraySource, lambda a, key: PaddedArraySource(a, key, "reflect")])
-def test_sources_hand_out_copies(source: Any) -> None:
+def test_sources_hand_out_copies() -> None:
     # Nodes such as gunpowder's IntensityAugment change values in place.
     data = np.ones((4, 4), dtype=np.float32)
-    get(gp.Pipeline(source(array(data, (1, 1)), RAW)), {RAW: Roi((0, 0), (4, 4))})[RAW].data[:] = 0
+    get(gp.Pipeline(DaCapoArraySource(array(data, (1, 1)), RAW)), {RAW: Roi((0, 0), (4, 4))})[RAW].data[:] = 0
     assert data.all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import multiprocessing
 import os
@@ -32,7 +31,7 @@ from dacapo.experiments.trainers import (
     TorchTrainerConfig,
     TrainerConfig,
 )
-from dacapo.experiments.trainers.loader import TrainingBatch
+from dacapo.experiments.trainers.weighting import TrainingBatch
 from tests.helpers.batch_contract import BatchContract
 from tests.helpers.batch_training_contract import (
     BatchTrainingContract,
@@ -40,43 +39,12 @@ from tests.helpers.batch_training_contract import (
     TrainingOptionsContract,
     assert_same_training,
 )
-from tests.helpers.datasets import ArrayDataset, array, coded, coded_dataset
-from tests.helpers.networks import TinyNet, affinities, dummy_task
+from tests.helpers.datasets import ArrayDataset, coded, coded_dataset
+from tests.helpers.networks import TinyNet, dummy_task
 
 
 class TestGunpowderTrainer(BatchTrainingContract):
     config_type = GunpowderTrainerConfig
-
-    def test_class_counts_of_the_predictor_are_kept(self) -> None:
-        trainer, model, optimizer = self.session()
-        assert trainer.state_dict() == {"trainer": "GunpowderTrainer", "moving_class_counts": [None] * self.fetchers}
-        self.train(trainer, model, optimizer, 4)
-        counts = trainer.state_dict()["moving_class_counts"]
-        assert len(counts) == self.fetchers
-        first, second = (
-            counts[0][0],
-            affinities().predictor.create_weight(
-                *[array(np.ones(shape, np.uint8)) for shape in ((9, 9), (3, 9, 9), (9, 9))]
-            )[1][0],
-        )
-        assert np.shape(first) == np.shape(second)
-        assert first != second
-
-    def test_class_counts_of_any_kind_are_stored_without_pickles(self) -> None:
-        trainer, _, _ = self.session()
-        assert isinstance(trainer, GunpowderTrainer)
-        counts = [None, np.arange(4.0).reshape(2, 2), (np.float64(0.1), [3])]
-        trainer._slots = [counts] * self.fetchers
-        file = io.BytesIO()
-        torch.save(trainer.state_dict(), file)
-        file.seek(0)
-        trainer, _, _ = self.session()
-        assert isinstance(trainer, GunpowderTrainer)
-        trainer.load_state_dict(torch.load(file, weights_only=True))
-        (nothing, table, plain), *_ = trainer._slots
-        assert (nothing, plain) == (None, (0.1, [3]))
-        np.testing.assert_array_equal(table, counts[1])
-        assert isinstance(table, np.ndarray)
 
 
 class TestGunpowderTrainerWithProcesses(TestGunpowderTrainer, ManyFetchersContract):
@@ -108,7 +76,7 @@ def test_whatever_keeps_a_batch_from_being_made_says_for_which_iteration(
 
     config_type = GunpowderTrainerConfig if trainer_type is GunpowderTrainer else TorchTrainerConfig
     trainer = trainer_type(config_type("trainer", 1, 1e-3, 2))
-    monkeypatch.setattr(trainer_type, "_open_batches", fails)
+    monkeypatch.setattr("dacapo.experiments.trainers.loader.load_batches", fails)
     trainer.build_batch_provider([coded_dataset()], dummy_task().create_model(TinyNet()), dummy_task())
     with trainer, pytest.raises(BatchError, match="no batch for iteration 0") as caught:
         next(iter(trainer))

@@ -31,7 +31,7 @@ from dacapo.experiments.tasks.predictors.class_weights import Classes, mark_unkn
 from dacapo.experiments.tasks.predictors.predictor import conv_head
 from dacapo.experiments.tasks.predictors.sample_labels import SampleLabels
 from dacapo.experiments.trainers import GunpowderTrainer, GunpowderTrainerConfig, TorchTrainer, TorchTrainerConfig
-from dacapo.experiments.trainers.loader import TrainingBatch
+from dacapo.experiments.trainers.weighting import TrainingBatch
 from dacapo.utils.affinities import grow_boundaries, known_affinities, seg_to_affgraph, with_background
 from dacapo.utils.torch_affinities import torch_affinities
 from tests.helpers.datasets import VOXEL, ArrayDataset, array

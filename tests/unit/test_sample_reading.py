@@ -14,7 +14,6 @@ from typing import Any
 import gunpowder as gp
 import numpy as np
 import pytest
-import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import TrainingError
@@ -23,26 +22,18 @@ from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig
 from dacapo.experiments.tasks.predictors import Predictor
 from dacapo.experiments.trainers import ElasticAugmentConfig, SimpleAugmentConfig
 from dacapo.experiments.trainers.batch_sampler import BatchSampler
-from dacapo.experiments.trainers.gunpowder_trainer import GunpowderBatches
+from dacapo.experiments.trainers.batch_stream import BatchStream
+from dacapo.experiments.trainers.gunpowder_sampler import GunpowderSampler
 from dacapo.experiments.trainers.loader import load_batches
-from dacapo.experiments.trainers.pipeline import Pipeline, build_pipeline
 from dacapo.experiments.trainers.regions import SampleRegions
 from dacapo.experiments.trainers.sampler import PatchSampler
-from dacapo.experiments.trainers.torch_batches import TorchBatches
-from dacapo.gp import (
-    ElasticAugment,
-    PaddedArraySource,
-    RandomTargetLocation,
-    Request,
-    SampleSource,
-    SimpleAugment,
-    Spec,
-)
+from dacapo.gp import DaCapoArraySource, ElasticAugment, Request, Spec
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.testing.trainer import CPU
 from tests.helpers.arrays import MeetingArray
 from tests.helpers.processes import wait_until
 
-RAW, LABELS, MASK = (gp.ArrayKey(name) for name in ("RAW", "LABELS", "MASK"))
+RAW, GT = gp.ArrayKey("RAW"), gp.ArrayKey("GT")
 
 
 class RecordingArray(NumpyArray):
@@ -91,17 +82,17 @@ def dataset(offset: Sequence[int] = (0, 0)) -> Data:
     return Data(*(array(values, (4, 4), offset) for values in (raw, labels, mask)))
 
 
-def pipeline(data: Data, *augments: Any) -> Pipeline:
-    return build_pipeline([data], REGIONS, affinities(), augments, 0.1, clip_raw=False)  # type: ignore[list-item]
+def sampler(data: Data, *augments: Any, kind: type[PatchSampler] = GunpowderSampler) -> Any:
+    return kind([data], REGIONS, affinities(), augments, min_masked=0.1, clip_raw=False)  # type: ignore[list-item]
 
 
-def maker(data: Data) -> PatchSampler:
-    return PatchSampler([data], REGIONS, affinities(), [], min_masked=0.1, clip_raw=False)  # type: ignore[list-item]
+def stream(source: PatchSampler, size: int = 1) -> BatchStream:
+    return BatchStream(source, BatchSampler(0, size), 0, CPU)
 
 
-def sample(built: Pipeline, seed: int) -> gp.Batch:
-    with gp.build(built.provider):
-        return built.provider.request_batch(built.request(seed))
+def sample(source: GunpowderSampler, seed: int) -> gp.Batch:
+    with source:
+        return source.request(np.random.default_rng(seed))
 
 
 class TestRegions:
@@ -110,13 +101,13 @@ class TestRegions:
     @pytest.mark.parametrize("seed", range(5))
     def test_without_augmentations(self, seed: int) -> None:
         data = dataset((8, 4))
-        batch = sample(pipeline(data), seed)
+        batch = sample(sampler(data), seed)
         (raw,) = data.raw.reads
         (labels,) = data.gt.reads
         assert data.mask.reads == [labels]
         # The voxels that were read are those of the sample, as far as they are not mirrored ones.
         read = NumpyArray.__getitem__(data.raw, raw)
-        assert set(np.unique(read)) == set(np.unique(batch[gp.ArrayKey("RAW")].data))
+        assert set(np.unique(read)) == set(np.unique(batch[RAW].data))
         assert labels.shape[0] <= 40 + 4
         assert labels.shape[1] <= 40 + 12
         assert all(size >= 40 for size in labels.shape)
@@ -124,8 +115,8 @@ class TestRegions:
     @pytest.mark.parametrize("seed", range(5))
     def test_mirroring_and_transposing_reads_as_much(self, seed: int) -> None:
         data, changed = dataset(), dataset()
-        sample(pipeline(data), seed)
-        sample(pipeline(changed, SimpleAugmentConfig()), seed)
+        sample(sampler(data), seed)
+        sample(sampler(changed, SimpleAugmentConfig()), seed)
         for name in ("raw", "gt", "mask"):
             assert len(getattr(changed, name).reads) == 1
         assert max(changed.raw.reads[0].shape) <= 80
@@ -157,7 +148,7 @@ class TestRegions:
         data = dataset()
         augment = ElasticAugmentConfig([10, 10], [1.0, 1.0], (0.0, 1.5))
         for seed in range(5):
-            sample(pipeline(data, augment), seed)
+            sample(sampler(data, augment), seed)
         assert len(data.raw.reads) == len(data.gt.reads) == len(data.mask.reads) == 5
         assert data.gt.reads == data.mask.reads
         for raw, labels in zip(data.raw.reads, data.gt.reads, strict=True):
@@ -165,62 +156,13 @@ class TestRegions:
 
 
 def deformed(whole: Array, roi: Roi, interpolatable: bool, seed: int) -> np.ndarray:
-    source = PaddedArraySource(whole, RAW, "zero", interpolatable=interpolatable)
+    source = DaCapoArraySource(whole, RAW, interpolatable=interpolatable)
     nodes = source + ElasticAugment((40, 40), (6.0, 6.0), (0.0, 1.5))
     request = Request(random_seed=seed)
     request[RAW] = Spec(roi=roi)
     with gp.build(nodes):
         values: np.ndarray = nodes.request_batch(request)[RAW].data
     return values
-
-
-def sources(padding_of_labels: Any = "zero", channels: int | None = None) -> list[PaddedArraySource]:
-    rng = np.random.default_rng(0)
-    shape = (30, 24) if channels is None else (channels, 30, 24)
-    raw = array(rng.random(shape).astype(np.float32), (4, 4), (2, 6))
-    labels = array(rng.integers(0, 99, (60, 48)).astype(np.uint64), (2, 2), (2, 6))
-    origin = Coordinate(2, 6)
-    return [
-        PaddedArraySource(raw, RAW, "reflect", origin=origin, interpolatable=True),
-        PaddedArraySource(labels, LABELS, padding_of_labels, origin=origin, roi=Roi((6, 10), (80, 60))),
-    ]
-
-
-@pytest.mark.parametrize("channels", [None, 2])
-@pytest.mark.parametrize("points", [None, [Coordinate(40, 40), Coordinate(80, 20)]])
-@pytest.mark.parametrize("keys", [(RAW, LABELS), (LABELS,)])
-def test_sample_source_is_the_nodes_that_it_replaces(channels: Any, points: Any, keys: tuple[gp.ArrayKey, ...]) -> None:
-    """The same places and values, whatever comes behind."""
-    target, bounds = Roi((8, 8), (24, 16)), Roi((0, 0), (120, 96))
-    rois = {RAW: Roi((0, 0), (40, 32)), LABELS: target}
-
-    def nodes() -> Any:
-        simple = SimpleAugment()
-        return simple + ElasticAugment((16, 16), (2.0, 2.0), (0.0, 1.0), augmentation_probability=0.5)
-
-    slow = tuple(sources(channels=channels)) + gp.MergeProvider() + RandomTargetLocation(target, bounds, points)
-    fast = gp.Pipeline(SampleSource(sources(channels=channels), RandomTargetLocation(target, bounds, points)))
-    for first, second in ((slow, fast), (slow + nodes(), fast + nodes())):
-        with gp.build(first), gp.build(second):
-            for seed in range(15):
-                request = Request(random_seed=seed)
-                for key in keys:
-                    request[key] = Spec(roi=rois[key])
-                expected, got = (one.request_batch(request.copy()) for one in (first, second))
-                for key in keys:
-                    np.testing.assert_array_equal(got[key].data, expected[key].data)
-                    assert got[key].spec == expected[key].spec
-
-
-def test_sample_source_hands_out_copies() -> None:
-    data = np.ones((9, 9), dtype=np.float32)
-    source = PaddedArraySource(array(data, (1, 1)), RAW, "zero")
-    nodes = gp.Pipeline(SampleSource([source], RandomTargetLocation(Roi((0, 0), (9, 9)), Roi((0, 0), (9, 9)))))
-    request = Request(random_seed=0)
-    request[RAW] = Spec(roi=Roi((0, 0), (9, 9)))
-    with gp.build(nodes):
-        nodes.request_batch(request)[RAW].data[:] = 5
-    assert (data == 1).all()
 
 
 class TestSpecs:
@@ -254,7 +196,7 @@ class TestSpecs:
         request, plain = Request(random_seed=seed), gp.BatchRequest(random_seed=seed)
         for one in (request, plain):
             one[RAW] = Spec(roi=Roi((0, 4), (8, 8)))
-            one[LABELS] = Spec(roi=Roi((0, 0), (8, 8)), placeholder=True)
+            one[GT] = Spec(roi=Roi((0, 0), (8, 8)), placeholder=True)
             one[gp.GraphKey("POINTS")] = gp.GraphSpec(roi=Roi((0, 4), (8, 8)), directed=False)
         twin, expected = request.copy(), plain.copy()
         assert type(twin) is Request
@@ -263,7 +205,7 @@ class TestSpecs:
         assert twin.graph_specs == expected.graph_specs
         before = copy.deepcopy(request.array_specs)
         twin[RAW].roi.offset = Coordinate(9, 9)
-        del twin[LABELS]
+        del twin[GT]
         twin[gp.GraphKey("POINTS")].roi.offset = Coordinate(9, 9)
         assert request.array_specs == before
         assert request[gp.GraphKey("POINTS")].roi.offset == Coordinate(0, 4)
@@ -275,10 +217,9 @@ class TestSpecs:
             def process(self, batch: gp.Batch, request: gp.BatchRequest) -> None:
                 seen.extend([request, *request.array_specs.values(), batch[RAW].spec])
 
-        built = pipeline(dataset(), SimpleAugmentConfig())
-        provider = built.provider + Look()
-        with gp.build(provider):
-            provider.request_batch(built.request(0))
+        source = sampler(dataset(), SimpleAugmentConfig())
+        source.pipeline += Look()
+        sample(source, 0)
         assert {type(one) for one in seen} == {Request, Spec}
 
 
@@ -306,10 +247,9 @@ def test_slow_stores_are_read_ahead(fetchers: int) -> None:
     """Reads of a sample wait together, and other processes read for the next batches while one is trained on."""
     size, batches, data, reads = 2, 6, dataset(), multiprocessing.Value("i", 0)
     barrier = threading.Barrier(2)  # raw data and labels; each process has a copy
-    built = pipeline(Data(*(slow_array(one, barrier, reads) for one in (data.raw, data.gt))))
-    stream = GunpowderBatches(built, BatchSampler(0, size), 0, [None] * fetchers)
-    with gp.build(built.provider):
-        iterator = load_batches(stream)
+    source = sampler(Data(*(slow_array(one, barrier, reads) for one in (data.raw, data.gt))))
+    with source:
+        iterator = load_batches(stream(source, size), fetchers)
         next(iterator)
         if fetchers > 1:
             wait_until(lambda: reads.value >= batches * size * 2)
@@ -325,8 +265,7 @@ def test_samples_of_a_batch_are_read_at_the_same_time() -> None:
     size, batches, data, reads = 4, 3, dataset(), multiprocessing.Value("i", 0)
     masks, rest = threading.Barrier(size), threading.Barrier(2 * size)
     slow = [slow_array(one, barrier, reads) for one, barrier in ((data.raw, rest), (data.gt, rest), (data.mask, masks))]
-    stream = TorchBatches(maker(Data(*slow)), torch.device("cpu"), BatchSampler(0, size), 0, 1)
-    iterator = load_batches(stream)
+    iterator = load_batches(stream(sampler(Data(*slow), kind=PatchSampler), size), 1)
     for _ in range(batches):
         next(iterator)
     assert reads.value == batches * size * len(slow)
@@ -335,8 +274,7 @@ def test_samples_of_a_batch_are_read_at_the_same_time() -> None:
 def test_processes_without_a_cache_are_told_of(caplog: pytest.LogCaptureFixture) -> None:
     importlib.import_module("tensorstore")
     with caplog.at_level("INFO", logger="dacapo"):
-        stream = TorchBatches(maker(dataset()), torch.device("cpu"), BatchSampler(0, 1), 0, 2)
-        next(load_batches(stream))
+        next(load_batches(stream(sampler(dataset(), kind=PatchSampler)), 2))
     assert "without a cache of decoded chunks" in caplog.text
 
 
@@ -344,9 +282,9 @@ def test_processes_without_a_cache_are_told_of(caplog: pytest.LogCaptureFixture)
 def test_raw_data_may_have_any_order_of_bytes(dtype: str) -> None:
     data, values = dataset(), np.random.default_rng(0).integers(0, 100, (SIZE, SIZE))
     data.raw = array(values.astype(dtype), (4, 4))
-    made = maker(data)
-    (crop,) = made.read([3])
-    for got in (made.raw(crop).numpy(), sample(pipeline(data), 3)[gp.ArrayKey("RAW")].data):
+    source = sampler(data, kind=PatchSampler)
+    (crop,) = source.read([3])
+    for got in (source.raw(crop).numpy(), sample(sampler(data), 3)[RAW].data):
         read = NumpyArray.__getitem__(data.raw, data.raw.reads.pop(0))
         assert set(np.unique(got)) == set(np.unique(read).astype(np.float32))
 
@@ -364,6 +302,13 @@ def test_a_damaged_chunk_stops_the_training_and_is_named(tmp_path: Path, fetcher
         stored.append(ZarrArray.open_from_array_identifier(identifier, mode="r"))
     chunk = tmp_path / "data.zarr" / "gt" / "0.0"
     os.truncate(chunk, chunk.stat().st_size // 2)
-    built = pipeline(Data(*stored))
-    with gp.build(built.provider), pytest.raises(TrainingError, match=r"data\.zarr/gt.* chunk .*data\.zarr/gt/0\.0 is"):
-        next(load_batches(GunpowderBatches(built, BatchSampler(0, 1), 0, [None] * fetchers)))
+    source = sampler(Data(*stored))
+    with source, pytest.raises(TrainingError, match=r"data\.zarr/gt.* chunk .*data\.zarr/gt/0\.0 is"):
+        next(load_batches(stream(source), fetchers))
+
+
+def test_the_source_hands_out_copies() -> None:
+    data = dataset()
+    before = data.raw.data.copy()
+    sample(sampler(data), 0)[RAW].data[:] = 5
+    np.testing.assert_array_equal(data.raw.data, before)

@@ -1,10 +1,10 @@
-"""The torch trainer: what holds for the gunpowder trainer too, and that both draw from the same distribution."""
+"""The torch trainer: the laws of all trainers on batches, and that the gunpowder trainer makes the same batches."""
 
 from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,6 @@ import pytest
 import torch
 from funlib.geometry import Coordinate
 from scipy.spatial import cKDTree
-from scipy.stats import ks_2samp
 
 from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments import config as config_module
@@ -38,16 +37,12 @@ from dacapo.experiments.trainers import (
     TorchTrainerConfig,
 )
 from dacapo.experiments.trainers.batch_sampler import BatchSampler
+from dacapo.experiments.trainers.batch_stream import BatchStream
+from dacapo.experiments.trainers.collate import CPU, UnweightedBatch, collate
 from dacapo.experiments.trainers.prefetch import Prefetcher
 from dacapo.experiments.trainers.regions import check_datasets
 from dacapo.experiments.trainers.sampler import PatchSampler
-from dacapo.experiments.trainers.torch_batches import (
-    CPU,
-    TorchBatches,
-    UnweightedBatch,
-    finish,
-)
-from dacapo.experiments.trainers.torch_trainer import weighted
+from dacapo.experiments.trainers.weighting import weighted
 from dacapo.options import DaCapoConfig
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.create_store import create_stats_store, create_weights_store
@@ -70,22 +65,6 @@ from tests.helpers.runs import affinities_run_config
 
 class TestTorchTrainer(BatchTrainingContract):
     config_type = TorchTrainerConfig
-
-    def test_class_counts_of_the_predictor_are_kept(self) -> None:
-        trainer, model, optimizer = self.session()
-        assert trainer.state_dict() == {"trainer": "TorchTrainer", "moving_class_counts": [None]}
-        self.train(trainer, model, optimizer, 4)
-        (((counts,),),) = (trainer.state_dict()["moving_class_counts"],)
-        zeros, ones, total = counts.T.tolist()
-        assert total == [a + b + 1 for a, b in zip(zeros, ones, strict=True)]
-        assert min(total) > 2 * 3 * 18 * 18  # more than of one batch
-
-    def test_class_counts_of_any_kind_are_stored_without_pickles(self) -> None:
-        trainer, _, _ = self.session()
-        trainer.load_state_dict({"moving_class_counts": [[None, torch.ones(2)], [None, torch.zeros(2)]]})
-        (saved,) = trainer.state_dict()["moving_class_counts"]
-        assert saved[0] is None
-        torch.testing.assert_close(saved[1], torch.ones(2))
 
 
 class TestTorchTrainerWithProcesses(TestTorchTrainer, ManyFetchersContract):
@@ -112,6 +91,14 @@ def test_states_of_the_other_trainer_are_refused(one: Any, other: Any) -> None:
     with pytest.raises(TrainingError, match=expected):
         trainers[2].load_state_dict(state)
     assert trainers[2].state_dict() == before
+
+
+def test_class_counts_of_another_layout_are_refused() -> None:
+    task, trainer = affinities(), GunpowderTrainer(GunpowderTrainerConfig("trainer", 1, 1e-3, 1))
+    trainer.build_batch_provider([blobs()], task.create_model(TinyNet()), task)
+    trainer.load_state_dict({"moving_class_counts": [([[(1.0, 2.0), (1.0, 2.0)]], None)] * 2})
+    with trainer, pytest.raises(TrainingError, match=r"counts of shapes \[\(1, 2, 2\), \(\)\], .* have \[\(3, 3\)\]"):
+        next(iter(trainer))
 
 
 def test_subclasses_take_up_states_of_their_trainer() -> None:
@@ -172,12 +159,12 @@ def assert_same(a: UnweightedBatch, b: UnweightedBatch) -> None:
 def test_a_batch_read_for_a_gpu_is_the_same_when_it_is_finished_elsewhere(lsds: bool) -> None:
     task = AffinitiesTask(AffinitiesTaskConfig("task", [Coordinate(1, 0), Coordinate(0, -3)], lsds=lsds))
     sampling = BatchSampler(seed=3, batch_size=2)
-    here = TorchBatches(maker(task=task), CPU, sampling, 0, 1, snapshot_interval=2)
-    for_gpu = TorchBatches(maker(task=task), torch.device("cuda"), sampling, 0, 1, snapshot_interval=2)
+    here = BatchStream(maker(task=task), sampling, 0, CPU, snapshot_interval=2)
+    for_gpu = BatchStream(maker(task=task), sampling, 0, torch.device("cuda"), snapshot_interval=2)
     for position in range(3):
-        read = pickle.loads(pickle.dumps(for_gpu.make(position, None)))
+        read = pickle.loads(pickle.dumps(for_gpu.make(position)))
         assert (read.targets is not None) == lsds  # descriptors are computed before
-        made, expected = finish(here.sampler, read, CPU), here.make(position, None)
+        made, expected = collate(here.sampler, read, CPU), here.make(position)
         assert_same(made, expected)
         assert (made.gt is not None) == (position % 2 == 0)
         if made.gt is not None:
@@ -186,8 +173,8 @@ def test_a_batch_read_for_a_gpu_is_the_same_when_it_is_finished_elsewhere(lsds: 
 
 
 def test_what_makes_batches_can_be_sent_to_processes_that_are_not_forked() -> None:
-    stream = TorchBatches(maker(), CPU, BatchSampler(seed=3, batch_size=2), 0, 2)
-    assert_same(pickle.loads(pickle.dumps(stream)).make(4, None), stream.make(4, None))
+    stream = BatchStream(maker(), BatchSampler(seed=3, batch_size=2), 0, CPU)
+    assert_same(pickle.loads(pickle.dumps(stream)).make(4), stream.make(4))
 
 
 @pytest.mark.parametrize("enough", [True, False])
@@ -195,17 +182,16 @@ def test_batches_are_copied_where_there_is_no_shared_memory(monkeypatch: pytest.
     worker = SimpleNamespace(id=0, num_workers=2)
     monkeypatch.setattr(shared_memory.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9 if enough else 10**3))
     for device in (CPU, torch.device("cuda")):
-        stream = TorchBatches(maker(), device, BatchSampler(seed=3, batch_size=2), 0, 2)
-        expected = TorchBatches(maker(), CPU, BatchSampler(seed=3, batch_size=2), 0, 2).make(0, None)
+        stream = BatchStream(maker(), BatchSampler(seed=3, batch_size=2), 0, device)
+        expected = BatchStream(maker(), BatchSampler(seed=3, batch_size=2), 0, CPU).make(0)
         with monkeypatch.context() as context:
             context.setattr(torch.utils.data, "get_worker_info", lambda: worker)
-            sent = to_shared_memory(stream.make(0, None))
+            sent = to_shared_memory(stream.make(0))
         raw = sent.raw if device == CPU else sent.crops[0].raw
         assert torch.is_tensor(raw) == enough
         assert any(True for _ in shared_memory._large(sent)) == enough
-        assert sent.moving_class_counts is None
         got = from_shared_memory(pickle.loads(pickle.dumps(sent)))
-        assert_same(got if device == CPU else finish(stream.sampler, got, CPU), expected)
+        assert_same(got if device == CPU else collate(stream.sampler, got, CPU), expected)
 
 
 def test_batches_are_worked_on_ahead_and_in_order() -> None:
@@ -250,10 +236,10 @@ def test_trainers_make_batches_ahead_for_other_devices(monkeypatch: pytest.Monke
         trainer.build_batch_provider([blobs()], task.create_model(TinyNet()), task)
         trainer._device = device
         monkeypatch.setattr(
-            "dacapo.experiments.trainers.torch_trainer.finish", lambda maker, batch, _: finish(maker, batch, CPU)
+            "dacapo.experiments.trainers.loader.collate", lambda maker, batch, _: collate(maker, batch, CPU)
         )
         monkeypatch.setattr(
-            "dacapo.experiments.trainers.torch_trainer.Prefetcher",
+            "dacapo.experiments.trainers.loader.Prefetcher",
             lambda items, work, _, tensors: Prefetcher(items, work, CPU, tensors),
         )
         with trainer:
@@ -274,8 +260,8 @@ def test_ranks_see_what_one_process_with_larger_batches_sees(monkeypatch: pytest
 
     def made(rank: int, ranks: int) -> list[UnweightedBatch]:
         sampling = BatchSampler(seed=3, batch_size=4 // ranks, rank=rank, world_size=ranks)
-        stream = TorchBatches(source, CPU, sampling, 0, 1)
-        return [stream.make(position, None) for position in range(3)]
+        stream = BatchStream(source, sampling, 0, CPU)
+        return [stream.make(position) for position in range(3)]
 
     alone = list(weighted(iter(made(0, 1)), predictor, None))
     parts = [made(rank, 2) for rank in range(2)]
@@ -336,8 +322,9 @@ def test_nothing_but_masks_is_read_of_samples_that_are_left_out() -> None:
     regions = check_datasets([dataset], dummy_task().create_model(TinyNet()), 0.2)
     dataset.raw = dataset.gt = DamagedArray(dataset.raw)
     source = PatchSampler([blobs()], regions, dummy_task().predictor, [], 0.2, False)
-    source.crops[0].raw = source.crops[0].gt = dataset.raw
-    source.crops[0].mask = dataset.mask
+    (locations,) = source.locations.datasets
+    locations.raw = locations.gt = dataset.raw
+    locations.mask = dataset.mask
     draws = source._draw_annotated([np.random.default_rng(seed) for seed in range(5)])
     assert all(draw.mask is not None and draw.mask.mean() >= 0.2 for draw in draws)
 
@@ -397,164 +384,65 @@ def test_augmentations_that_gunpowder_alone_can_do_are_refused_at_once(monkeypat
         TorchTrainer(config)
 
 
-# --- both trainers draw the same distribution ---
-
-COUNT = 240
-VOXELS = 120  # along each edge of the volume
-LABELLED = slice(40, 90)  # so far inside that no deformation reaches beyond the raw data
+# --- both trainers make the same batches ---
 
 
-def ramps(dims: int = 2) -> ArrayDataset:
-    """Return a dataset whose raw data has a channel per axis, which says where along this axis a voxel is."""
-    size = VOXELS if dims == 2 else 64
-    labelled = LABELLED if dims == 2 else slice(24, 42)
-    places = np.indices((size,) * dims).astype(np.float32)
-    labels = np.ones((labelled.stop - labelled.start,) * dims, np.uint8)
-    offset, voxel_size = (labelled.start * 4,) * dims, (4,) * dims
-    return ArrayDataset(array(places, (0,) * dims, voxel_size), array(labels, offset, voxel_size))
-
-
-def samples(
-    trainer_type: Any, dataset: Dataset, augments: Sequence[AugmentConfig], count: int = COUNT, channels: int = 2
-) -> Iterator[np.ndarray]:
-    """Return raw data of samples that a trainer makes, one after the other."""
-    ours = trainer_type is TorchTrainer
-    config_type = TorchTrainerConfig if ours else GunpowderTrainerConfig
-    trainer = trainer_type(config_type("trainer", 1, 1e-3, 1, list(augments), min_masked=0.0))
-    trainer.seed = 5 if ours else 6
-    task = dummy_task()
-    model = task.create_model(TinyNet((10,) * 3 if dataset.raw.dims == 3 else (20,) * 2, channels))
-    trainer.build_batch_provider([dataset], model, task)
+def made_by(kind: Any, datasets: Sequence[Dataset], task: Task, network: TinyNet, **settings: Any) -> list[Any]:
+    trainer = kind.trainer_type(kind("trainer", 2, 1e-3, **{"num_data_fetchers": 1, **settings}))
+    trainer.seed = 5
+    trainer.build_batch_provider(datasets, task.create_model(network), task)
     with trainer:
-        for batch, _ in zip(trainer, range(count), strict=False):
-            yield batch.raw[0]
+        return [trainer.next() for _ in range(4)]
 
 
-def geometry(raw: np.ndarray) -> dict[str, float]:
-    """Return what can be told of a sample of ramps: place, rotation, mirroring, displacement and its waves."""
-    dims = len(raw)
-    grid = np.indices(raw.shape[1:]).reshape(dims, -1) - (raw.shape[1] - 1) / 2
-    places = raw.reshape(dims, -1).astype(np.float64)
-    matrix, *_ = np.linalg.lstsq(np.vstack([grid, np.ones(grid.shape[1])]).T, places.T, rcond=None)
-    centre, linear = matrix[-1], matrix[:-1].T
-    residual = places - (linear @ grid + centre[:, None])
-    waves = residual.reshape(raw.shape)
-    angle = np.arctan2(linear[-1, -2], linear[-1, -1])
-    return {
-        **{f"place {axis}": centre[axis] for axis in range(dims)},
-        "angle": float(angle % (np.pi / 2)),  # without what mirroring and transposing do to it
-        "direction": float(angle),
-        "tilt": float(linear[0, 0]),
-        "mirrored": float(np.linalg.det(linear) < 0),
-        "stretch": float(np.linalg.norm(linear)),
-        **{f"displacement {axis}": float(residual[axis].std()) for axis in range(dims)},
-        # How fast it changes along an axis, beside how much there is.
-        **{
-            f"waves {axis}": float(np.diff(waves, axis=axis + 1).std() / max(residual.std(), 1e-3))
-            for axis in range(dims)
-        },
-    }
+VOLUME = (40, 36, 38)
 
 
-def intensities(raw: np.ndarray) -> dict[str, float]:
-    """Return what can be told of the values of a sample."""
-    values = raw[0].astype(np.float64)
-    return {
-        "mean": values.mean(),
-        "deviation": values.std(),
-        "skew": float(((values - values.mean()) ** 3).mean() / values.std() ** 3),
-        "noise": float((values - texture()).std()),
-        "smallest": values.min(),
-        "largest": values.max(),
-    }
+def volume() -> ArrayDataset:
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 9, [-(-size // 4) for size in VOLUME]), np.ones((4, 4, 4), int)).astype(np.uint32)
+    labels = labels[tuple(map(slice, VOLUME))]
+    raw = rng.random(VOLUME).astype(np.float32)
+    points = [Coordinate(60, 80, 70), Coordinate(90, 70, 80)]
+    arrays = [array(values, (0, 0, 0), (4, 4, 4)) for values in (raw, labels, (labels > 2).astype(np.uint8))]
+    return ArrayDataset(*arrays, sample_points=points)
 
 
-GEOMETRY = [SimpleAugmentConfig(), ElasticAugmentConfig([6, 8], [0.75, 1.25], (0.2, 1.4))]
-
-# Where samples are mirrored and transposed as well, no axis nor direction of rotation differs from another.
-ELASTIC = [ElasticAugmentConfig([6, 12], [0.75, 1.25], (0.2, 1.0))]
-
-
-_measured: dict[Any, list[dict[str, float]]] = {}
-
-
-def measured(trainer_type: Any, statistics: Any, augments: list[AugmentConfig]) -> list[dict[str, float]]:
-    """Return statistics of samples, made only once."""
-    key = trainer_type, statistics, repr(augments)
-    if key not in _measured:
-        dataset, channels = (ramps(), 2) if statistics is geometry else (textured(), 1)
-        drawn = samples(trainer_type, dataset, augments, channels=channels)
-        _measured[key] = [statistics(raw) for raw in drawn]
-    return _measured[key]
-
-
-def least_likely(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> tuple[float, str]:
-    """Return how likely it is that the statistic that differs most differs by chance, and its name."""
-    return min((float(ks_2samp([o[name] for o in ours], [t[name] for t in theirs]).pvalue), name) for name in ours[0])
-
-
-@pytest.mark.parametrize("augments", [[], GEOMETRY, ELASTIC], ids=["none", "both", "elastic"])
-def test_both_trainers_draw_the_same_places_rotations_and_displacements(augments: list[AugmentConfig]) -> None:
-    ours, theirs = (measured(trainer, geometry, augments) for trainer in (TorchTrainer, GunpowderTrainer))
-    chance, name = least_likely(ours, theirs)
-    assert chance > 0.01, name
-
-
-def test_both_trainers_draw_the_same_rotations_in_three_dimensions() -> None:
-    augments = [ElasticAugmentConfig([4, 6, 5], [0.5, 0.75, 1.0], (0.0, 0.0), 2, True), SimpleAugmentConfig()]
+@pytest.mark.parametrize("fetchers", [1, 2])
+@pytest.mark.parametrize("augments", [[], ALL_AUGMENTS, ALL_AUGMENTS[::-1]], ids=["none", "all", "reversed"])
+def test_both_trainers_make_the_same_batches(augments: list[AugmentConfig], fetchers: int) -> None:
+    """Of datasets of different types and weights, with rejected samples, and classes counted over all batches."""
+    other = blobs()
+    other.gt = array(other.gt.data.astype(np.int16), other.gt.roi.offset)
+    other.weight = 3  # type: ignore[misc]
+    settings = {"augments": augments, "min_masked": 0.9, "num_data_fetchers": fetchers, "accumulate": 2}
     ours, theirs = (
-        [geometry(raw) for raw in samples(trainer, ramps(3), augments, 120, 3)]
-        for trainer in (TorchTrainer, GunpowderTrainer)
+        made_by(kind, [blobs(), other], affinities(), TinyNet(), **settings)
+        for kind in (TorchTrainerConfig, GunpowderTrainerConfig)
     )
-    chance, name = least_likely(ours, theirs)
-    assert chance > 0.01, name
+    assert len({batch.raw.data.tobytes() for batch in ours}) == 4
+    for batches in zip(ours, theirs, strict=True):
+        for mine, its in zip(*batches, strict=True):
+            np.testing.assert_array_equal(mine.data, its.data)
+            assert mine.data.dtype == its.data.dtype
 
 
-def texture() -> np.ndarray:
-    return np.random.default_rng(0).beta(2, 5, (20, 20)).astype(np.float32)
+@pytest.mark.parametrize("clip_raw", [False, True])
+def test_both_trainers_make_the_same_batches_in_three_dimensions(clip_raw: bool) -> None:
+    augments = [ElasticAugmentConfig([4, 6, 5], [0.5, 0.75, 1.0], (0.0, 1.0), 2, True), SimpleAugmentConfig()]
+    task = AffinitiesTask(AffinitiesTaskConfig("task", [Coordinate(1, 0, 0), Coordinate(0, -3, 0)], lsds=True))
+    task.predictor.num_voxels = 3  # type: ignore[attr-defined]
+    settings = {"augments": augments, "min_masked": 0.3, "clip_raw": clip_raw}
+    ours, theirs = (
+        made_by(kind, [volume()], task, TinyNet((12, 10, 14)), **settings)
+        for kind in (TorchTrainerConfig, GunpowderTrainerConfig)
+    )
+    for batches in zip(ours, theirs, strict=True):
+        for mine, its in zip(*batches, strict=True):
+            np.testing.assert_array_equal(mine.data, its.data)
 
 
-def textured() -> ArrayDataset:
-    """Return a dataset with one place for a sample, so that only intensities change."""
-    return ArrayDataset(array(texture()), array(np.ones((18, 18), np.uint8), (4, 4)))
-
-
-INTENSITIES = [
-    IntensityAugmentConfig((0.7, 1.4), (-0.2, 0.2)),
-    GammaAugmentConfig((0.5, 2.0)),
-    NoiseAugmentConfig(1e-3),
-]
-
-
-def test_both_trainers_draw_the_same_intensities() -> None:
-    ours, theirs = (measured(trainer, intensities, INTENSITIES) for trainer in (TorchTrainer, GunpowderTrainer))
-    chance, name = least_likely(ours, theirs)
-    assert chance > 0.01, name
-
-
-@pytest.mark.parametrize(
-    ("statistics", "alike", "changed"),
-    [
-        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([6, 8], [0.75, 1.25], (0.2, 1.1))]),
-        (geometry, GEOMETRY, [SimpleAugmentConfig(), ElasticAugmentConfig([6, 8], [0.75, 1.625], (0.2, 1.4))]),
-        (geometry, GEOMETRY, [SimpleAugmentConfig(mirror_only=[]), *GEOMETRY[1:]]),
-        (geometry, ELASTIC, [ElasticAugmentConfig([6, 12], [0.75, 1.25], (-1.0, -0.2))]),
-        (geometry, ELASTIC, [ElasticAugmentConfig([6, 12], [1.25, 0.75], (0.2, 1.0))]),
-        (geometry, ELASTIC, [ElasticAugmentConfig([12, 6], [0.75, 1.25], (0.2, 1.0))]),
-        (intensities, INTENSITIES, [IntensityAugmentConfig((0.7, 1.4), (-0.05, 0.2)), *INTENSITIES[1:]]),
-        (intensities, INTENSITIES, [INTENSITIES[0], GammaAugmentConfig((0.8, 2.0)), INTENSITIES[2]]),
-        (intensities, INTENSITIES, [*INTENSITIES[:2], NoiseAugmentConfig(4e-3)]),
-    ],
-    ids=["rotation", "displacement", "mirroring", "direction", "sigma", "spacing", "shift", "gamma", "noise"],
-)
-def test_the_comparison_notices_other_distributions(
-    statistics: Any, alike: list[AugmentConfig], changed: list[AugmentConfig]
-) -> None:
-    theirs = measured(GunpowderTrainer, statistics, alike)
-    assert least_likely(measured(TorchTrainer, statistics, changed), theirs)[0] < 0.01
-
-
-# --- both learn the same ---
+# --- what is learned ---
 
 OFFSETS = [(1, 0), (0, 1), (5, 0), (0, 5)]
 
@@ -570,7 +458,7 @@ def cells(seed: int, size: int = 96) -> tuple[np.ndarray, np.ndarray]:
     return (np.where(border, 0.25, 0.75) + rng.normal(0, 0.12, labels.shape)).astype(np.float32), labels
 
 
-def learn(trainer_type: Any, config_type: Any) -> tuple[float, float]:
+def learn() -> tuple[float, float]:
     """Train a small network; return the variation of information on other cells before and after."""
     task = AffinitiesTask(AffinitiesTaskConfig("task", [Coordinate(o) for o in OFFSETS], lsds=False))
     config = CNNectomeUNetConfig("unet", Coordinate(52, 52), 12, 1, 12, 3, [Coordinate(2, 2)])
@@ -578,7 +466,7 @@ def learn(trainer_type: Any, config_type: Any) -> tuple[float, float]:
     model = task.create_model(config.architecture_type(config))
     augments = [SimpleAugmentConfig(), IntensityAugmentConfig((0.9, 1.1), (-0.1, 0.1), clip=False)]
     settings = {"augments": augments, "warmup_iterations": 5, "decay_iterations": 200}
-    trainer = trainer_type(config_type("trainer", 4, 5e-3, 1, **settings))
+    trainer = TorchTrainer(TorchTrainerConfig("trainer", 4, 5e-3, 1, **settings))
     optimizer = trainer.create_optimizer(model)
     image, labels = cells(0)
     trainer.build_batch_provider([ArrayDataset(array(image), array(labels))], model, task)
@@ -600,11 +488,9 @@ def score(model: Any) -> float:
 
 
 @pytest.mark.slow
-def test_both_trainers_learn_to_segment_equally_well() -> None:
-    before, ours = learn(TorchTrainer, TorchTrainerConfig)
-    _, theirs = learn(GunpowderTrainer, GunpowderTrainerConfig)
-    assert max(ours, theirs) < before / 2
-    assert ours == pytest.approx(theirs, abs=0.3)
+def test_a_network_learns_to_segment() -> None:
+    before, after = learn()
+    assert after < before / 2
 
 
 class TestTorchBatches(BatchContract):

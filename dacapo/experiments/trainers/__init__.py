@@ -1,8 +1,9 @@
-"""Trainers: how batches are made and the optimizer is stepped."""
+"""Trainers, which make batches and step the optimizer."""
 
 from dacapo.utils.aliases import alias_modules
 
-from .batch_trainer import BatchTrainer, BatchTrainerConfig
+from .batch_trainer import BatchTrainer
+from .batch_trainer_config import BatchTrainerConfig
 from .dummy_trainer import DummyTrainer, DummyTrainerConfig
 from .gp_augments import (
     AugmentConfig,

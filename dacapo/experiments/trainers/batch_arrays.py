@@ -1,29 +1,28 @@
-"""Batches as arrays, for scripts that look at them."""
+"""Batches as arrays with axes and regions, for scripts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 
 if TYPE_CHECKING:
+    import numpy as np
     from funlib.geometry import Coordinate, Roi
 
-    from .loader import TrainingBatch
     from .regions import SampleRegions
+    from .weighting import TrainingBatch
 
 
 class BatchArrays(NamedTuple):
-    """The arrays of a batch, axes batch, channel (where there are any), space.
+    """The arrays of a batch, axes batch, channel (if any), space.
 
     Attributes:
         raw: Input of the network.
         gt: Ground truth.
-        target: What the prediction is compared with.
+        target: Target of the prediction.
         weight: Weight of every value of the target.
-        mask: Not 0 where ground truth is annotated, None if no dataset has a mask.
+        mask: Not 0 where ground truth is annotated; None if no dataset has a mask.
     """
 
     raw: NumpyArray
@@ -34,21 +33,16 @@ class BatchArrays(NamedTuple):
 
 
 def batch_arrays(batch: TrainingBatch, regions: SampleRegions, has_mask: bool) -> BatchArrays:
-    """Return a batch that shows ground truth and mask as arrays with a place, relative to the input of the network."""
-
-    def at_target(values: Any) -> NumpyArray:
-        return _wrap(values, regions.target_roi, regions.target_voxel_size)
-
-    return BatchArrays(
-        _wrap(batch.raw, regions.raw_roi, regions.voxel_size),
-        at_target(batch.gt),
-        at_target(batch.target),
-        at_target(batch.weight),
-        at_target(batch.mask) if has_mask else None,
+    """Return a batch with ground truth and mask as arrays, in regions relative to the input of the network."""
+    raw = _wrap(batch.raw, regions.raw_roi, regions.voxel_size)
+    gt, target, weight, mask = (
+        _wrap(values, regions.target_roi, regions.target_voxel_size)
+        for values in (batch.gt, batch.target, batch.weight, batch.mask)
     )
+    return BatchArrays(raw, gt, target, weight, mask if has_mask else None)
 
 
-def _wrap(values: Any, roi: Roi, voxel_size: Coordinate) -> NumpyArray:
-    array = values if isinstance(values, np.ndarray) else values.cpu().numpy()
-    leading, spatial = array.ndim - roi.dims, ["z", "y", "x"][-roi.dims :]
-    return NumpyArray.from_np_array(array, roi, voxel_size, [*["b", "c"][:leading], *spatial])
+def _wrap(values: np.ndarray | None, roi: Roi, voxel_size: Coordinate) -> NumpyArray:
+    assert values is not None
+    leading, spatial = values.ndim - roi.dims, ["z", "y", "x"][-roi.dims :]
+    return NumpyArray.from_np_array(values, roi, voxel_size, [*["b", "c"][:leading], *spatial])

@@ -1,4 +1,4 @@
-"""Batches that are prepared on the device of the network while it computes on the one before."""
+"""Items prepared one ahead, on the device of the network while it computes on the previous one."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ U = TypeVar("U")
 
 
 class Prefetcher(Generic[T, U]):
-    """Prepares one item ahead of the one in use, in a thread and on a stream of its own.
+    """Prepares one item ahead of the one in use, in a thread and on a CUDA stream of its own.
 
-    While a GPU computes on one batch, the next one is read, sent and changed. A prepared item may be used at once: the
-    stream of the user waits for operations that are still to be done on it.
+    A prepared item may be used at once: the stream of the user waits for its pending operations.
     """
 
     def __init__(
@@ -28,7 +27,7 @@ class Prefetcher(Generic[T, U]):
         device: torch.device,
         tensors: Callable[[U], Iterator[torch.Tensor]],
     ) -> None:
-        """Start.
+        """Start the thread.
 
         Args:
             items: The items.
@@ -49,7 +48,7 @@ class Prefetcher(Generic[T, U]):
         """Return prepared items, in order.
 
         Raises:
-            Exception: Whatever the items or the work raise.
+            Exception: Any exception of the items or the work.
         """
         while True:
             item, event, error = self._done.get()
@@ -62,11 +61,11 @@ class Prefetcher(Generic[T, U]):
                 current = torch.cuda.current_stream(self._device)
                 current.wait_event(event)
                 for tensor in self._tensors(item):
-                    tensor.record_stream(current)  # its memory must not be used again before this stream is done
+                    tensor.record_stream(current)  # keep its memory until this stream is done with it
             yield item
 
     def close(self) -> None:
-        """Stop, and wait for the thread."""
+        """Stop the thread, and wait for its end."""
         self._stopped.set()
         while self._thread.is_alive():
             with contextlib.suppress(queue.Empty):
@@ -82,5 +81,5 @@ class Prefetcher(Generic[T, U]):
                     made = self._work(next(self._items))
                     event = stream.record_event() if stream is not None else None
                     self._done.put((made, event, None))
-        except BaseException as error:  # noqa: BLE001  (it is raised where items are taken)
+        except BaseException as error:  # noqa: BLE001  (raised where items are taken)
             self._done.put((None, None, error))

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets.arrays.world import World
     from dacapo.store.array_store import LocalContainerIdentifier
 
-    from .loader import TrainingBatch
     from .regions import SampleRegions
+    from .weighting import TrainingBatch
 
 
 def write_snapshot(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from .array import Array
+from .reading import Read, read_all
 
 
 def channels_first(values: npt.NDArray[Any], channel_axis: int | None, add_missing: bool = True) -> npt.NDArray[Any]:
@@ -37,3 +39,11 @@ def read_channels_first(array: Array, roi: Roi | None = None, add_missing: bool 
     """
     values = np.asarray(array[array.roi if roi is None else roi])
     return channels_first(values, array.channel_axis, add_missing)
+
+
+def read_all_channels_first(reads: Sequence[Read]) -> list[npt.NDArray[Any]]:
+    """Read several regions concurrently, each with the channel axis of its array, if it has one, in front."""
+    values = read_all(reads)
+    return [
+        channels_first(v, read.array.channel_axis, add_missing=False) for v, read in zip(values, reads, strict=True)
+    ]
