@@ -13,6 +13,8 @@ import importlib.metadata
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +34,9 @@ BUILTIN_MODULES = (
     "dacapo.experiments.tasks",
     "dacapo.experiments.trainers",
 )
+
+# While configs are checked: those whose objects were built, by id, with the object, None for one inside another.
+_built: ContextVar[dict[int, tuple[Config, Any]] | None] = ContextVar("built", default=None)
 
 _registry: dict[str, type[Config]] = {}
 _plugins_loaded = False
@@ -175,9 +180,10 @@ def verify_all(config: Config, path: str = "") -> list[tuple[str, str]]:
         sentence. A problem that an outer config reports about an inner one is not repeated.
     """
     problems: list[tuple[str, str]] = []
-    for step, inner in configs_inside(config):
-        problems += verify_all(inner, f"{path}.{step}" if path else step)
-    own = _problem(config)
+    with building_once():
+        own = _problem(config)  # first, because it builds the objects of the inner ones too
+        for step, inner in configs_inside(config):
+            problems += verify_all(inner, f"{path}.{step}" if path else step)
     if own is not None and not any(sentence in own for _, sentence in problems):
         place, sentence = _split(config, own)
         problems.append((f"{path}.{place}" if path and place else path or place, sentence))
@@ -210,8 +216,45 @@ def _problem(config: Config) -> str | None:
     return None if works else why
 
 
+@contextmanager
+def building_once() -> Iterator[None]:
+    """Let :func:`built` build no object twice, so that several checks of a config open its files once."""
+    if _built.get() is not None:
+        yield
+        return
+    token = _built.set({})
+    try:
+        yield
+    finally:
+        _built.reset(token)
+
+
+def built(config: Config, kind: Any) -> Any:
+    """Return the object that a config describes, inside :func:`building_once` the one that was built before.
+
+    Args:
+        config: The config; building its object builds those of the configs inside it.
+        kind: The class of the object.
+    """
+    known = _built.get()
+    if known is None:
+        return kind(config)
+    made = known.get(id(config), (config, None))[1]
+    if made is None:
+        made = kind(config)
+        known[id(config)] = config, made
+        _mark_inside(config, known)
+    return made
+
+
+def _mark_inside(config: Config, known: dict[int, tuple[Config, Any]]) -> None:
+    for _, inner in configs_inside(config):
+        known.setdefault(id(inner), (inner, None))
+        _mark_inside(inner, known)
+
+
 def verify_by_building(config: Config, kind: Any) -> tuple[bool, str]:
-    """Check a config by building the object that it describes.
+    """Check a config by building the object that it describes, unless it was built as a part of another.
 
     Args:
         config: The config.
@@ -221,7 +264,8 @@ def verify_by_building(config: Config, kind: Any) -> tuple[bool, str]:
         The same pair as `Config.verify`.
     """
     try:
-        kind(config)
+        if id(config) not in (_built.get() or ()):
+            built(config, kind)
     except DacapoError as error:
         inside = problem_inside(config)
         return False, inside if inside is not None and str(error) in inside else str(error)

@@ -9,6 +9,7 @@ import torch
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.build import blaming, build_network, run_seed
+from dacapo.experiments.config import built
 from dacapo.experiments.datasplits import DataSplit
 from dacapo.experiments.model import Model
 from dacapo.experiments.preflight import SECONDS, Report, preflight
@@ -194,7 +195,7 @@ def _in_words(parameter: object) -> str:
 
 
 def _create_datasplit(run_config: RunConfig) -> DataSplit:
-    datasplit: DataSplit = run_config.datasplit_config.datasplit_type(run_config.datasplit_config)
+    datasplit: DataSplit = built(run_config.datasplit_config, run_config.datasplit_config.datasplit_type)
     return datasplit
 
 

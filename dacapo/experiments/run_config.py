@@ -6,7 +6,7 @@ import attrs
 
 from dacapo.errors import DacapoError
 from dacapo.experiments.architectures import ArchitectureConfig
-from dacapo.experiments.config import Config, field
+from dacapo.experiments.config import Config, building_once, field
 from dacapo.experiments.datasplits import DataSplitConfig
 from dacapo.experiments.fit import check_training, check_validation
 from dacapo.experiments.run import Run
@@ -40,8 +40,9 @@ class RunConfig(Config):
         problem = self.value_problem()
         if problem is not None:
             return False, " ".join(problem)
-        works, why = super().verify()
-        misfit = self._misfit() if works else None
+        with building_once():
+            works, why = super().verify()
+            misfit = self._misfit() if works else None
         return (works, why) if misfit is None else (False, misfit)
 
     def _misfit(self) -> str | None:

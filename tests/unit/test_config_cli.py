@@ -16,6 +16,7 @@ from dacapo.cli import cli
 from dacapo.errors import DuplicateNameError
 from dacapo.experiments import config as config_module
 from dacapo.experiments.config import Config, configs_inside, is_base, usable_configs, verify_all
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, ZarrArrayConfig
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import StartConfig
 from dacapo.experiments.tasks import PretrainedTaskConfig, TaskConfig
@@ -49,6 +50,19 @@ def test_a_valid_run(tmp_path: Path, plain: dict[str, Any], name: str) -> None:
     path = write(tmp_path, plain, name)
     result = run_cli("config", "validate", path)
     assert (result.exit_code, result.output) == (0, f"{path}: a valid RunConfig\n")
+
+
+def test_data_is_opened_once(tmp_path: Path, plain: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    init = ZarrArray.__init__
+
+    def note(array: ZarrArray, config: ZarrArrayConfig) -> None:
+        opened.append(f"{config.file_name}/{config.dataset}")
+        init(array, config)
+
+    monkeypatch.setattr(ZarrArray, "__init__", note)
+    assert run_cli("config", "validate", write(tmp_path, plain)).exit_code == 0
+    assert len(opened) == len(set(opened)) == 4
 
 
 def test_a_run_needs_no_type_and_parts_do(tmp_path: Path, plain: dict[str, Any]) -> None:
