@@ -16,6 +16,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ChannelMismatchError, ConfigError, InputTooSmallError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.model import Model
+from dacapo.utils.wording import in_channels
 
 
 @attrs.frozen
@@ -264,7 +265,8 @@ def check_input(model: Model, raw: Array) -> None:
     channels = 1 if raw.channel_axis is None else raw.num_channels
     if channels != model.num_in_channels:
         raise ChannelMismatchError(
-            f"the network takes {model.num_in_channels} input channels, the array has {channels} (axes {raw.axes})"
+            f"the network takes {in_channels(model.num_in_channels, 'input')}, "
+            f"the array has {channels} (axes {raw.axes})"
         )
     shape = raw.roi.shape / raw.voxel_size
     if any(have < need for have, need in zip(shape, model.input_shape, strict=True)):

@@ -36,6 +36,7 @@ from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.quantize import quantize, storage_type
+from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     import daisy.v2 as daisy
@@ -232,7 +233,8 @@ def check_prediction_array(trained: TrainedModel, raw: Array, output: Array) -> 
     channels = 1 if output.channel_axis is None else output.num_channels
     if channels != trained.model.num_out_channels:
         raise ChannelMismatchError(
-            f"{output} has {channels} channels, the prediction of run {trained.name!r} {trained.model.num_out_channels}"
+            f"{output} has {in_channels(channels)}, "
+            f"the prediction of run {trained.name!r} {trained.model.num_out_channels}"
         )
 
 

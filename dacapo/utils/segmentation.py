@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ChannelMismatchError, ConfigError
+from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     from dacapo.utils.sorted_affinities import SortedAffinities
@@ -224,7 +225,7 @@ def check_offsets(channels: int, dims: int, offsets: Sequence[Sequence[int]]) ->
         raise ConfigError("no offsets given; expected one per affinity")
     if channels < len(offsets):
         raise ChannelMismatchError(
-            f"got {channels} channels of affinities for {len(offsets)} offsets; each offset needs one"
+            f"got {in_channels(channels)} of affinities for {len(offsets)} offsets; each offset needs one"
         )
     wrong = [tuple(offset) for offset in offsets if len(offset) != dims]
     if wrong:

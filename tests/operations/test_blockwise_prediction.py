@@ -141,7 +141,7 @@ def test_a_failing_block_fails_the_call(tmp_path: Path) -> None:
     ("shape", "channels", "roi", "error", "message"),
     [
         ((20, 40), None, None, InputTooSmallError, r"\(28, 28\) voxels, the volume only \(20, 40\)"),
-        ((40, 40), 2, None, ChannelMismatchError, "takes 1 input channels, the array has 2"),
+        ((40, 40), 2, None, ChannelMismatchError, "takes 1 input channel, the array has 2"),
         ((40, 40, 40), None, None, ConfigError, "takes 2D input, the array has 3"),
         ((40, 40), None, Roi((40, 40), (200, 80)), RoiError, "is not inside the data"),
         ((40, 40), None, Roi((42, 40), (80, 80)), RoiError, "is not aligned"),

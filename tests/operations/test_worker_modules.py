@@ -289,7 +289,7 @@ class TestPredict:
             predict_worker.spawn_worker(run, None, source, target)
         with pytest.raises(NotFoundError, match="nobody"):
             predict_worker.spawn_worker("nobody", 1, source, target)
-        with pytest.raises(ChannelMismatchError, match="has 1 channels, the prediction of run 'affinities' 2"):
+        with pytest.raises(ChannelMismatchError, match="has 1 channel, the prediction of run 'affinities' 2"):
             predict_worker.open_worker(run, 1, **names(source, source))
         other = write_array(tmp_path / "x.zarr", "x", np.zeros((2, 41, 44), np.float32), Coordinate(8, 8), OFFSET[1:])
         with pytest.raises(ConfigError, match=r"has voxels of \(8, 8\)"):

@@ -310,7 +310,7 @@ CLASS_PREDICTORS = [
 @pytest.mark.parametrize("predictor", CLASS_PREDICTORS, ids=lambda p: type(p).__name__)
 class TestClassPredictors:
     def test_ground_truth_must_fit(self, predictor):
-        with pytest.raises(ChannelMismatchError, match="1 channels"):
+        with pytest.raises(ChannelMismatchError, match="1 channel,"):
             predictor.create_target(array(np.zeros((4, 4), dtype=np.uint8), Coordinate(1, 1)))
         with pytest.raises(DtypeError, match="float64"):
             predictor.create_target(array(np.zeros((2, 4, 4)), Coordinate(1, 1)))

@@ -37,6 +37,7 @@ from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import as_roi, shell, slices_of
+from dacapo.utils.wording import in_channels
 
 BLOCK_FILE = "block_{}.npz"
 _FRAGMENTS = "fragments.zarr"
@@ -84,8 +85,8 @@ class BlockSegmenter:
         channels = opened.num_channels or 1
         if channels != 1 or opened.dtype.kind not in "iu" or voxels > np.iinfo(opened.dtype).max:
             raise DtypeError(
-                f"{opened} holds {opened.dtype} in {channels} channels; the segments of {voxels} voxels need whole "
-                "numbers as large as that, such as uint64, and a single channel"
+                f"{opened} holds {opened.dtype} in {in_channels(channels)}; the segments of {voxels} voxels need "
+                "whole numbers as large as that, such as uint64, and a single channel"
             )
         what = {
             "inputs": [array_identity(source), array_identity(output)],

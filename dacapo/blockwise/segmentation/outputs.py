@@ -13,6 +13,7 @@ from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.wording import in_channels
 
 _CHUNK_EDGES = (16, 64)
 """Range of the edges of chunks of fragments, provided that one of them divides a block."""
@@ -48,8 +49,8 @@ def check_output(plan: SegmentationPlan) -> None:
     output.check_roi(plan.region)
     if output.dtype.kind not in "iu" or output.num_channels not in (None, 1) or output.voxel_size != plan.voxel_size:
         raise ConfigError(
-            f"{where} holds {output.dtype} in {output.num_channels or 1} channels with voxel size {output.voxel_size}; "
-            f"labels need whole numbers, a single channel and voxel size {plan.voxel_size}"
+            f"{where} holds {output.dtype} in {in_channels(output.num_channels or 1)} with voxel size "
+            f"{output.voxel_size}; labels need whole numbers, a single channel and voxel size {plan.voxel_size}"
         )
     first = (plan.region.begin - output.roi.begin) / plan.voxel_size
     step = plan.block_shape / plan.voxel_size

@@ -11,6 +11,7 @@ import numpy as np
 from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.config import field
 from dacapo.experiments.datasplits.datasets.arrays import Array, VoxelwiseView
+from dacapo.utils.wording import in_channels
 
 from .class_distance_task import ClassDistanceTaskConfig
 from .losses import HotDistanceLoss
@@ -34,7 +35,7 @@ class FirstChannels(VoxelwiseView):
         super().__init__(f"first {num_channels} channels of {source}", [source])
         available = 0 if source.channel_axis is None else source.num_channels or 0
         if available < num_channels:
-            raise ChannelMismatchError(f"{source} has {available} channels, expected at least {num_channels}")
+            raise ChannelMismatchError(f"{source} has {in_channels(available)}, expected at least {num_channels}")
         self._num_channels = num_channels
 
     @property

@@ -11,6 +11,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, ConfigError, DtypeError, InputTooSmallError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays.world import World
+from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
@@ -117,7 +118,7 @@ def _check_arrays(dataset: Dataset, model: Model, regions: SampleRegions) -> Non
     channels = 1 if raw.channel_axis is None else raw.num_channels
     if channels != model.num_in_channels:
         raise ChannelMismatchError(
-            f"raw data of {dataset} has {channels} channels, the network takes {model.num_in_channels}; "
+            f"raw data of {dataset} has {in_channels(channels)}, the network takes {model.num_in_channels}; "
             "change the architecture's number of input channels or the raw array"
         )
     if raw.voxel_size != regions.voxel_size or raw.world.parts != regions.world.parts:

@@ -17,6 +17,7 @@ from dacapo.experiments.tasks.evaluators.evaluator import Criterion, TabulatedSc
 from dacapo.experiments.tasks.evaluators.volumes import Volumes
 from dacapo.utils import binary_metrics
 from dacapo.utils.binary_metrics import BinaryComparison, BinaryCounts
+from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -247,4 +248,4 @@ class BinarySegmentationEvaluator(BlockEvaluator[BinaryTally]):
         if "c" in array.axes and array.num_channels not in ({expected, 1} if what == "mask" else {expected}):
             named = f"the {expected} channels {self.channels}" if self.channels else "a single one, as none are named"
             remedy = "; remove the channel axis with a ChannelArrayConfig" if array.num_channels == 1 else ""
-            raise ChannelMismatchError(f"the {what} has {array.num_channels} channels, expected {named}{remedy}")
+            raise ChannelMismatchError(f"the {what} has {in_channels(array.num_channels)}, expected {named}{remedy}")

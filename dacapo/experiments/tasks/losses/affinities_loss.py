@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dacapo.errors import ChannelMismatchError
+from dacapo.utils.wording import in_channels
 
 from .loss import Loss
 
@@ -33,7 +34,7 @@ class AffinitiesLoss(Loss):
         """
         count, channels = self.num_affinities, prediction.shape[1]
         if channels < count:
-            raise ChannelMismatchError(f"the prediction has {channels} channels, too few for {count} affinities")
+            raise ChannelMismatchError(f"the prediction has {in_channels(channels)}, too few for {count} affinities")
         weight = torch.ones_like(prediction) if weight is None else weight
         affinities = F.binary_cross_entropy_with_logits(prediction[:, :count], target[:, :count], reduction="none")
         loss = (affinities * weight[:, :count]).mean()

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from dacapo.errors import ChannelMismatchError
+from dacapo.utils.wording import in_channels
 
 from .loss import Loss
 from .mse_loss import weighted_mse
@@ -47,8 +48,8 @@ class HotDistanceLoss(Loss):
         channels = x.shape[1]
         if channels % 2:
             raise ChannelMismatchError(
-                f"{channels} channels (shape {tuple(x.shape)}) cannot be divided into as many classes as distances; "
-                "their number must be even"
+                f"{in_channels(channels)} (shape {tuple(x.shape)}) cannot be divided into as many classes "
+                "as distances; their number must be even"
             )
         hot, distance = x.chunk(2, dim=1)
         return hot, distance

@@ -22,6 +22,7 @@ from dacapo.utils.capabilities import can, declares
 from dacapo.utils.memory_estimates import PROCESS_BYTES, watershed_voxel_bytes
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
+from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     from dacapo.blockwise.journal import Journal
@@ -113,7 +114,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         channels = self.prediction_array.num_channels or 1
         if channels < len(self.offsets):
             raise ChannelMismatchError(
-                f"the prediction has {channels} channels but there are {len(self.offsets)} offsets, which need one "
+                f"the prediction has {in_channels(channels)} but there are {len(self.offsets)} offsets, which need one "
                 "affinity each; predict with the task whose offsets these are"
             )
 

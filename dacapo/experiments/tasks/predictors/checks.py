@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dacapo.errors import ChannelMismatchError, DtypeError
+from dacapo.utils.wording import in_channels
 
 
 def check_label_channels(dtype: np.dtype[Any], channels: int, expected: int) -> None:
@@ -25,7 +26,7 @@ def check_label_channels(dtype: np.dtype[Any], channels: int, expected: int) -> 
         raise DtypeError(f"ground truth has data type {dtype}; labels must be integers or bool, convert them")
     if channels != expected:
         raise ChannelMismatchError(
-            f"ground truth has {channels} channels, but the task is about {expected}; "
+            f"ground truth has {in_channels(channels)}, but the task is about {expected}; "
             "make them the same, for example with a BinarizeArrayConfig that has one grouping per channel"
         )
 
@@ -38,4 +39,4 @@ def check_mask_channels(channels: int, expected: int) -> None:
     """
     if channels not in (1, expected):
         wanted = "one" if expected == 1 else f"one, or {expected} as in the target"
-        raise ChannelMismatchError(f"the mask has {channels} channels; expected {wanted}")
+        raise ChannelMismatchError(f"the mask has {in_channels(channels)}; expected {wanted}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.config import field
+from dacapo.utils.wording import in_channels
 
 from .array import ArrayConfig
 from .view import VoxelwiseView, build
@@ -28,7 +29,7 @@ class ChannelArray(VoxelwiseView):
         count = 0 if self._source.channel_axis is None else int(self._source.num_channels or 0)
         if not 0 <= self._channel < count:
             raise ChannelMismatchError(
-                f"{self}: {self._channel} is not a channel of {self._source}, which has {count} channels, "
+                f"{self}: {self._channel} is not a channel of {self._source}, which has {in_channels(count)}, "
                 "counted from 0"
             )
 
