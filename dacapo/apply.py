@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Resume, check_free, is_complete
+from dacapo.blockwise.pyramid import holds_labels, write_image
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.ome_images import name_dataset
 from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
@@ -68,7 +71,9 @@ def apply(
             :func:`dacapo.predict.predict`.
         input_dataset: Dataset inside it; None or empty for files of one array, and for configs.
         output_path: Container for the results, or a folder for a container of the input's name. It gets the datasets
-            ``prediction_<run>_<iteration>`` and ``output_<run>_<iteration>_<parameters>``.
+            ``prediction_<run>_<iteration>`` and ``labels/<run>_<iteration>_<digest of the parameters>/s0``, which is
+            also found as ``output_<run>_<iteration>_<parameters>``. Both are OME-NGFF images with smaller levels, see
+            :mod:`dacapo.blockwise.pyramid`.
         validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
         criterion: The score that decides; where each channel has its own, one name stands for their mean.
         iteration: Checkpoint to use, the best one by default.
@@ -103,11 +108,22 @@ def apply(
     container = output_container(output_path, source_path(source), file_format)
     selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run.name}_{selection.iteration}")
-    output = LocalArrayIdentifier(container, f"output_{run.name}_{selection.iteration}_{selection.parameters}")
+    long_name = f"output_{run.name}_{selection.iteration}_{selection.parameters}"
+    output = _output_identifier(container, long_name, run.name, selection)
     logger.info("%s", selection.reason)
     arrays = _Arrays(source, prediction, output, region)
     _apply(run, selection.iteration, selection.parameters, arrays, output_dtype, execution)
+    if output.dataset != long_name:
+        name_dataset(container, long_name, output.dataset)
     return Applied(output, prediction, selection)
+
+
+def _output_identifier(container: Path, long_name: str, run_name: str, selection: Selection) -> LocalArrayIdentifier:
+    """Return where a segmentation goes: among the labels of the prediction, or where an earlier version put it."""
+    if (container / long_name).exists():
+        return LocalArrayIdentifier(container, long_name)
+    digest = hashlib.blake2b(str(selection.parameters).encode(), digest_size=4).hexdigest()
+    return LocalArrayIdentifier(container, f"labels/{run_name}_{selection.iteration}_{digest}/s0")
 
 
 @Options.kept()
@@ -177,4 +193,7 @@ def _apply(
     )
     run.task.post_processor.set_prediction(arrays.prediction)
     run.task.post_processor.process_within(parameters, arrays.output, execution)
-    ZarrArray.open_from_array_identifier(arrays.output).add_metadata({ORIGIN: origin})
+    output = ZarrArray.open_from_array_identifier(arrays.output)
+    output.add_metadata({ORIGIN: origin})
+    write_image(arrays.prediction, execution, is_labels=False)
+    write_image(arrays.output, execution, holds_labels(output))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Resume, check_free
+from dacapo.blockwise.pyramid import write_image
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
@@ -54,7 +55,8 @@ def predict(
             override what the file says.
         input_dataset: Dataset inside it; None or empty for files of one array, and for configs.
         output_path: The array to write; or a container that gets the dataset ``prediction_<run>_<iteration>``; or a
-            folder for a container of the input's name.
+            folder for a container of the input's name. Smaller levels lie beside the array, and its group lists all of
+            them as an OME-NGFF image; see :mod:`dacapo.blockwise.pyramid`.
         output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``, or in lengths, such as
             ``"[0:1.5um,0:524nm,0:524nm]"``; the whole volume by default.
         num_workers: Number of worker processes at most, and no more than cores if they run on this machine. With 1
@@ -101,6 +103,7 @@ def predict(
         iteration=iteration,
         raw_config=raw_config_of(trained.config, source),
     )
+    write_image(output, execution, is_labels=False)
     return output
 
 

@@ -11,6 +11,7 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Resume, check_same_work
 from dacapo.blockwise.journal.identity import code_identity
+from dacapo.blockwise.pyramid import write_image
 from dacapo.blockwise.scheduling.run_task import run_task
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
 from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
@@ -198,6 +199,7 @@ def segment_blockwise(
         into_existing=False if overwrite else into_existing,
         keep=keep_tmpdir,
     )
+    write_image(plan.output, execution, is_labels=True)
     return True
 
 

@@ -136,8 +136,8 @@ def test_data_of_a_user(tmp_path: Path) -> None:
     assert done.picture.is_file()
     assert not list(done.folder.glob("train.zarr"))
     output = done.folder / "results.zarr"
-    segmentation = next(path.name for path in output.iterdir() if path.name.startswith("output_"))
-    array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(output, segmentation))
+    segmentation = next((output / "labels").glob("*/s0")).relative_to(output)
+    array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(output, str(segmentation)))
     assert array.roi == Roi((40, 0, 8 + 64 * 4), (34 * 4, 36 * 4, 16 * 4))
     assert not list(tmp_path.glob("own.zarr/*output*"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessorParameters
 from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
+from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.validate import validate
 from tests.helpers.runs import stored_run
@@ -88,5 +90,7 @@ def test_apply_with_parameters_that_were_not_tried(run: Run, tmp_path: Path) -> 
     assert applied.selection.parameters == WatershedPostProcessorParameters(id=9, bias=0.6)
     assert applied.selection.iteration == 1  # the best of those that were tried
     assert applied.selection.reason.startswith(f"{text}, as given; iteration 1 with")
-    assert applied.output.dataset == f"output_affinities_1_{text}"
+    assert re.fullmatch("labels/affinities_1_[0-9a-f]{8}/s0", applied.output.dataset)
     assert ZarrArray.open_from_array_identifier(applied.output).roi == REGION
+    long_name = LocalArrayIdentifier(applied.output.container, f"output_affinities_1_{text}")
+    assert ZarrArray.open_from_array_identifier(long_name).attrs["dacapo"]["parameters"] == text

@@ -17,6 +17,8 @@ from dacapo.utils.byte_order import native_dtype
 from .axes import TIME_AXES, axis_names
 from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates, read_metadata
 
+ALIASES = "dacapo_names"
+"""Attribute of a container: earlier names of its datasets."""
 MAX_LISTED = 20
 MAX_DEPTH = 8
 _ZARR2_HEADER = (
@@ -143,9 +145,9 @@ def default_dataset(container: Path) -> str:
     if is_array(container):
         return ""
     levels = multiscale_levels(container)
-    if levels:
-        return levels[0]
     held = list_datasets(container)
+    if levels and all(name in levels or name.startswith("labels/") for name in held):
+        return levels[0]
     if len(held) == 1:
         return held[0]
     if not held:
@@ -165,6 +167,8 @@ def find_array(container: Path, dataset: str) -> StoredArray:
         UnsafeFileError: If reading the array could execute code.
     """
     name = dataset_name(dataset)
+    if name and not (container / name).exists():
+        name = group_attributes(container).get(ALIASES, {}).get(name, name)
     if not container.exists():
         raise ArrayNotFoundError(f"container {container} does not exist (requested dataset {dataset!r})")
     identified = _identify(container / name)

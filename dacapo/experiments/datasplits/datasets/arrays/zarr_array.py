@@ -45,6 +45,7 @@ from .containers import (
 )
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray
+from .ome_images import forget_image
 from .stored_chunks import stored_chunks
 from .world import World
 
@@ -309,6 +310,7 @@ class ZarrArray(MetadataArray):
         counted = World(("nm",) * roi.dims) if world is None else world
         metadata = ArrayMetadata.of_world(kept, voxel_size, roi.offset, counted)
         chunks = chunk_shape(shape, kept, kind.itemsize, None if write_size is None else write_size / voxel_size)
+        forget_image(container, dataset)
         _create(container, dataset, shape, chunks, kind, metadata.as_attributes())
         return cls(ZarrArrayConfig(name or dataset, container, array_identifier.dataset, mode=mode))
 

@@ -1,0 +1,268 @@
+"""Results are OME-NGFF images: the array is where it was asked for, its smaller levels are beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.apply import Applied, apply
+from dacapo.blockwise import pyramid, segment_blockwise
+from dacapo.blockwise.journal import Resume
+from dacapo.blockwise.pyramid import Downsample, write_image
+from dacapo.compute_context import Execution
+from dacapo.errors import BlockwiseError, OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, ZarrArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays.world import World
+from dacapo.experiments.run import Run
+from dacapo.predict import predict
+from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers import ome_tools
+from tests.helpers.ome_schema import check_ome_group
+from tests.helpers.runs import stored_run
+from tests.helpers.volumes import cells, write_array
+
+SEGMENT = """
+def segment_function(input_array, roi):
+    values = input_array[roi]
+    return (values > 128).astype("uint64")
+"""
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make several levels of small arrays."""
+    monkeypatch.setattr(pyramid, "COARSEST", 16)
+
+
+def checked(group: Path) -> dict[str, Any]:
+    """Return the attributes of a group, which are valid."""
+    opened = zarr.open_group(str(group), mode="r")
+    attributes = json.loads((group / ".zattrs").read_text())
+    check_ome_group(attributes, {name: array.ndim for name, array in opened.arrays()})
+    return attributes
+
+
+def paths(image: dict[str, Any]) -> list[str]:
+    return [level["path"] for level in image["datasets"]]
+
+
+def transformations(image: dict[str, Any]) -> list[tuple[list[float], list[float]]]:
+    pairs = (level["coordinateTransformations"] for level in image["datasets"])
+    return [(scale["scale"], translation["translation"]) for scale, translation in pairs]
+
+
+def made(
+    path: Path, values: np.ndarray, dataset: str = "cells", size: Any = (4, 4), parts: int = 1, unit: str = "nm",
+    axes: str = "yx",
+) -> LocalArrayIdentifier:  # fmt: skip
+    identifier = LocalArrayIdentifier(path, dataset)
+    dims = len(size)
+    shape = Coordinate(values.shape[-dims:]) * Coordinate(size)
+    array = ZarrArray.create_from_array_identifier(
+        identifier, list(axes), Roi(Coordinate(size) * 10, shape), values.shape[0] if "c" in axes else None,
+        Coordinate(size), values.dtype, write_size=Coordinate((8,) * dims) * Coordinate(size),
+        world=World((unit,) * dims, parts),
+    )  # fmt: skip
+    array[array.roi] = values
+    array.add_metadata({"dacapo": {}})
+    return identifier
+
+
+def image_of(path: Path, values: np.ndarray, is_labels: bool = False, **how: Any) -> dict[str, Any]:
+    write_image(made(path, values, **how), Execution(num_workers=1), is_labels)
+    return checked(path)
+
+
+@pytest.mark.usefixtures("small", "options")
+def test_levels_are_means_that_lie_where_the_first_does(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (3, 41, 30), dtype=np.uint8)
+    (image,) = image_of(tmp_path / "a.zarr", values, size=(524, 450), parts=100, axes="cyx")["multiscales"]
+    assert paths(image) == ["cells", "cells_s1", "cells_s2"]
+    assert image["axes"][1] == {"name": "y", "type": "space", "unit": "nanometer"}
+    assert transformations(image)[0] == ([1, 5.24, 4.5], [0, 52.4, 45])
+    assert transformations(image)[1] == ([1, 10.48, 9], [0, 55.02, 47.25])
+    padded = np.pad(values, ((0, 0), (0, 1), (0, 0)), mode="edge").astype(float)
+    expected = np.rint(padded.reshape(3, 21, 2, 15, 2).mean(axis=(2, 4)))
+    levels = [open_(tmp_path / "a.zarr", name) for name in paths(image)]
+    np.testing.assert_array_equal(levels[1].data[...], expected)
+    assert {level.roi.begin for level in levels} == {levels[0].roi.begin}
+    assert [level.spacing for level in levels] == [(5.24, 4.5), (10.48, 9), (20.96, 18)]
+
+
+def open_(container: Path, dataset: str) -> ZarrArray:
+    return ZarrArray(ZarrArrayConfig("level", container, dataset, mode="r"))
+
+
+@pytest.mark.usefixtures("small", "options")
+@pytest.mark.parametrize(("unit", "named"), [("um", "micrometer"), ("px", None), ("", None)])
+def test_labels_keep_their_ids_and_units_their_names(tmp_path: Path, unit: str, named: str | None) -> None:
+    labels = np.kron(np.random.default_rng(0).integers(0, 9, (12, 12)), np.ones((3, 3))).astype(np.uint64) * 10**15
+    write_image(made(tmp_path / "a.zarr", labels, "labels/cells/s0", unit=unit), Execution(num_workers=1), True)
+    attributes = checked(tmp_path / "a.zarr" / "labels" / "cells")
+    (image,) = attributes["multiscales"]
+    assert paths(image) == ["s0", "s1", "s2"]
+    assert attributes["image-label"] == {"version": "0.4"}
+    assert json.loads((tmp_path / "a.zarr/labels/.zattrs").read_text()) == {"labels": ["cells"]}
+    assert [axis.get("unit") for axis in image["axes"]] == [named] * 2
+    smaller = open_(tmp_path / "a.zarr", "labels/cells/s1").data[...]
+    assert set(np.unique(smaller)) <= set(np.unique(labels))
+    assert smaller.dtype == np.uint64
+
+
+@pytest.mark.usefixtures("small", "options")
+def test_axes_with_short_voxels_are_halved_first(tmp_path: Path) -> None:
+    values = np.zeros((20, 60, 60), np.float32)
+    (image,) = image_of(tmp_path / "a.zarr", values, size=(40, 4, 4), axes="zyx")["multiscales"]
+    sizes = [scale for scale, _ in transformations(image)]
+    assert sizes == [[40, 4, 4], [40, 8, 8], [40, 16, 16], [40, 32, 32], [80, 64, 64]]
+    assert open_(tmp_path / "a.zarr", "cells_s4").data.shape == (10, 4, 4)
+
+
+@pytest.mark.usefixtures("small", "options")
+@pytest.mark.parametrize("axes", ["yxc", "x"])
+def test_what_the_format_has_no_place_for_stays_as_it_is(tmp_path: Path, axes: str) -> None:
+    path = tmp_path / "a.zarr"
+    sizes = {"y": 40, "x": 40, "c": 2}
+    array = zarr.open_group(str(path)).create_dataset("raw", shape=[sizes[axis] for axis in axes], dtype="u1")
+    array.attrs.put({"axes": list(axes), "resolution": [4] * (len(axes) - axes.count("c"))})
+    with pytest.warns(UserWarning, match="offset"):
+        write_image(LocalArrayIdentifier(path, "raw"), Execution(num_workers=1), False)
+    assert [name for name, _ in zarr.open_group(str(path)).arrays()] == ["raw"]
+
+
+@pytest.mark.usefixtures("small", "options")
+def test_an_interrupted_pyramid_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    identifier = made(tmp_path / "a.zarr", cells((60, 60))[0])
+    done: list[Any] = []
+    process = Downsample.process
+
+    def stops(self: Downsample, block: Any) -> None:
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        process(self, block)
+        done.append((self.output.dataset, block.write_roi))
+
+    monkeypatch.setattr(Downsample, "process", stops)
+    execution = Execution(num_workers=1, resume=Resume.UNFINISHED)
+    with pytest.raises((KeyboardInterrupt, BlockwiseError)):
+        write_image(identifier, execution, False)
+    assert not (tmp_path / "a.zarr" / ".zattrs").exists()
+    done.append(None)  # no longer 5
+    write_image(identifier, execution, False)
+    assert len(done) == len({str(one) for one in done})  # nothing was done twice
+    before = len(done)
+    write_image(identifier, execution, False)
+    assert len(done) == before
+    checked(tmp_path / "a.zarr")
+
+
+@pytest.mark.usefixtures("small", "options")
+def test_a_new_result_drops_the_levels_of_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    write_image(made(path, cells((40, 40))[0], "one"), Execution(num_workers=1), False)
+    write_image(made(path, cells((40, 40))[0], "two"), Execution(num_workers=1), False)
+    assert [image["name"] for image in checked(path)["multiscales"]] == ["one", "two"]
+    identifier = LocalArrayIdentifier(path, "one")
+    made_anew = Roi((0, 0), (400, 400))
+    ZarrArray.create_from_array_identifier(
+        identifier, ["y", "x"], made_anew, None, Coordinate(4, 4), np.uint8, overwrite=True
+    ).add_metadata({"dacapo": {}})
+    assert [image["name"] for image in checked(path)["multiscales"]] == ["two"]
+    assert open_(path, "one").roi == made_anew
+    write_image(identifier, Execution(num_workers=1), False)
+    assert open_(path, "one_s1").data.shape == (50, 50)
+
+
+@pytest.mark.usefixtures("small", "options")
+def test_arrays_and_images_of_others_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    theirs = {"version": "0.4", "axes": [{"name": n, "type": "space"} for n in "yx"], "datasets": [
+        {"path": "raw", "coordinateTransformations": [{"type": "scale", "scale": [4, 4]}]}]}  # fmt: skip
+    zarr.open_group(str(path)).create_dataset("raw", shape=(8, 8), dtype="u1")
+    zarr.open_group(str(path)).attrs.put({"multiscales": [theirs], "note": "mine"})
+    attributes = image_of(path, cells((40, 40))[1], True)
+    assert attributes["multiscales"][0] == theirs
+    assert attributes["note"] == "mine"
+    assert "image-label" not in attributes
+    zarr.open_group(str(path)).create_dataset("other_s1", shape=(8, 8), dtype="u1")
+    with pytest.raises(OutputExistsError, match="was not written by dacapo"):
+        write_image(made(path, cells((40, 40))[0], "other"), Execution(num_workers=1), False)
+
+
+# Whole operations
+
+
+@pytest.fixture
+def applied(options: Any, small: None, tmp_path: Path) -> Applied:
+    run: Run = stored_run(tmp_path)
+    volume = write_array(tmp_path / "new.zarr", "raw", cells((64, 60))[0], Coordinate(4, 4), Coordinate(40, 40))
+    parameters = str(next(iter(run.task.parameters)))
+    return apply(run, volume.container, "raw", tmp_path / "out.zarr", iteration=1, parameters=parameters)
+
+
+def test_apply_writes_an_image_with_its_labels(applied: Applied) -> None:
+    container = applied.output.container
+    image = checked(container)["multiscales"][0]
+    assert paths(image) == ["prediction_affinities_1", "prediction_affinities_1_s1", "prediction_affinities_1_s2"]
+    assert [axis["type"] for axis in image["axes"]] == ["channel", "space", "space"]
+    labels = checked((container / applied.output.dataset).parent)
+    assert labels["image-label"] == {"version": "0.4", "source": {"image": "../../"}}
+    names = json.loads((container / "labels" / ".zattrs").read_text())["labels"]
+    assert f"labels/{names[0]}/s0" == applied.output.dataset
+    for identifier in (applied.prediction, applied.output):
+        array = zarr.open(str(identifier.container), mode="r")[identifier.dataset]
+        assert (array.attrs["offset"], array.attrs["resolution"]) == ([40, 40], [4, 4])
+        assert open_(identifier.container, f"{identifier.dataset.removesuffix('_s0')}").roi == Roi((40, 40), (256, 240))
+    scale = open_(container, "prediction_affinities_1_s1").attrs["value_range"]
+    assert scale == open_(container, "prediction_affinities_1").attrs["value_range"]
+
+
+def test_an_output_under_its_former_name_is_kept_in_use(applied: Applied, tmp_path: Path) -> None:
+    container = tmp_path / "earlier.zarr"
+    former = f"output_affinities_1_{applied.selection.parameters}"
+    zarr.open_group(str(container)).create_dataset(former, shape=(64, 60), dtype="u8").attrs.put(
+        {"axes": ["y", "x"], "resolution": [4, 4], "offset": [40, 40], "dacapo": {}}
+    )
+    again = apply("affinities", tmp_path / "new.zarr", "raw", container, iteration=1,
+                  parameters=applied.selection.parameters)  # fmt: skip
+    assert again.output.dataset == former
+    assert not (container / "labels").exists()
+
+
+def test_predict_and_segment_write_images_at_the_names_given(applied: Applied, tmp_path: Path) -> None:
+    made_here = LocalArrayIdentifier(tmp_path / "p.zarr", "volumes/affs")
+    predict("affinities", 1, tmp_path / "new.zarr", "raw", made_here)
+    assert paths(checked(tmp_path / "p.zarr" / "volumes")["multiscales"][0])[0] == "affs"
+    (tmp_path / "segment.py").write_text(SEGMENT)
+    block = Roi((0, 0), (128, 120))
+    segment_blockwise(
+        str(tmp_path / "segment.py"), Coordinate(4, 4), Roi((40, 40), (256, 240)), block, block, num_workers=1,
+        input_array_identifier=LocalArrayIdentifier(tmp_path / "new.zarr", "raw"),
+        output_array_identifier=LocalArrayIdentifier(tmp_path / "seg.zarr", "cells"),
+    )  # fmt: skip
+    attributes = checked(tmp_path / "seg.zarr")
+    assert attributes["image-label"] == {"version": "0.4"}
+    assert paths(attributes["multiscales"][0]) == ["cells", "cells_s1", "cells_s2"]
+    assert attributes["multiscales"][0]["type"] == "mode"
+
+
+@pytest.mark.skipif("DACAPO_TEST_OME_PYTHON" not in os.environ, reason="needs DACAPO_TEST_OME_PYTHON, see ome_tools")
+def test_the_tools_of_others_read_the_same(applied: Applied) -> None:
+    container = applied.output.container
+    groups = [container, (container / applied.output.dataset).parent, container / "labels"]
+    command = [os.environ["DACAPO_TEST_OME_PYTHON"], "-W", "ignore", str(ome_tools.__file__), *map(str, groups[:2])]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    seen = [json.loads(line) for line in subprocess.check_output(command, text=True, env=environment).splitlines()]
+    for group, found in zip(groups, seen, strict=False):
+        assert found["levels"], group
+        for name, (shape, dtype, total) in found["levels"].items():
+            values = zarr.open(str(group), mode="r")[name][...]
+            assert (list(values.shape), str(values.dtype), int(values.astype("f8").sum())) == (shape, dtype, total)
