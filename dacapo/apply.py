@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 @attrs.frozen
 class Applied:
-    """The arrays that :func:`apply` wrote, and the checkpoint and parameters that it used."""
+    """The arrays that :func:`apply` wrote, and the checkpoint and parameters that it chose."""
 
     output: LocalArrayIdentifier
     prediction: LocalArrayIdentifier
@@ -62,11 +62,11 @@ def apply(
 ) -> Applied:
     """Segment a volume with the best checkpoint and parameters of a run.
 
-    Everything is checked before any work is done. If a call was interrupted, or some of its blocks failed, the same
-    call does only the missing work. See :mod:`dacapo.blockwise.journal`.
+    All arguments are checked before any work begins. If a call was interrupted, or some of its blocks failed, the same
+    call does only the missing work; see :mod:`dacapo.blockwise.journal`.
 
     Args:
-        run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
+        run_name: Name of a stored run, or a run, whose model then gets the weights of the checkpoint.
         input_container: File or container of the raw data, or the config of an array, as in
             :func:`dacapo.predict.predict`.
         input_dataset: Dataset inside it; None or empty for files of one array, and for configs.
@@ -74,30 +74,30 @@ def apply(
             ``prediction_<run>_<iteration>`` and ``labels/<run>_<iteration>_<digest of the parameters>/s0``, which is
             also found as ``output_<run>_<iteration>_<parameters>``. Both are OME-NGFF images with smaller levels, see
             :mod:`dacapo.blockwise.pyramid`.
-        validation_dataset: Name of the validation dataset whose scores decide; by default the mean over all of them.
-        criterion: The score that decides; where each channel has its own, one name stands for their mean.
-        iteration: Checkpoint to use, the best one by default.
-        parameters: Post-processing parameters, or the text that ``str`` makes of them, such as
-            ``"ThresholdPostProcessorParameters(id=5, threshold=131)"``; the best ones by default. They need not be
-            among those that a validation tries.
+        validation_dataset: The validation dataset whose scores decide; by default the mean over all of them.
+        criterion: The score that decides; if each channel has its own, one name stands for their mean.
+        iteration: Checkpoint to use, by default the best one.
+        parameters: Post-processing parameters, or their ``str``, such as
+            ``"ThresholdPostProcessorParameters(id=5, threshold=131)"``; by default the best ones. A validation need not
+            have tried them.
         roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``, or in lengths, such as
             ``"[0:1.5um,0:524nm,0:524nm]"``; the whole volume by default.
-        num_workers: Number of worker processes at most, for predicting as in :func:`dacapo.predict.predict`.
+        num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
         overwrite: Whether to replace earlier results, finished or of other parameters. Otherwise finished results of
-            the same parameters are kept as they are, and others are an error. Data that dacapo did not write is never
-            replaced.
+            the same parameters are kept, and others are an error. Data that dacapo did not write is never replaced.
         file_format: Only ``zarr``.
-        resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
-        max_memory: Memory of all processes together, such as ``"8GB"``: for predicting as in
-            :func:`dacapo.predict.predict`, and for post-processing, where it can change what the mutex watershed finds;
-            see :class:`~dacapo.experiments.tasks.post_processors.watershed_post_processor.WatershedPostProcessor`.
-        precision: That of predicting, ``float32`` or ``bfloat16``.
+        resume: Whether to resume unfinished work of the same parameters; otherwise it starts over.
+        max_memory: Limit on the memory of all processes together, such as ``"8GB"``. It applies to predicting, as in
+            :func:`dacapo.predict.predict`, and to post-processing, where it can change the result of the mutex
+            watershed; see
+            :class:`~dacapo.experiments.tasks.post_processors.watershed_post_processor.WatershedPostProcessor`.
+        precision: Precision of the network, ``float32`` or ``bfloat16``.
 
     Raises:
-        NotFoundError: If there is no such run, checkpoint, volume, dataset, criterion, or set of parameters.
-        RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
-        ChannelMismatchError: If the volume has another number of channels than the network takes.
+        NotFoundError: If the run, checkpoint, volume, dataset, criterion, or set of parameters does not exist.
+        RoiError: If the region is not inside the volume, or the volume is smaller than the network's input.
+        ChannelMismatchError: If the volume does not have the number of channels that the network takes.
         OutputExistsError: If an output exists and must be kept.
         MemoryBudgetError: If not even the smallest block fits into the memory; it says how much is enough.
         BlockwiseError: If blocks failed; all others are done.
@@ -155,7 +155,7 @@ def apply_run(
 
 @attrs.frozen
 class _Arrays:
-    """Where to read and write, and which region; None is all of the raw data."""
+    """The arrays to read and write, and the region; None stands for all of the raw data."""
 
     raw: LocalArrayIdentifier | ArrayConfig
     prediction: LocalArrayIdentifier
@@ -178,7 +178,7 @@ def _apply(
         check_free(identifier, execution.overwrite, execution.resume is not Resume.NEVER)
     create_weights_store().load_model(run, iteration)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
-    # Before the output is finished, a finished prediction is part of the work that goes on.
+    # Until the output is finished, a finished prediction is part of the work to resume.
     is_part = execution.resume is Resume.UNFINISHED and not is_complete(arrays.output)
     predict_array(
         run,

@@ -41,14 +41,12 @@ def predict(
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
 
-    If a call was interrupted, or some of its blocks failed, the same call does only the missing blocks. See
-    :mod:`dacapo.blockwise.journal`.
-
-    Raw data is changed as in training (see :func:`dacapo.inference.inputs.open_raw`). Everything is checked before any
-    work is done.
+    All arguments are checked before any work begins. If a call was interrupted, or some of its blocks failed, the same
+    call does only the missing blocks; see :mod:`dacapo.blockwise.journal`. Raw data is changed as in training; see
+    :func:`dacapo.inference.inputs.open_raw`.
 
     Args:
-        run_name: Name of a stored run, or a run, which is used as it is; its model gets the weights of the checkpoint.
+        run_name: Name of a stored run, or a run, whose model then gets the weights of the checkpoint.
         iteration: Iteration of the checkpoint.
         input_container: File or container of the raw data, in any format that
             :func:`~dacapo.experiments.datasplits.datasets.arrays.open_array` opens; or a config of an array, which can
@@ -59,26 +57,23 @@ def predict(
             them as an OME-NGFF image; see :mod:`dacapo.blockwise.pyramid`.
         output_roi: Region in world units, also as text such as ``"[0:80,0:80,0:80]"``, or in lengths, such as
             ``"[0:1.5um,0:524nm,0:524nm]"``; the whole volume by default.
-        num_workers: Number of worker processes at most, and no more than cores if they run on this machine. With 1
-            blocks are predicted one after another in this process, each with all cores, unless the compute context
-            distributes workers. The default is the same, but up to 30 workers if the context distributes them, and
-            up to 4 for each of several GPUs.
-        output_dtype: ``uint8`` scales the prediction's range to 0..255, float types keep it.
+        num_workers: Maximum number of worker processes; see :mod:`dacapo.compute_context.worker_count`.
+        output_dtype: ``uint8`` scales the range of the prediction to 0..255, float types keep it.
         overwrite: Whether to replace an earlier result, finished or of other parameters. Otherwise a finished result of
-            the same parameters is kept as it is, and another one is an error. Data that dacapo did not write is never
-            replaced.
-        resume: Whether unfinished work of the same parameters goes on; otherwise all begins anew.
-        max_memory: Memory of all processes together, such as ``"8GB"``. It sets the size of blocks and can
-            lower the number of workers; see :func:`dacapo.inference.budget.plan_within` for the default.
+            the same parameters is kept, and another one is an error. Data that dacapo did not write is never replaced.
+        resume: Whether to resume unfinished work of the same parameters; otherwise it starts over.
+        max_memory: Limit on the memory of all processes together, such as ``"8GB"``. It determines the size of blocks,
+            and can reduce the number of workers; see :func:`dacapo.inference.budget.plan_within` for the default.
         precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
 
     Returns:
-        The array that was written: axes channel first, attribute ``value_range`` with its lowest and highest value.
+        The array that was written. Channels come first, and the attribute ``value_range`` holds the lowest and the
+        highest value that predictions can have.
 
     Raises:
-        NotFoundError: If there is no such run, checkpoint or volume.
-        RoiError: If the region is not inside the volume, or the volume smaller than the network's input.
-        ChannelMismatchError: If the volume has another number of channels than the network takes.
+        NotFoundError: If the run, checkpoint or volume does not exist.
+        RoiError: If the region is not inside the volume, or the volume is smaller than the network's input.
+        ChannelMismatchError: If the volume does not have the number of channels that the network takes.
         OutputExistsError: If the output exists and must be kept.
         MemoryBudgetError: If not even the smallest block fits into the memory; it says how much is enough.
         BlockwiseError: If blocks failed; all others are done.

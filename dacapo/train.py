@@ -1,4 +1,4 @@
-"""Train a run, from the beginning or from where it stopped."""
+"""Train a run from the beginning, or from its latest checkpoint."""
 
 from __future__ import annotations
 
@@ -26,19 +26,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seconds of work that a crash may cost at most, beside the work since the last validation.
+# A crash costs at most the work of this number of seconds.
 CHECKPOINT_SECONDS = 600
 
 
 @Options.kept()
 def train(run_name: str, max_memory: str | int | None = None, check: bool = True) -> Run:
-    """Train a stored run until it is done, going on from its last checkpoint if there is one.
-
-    See :func:`train_run`.
+    """Train a stored run to its end, from its latest checkpoint if it has one; see :func:`train_run`.
 
     Raises:
-        ConfigNotFoundError: If there is no such run.
-        KeyboardInterrupt: If it was asked to stop; everything is saved then.
+        ConfigNotFoundError: If no run of that name is stored.
+        KeyboardInterrupt: If Ctrl-C or SIGTERM stopped the training; everything is saved.
     """
     with distributed.process_group():
         run = load_run(run_name)
@@ -47,10 +45,10 @@ def train(run_name: str, max_memory: str | int | None = None, check: bool = True
 
 
 def load_run(run_name: str) -> Run:
-    """Return a stored run to train; it loads the weights that it starts from only before its first checkpoint.
+    """Return a stored run to train; it loads initial weights only before its first checkpoint.
 
     Raises:
-        ConfigNotFoundError: If there is no such run.
+        ConfigNotFoundError: If no run of that name is stored.
     """
     return Run.to_train(create_config_store().retrieve_run_config(run_name))
 
@@ -58,47 +56,47 @@ def load_run(run_name: str) -> Run:
 def train_run(run: Run, max_memory: str | int | None = None, check: bool = True) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
-    A run that was trained before goes on from its last checkpoint, with model, optimizer, trainer and statistics as
-    they were. The first Ctrl-C finishes the iteration at hand, saves everything and then raises, so that a script does
-    not go on with a network that is half trained; so does SIGTERM. A checkpoint is also saved every ten minutes, and
-    removed when the next one is there unless it was validated. That the run can be trained and validated is checked
-    first; see :mod:`dacapo.experiments.fit`. Before its first iteration, a run also looks at a sample of its data for a
-    few seconds, and logs what is odd; see :mod:`dacapo.experiments.preflight`.
+    An interrupted run resumes from its latest checkpoint, with the state of model, optimizer, trainer and statistics.
+    The first Ctrl-C or SIGTERM finishes the current iteration, saves everything and then raises, so that a script does
+    not continue with a half-trained network. A checkpoint is also saved every ten minutes; the next one replaces it
+    unless it was validated.
 
-    Where a launcher such as torchrun has started several processes, they train together, each with batches of its own
-    and on its own GPU. They stop all at the same iteration, and only rank 0 writes. The number of processes may change
-    when a run is resumed.
+    First, :mod:`dacapo.experiments.fit` checks that the run can be trained and validated. Before its first iteration,
+    :mod:`dacapo.experiments.preflight` looks at a sample of the data for a few seconds, and logs anything unusual.
+
+    Processes that a launcher such as torchrun started train together, each with its own batches and on its own GPU. All
+    stop at the same iteration, and only rank 0 writes. The number of processes may change when a run is resumed.
 
     Args:
         run: The run.
-        max_memory: What the training may take, such as ``"8GB"``, each process of several. The samples of an iteration
-            are divided into smaller batches where there is need.
+        max_memory: Memory limit of each training process, such as ``"8GB"``. If necessary, the samples of an iteration
+            are divided into smaller batches.
         check: Whether to look at the data before the first iteration.
 
     Returns:
         The run, trained to its end.
 
     Raises:
-        KeyboardInterrupt: If any of the processes was asked to stop, in all of them; everything is saved then.
+        KeyboardInterrupt: In all processes, if a signal stopped one of them; everything is saved.
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
-        BatchError: If a batch could not be made, for example because a process that makes them was killed; what was
-            trained before is saved first, unless several ranks train.
-        ConfigError: If several processes cannot train, because of the trainer or for want of GPUs; or if the data
-            cannot be learned from, such as labels of a one-hot task that are ids of objects.
+        BatchError: If a batch could not be made, for example because a fetcher was killed; the iterations before are
+            saved first, unless several ranks train.
+        ConfigError: If several processes cannot train, because of the trainer or because GPUs are missing; or if the
+            network cannot learn from the data, such as object ids as labels of a one-hot task.
         DacapoError: If parts of the run do not fit together; the message begins with the field of its config.
-        MemoryBudgetError: If not even a batch of one sample fits into the memory; it says what would do.
+        MemoryBudgetError: If not even a batch of one sample fits into the memory; the message says how much is enough.
     """
     return _or_interrupt(train_or_stop(run, max_memory, check), run)
 
 
 @Options.kept()
 def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True) -> bool:
-    """Do as :func:`train_run`, but return whether training was stopped before its end by Ctrl-C or SIGTERM."""
+    """Train like :func:`train_run`, but return whether Ctrl-C or SIGTERM stopped training before its end."""
     with distributed.process_group():
         if max_memory is not None:
             train_within(run.trainer, run.model, max_memory)
         resume(run)
-        check_validation(run)  # rather now than after the first iterations
+        check_validation(run)  # now, rather than after the first iterations
         if run.training_stats.trained_until() < run.train_until:
             check_training(run, create_array_store().snapshot_container(run.name))
         if check and run.training_stats.trained_until() == 0 and distributed.is_main():
@@ -126,20 +124,20 @@ def _look_at_data(run: Run) -> None:
 
 
 def progress_of(run: Run) -> str:
-    """Return how far a run is trained, in words."""
+    """Return the progress of a run in words."""
     return f"{run.name}: trained {run.training_stats.trained_until()} of {run.train_until} iterations"
 
 
 def _or_interrupt(stopped: bool, run: Run) -> Run:
     if stopped:
-        # No class of our own: only for this one Python ends as if by the signal, with status 130.
-        raise KeyboardInterrupt(f"{progress_of(run)}; all is saved, train it again to go on")
+        # Not a subclass: only for this class does Python exit as after the signal, with status 130.
+        raise KeyboardInterrupt(f"{progress_of(run)}; everything is saved, train it again to resume")
     return run
 
 
 def _train(run: Run, device: torch.device) -> bool:
-    """Train, and return whether it was stopped, the same on all ranks."""
-    if _validation_is_due(run):  # an earlier process trained this far but could not finish validating
+    """Train, and return whether a signal stopped it; all ranks return the same."""
+    if _validation_is_due(run):  # an earlier process trained to this iteration, but did not finish its validation
         _validate(run)
     if run.training_stats.trained_until() >= run.train_until:
         return False
@@ -153,16 +151,16 @@ def _train(run: Run, device: torch.device) -> bool:
                     _validate(run)
     (stopped,) = distributed.agree(stop.requested)  # during the last validation, for example
     if stopped:
-        logger.info("run %s stopped at iteration %d; train it again to go on", run.name, run.trainer.iteration)
+        logger.info("run %s stopped at iteration %d; train it again to resume", run.name, run.trainer.iteration)
     return stopped
 
 
 def _device(run: Run) -> torch.device:
-    """Return where to train, after checking that all ranks can."""
+    """Return the device to train on, after checking that all ranks can use theirs."""
     device = create_compute_context().device
     if distributed.world_size() > 1:
         if not run.trainer.trains_on_ranks:
-            raise ConfigError(f"a {type(run.trainer).__name__} trains in one process only; start it without others")
+            raise ConfigError(f"a {type(run.trainer).__name__} trains in a single process only; start just one")
         distributed.check_devices(device)
     return device
 
@@ -182,10 +180,10 @@ def _validate(run: Run) -> None:
 
 
 def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None]) -> bool:
-    """Train to the next multiple of the validation interval or the end, and save a checkpoint there.
+    """Train to the next multiple of the validation interval or the end, and save a checkpoint.
 
     Returns:
-        Whether to stop, as any of the ranks was asked to.
+        Whether to stop, because a signal stopped any of the ranks.
     """
     done = run.training_stats.trained_until()
     until = min(run.train_until, (done // run.validation_interval + 1) * run.validation_interval)
@@ -207,12 +205,12 @@ def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar:
 
 
 def _saved_before(error: BatchError, run: Run, saved: int) -> BatchError:
-    """Save what was trained before a batch could not be made, and return the error with a word about it."""
+    """Save the iterations before a batch could not be made, and return the error with a note about it."""
     reached = run.training_stats.trained_until()
-    if distributed.world_size() > 1:  # saving takes all ranks, and the others are waiting for gradients of this one
-        return BatchError(f"{error}. Train again to go on from the latest checkpoint")
+    if distributed.world_size() > 1:  # all ranks save together, and the others wait for gradients of this one
+        return BatchError(f"{error}. Train again to resume from the latest checkpoint")
     if reached == 0:
         return error
     if reached > saved:
         save(run, saved)
-    return BatchError(f"{error}. The {reached} iterations before are saved; train again to go on")
+    return BatchError(f"{error}. The {reached} iterations before are saved; train again to resume")

@@ -36,11 +36,11 @@ def validate(
 ) -> ValidationIterationScores:
     """Score a stored checkpoint of a run on all its validation datasets.
 
-    See :func:`validate_run`, which this calls after loading run, scores and checkpoint. A run in place of its name is
-    used as it is, and scores and weights are loaded into it.
+    Loads run, scores and checkpoint, then calls :func:`validate_run`. A run may be given instead of its name; scores
+    and weights are loaded into it.
 
     Raises:
-        NotFoundError: If there is no such run or checkpoint.
+        NotFoundError: If the run or checkpoint does not exist.
     """
     run = run_of(run_name)
     create_weights_store().load_model(run, iteration)
@@ -61,26 +61,25 @@ def validate_run(
 ) -> ValidationIterationScores:
     """Score the model of a run as it is on all validation datasets, with all post-processing parameters.
 
-    Scores are added to ``run.validation_scores`` and stored. Where they are the best so far for a criterion, the
-    output and the checkpoint of this iteration are kept as the best of that dataset and criterion; other arrays are
-    deleted once they are scored.
+    Scores are added to ``run.validation_scores`` and stored. The output and the checkpoint of this iteration are kept
+    for each dataset and criterion for which they are the best so far; other arrays are deleted after scoring.
 
     Args:
-        run: The run, its weights being those of ``iteration``.
-        iteration: Iteration that the scores are recorded for.
-        num_workers: Number of worker processes at most for predicting, post-processing and scoring. With several, the
-            checkpoint has to be stored.
+        run: The run, with the weights of ``iteration``.
+        iteration: Iteration to record the scores for.
+        num_workers: Maximum number of worker processes to predict, post-process and score; see
+            :mod:`dacapo.compute_context.worker_count`. Workers that predict need the stored checkpoint.
         output_dtype: Type of the predictions, as in :func:`dacapo.predict.predict`.
-        overwrite: Whether scores of this iteration may be replaced.
-        max_memory: Memory of all processes together, such as ``"8GB"``; see :func:`dacapo.apply.apply`.
+        overwrite: Whether to replace scores of this iteration.
+        max_memory: Limit on the memory of all processes together, such as ``"8GB"``; see :func:`dacapo.apply.apply`.
 
     Returns:
-        Scores by dataset, parameters, criterion, counted where the dataset's mask is not 0. NaN stands where a
-        segmentation cannot be scored because of the data; ``reasons`` says why. Any other error is raised.
+        Scores by dataset, parameters and criterion, where the dataset's mask is not 0. If the data does not allow to
+        score a segmentation, its scores are NaN, and ``reasons`` says why. Any other error is raised.
 
     Raises:
         ConfigError: If the run has no validation datasets, or scores of the iteration exist and must be kept.
-        MemoryBudgetError: If not even the smallest block of a prediction fits; it says how much is enough.
+        MemoryBudgetError: If not even the smallest block of a prediction fits; the message says how much is enough.
     """
     datasets = run.datasplit.validate
     if not datasets:
@@ -101,7 +100,7 @@ def validate_run(
 def _make_room(run: Run, iteration: int, overwrite: bool) -> None:
     others = [scores for scores in run.validation_scores.scores if scores.iteration != iteration]
     if len(others) < len(run.validation_scores.scores) and not overwrite:
-        raise ConfigError(f"run {run.name!r} has scores of iteration {iteration} already; allow overwriting them")
+        raise ConfigError(f"run {run.name!r} already has scores of iteration {iteration}; allow overwriting them")
     run.validation_scores.scores = others
 
 
@@ -123,7 +122,7 @@ def _predict_dataset(
 
 
 def _scores(run: Run, iteration: int, execution: Execution) -> ValidationIterationScores:
-    """Return the scores of all datasets and parameters, which the ranks divide among themselves."""
+    """Return the scores of all datasets and parameters; ranks divide the work."""
     datasets, parameters = run.datasplit.validate or [], list(run.task.parameters)
     own = distributed.share([(dataset, choice) for dataset in datasets for choice in parameters])
     found = {}
@@ -143,7 +142,7 @@ def _scores(run: Run, iteration: int, execution: Execution) -> ValidationIterati
 def _score_dataset(
     run: Run, iteration: int, dataset: Dataset, choices: list[PostProcessorParameters], execution: Execution
 ) -> dict[str, tuple[list[float], str]]:
-    """Return scores by criterion, and why some are undefined, by ``<dataset>/<parameters>``."""
+    """Return scores by criterion, and the reason for undefined ones, by ``<dataset>/<parameters>``."""
     arrays = create_array_store()
     run.task.post_processor.set_prediction(arrays.validation_prediction_array(run.name, iteration, dataset.name))
     outputs = [arrays.validation_output_array(run.name, iteration, str(choice), dataset.name) for choice in choices]

@@ -95,7 +95,7 @@ def test_a_fetcher_that_is_killed_costs_no_work(
     message = str(caught.value)
     assert f"no batch for iteration {reached}: worker process {killed[0]} was killed by" in message
     assert f"{number.name} (signal {int(number)}): {why}" in message
-    assert f"The {reached} iterations before are saved; train again to go on" in message
+    assert f"The {reached} iterations before are saved; train again to resume" in message
 
     again = train(run.name)
     assert again.training_stats.trained_until() == ITERATIONS

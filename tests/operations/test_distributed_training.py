@@ -325,7 +325,7 @@ def test_alone_nothing_is_exchanged() -> None:
 def test_trainers_for_one_process_are_refused(options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     create_config_store().store_run_config(dummy_run_config())
     monkeypatch.setattr(distributed, "_world_size", 2)
-    with pytest.raises(ConfigError, match="DummyTrainer trains in one process"):
+    with pytest.raises(ConfigError, match="DummyTrainer trains in a single process"):
         train("dummy")
 
 

@@ -129,7 +129,7 @@ def test_an_interrupted_script_goes_no_further(
     status, errors = interrupt(["-c", SCRIPT, str(tmp_path)], tmp_path, number)
     assert status == -signal.SIGINT, errors  # which a shell calls 130
     stopped_at = create_weights_store().latest_iteration("affinities")
-    assert f"KeyboardInterrupt: affinities: trained {stopped_at} of 9 iterations; all is saved" in errors
+    assert f"KeyboardInterrupt: affinities: trained {stopped_at} of 9 iterations; everything is saved" in errors
     assert not (tmp_path / "applied").exists()
 
 
