@@ -24,7 +24,7 @@ from tests.helpers.volumes import new_volume
 
 folder = Path(sys.argv[1])
 Options.instance(runs_base_dir=folder / "runs")
-trainer = TorchTrainerConfig("trainer", batch_size=1, learning_rate=1e-3, num_data_fetchers=1, snapshot_interval=1)
+trainer = TorchTrainerConfig("trainer", batch_size=1, learning_rate=1e-3, num_data_fetchers=2, snapshot_interval=1)
 config = affinities_run_config(folder / "data", dims=2, num_iterations=2, validation_interval=2, trainer_config=trainer)
 create_config_store().store_run_config(config)
 run = train(config.name)

@@ -30,6 +30,7 @@ from dacapo.errors import (
 from dacapo.experiments.datasplits.datasets.arrays import CropArrayConfig, ZarrArray, ZarrArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.zarr_array import MAX_CHUNK_BYTES, chunk_shape
 from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers.zarr_files import write_zarr2
 
 ROI = Roi((8, 16, 24), (80, 160, 240))
 SIZE = Coordinate(8, 8, 8)
@@ -55,8 +56,7 @@ def store(
     path: Path, attributes: dict[str, Any], shape: tuple[int, ...] = (4, 5, 6), dataset: str = "raw"
 ) -> np.ndarray:
     values = np.arange(np.prod(shape), dtype=np.uint16).reshape(shape)
-    array = zarr.open_group(str(path), mode="a").create_dataset(dataset, data=values, chunks=2)
-    array.attrs.put(attributes)
+    write_zarr2(path, dataset, values, attributes, chunks=(2,) * values.ndim)
     return values
 
 
@@ -329,8 +329,7 @@ def test_container_as_text(path: Path) -> None:
 @pytest.mark.parametrize("separator", [".", "/"])
 def test_nested_and_flat_chunks(path: Path, separator: str) -> None:
     values = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    zarr.open_group(str(path), mode="w").create_dataset("raw", data=values, chunks=1, dimension_separator=separator)
-    zarr.open_array(str(path / "raw")).attrs.put(PLACED)
+    write_zarr2(path, "raw", values, PLACED, chunks=(1, 1, 1), dimension_separator=separator)
     array = open_(path)
     np.testing.assert_array_equal(array[array.roi], values)
 
@@ -390,9 +389,11 @@ class Unsafe:
 
 
 def test_pickled_objects_are_refused_and_not_run(path: Path, tmp_path: Path) -> None:
-    group = zarr.open_group(str(path), mode="w")
-    array = group.create_dataset("raw", shape=(1,), chunks=(1,), dtype=object, object_codec=numcodecs.Pickle())
-    array[0] = Unsafe(tmp_path / "executed")
+    header = {"zarr_format": 2, "shape": [1], "chunks": [1], "dtype": "|O", "fill_value": None, "order": "C"}
+    (path / "raw").mkdir(parents=True)
+    (path / "raw" / ".zarray").write_text(json.dumps({**header, "compressor": None, "filters": [{"id": "pickle"}]}))
+    objects = np.array([Unsafe(tmp_path / "executed")], dtype=object)
+    (path / "raw" / "0").write_bytes(numcodecs.Pickle().encode(objects))
     with pytest.raises(UnsafeFileError, match="pickle"):
         open_(path)
     assert not (tmp_path / "executed").exists()

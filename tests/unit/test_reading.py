@@ -17,7 +17,6 @@ import numcodecs
 import numpy as np
 import pytest
 import tensorstore
-import zarr
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import RoiError, StorageError
@@ -32,6 +31,7 @@ from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import cached_chu
 from dacapo.experiments.datasplits.datasets.arrays.reading import Read, read_all
 from dacapo.options import Options
 from tests.helpers.arrays import MeetingArray
+from tests.helpers.zarr_files import write_zarr2
 
 SHAPE = (20, 30)
 ROI = Roi((0, 0), SHAPE)
@@ -56,9 +56,7 @@ def write(path: Path, data: np.ndarray | None = None, **kwargs: Any) -> ZarrArra
     """Write values with Zarr, and open them with the package."""
     data = values() if data is None else data
     chosen = {"chunks": (8, 8), "compressor": numcodecs.Blosc(), **kwargs}
-    array = zarr.open_group(str(path), mode="a").create_dataset("a", shape=data.shape, dtype=data.dtype, **chosen)
-    array[...] = data
-    array.attrs.put(PLACE)
+    write_zarr2(path, "a", data, PLACE, **chosen)
     return open_(path)
 
 
@@ -250,7 +248,7 @@ class TestChanges:
     def test_replaced_by_an_array_of_another_shape(self, tmp_path: Path) -> None:
         cached(write(tmp_path / "data.zarr"))
         other = np.arange(12, dtype=np.uint8).reshape(3, 4)
-        array = write(tmp_path / "data.zarr", other, overwrite=True)
+        array = write(tmp_path / "data.zarr", other)
         np.testing.assert_array_equal(cached(array, Roi((0, 0), (3, 4))), other)
 
 

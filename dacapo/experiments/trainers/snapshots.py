@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dacapo.experiments.datasplits.datasets.arrays.metadata import ArrayMetadata
+from dacapo.experiments.datasplits.datasets.arrays.zarr_files import create_zarr2
 
 if TYPE_CHECKING:
     from funlib.geometry import Coordinate, Roi
@@ -49,11 +50,9 @@ def write_snapshot(
 def _write(
     container: LocalContainerIdentifier, dataset: str, data: np.ndarray, roi: Roi, voxel_size: Coordinate, world: World
 ) -> None:
-    import zarr
-
     leading = ["b", "c"][: data.ndim - roi.dims]
     spatial = ["z", "y", "x"][-roi.dims :]
     metadata = ArrayMetadata.of_world([*leading, *spatial], voxel_size, roi.offset, world)
-    group = zarr.open_group(str(container.container), mode="a")
-    created = group.create_dataset(dataset, data=data, chunks=(1, *data.shape[1:]), overwrite=True)
-    created.attrs.put(metadata.as_attributes())
+    chunks = (1, *data.shape[1:])
+    created = create_zarr2(container.container, dataset, data.shape, chunks, data.dtype, metadata.as_attributes())
+    created[...] = data

@@ -35,10 +35,8 @@ class CheckedBlosc(Blosc):  # type: ignore[misc]  # numcodecs has no types
         return super().decode(buf, out)
 
 
-def check_length(opened: Any) -> Any:
-    """Make an array opened by Zarr detect truncated chunks, and return it."""
-    if type(opened.compressor) is Blosc:
-        # Zarr looks a codec up by name and offers no public way to replace it; this one keeps the name.
-        settings = {name: value for name, value in opened.compressor.get_config().items() if name != "id"}
-        opened._compressor = CheckedBlosc(**settings)
-    return opened
+def checked(codec: Any) -> Any:
+    """Return a codec that detects truncated chunks in place of one that does not; others are returned unchanged."""
+    if type(codec) is not Blosc:
+        return codec
+    return CheckedBlosc(**{name: value for name, value in codec.get_config().items() if name != "id"})

@@ -16,6 +16,7 @@ from dacapo.utils.byte_order import native_dtype
 
 from .axes import TIME_AXES, axis_names
 from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates, read_metadata
+from .zarr_files import fills_results, open_zarr2
 
 ALIASES = "dacapo_names"
 """Attribute of a container: earlier names of its datasets."""
@@ -236,12 +237,7 @@ def open_stored(found: StoredArray, mode: str) -> Any:
     """
     try:
         if found.format == "zarr2":
-            import zarr
-
-            from .checked_blosc import check_length
-
-            opened = zarr.open_array(str(found.path), mode="r" if mode == "r" else "r+", write_empty_chunks=False)
-            return check_length(opened)
+            return open_zarr2(found.path, "r" if mode == "r" else "r+")
         return open_tensorstore(tensorstore_spec(found))
     except Exception as error:
         raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
@@ -250,12 +246,10 @@ def open_stored(found: StoredArray, mode: str) -> Any:
 def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
     """Read from an array opened by Zarr, and detect chunks that hold too few values.
 
-    Zarr decodes a chunk directly into a contiguous part of the result, and does not notice if some of that stays
-    unchanged. Unless the codec detects this, the result is made noncontiguous.
+    Version 2 of Zarr decodes a chunk directly into a contiguous part of the result, and does not notice if some of that
+    stays unchanged. Unless the codec detects this, the result is made noncontiguous.
     """
-    from .checked_blosc import CheckedBlosc
-
-    if isinstance(opened.compressor, CheckedBlosc) and not opened.filters:
+    if fills_results(opened):
         return np.asarray(opened[index])
     shape = [len(range(*s.indices(size))) for s, size in zip(index, opened.shape, strict=True)]
     first = next((axis for axis, n in enumerate(opened.chunks) if n > 1), 0)

@@ -48,6 +48,7 @@ from .metadata_array import MetadataArray
 from .ome_images import forget_image
 from .stored_chunks import stored_chunks
 from .world import World
+from .zarr_files import create_zarr2
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -393,24 +394,9 @@ def _create(
     dtype: np.dtype[Any],
     attributes: Mapping[str, Any],
 ) -> None:
-    import numcodecs
-    import zarr
-
     try:
-        created = zarr.create(
-            shape=tuple(shape),
-            chunks=tuple(chunks),
-            dtype=dtype,
-            fill_value=0,
-            compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
-            store=zarr.DirectoryStore(str(container)),
-            path=dataset,
-            overwrite=True,
-            zarr_version=2,
-        )
-        created.attrs.put(dict(attributes))
+        create_zarr2(container, dataset, shape, chunks, dtype, attributes)
     except (OSError, KeyError) as error:
-        # Zarr converts an error of the file system to a KeyError.
         raise StorageError(f"cannot create {container / dataset}: {error.__cause__ or error}") from error
 
 

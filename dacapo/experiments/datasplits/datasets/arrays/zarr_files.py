@@ -1,0 +1,76 @@
+"""Create and open Zarr v2 arrays on disk, with version 2 or 3 of the zarr package."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .checked_blosc import CheckedBlosc, checked
+
+
+def is_zarr3() -> bool:
+    """Return whether the installed zarr package is of version 3 or later."""
+    import zarr
+
+    return int(zarr.__version__.partition(".")[0]) >= 3
+
+
+def create_zarr2(
+    container: Path,
+    dataset: str,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    dtype: np.dtype[Any],
+    attributes: Mapping[str, Any],
+) -> Any:
+    """Create an array filled with zeros, in place of an existing one, and the groups above it.
+
+    Raises:
+        OSError: If the folder cannot be written.
+        KeyError: Likewise; version 2 of zarr makes it of an error of the file system.
+    """
+    import numcodecs
+    import zarr
+
+    created = zarr.create(
+        shape=tuple(shape),
+        chunks=tuple(chunks),
+        dtype=dtype,
+        fill_value=0,
+        compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
+        store=str(container) if is_zarr3() else zarr.DirectoryStore(str(container)),
+        path=dataset,
+        overwrite=True,
+        **{"zarr_format" if is_zarr3() else "zarr_version": 2},
+    )
+    created.attrs.put(dict(attributes))
+    return created
+
+
+def open_zarr2(path: Path, mode: str) -> Any:
+    """Open an array such that it detects truncated chunks, and stores no chunks that are empty.
+
+    Args:
+        path: Folder of the array.
+        mode: ``r`` or ``r+``.
+    """
+    import zarr
+
+    if not is_zarr3():
+        opened = zarr.open_array(str(path), mode=mode, write_empty_chunks=False)
+        # Zarr looks a codec up by name and offers no public way to replace it.
+        opened._compressor = checked(opened.compressor)
+        return opened
+    opened = zarr.open_array(str(path), mode=mode, zarr_format=2, config={"write_empty_chunks": False})
+    metadata = dataclasses.replace(opened.metadata, compressor=checked(opened.metadata.compressor))
+    inner = opened.async_array
+    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=inner.store_path, config=inner.config))
+
+
+def fills_results(opened: Any) -> bool:
+    """Return whether reading an array that :func:`open_zarr2` opened fails for a chunk that holds too few values."""
+    return is_zarr3() or (isinstance(opened.compressor, CheckedBlosc) and not opened.filters)
