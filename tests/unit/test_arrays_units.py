@@ -21,6 +21,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ResampledArrayConfig,
     ZarrArray,
     ZarrArrayConfig,
+    open_array,
 )
 from dacapo.experiments.datasplits.datasets.arrays.world import (
     World,
@@ -180,6 +181,24 @@ def test_micrometers_in_both_conventions_agree(tmp_path: Path) -> None:
     zarr.open_group(str(tmp_path / "in.zarr"))["s0"].attrs.put(plain((2, 1, 1), units=["um"] * 3))
     array = open_(tmp_path / "in.zarr", "s0")
     assert (array.voxel_size, array.units) == (Coordinate(2, 1, 1), ["um"] * 3)
+
+
+def test_a_point_in_time_and_a_plane_have_the_units_of_space(tmp_path: Path) -> None:
+    path = tmp_path / "in.zarr"
+    group = zarr.open_group(str(path))
+    group.create_dataset("0", shape=(3, 2, 4, 5, 6), dtype="u1")
+    axes = [{"name": "t", "type": "time", "unit": "second"}, {"name": "c", "type": "channel"}]
+    axes += [{"name": name, "type": "space", "unit": "micrometer"} for name in "zyx"]
+    transforms = [{"type": "scale", "scale": [1.5, 1, 0.04, 0.00524, 0.00524]}]
+    levels = [{"path": "0", "coordinateTransformations": transforms}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": levels}]
+    movie = open_array(path, "0")
+    assert (movie.units, movie.spacing) == (["", "nm", "nm", "nm"], (1, 40, 5.24, 5.24))
+    for index, dims in (({"t": 1}, 3), ({"t": 1, "z": 0}, 2)):
+        array = open_array(path, "0", select=index)
+        assert (array.units, array.spacing) == (["nm"] * dims, (40, 5.24, 5.24)[-dims:])
+        assert array.world.shown == ("micrometer",) * dims
+    assert open_array(path, "0", world_unit="0.001 nm").spacing == (1, 40, 5.24, 5.24)
 
 
 # Several arrays

@@ -341,6 +341,7 @@ def _count_points_in_time(candidates: Candidates, axes: list[str] | None) -> Non
         (candidates.voxel_size, 1),
         (candidates.offset, 0),
         (candidates.units, ""),
+        (candidates.shown, ""),
     ]
     for given, value in counted:
         for _, entries in given:

@@ -178,16 +178,18 @@ class _Place:
         return parts_for([*self.voxel_size, *self.offset])
 
     def _in_lengths(self, unit: str) -> _Place:
-        """Return the same in one unit of length; unchanged if a unit is not known, or all are that one."""
+        """Return the same with all lengths in one unit; axes whose unit is no length stay as they are."""
         new = length_of(unit)
-        old = [length for length in map(length_of, self.units) if length is not None]
-        if new is None or len(old) < len(self.units) or set(old) == {new}:
+        old = [length_of(own) for own in self.units]
+        if new is None or set(old) <= {new, None}:
             return self
+        factors = [Fraction(1) if length is None else length / new for length in old]
         size, offset = (
-            [v * o / new for v, o in zip(values, old, strict=True)] for values in (self.voxel_size, self.offset)
+            [v * f for v, f in zip(values, factors, strict=True)] for values in (self.voxel_size, self.offset)
         )
         shown = [long_name(one) for one in self.units] if self.shown is None else self.shown
-        return _Place(size, offset, [unit] * len(old), shown)
+        units = [own if length is None else unit for own, length in zip(self.units, old, strict=True)]
+        return _Place(size, offset, units, shown)
 
 
 def _warn(message: str) -> None:

@@ -14,6 +14,7 @@ from dacapo.experiments.config import field
 from .array import ArrayConfig
 from .axes import spatial_axes_of
 from .view import ArrayView, build
+from .world import World
 
 
 class SelectArray(ArrayView):
@@ -58,6 +59,12 @@ class SelectArray(ArrayView):
     @property
     def dims(self) -> int:
         return len(self._kept)
+
+    @property
+    def world(self) -> World:
+        world = self._source.world
+        units, shown = (tuple(names[number] for number in self._kept) for names in (world.units, world.shown))
+        return World(units, world.parts, shown)
 
     @property
     def voxel_size(self) -> Coordinate:
