@@ -25,7 +25,6 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ZarrArrayConfig,
     config_for,
 )
-from dacapo.experiments.datasplits.datasets.arrays.metadata_array import MetadataArray
 from dacapo.experiments.datasplits.datasets.arrays.opener import identifier_of
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -155,12 +154,8 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
         smallest_shape=train.shape / raw_array.voxel_size,
         voxel_size=raw_array.voxel_size,
         channels=raw_array.num_channels or 1,
-        unit=_unit(raw_array) or "world units",
+        unit=raw_array.units[-1] or "world units",
     )
-
-
-def _unit(array: Array) -> str:
-    return array.units[-1] if isinstance(array, MetadataArray) else ""
 
 
 def _check_own(raw: Array, labels: Array) -> None:

@@ -36,7 +36,7 @@ def draw_picture(run_config: RunConfig, data: DemoData, folder: Path, applied: A
         truth=_plane(truth[roi]),
         prediction=_plane(affinities.mean(axis=0)),
         segmentation=_plane(segmentation[roi]),
-        voxel_size=voxel_size[-1],
+        voxel_size=segmentation.spacing[-1],
         unit=data.unit,
         origin=data.origin,
     )

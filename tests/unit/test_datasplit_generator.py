@@ -554,3 +554,31 @@ class TestTable:
 
 def test_datasets_are_of_raw_and_gt(volume: Path) -> None:
     assert all(isinstance(dataset, RawGTDatasetConfig) for dataset in generator(spec(volume)).compute().train_configs)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_voxels_with_fractions(tmp_path: Path, raw: np.ndarray, labels: np.ndarray, centred: bool) -> None:
+    """Levels of 2.62, 5.24 and 10.48 nm in micrometers; the class er has levels of 5.24 nm, then 10.48 and 20.96."""
+    path = tmp_path / "cell.zarr"
+    write_ome(path, "em", raw, 2.62, centred=centred)
+    write_ome(path, "labels/mito", labels, 2.62)
+    write_levels(path, "labels/er", shrink(labels, 2) // 2, 5.24)  # type: ignore[arg-type]
+    made = built(generator(spec(path), size=5.24).compute())  # type: ignore[arg-type]
+    assert made.gt is not None
+    assert made.raw.spacing == made.gt.spacing == (5.24,) * 3
+    seen, truth = values(made)
+    np.testing.assert_array_equal(seen * 255, shrink(raw, 2))
+    np.testing.assert_array_equal(truth, np.stack([shrink(labels, 2) != 0, shrink(labels, 2) // 2 != 0]))
+
+
+def test_a_resolution_with_a_fraction_is_made_of_integers(tmp_path: Path, raw: np.ndarray, labels: np.ndarray) -> None:
+    path = tmp_path / "cell.zarr"
+    write_levels(path, "em", raw, 5)
+    write_levels(path, "labels/mito", labels, 5)
+    finer = {"max_raw_training_upsample": 2, "max_gt_upsample": 2}
+    made = built(generator(spec(path, "labels/mito"), size=2.5, **finer).compute())  # type: ignore[arg-type]
+    assert made.gt is not None
+    assert made.raw.spacing == made.gt.spacing == (2.5,) * 3
+    np.testing.assert_array_equal(values(made)[1].squeeze(), np.kron(labels, np.ones((2, 2, 2))) != 0)
+    with pytest.raises(ConfigError, match="is not exact"):
+        generator(spec(path, "labels/mito"), size=2.71828182845).compute()  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ from .datasets.arrays import (
     MissingAnnotationsMaskConfig,
     ZarrArray,
 )
-from .scale_levels import LEVEL_NAME, closest_level, find_levels, has_levels, read_as
+from .scale_levels import LEVEL_NAME, closest_level, find_levels, has_levels, in_world_units, read_as
 from .train_validate_datasplit import TrainValidateDataSplitConfig
 
 logger = logging.getLogger(__name__)
@@ -225,8 +225,8 @@ class DataSplitGenerator:
         self,
         name: str,
         datasets: list[DatasetSpec],
-        input_resolution: Sequence[int] | Coordinate,
-        output_resolution: Sequence[int] | Coordinate,
+        input_resolution: Sequence[float] | Coordinate,
+        output_resolution: Sequence[float] | Coordinate,
         targets: list[str] | None = None,
         segmentation_type: str | SegmentationType = "semantic",
         max_gt_downsample: float = 32,
@@ -245,8 +245,8 @@ class DataSplitGenerator:
         Args:
             name: Name of the datasplit.
             datasets: The rows.
-            input_resolution: Voxel size of raw data, in world units.
-            output_resolution: Voxel size of ground truth, in world units.
+            input_resolution: Voxel size of raw data, in units of the data (mostly nanometers); fractions are allowed.
+            output_resolution: Voxel size of ground truth, in the same units.
             targets: Classes to use, in this order; by default all that the rows name.
             segmentation_type: ``semantic`` or ``instance``.
             max_gt_downsample: Limit on how many times larger the voxels of ground truth may become.
@@ -265,8 +265,8 @@ class DataSplitGenerator:
         """
         self.name = name
         self.datasets = list(datasets)
-        self.input_resolution = Coordinate(input_resolution)
-        self.output_resolution = Coordinate(output_resolution)
+        self.input_resolution = _resolution(input_resolution)
+        self.output_resolution = _resolution(output_resolution)
         self.targets = None if targets is None else list(targets)
         self.segmentation_type = _member(SegmentationType, segmentation_type)
         self.max_gt_downsample = max_gt_downsample
@@ -376,8 +376,9 @@ class DataSplitGenerator:
             if spec.dataset_type is DatasetType.train
             else (self.max_raw_validation_downsample, self.max_raw_validation_upsample)
         )
-        levels = find_levels(spec.raw_container, spec.raw_dataset, f"{name}_raw_stored")
-        source = read_as(closest_level(levels, self.input_resolution, *limits), self.input_resolution, interpolate=True)
+        levels = find_levels(spec.raw_container, spec.raw_dataset, f"{name}_raw_stored", self.input_resolution)
+        resolution = in_world_units(levels, self.input_resolution)
+        source = read_as(closest_level(levels, resolution, *limits), resolution, interpolate=True)
         return IntensitiesArrayConfig(f"{name}_raw", source, min=self.raw_min, max=self.raw_max)
 
     def _ground_truth(self, spec: DatasetSpec, name: str) -> tuple[ArrayConfig, ArrayConfig | None]:
@@ -405,9 +406,10 @@ class DataSplitGenerator:
         return sources[0] if len(sources) == 1 else MergeInstancesArrayConfig(f"{name}_gt", sources)
 
     def _labels(self, spec: DatasetSpec, dataset: str, name: str) -> tuple[ZarrArray, ArrayConfig]:
-        levels = find_levels(spec.gt_container, dataset, name)
-        level = closest_level(levels, self.output_resolution, self.max_gt_downsample, self.max_gt_upsample)
-        return level, read_as(level, self.output_resolution, interpolate=False)
+        levels = find_levels(spec.gt_container, dataset, name, self.output_resolution)
+        resolution = in_world_units(levels, self.output_resolution)
+        level = closest_level(levels, resolution, self.max_gt_downsample, self.max_gt_upsample)
+        return level, read_as(level, resolution, interpolate=False)
 
     def _ids_of_volume(
         self, spec: DatasetSpec, classes: _Classes, name: str
@@ -439,8 +441,8 @@ class DataSplitGenerator:
     @staticmethod
     def generate_from_csv(
         csv_path: str | Path,
-        input_resolution: Sequence[int] | Coordinate,
-        output_resolution: Sequence[int] | Coordinate,
+        input_resolution: Sequence[float] | Coordinate,
+        output_resolution: Sequence[float] | Coordinate,
         name: str | None = None,
         **kwargs: Any,
     ) -> DataSplitGenerator:
@@ -448,8 +450,8 @@ class DataSplitGenerator:
 
         Args:
             csv_path: The table.
-            input_resolution: Voxel size of raw data, in world units.
-            output_resolution: Voxel size of ground truth, in world units.
+            input_resolution: Voxel size of raw data, in units of the data (mostly nanometers); fractions are allowed.
+            output_resolution: Voxel size of ground truth, in the same units.
             name: Name of the datasplit, by default that of the file.
             kwargs: Other arguments of :class:`DataSplitGenerator`.
 
@@ -461,6 +463,11 @@ class DataSplitGenerator:
         if not datasets:
             raise ConfigError(f"{csv_path} has no rows; expected {', '.join(COLUMNS)} in each")
         return DataSplitGenerator(name or Path(csv_path).stem, datasets, input_resolution, output_resolution, **kwargs)
+
+
+def _resolution(numbers: Sequence[float] | Coordinate) -> Coordinate | tuple[float, ...]:
+    """Return a voxel size; one with fractions is no Coordinate, which would drop them."""
+    return Coordinate(numbers) if all(float(n).is_integer() for n in numbers) else tuple(map(float, numbers))
 
 
 def _unused_name(spec: DatasetSpec, used: set[str]) -> str:

@@ -10,16 +10,18 @@ from pathlib import Path
 from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
+from dacapo.utils.exact_numbers import exact, parts_for
 
 from .datasets.arrays import ArrayConfig, ResampledArrayConfig, ZarrArray, ZarrArrayConfig
 from .datasets.arrays.containers import dataset_name, find_array, is_array, multiscale_levels
+from .datasets.arrays.world import World, common_unit
 
 LEVEL_NAME = re.compile(r"s?\d+")
 """Conventional names of levels in plain containers: s0, s1, ... or 0, 1, ..."""
 
 
-def find_levels(container: Path, dataset: str, name: str) -> list[ZarrArray]:
-    """Open the scale levels of a volume, the finest first. Voxels are not read.
+def find_levels(container: Path, dataset: str, name: str, resolution: Sequence[float] | None = None) -> list[ZarrArray]:
+    """Open the scale levels of a volume, the finest first, with world units that suit all of them. Voxels are not read.
 
     A dataset that is an array is the only level, even if others lie beside it. The levels of a group are the arrays
     listed by its OME-NGFF multiscales, or else those named ``s0``, ``s1``, ... or ``0``, ``1``, ...
@@ -28,6 +30,7 @@ def find_levels(container: Path, dataset: str, name: str) -> list[ZarrArray]:
         container: Folder in a format that :class:`ZarrArray` reads.
         dataset: Path of the array or group inside the container.
         name: Name of the levels in their configs.
+        resolution: A voxel size, in units of the levels, that is to be an integer number of world units as well.
 
     Raises:
         ArrayNotFoundError: If the dataset is neither an array nor a group with levels.
@@ -38,7 +41,32 @@ def find_levels(container: Path, dataset: str, name: str) -> list[ZarrArray]:
     if not names:
         find_array(container, group)  # raises an error that lists the existing datasets
     configs = [ZarrArrayConfig(name, container, f"{group}/{level}".strip("/"), mode="r") for level in names]
-    return sorted((ZarrArray(config) for config in configs), key=lambda level: math.prod(level.voxel_size))
+    levels = [ZarrArray(config) for config in configs]
+    worlds = [level.world for level in levels]
+    if resolution is not None:
+        worlds.append(World(worlds[0].units, _parts(resolution)))
+    unit = common_unit(worlds)
+    if unit is not None:
+        levels = [ZarrArray(level.config.counted_in(unit)) for level in levels]
+    return sorted(levels, key=lambda level: math.prod(level.voxel_size))
+
+
+def in_world_units(levels: Sequence[ZarrArray], resolution: Sequence[float]) -> Coordinate:
+    """Return a voxel size in world units.
+
+    Args:
+        levels: From :func:`find_levels` with the same resolution.
+        resolution: In units of the levels.
+    """
+    return Coordinate(round(size * levels[0].world.parts) for size in resolution)
+
+
+def _parts(resolution: Sequence[float]) -> int:
+    numbers = [exact(size) for size in resolution]
+    parts = parts_for(number for number in numbers if number is not None)
+    if None in numbers or parts is None:
+        raise ConfigError(f"resolution {tuple(resolution)} is not exact; give decimal numbers of up to six digits")
+    return parts
 
 
 def has_levels(container: Path, dataset: str) -> bool:
@@ -80,9 +108,10 @@ def closest_level(
         )
     usable = [level for level in levels if _within(level.voxel_size, voxel_size, max_downsample, max_upsample)]
     if not usable:
-        listed = ", ".join(f"{level.dataset or 'the array'} with {level.voxel_size}" for level in levels)
+        listed = ", ".join(f"{level.dataset or 'the array'} with {level.spacing}" for level in levels)
         raise ConfigError(
-            f"resolution {voxel_size} cannot be reached in {levels[0].file_name}: it has {listed}, and voxels may "
+            f"resolution {levels[0].world.in_units(voxel_size)} cannot be reached in {levels[0].file_name}: it has "
+            f"{listed}, and voxels may "
             f"become {max_downsample:g} times larger or {max_upsample:g} times smaller; choose another resolution or "
             "wider limits"
         )

@@ -11,7 +11,7 @@ from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.config import field
 
 from .array import Array, ArrayConfig
-from .view import ChannelView, build
+from .view import ChannelView, build_all
 
 
 class ConcatArray(ChannelView):
@@ -34,10 +34,10 @@ class ConcatArray(ChannelView):
             raise ConfigError(
                 f"array {array_config.name!r}: sources {unused} belong to none of the channels {array_config.channels}"
             )
-        self._by_channel = {channel: build(config) for channel, config in configs.items()}
         default = array_config.default_config
-        self._default = None if default is None else build(default)
-        sources = [*self._by_channel.values(), *([] if self._default is None else [self._default])]
+        sources = build_all([*configs.values(), *([] if default is None else [default])])
+        self._by_channel = dict(zip(configs, sources, strict=False))
+        self._default = None if default is None else sources[-1]
         super().__init__(array_config.name, sources, array_config.channels)
         self._dtype: np.dtype[Any] = np.result_type(*(source.dtype for source in sources))
         if self._dtype.kind == "f" and all(source.dtype.kind in "biu" for source in sources):

@@ -12,7 +12,7 @@ from dacapo.experiments.config import field
 from dacapo.utils.blocks import BlockGrid, fit_block_shape
 
 from .array import ArrayConfig
-from .view import VoxelwiseView, build
+from .view import VoxelwiseView, build_all
 
 # Shape in voxels of the blocks in which the largest ids are determined.
 _EDGE = 256
@@ -35,7 +35,7 @@ class MergeInstancesArray(VoxelwiseView):
             ConfigError: If the sources do not match, or some have channels and others do not.
             DtypeError: If a source does not hold labels.
         """
-        super().__init__(array_config.name, [build(config) for config in array_config.source_array_configs])
+        super().__init__(array_config.name, build_all(array_config.source_array_configs))
         for source in self._sources:
             if source.dtype.kind not in "biu":
                 raise DtypeError(f"{self}: {source} has data type {source.dtype}; expected integer labels")

@@ -11,7 +11,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
 
 from .array import ArrayConfig
-from .view import VoxelwiseView, build
+from .view import VoxelwiseView, build_all
 
 
 class SumArray(VoxelwiseView):
@@ -26,7 +26,7 @@ class SumArray(VoxelwiseView):
         Raises:
             ConfigError: If the sources do not match, including their axes and channels.
         """
-        super().__init__(array_config.name, [build(config) for config in array_config.source_array_configs])
+        super().__init__(array_config.name, build_all(array_config.source_array_configs))
         for source in self._sources:
             channels = source.num_channels if source.channel_axis is not None else None
             if source.axes != self._source.axes or channels != self.num_channels:

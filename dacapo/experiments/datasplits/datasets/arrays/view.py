@@ -23,6 +23,13 @@ def build(config: ArrayConfig) -> Array:
     return array
 
 
+def build_all(configs: Sequence[ArrayConfig]) -> list[Array]:
+    """Build the arrays of several configs, whose world coordinates count one unit."""
+    arrays = [build(config) for config in configs]
+    unit = common_unit([array.world for array in arrays]) if arrays else None
+    return arrays if unit is None else [build(config.counted_in(unit)) for config in configs]
+
+
 class ArrayView(Array):
     """An array computed from source arrays when it is read.
 
