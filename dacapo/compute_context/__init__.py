@@ -1,4 +1,4 @@
-"""Where workers run: each context is a class that the options name."""
+"""Where workers run, each place a class that the options name; and how operations run."""
 
 from .batch_system import BatchSystem
 from .bsub import Bsub

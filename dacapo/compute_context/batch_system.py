@@ -1,4 +1,4 @@
-"""The parts that the batch systems of clusters share."""
+"""The base class of compute contexts on clusters."""
 
 from __future__ import annotations
 
@@ -21,49 +21,44 @@ _TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
 _HELP = {
     "distribute_workers": DISTRIBUTE_HELP.format("job"),
-    "num_gpus": "GPUs per worker; 0 asks for none.",
-    "num_cpus": "Cores per worker, and threads that it uses.",
-    "memory": "Memory per worker, such as '16GB' or '500MB' (1 GB is 1024 MB); the default of the cluster if left out.",
-    "time": (
-        "How long a job may take, such as '4:00:00' or, with days, '1-12:00:00'; "
-        "the default of the cluster if left out."
-    ),
+    "num_gpus": "Number of GPUs per worker.",
+    "num_cpus": "Number of cores and threads per worker.",
+    "memory": "Memory per worker, such as '16GB' or '500MB' (1 GB is 1024 MB); by default that of the cluster.",
+    "time": "Time limit of a job, such as '4:00:00' or, with days, '1-12:00:00'; by default that of the cluster.",
     "extra_flags": (
-        "Further arguments of the program that starts jobs, one item each. They come last, after what is made from the "
-        "other fields."
+        "Additional arguments of the program that starts jobs, one item each, after those from other fields."
     ),
     "environment_setup": (
-        "Lines of bash that come before the worker in its job, such as 'module load cuda'. A line that fails ends the "
-        "job."
+        "Lines of bash to run before the worker in its job, such as 'module load cuda'. A line that fails ends the job."
     ),
     "host": (
         "Name or address under which jobs reach this machine, for machines with several networks or without a default "
-        "route; found out if left out."
+        "route; detected by default."
     ),
     "gpu_memory": (
-        "Memory of the GPU of a worker, such as '40GB'. It decides about the size of blocks; if left out, what is free "
-        "of the GPU of the machine that starts the jobs does, or without one the shape that the architecture is for."
+        "Memory of the GPU of a worker, such as '40GB', which determines the size of blocks. By default the free "
+        "memory of this machine's GPU determines it, or else the input shape of the architecture."
     ),
 }
 
 
 def job_field(name: str, **default: Any) -> Any:
-    """Return an attrs field for something that all batch systems can be asked for.
+    """Return an attrs field that all batch systems have.
 
     Args:
-        name: Its name, which its help text depends on.
+        name: Name of the field, which determines the help text.
         **default: ``default`` or ``factory``, as for :func:`attrs.field`.
     """
     return attrs.field(**default, metadata={"help_text": _HELP[name]})
 
 
 class BatchSystem(ComputeContext):
-    """Runs each worker as a job of a cluster, through a command that submits it and waits for its end.
+    """Run each worker as a job of a cluster, through a command that submits it and waits for its end.
 
-    Jobs reach the process that hands out the blocks over the network, and get its environment. Arrays and logs have to
-    lie in folders that all machines see.
+    Jobs reach the scheduling process over the network, and inherit its environment. Arrays and logs must be in folders
+    that all machines can access.
 
-    A subclass declares the fields, so that they come in the order that suits it, with :func:`job_field`.
+    A subclass declares the fields with :func:`job_field`, in the order that suits it.
     """
 
     __slots__ = ()
@@ -86,7 +81,7 @@ class BatchSystem(ComputeContext):
             )
         for name in ("extra_flags", "environment_setup"):
             value = getattr(self, name)
-            # A string would be taken for a list of its letters.
+            # A string would be read as a list of its letters.
             if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
                 raise ConfigError(f"{type(self).__name__}: {name} must be a list of strings, got {value!r}")
         if self.host is not None and not (isinstance(self.host, str) and self.host):
@@ -99,7 +94,7 @@ class BatchSystem(ComputeContext):
 
     @property
     def device(self) -> torch.device:
-        """The device for the network: a GPU where workers have one and this machine does too, else the CPU."""
+        """The device for the network: a GPU if workers and this machine have one, else the CPU."""
         import torch
 
         return torch.device("cuda" if self.num_gpus > 0 and torch.cuda.is_available() else "cpu")
@@ -116,11 +111,11 @@ class BatchSystem(ComputeContext):
 
     @property
     def has_gpus(self) -> bool:
-        """Whether jobs get GPUs, which this machine need not have."""
+        """Whether jobs get GPUs; this machine need not have any."""
         return self.num_gpus > 0
 
     def free_gpu_memory(self, num_workers: int) -> int | None:
-        """Return the ``gpu_memory`` of the config; else what is free of this machine's GPU, None if it has none."""
+        """Return the ``gpu_memory`` of the config, or else the free memory of this machine's GPU, if it has one."""
         if self.gpu_memory is not None:
             return parse_size(self.gpu_memory)
         return free_gpu_memory(self.device, 1) if self.device.type == "cuda" else None
@@ -131,11 +126,11 @@ class BatchSystem(ComputeContext):
 
     @abstractmethod
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
-        """Return the command that runs ``command`` as a job, waits for it, and ends with its exit code.
+        """Return the command that runs ``command`` as a job, waits for it, and returns its exit code.
 
         Args:
             command: A program and its arguments.
-            log: Names the job after its file.
+            log: Log file, which names the job.
         """
         raise NotImplementedError
 
@@ -143,32 +138,32 @@ class BatchSystem(ComputeContext):
         """Return the command that runs the lines of ``environment_setup`` and then ``command``, in one shell."""
         if not self.environment_setup:
             return list(command)
-        # The words of the command stay arguments of their own, which nothing needs to quote.
+        # The words of the command stay separate arguments, so that none needs quotes.
         script = "\n".join(["set -e", *self.environment_setup, 'exec "$@"'])
         return ["bash", "-c", script, "bash", *command]
 
 
 def job_name(log: Path | None) -> str:
-    """Return a name for a job, made from that of its log where there is one."""
+    """Return a name for a job, after its log file if it has one."""
     return "dacapo" if log is None else f"dacapo_{re.sub('[^A-Za-z0-9_-]', '_', log.stem)}"
 
 
 def megabytes(memory: str) -> int:
-    """Return how many MB, of 1024 KB, a size such as ``"16GB"`` or ``"1.5 GiB"`` has, rounded up.
+    """Return a size such as ``"16GB"`` or ``"1.5 GiB"`` in MB, of 1024 KB, rounded up.
 
     Raises:
-        ConfigError: If it is no such text.
+        ConfigError: If the text is not a size.
     """
-    if not isinstance(memory, str):  # of a number nobody knows the unit
+    if not isinstance(memory, str):  # the unit of a number is unknown
         raise ConfigError(f"memory must be a size with its unit, such as '16GB' or '500MB'; got {memory!r}")
     return -(-parse_size(memory) // 1024**2)
 
 
 def seconds(time: str) -> int:
-    """Return how many seconds a time such as ``"4:00:00"`` or, with days, ``"1-12:00:00"`` has.
+    """Return a time such as ``"4:00:00"`` or, with days, ``"1-12:00:00"`` in seconds.
 
     Raises:
-        ConfigError: If it is no such text, or no time at all.
+        ConfigError: If the text is not a time, or 0.
     """
     match = _TIME.fullmatch(time) if isinstance(time, str) else None
     days, hours, minutes, rest = (0, 0, 0, 0) if match is None else (int(part or 0) for part in match.groups())

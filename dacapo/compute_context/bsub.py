@@ -13,10 +13,10 @@ from dacapo.compute_context.batch_system import BatchSystem, job_field, job_name
 
 @attrs.define
 class Bsub(BatchSystem):
-    """Runs each worker as a job that ``bsub`` submits and waits for.
+    """Run each worker as a job that ``bsub`` submits and waits for.
 
-    Jobs reach the process that hands out the blocks over the network, and inherit its environment, which is what
-    ``bsub`` does unless told otherwise. Arrays and logs have to lie in folders that all machines see.
+    Jobs reach the scheduling process over the network, and inherit its environment, which is the default of ``bsub``.
+    Arrays and logs must be in folders that all machines can access.
     """
 
     distribute_workers: bool | None = job_field("distribute_workers", default=True)
@@ -24,7 +24,7 @@ class Bsub(BatchSystem):
     num_gpus: int = job_field("num_gpus", default=1)
     num_cpus: int = job_field("num_cpus", default=5)
     billing: str | None = attrs.field(
-        default=None, metadata={"help_text": "Project that pays for the jobs; none is named if left out."}
+        default=None, metadata={"help_text": "Project that pays for the jobs; by default none is given."}
     )
     memory: str | None = job_field("memory", default=None)
     time: str | None = job_field("time", default=None)
@@ -34,12 +34,12 @@ class Bsub(BatchSystem):
     gpu_memory: str | None = job_field("gpu_memory", default=None)
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
-        """Return the ``bsub`` command that runs ``command`` as a job and ends with its exit code.
+        """Return the ``bsub`` command that runs ``command`` as a job and returns its exit code.
 
         Args:
             command: A program and its arguments.
-            log: Names the job after its file, and its output goes to a file of that name ending in ``.job``. Without
-                it, output is dropped rather than mailed.
+            log: Log file, which names the job. The output of the job goes to a file of the same name with the suffix
+                ``.job``; without a log, output is discarded rather than mailed.
         """
         options = ["-K", "-q", self.queue, "-n", str(self.num_cpus)]
         if self.num_gpus > 0:
@@ -48,12 +48,12 @@ class Bsub(BatchSystem):
         if self.billing is not None:
             options += ["-P", self.billing]
         if self.memory is not None:
-            # What is set aside for the job, and what it may use at most.
+            # The memory to reserve, and the limit.
             size = f"{megabytes(self.memory)}MB"
             options += ["-R", f"rusage[mem={size}]", "-M", size]
         if self.time is not None:
             hours, minutes = divmod(-(-seconds(self.time) // 60), 60)
             options += ["-W", f"{hours}:{minutes:02}"]
         options += ["-o", "/dev/null" if log is None else str(log.with_suffix(".job")), *self.extra_flags]
-        # LSF puts the words together again and gives them to a shell.
+        # LSF joins the words and passes them to a shell.
         return ["bsub", *options, *map(shlex.quote, self.with_setup(command))]

@@ -1,4 +1,4 @@
-"""Where workers run and on which device."""
+"""The base class of compute contexts: where workers run, and on which device."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 DISTRIBUTE_HELP = (
-    "Start a {} for each worker even where one worker is all there is, and for a prediction even where nobody said how "
-    "many workers there may be. Otherwise that takes place in the process that began, unless this machine has several "
-    "GPUs."
+    "Start a {} even for a single worker, and for predictions even without a number of workers. Otherwise, these run "
+    "in the calling process, unless several GPUs of this machine can predict."
 )
 _TAIL = 30
 _GRACE = 5.0
@@ -34,9 +33,9 @@ _GRACE = 5.0
 
 @attrs.define
 class ComputeContext(ABC):
-    """Runs workers somewhere, and knows the device that the network runs on.
+    """Run workers somewhere, and know the device of the network.
 
-    A subclass is known to the options by its class name from the moment that it is defined.
+    Defining a subclass makes it available to the options under its class name.
     """
 
     _registry: ClassVar[dict[str, type[ComputeContext]]] = {}
@@ -47,7 +46,7 @@ class ComputeContext(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # attrs builds a slotted class anew, which enters the second, final one.
+        # attrs creates a slotted class a second time; the final one replaces the first.
         ComputeContext._registry[cls.__name__] = cls
 
     @property
@@ -63,50 +62,47 @@ class ComputeContext(ABC):
 
     @property
     def local_gpus(self) -> int:
-        """Number of GPUs of this machine that workers take in turn; below 2 there is no choice."""
+        """Number of GPUs of this machine that workers take in turn; fewer than 2 leave no choice."""
         return 0
 
     @property
     def scheduler_host(self) -> str | None:
-        """Name or address under which workers reach the process that hands out blocks, None to find one out."""
+        """Name or address under which workers reach the scheduling process; None to detect one."""
         return None
 
     @property
     def worker_memory(self) -> int | None:
-        """Bytes of memory that a worker on another machine gets, None if that is not known."""
+        """Memory of a worker on another machine in bytes, None if it is unknown."""
         return None
 
     @property
     def has_gpus(self) -> bool:
-        """Whether the network runs on GPUs where the workers run."""
+        """Whether workers run the network on GPUs."""
         return self.device.type == "cuda"
 
     def free_gpu_memory(self, num_workers: int) -> int | None:
-        """Return how many bytes of its GPU's memory there are for each of some workers, None if that is not known.
-
-        Only asked for where they have GPUs.
-        """
+        """Return the free GPU memory of each of some workers that have GPUs in bytes, None if it is unknown."""
         return free_gpu_memory(self.device, num_workers)
 
     def threads_per_worker(self, num_workers: int) -> int | None:
-        """Return how many threads each of the workers may use, None to leave it to the libraries."""
+        """Return the number of threads of each worker, None to leave it to the libraries."""
         return None if self.local_cores is None else max(1, self.local_cores // num_workers)
 
     def worker_environment(self, worker: int) -> dict[str, str]:
-        """Return the variables to set for a worker.
+        """Return the environment variables to set for a worker.
 
         Args:
-            worker: Its number. On this machine it is the lowest, from 0 on, that no other living worker of the task
-                has; elsewhere each worker has one of its own.
+            worker: Number of the worker. On this machine it is the lowest, from 0 on, that no other living worker of
+                the task has; elsewhere each worker has a different one.
         """
         return {}
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
-        """Return the command that starts ``command`` where this context runs things.
+        """Return the command that starts ``command`` in this context.
 
         Args:
             command: A program and its arguments.
-            log: File that a scheduler is to write the output of a job to.
+            log: File for the output of a job.
         """
         return list(command)
 
@@ -117,18 +113,16 @@ class ComputeContext(ABC):
         environment: Mapping[str, str] | None = None,
         keep_open: Sequence[int] = (),
     ) -> None:
-        """Run a command to its end.
-
-        Its output goes to the log of this process, line by line.
+        """Run a command, wait for its end, and log its output line by line.
 
         Args:
             command: A program and its arguments.
-            log: File that gets the output too.
-            environment: Variables to set for the command, besides those of this process.
+            log: File that the output is appended to as well.
+            environment: Variables to set for the command, in addition to those of this process.
             keep_open: File descriptors that the command inherits.
 
         Raises:
-            BlockwiseError: If the command cannot be started or fails; the message ends with its last output.
+            BlockwiseError: If the command cannot be started, or fails; the message ends with its last output.
         """
         wrapped = self.wrap_command(command) if log is None else self.wrap_command(command, log)
         name = " ".join(wrapped)
@@ -152,7 +146,7 @@ class ComputeContext(ABC):
 
 
 def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
-    """Pass on the output of a process until it ends, and return the last lines."""
+    """Log the output of a process until it ends, and return the last lines."""
     tail: deque[str] = deque(maxlen=_TAIL)
     try:
         assert process.stdout is not None
@@ -161,9 +155,9 @@ def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
                 logger.info(line.rstrip("\n"))
                 tail.append(line)
                 if file is not None:
-                    with suppress(OSError):  # a full disk is no reason to end what may not even write there
+                    with suppress(OSError):  # a full disk need not affect the command
                         file.write(line.encode())
-    except BaseException:  # do not leave the command running behind an interrupt
+    except BaseException:  # an interrupt ends the command too
         _end(process)
         raise
     finally:
@@ -172,7 +166,7 @@ def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """End a process, which first may end what it has started elsewhere."""
+    """End a process, and give it time to end jobs that it has started."""
     process.terminate()
     try:
         process.wait(_GRACE)
@@ -181,12 +175,11 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 
 def free_gpu_memory(device: torch.device, num_processes: int) -> int:
-    """Return how many bytes of GPU memory are free for each of some processes on this machine.
+    """Return the free GPU memory of each of some processes on this machine in bytes.
 
     Args:
-        device: What they use: a certain GPU, which they share, or any, which they take in turn. A single process uses
-            the current one.
-        num_processes: How many there are.
+        device: A certain GPU, which they share, or any, which they take in turn. A single process uses the current one.
+        num_processes: Number of processes.
     """
     import torch
 
@@ -197,13 +190,13 @@ def free_gpu_memory(device: torch.device, num_processes: int) -> int:
 
 
 def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContext:
-    """Return the compute context that the options ask for.
+    """Return the compute context that the options describe.
 
     Args:
-        options: Settings to use instead of those of the process.
+        options: Settings, by default those of the process.
 
     Raises:
-        ConfigError: If the options name an unknown type of context, or a field that it does not have.
+        ConfigError: If the options name an unknown type of context, or an unknown field.
     """
     settings = dict((options or Options.instance()).compute_context)
     name, config = settings.pop("type"), settings.pop("config", None) or {}

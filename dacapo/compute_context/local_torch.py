@@ -22,16 +22,15 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 @attrs.define
 class LocalTorch(ComputeContext):
-    """Runs workers on this machine, the network on its GPU where there is one with enough free memory."""
+    """Run workers on this machine, and the network on its GPU if it has one with enough free memory."""
 
     _device: str | None = attrs.field(
-        default=None, metadata={"help_text": "Device for the network, such as 'cpu' or 'cuda:1'; chosen if left out."}
+        default=None,
+        metadata={"help_text": "Device for the network, such as 'cpu' or 'cuda:1'; automatic by default."},
     )
     oom_limit: float | int | None = attrs.field(
         default=4.2,
-        metadata={
-            "help_text": "The GPU is used if at least so many GiB of its memory are free or held by this process."
-        },
+        metadata={"help_text": "Use the GPU only if this number of GiB of its memory is free or held by this process."},
     )
 
     @property
@@ -42,7 +41,7 @@ class LocalTorch(ComputeContext):
     @property
     def local_gpus(self) -> int:
         """Number of GPUs that workers take in turn, 0 if the config names a device."""
-        # Without two of these there is no need to wait for PyTorch, which knows how many GPUs can be used.
+        # PyTorch, which knows how many GPUs are usable, takes long to import, and is needed only for several devices.
         if self._device not in (None, "cuda") or len(list(Path("/dev").glob("nvidia[0-9]*"))) < 2:
             return 0
         import torch
@@ -51,14 +50,14 @@ class LocalTorch(ComputeContext):
 
     @property
     def scheduler_host(self) -> str:
-        """This machine; nobody else is let in."""
+        """This machine, so that others cannot connect."""
         return "127.0.0.1"
 
     def worker_environment(self, worker: int) -> dict[str, str]:
-        """Return the variables that leave a worker one of several GPUs, unless the config names a device.
+        """Return the variables that let a worker see one of several GPUs, unless the config names a device.
 
         Args:
-            worker: Its number among those that live; GPUs are handed out in turn.
+            worker: Number of the worker among the living ones; they get the GPUs in turn.
         """
         return one_gpu(worker, self.local_gpus, os.environ.get(_VISIBLE))
 
@@ -75,7 +74,7 @@ class LocalTorch(ComputeContext):
             return torch.device(self._device)
         if not torch.cuda.is_available():
             return torch.device("cpu")
-        # What this process holds counts as free, so that the choice does not flip once the network is on the GPU.
+        # The memory of this process counts as free, so that the choice stays the same once the network is on the GPU.
         available = (torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()) / _GIB
         if self.oom_limit is not None and available < self.oom_limit:
             logger.warning(
@@ -86,12 +85,12 @@ class LocalTorch(ComputeContext):
 
 
 def one_gpu(worker: int, num_gpus: int, visible: str | None) -> dict[str, str]:
-    """Return the variables with which a worker sees one GPU only, or none where there is no choice.
+    """Return the variables that let a worker see a single GPU, or no variables without a choice.
 
     Args:
         worker: Number of the worker.
-        num_gpus: How many GPUs this process can use.
-        visible: Which they are, as ``CUDA_VISIBLE_DEVICES`` says it; None for all.
+        num_gpus: Number of GPUs that this process can use.
+        visible: Their ids, in the form of ``CUDA_VISIBLE_DEVICES``; None for all.
     """
     if num_gpus < 2:
         return {}

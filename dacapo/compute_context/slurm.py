@@ -12,24 +12,24 @@ from dacapo.compute_context.batch_system import BatchSystem, job_field, job_name
 
 @attrs.define
 class Slurm(BatchSystem):
-    """Runs each worker as a job that ``srun`` submits and waits for.
+    """Run each worker as a job that ``srun`` submits and waits for.
 
-    Jobs reach the process that hands out the blocks over the network, and get its environment. Arrays have to lie in
-    folders that all machines see. Inside an allocation of ``salloc`` or ``sbatch``, a worker is a step of it instead of
-    a job of its own.
+    Jobs reach the scheduling process over the network, and inherit its environment. Arrays must be in folders that
+    all machines can access. Inside an allocation of ``salloc`` or ``sbatch``, a worker is a step of it instead of a
+    separate job.
     """
 
     distribute_workers: bool | None = job_field("distribute_workers", default=True)
     queue: str | None = attrs.field(
         default=None,
-        metadata={"help_text": "Partition that jobs are submitted to; the default of the cluster if left out."},
+        metadata={"help_text": "Partition that jobs are submitted to; by default that of the cluster."},
     )
     num_gpus: int = job_field("num_gpus", default=1)
     num_cpus: int = job_field("num_cpus", default=5)
     memory: str | None = job_field("memory", default=None)
     time: str | None = job_field("time", default=None)
     account: str | None = attrs.field(
-        default=None, metadata={"help_text": "Account that pays for the jobs; the user's own if left out."}
+        default=None, metadata={"help_text": "Account that pays for the jobs; by default that of the user."}
     )
     extra_flags: list[str] = job_field("extra_flags", factory=list)
     environment_setup: list[str] = job_field("environment_setup", factory=list)
@@ -37,14 +37,13 @@ class Slurm(BatchSystem):
     gpu_memory: str | None = job_field("gpu_memory", default=None)
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
-        """Return the ``srun`` command that runs ``command`` as a job and ends with its exit code.
+        """Return the ``srun`` command that runs ``command`` as a job and returns its exit code.
 
-        ``srun`` passes on what the job writes, and ends the job when it is told to end itself, which ``sbatch --wait``
-        does not.
+        Unlike ``sbatch --wait``, ``srun`` forwards the output of the job, and ends the job if it is terminated.
 
         Args:
             command: A program and its arguments.
-            log: Names the job after its file.
+            log: Log file, which names the job.
         """
         options = [f"--job-name={job_name(log)}", "--nodes=1", "--ntasks=1", f"--cpus-per-task={self.num_cpus}"]
         if self.queue is not None:
@@ -58,6 +57,6 @@ class Slurm(BatchSystem):
             options.append(f"--time={minutes // 60}:{minutes % 60:02}:{rest:02}")
         if self.account is not None:
             options.append(f"--account={self.account}")
-        # Whatever the site's default, the job needs our variables, and workers do not share our input.
+        # Whatever the site's defaults are, workers need our environment, but not our input.
         options += ["--export=ALL", "--input=none"]
         return ["srun", *options, *self.extra_flags, *self.with_setup(command)]

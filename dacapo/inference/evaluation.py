@@ -1,4 +1,4 @@
-"""Scoring of a segmentation, block by block and in several processes."""
+"""Score a segmentation block by block, in several processes."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from dacapo.utils.tally import Tally, add_up
 if TYPE_CHECKING:
     import daisy.v2 as daisy
 
-# Starting a process that can evaluate takes as long as evaluating a few blocks.
+# A process takes as long to start as to evaluate a few blocks.
 BLOCKS_PER_WORKER = 4
 
 
 @attrs.define(kw_only=True, eq=False)
 class Evaluation(BlockwiseOperation):
-    """Counts, block by block, the numbers that scores are computed from, and writes a file for each block.
+    """Count the numbers that scores are computed from, and write them to a file for each block.
 
     Attributes:
-        output: The segmentation to score; it is only read.
+        output: The segmentation to score, which is only read.
         task_config: The task with the evaluator.
         truth_config: The ground truth.
-        mask_config: Where to compare the two, None for everywhere.
-        folder: Where the files go.
+        mask_config: The mask of where to compare the two; None for everywhere.
+        folder: Folder for the files.
     """
 
     task_config: TaskConfig
@@ -81,18 +81,18 @@ def evaluate_array(
 ) -> EvaluationScores:
     """Score an output against the ground truth of a dataset, where its mask is not 0.
 
-    This is done in this process, unless there are several workers and enough blocks, the evaluator counts in blocks,
-    and configs tell the workers where the data is.
+    This process does it, unless the execution allows several workers for enough blocks, the evaluator counts in blocks,
+    and configs describe the data to workers.
 
     Args:
-        run: Its task has the evaluator.
+        run: The run, whose task has the evaluator.
         dataset: Has the mask, and the configs of mask and truth.
         truth: The ground truth.
         output: The segmentation.
         execution: Maximum number of workers, and memory limit.
 
     Raises:
-        EvaluationError: If the two cannot be compared; the message says why.
+        EvaluationError: If the two cannot be compared.
         BlockwiseError: If a block failed in a worker.
     """
     evaluator: Evaluator = run.task.evaluator
@@ -111,7 +111,7 @@ def _in_blocks(evaluator: Evaluator) -> TypeGuard[BlockEvaluator[Any]]:
 
 
 def _is_described(dataset: Dataset) -> bool:
-    """Return whether configs say where ground truth and mask are."""
+    """Return whether configs describe ground truth and mask."""
     gt_config, mask_config = (getattr(dataset.config, f"{name}_config", None) for name in ("gt", "mask"))
     return gt_config is not None and (dataset.mask is None or mask_config is not None)
 
@@ -132,7 +132,7 @@ def _operation(
 
 
 def _tally(operation: Evaluation, tally_type: type[Tally], execution: Execution) -> Tally:
-    """Let workers count, and add up their files."""
+    """Let workers count, and return the sum of their counts."""
     folder = Path(tempfile.mkdtemp(prefix=".evaluate_", dir=operation.folder))
     try:
         execute(attrs.evolve(operation, folder=folder), attrs.evolve(execution, resume=None))

@@ -53,14 +53,14 @@ def as_network_input(values: npt.NDArray[Any], axes: list[str], device: torch.de
 
 
 class BlockPredictor:
-    """Predicts single blocks.
+    """Predict single blocks.
 
     Args:
         run: A run or its model, with the weights to use.
-        raw: The input, as the raw data of the training is read.
-        plan: Where the blocks lie.
-        output: Where predictions are written.
-        device: Where the network runs.
+        raw: The input, with the changes that raw data goes through before training.
+        plan: The layout of the blocks.
+        output: The array to write.
+        device: Device of the network.
         precision: ``bfloat16`` computes most of the network with 8 bits of precision, which is faster.
     """
 
@@ -95,7 +95,7 @@ class BlockPredictor:
         """Return the output of the network, without the axis of the batch."""
         fast = self.precision == "bfloat16"
         if fast:
-            # Only where channels lie next to each other in memory are such convolutions fast.
+            # These convolutions are fast only if channels are adjacent in memory.
             layout = LAYOUTS[values.ndim]
             self.trained.model.to(memory_format=layout)  # type: ignore[call-overload]
             values = values.to(memory_format=layout)
@@ -106,15 +106,15 @@ class BlockPredictor:
 
 @attrs.define(kw_only=True, eq=False)
 class Prediction(BlockwiseOperation):
-    """Predicts a volume with a run.
+    """Predict a volume with a run.
 
     Attributes:
         run_config: The run.
         iteration: The stored checkpoint with the weights; None if only this process has them.
         weights: Digest of the weights.
         raw_config: Describes the input; None if only this process has it.
-        plan: Where blocks lie, and the regions that they read.
-        dtype: Type that predictions are stored as.
+        plan: The layout of the blocks, and the regions that they read.
+        dtype: Data type of the stored prediction.
         precision: See :class:`BlockPredictor`.
         metadata: Attributes of the output.
     """
@@ -135,7 +135,7 @@ class Prediction(BlockwiseOperation):
         return "predict"
 
     def keep(self, trained: TrainedModel, raw: Array) -> Prediction:
-        """Use the model and the input of this process, instead of loading what is stored, and return self."""
+        """Use the model and the input of this process instead of loading stored ones, and return self."""
         self._here = (trained, raw)
         return self
 
@@ -158,7 +158,7 @@ class Prediction(BlockwiseOperation):
         return self.grid.count
 
     def worker(self) -> tuple[str, list[Any], dict[str, Any]]:
-        # Workers need none of the data that the run learns from, whose description can be long.
+        # Workers do not need the training data, whose description can be long.
         other = attrs.evolve(self, run_config=attrs.evolve(self.run_config, datasplit_config=_NO_DATA))
         return super(Prediction, other).worker()
 
@@ -193,12 +193,12 @@ class Prediction(BlockwiseOperation):
     def _loaded(self) -> tuple[TrainedModel, Array]:
         if self._here is None:
             if self.iteration is None or self.raw_config is None:
-                raise ConfigError("weights or data are only in the process that started the prediction; predict there")
+                raise ConfigError("only the process that started the prediction has weights and data; predict there")
             trained = TrainedModel.of(self.run_config)
-            # The process that began has checked the config; this one has it without the data that the run learns from.
+            # The first process has checked the config; here it lacks the training data.
             create_weights_store().retrieve_model(trained.name, self.iteration).put_into_model(trained)
             if weights_digest(trained.model) != self.weights:
-                raise ConfigError(f"the checkpoint {self.iteration} of run {trained.name!r} has changed; start anew")
+                raise ConfigError(f"the checkpoint {self.iteration} of run {trained.name!r} has changed; start over")
             self._here = trained, self.raw_config.array_type(self.raw_config)
         return self._here
 
@@ -216,19 +216,18 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 
 def check_prediction_array(trained: TrainedModel, raw: Array, output: Array) -> None:
-    """Check that an array that exists can take the prediction of an input.
+    """Check that an existing array can hold the prediction of an input.
 
     Raises:
-        ConfigError: If it has other voxels than the prediction.
-        ChannelMismatchError: If it has other channels, or the input has others than the network takes.
+        ConfigError: If its voxel size differs from that of the prediction.
+        ChannelMismatchError: If its number of channels differs, or that of the input from the network's.
         InputTooSmallError: If the input is smaller than that of the network.
     """
     check_input(trained.model, raw)
     voxel_size = trained.model.scale(raw.voxel_size)
     if output.voxel_size != voxel_size:
         raise ConfigError(
-            f"{output} has voxels of {output.voxel_size}, "
-            f"the prediction of run {trained.name!r} has those of {voxel_size}"
+            f"{output} has voxel size {output.voxel_size}, the prediction of run {trained.name!r} has {voxel_size}"
         )
     channels = 1 if output.channel_axis is None else output.num_channels
     if channels != trained.model.num_out_channels:
@@ -254,23 +253,21 @@ def predict_array(
 ) -> ZarrArray:
     """Predict a volume block by block.
 
-    Blocks are done by several workers, or one after another in this process; see
-    :func:`~dacapo.compute_context.worker_count.prediction_workers`. Workers have to be told where to find weights and
-    data, by ``iteration`` and ``raw_config``.
+    Worker processes predict the blocks, or this process does one after another; see
+    :mod:`dacapo.compute_context.worker_count`. Workers find weights and data by ``iteration`` and ``raw_config``.
 
     Args:
         run: A run or its model, with the weights to use.
-        raw: The input, as the raw data of the training is read.
+        raw: The input, with the changes that raw data goes through before training.
         output: Where to write. The array has a channel axis first, or none where the network has one channel.
-        execution: With how many workers, if they can find weights and data; in how much memory, which sets the size of
-            blocks and can lower the number of workers, see :func:`.plan_within`; and whether to replace earlier work.
-            By default one process, which keeps no journal. Earlier work is only resumed with a ``raw_config``, because
-            nothing else identifies the input.
-        output_roi: Region in world units, the whole of ``raw`` by default. Near the edges of ``raw`` the network sees
-            reflected data, so predictions there are less sure.
+        execution: How to predict, by default in this process, without a journal. The memory determines the size of
+            blocks and can reduce the number of workers; see :func:`.plan_within`. Resuming requires ``iteration`` and
+            ``raw_config``, because nothing else identifies weights and input.
+        output_roi: Region in world units, by default the whole of ``raw``. Near the edges of ``raw`` the network sees
+            reflected data, so predictions there are less reliable.
         output_dtype: ``uint8`` scales the range of the prediction to 0..255 (see :mod:`dacapo.utils.quantize`), float
             types keep it.
-        metadata: Further attributes of the output.
+        metadata: Additional attributes of the output.
         iteration: The stored checkpoint that holds the weights.
         raw_config: Describes ``raw``.
         block_shape: Shape of the region that a block writes, in world units; by default the largest that memory allows.

@@ -292,7 +292,7 @@ class TestPredict:
         with pytest.raises(ChannelMismatchError, match="has 1 channel, the prediction of run 'affinities' 2"):
             predict_worker.open_worker(run, 1, **names(source, source))
         other = write_array(tmp_path / "x.zarr", "x", np.zeros((2, 41, 44), np.float32), Coordinate(8, 8), OFFSET[1:])
-        with pytest.raises(ConfigError, match=r"has voxels of \(8, 8\)"):
+        with pytest.raises(ConfigError, match=r"has voxel size \(8, 8\)"):
             predict_worker.open_worker(run, 1, **names(source, other))
 
 
