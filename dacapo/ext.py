@@ -58,22 +58,12 @@ class NoSuchModule:
     """
 
     def __init__(self, name: str) -> None:
-        """Set the name of the module.
-
-        Args:
-            name: The name under which it would be imported.
-        """
+        """Set the name under which the module would be imported."""
         self.__name = name
 
     def __getattr__(self, item: str) -> Any:
-        """Raise an error, since the module cannot provide any attribute.
-
-        Raises:
-            MissingModuleError: For every name that does not begin with an underscore.
-            AttributeError: For names that do. Python, debuggers and notebooks probe every object for some of them and
-                rely on this answer.
-        """
-        if item.startswith("_"):
+        """Raise an error, since the module cannot provide any attribute."""
+        if item.startswith("_"):  # Python, debuggers and notebooks probe every object for such names
             raise AttributeError(f"the module is not installed and has no {item}")
         raise MissingModuleError(
             f"{item} is in the module {self.__name}, which is not installed; "

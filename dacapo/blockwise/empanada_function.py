@@ -207,15 +207,7 @@ def stack_inference(engine: Any, volume: Volume, axis_name: str) -> tuple[Any, s
 
 
 def orthoplane_inference(engine: Any, volume: Volume) -> Trackers:
-    """Segment the slices of a volume in all three planes.
-
-    Args:
-        engine: As for :func:`stack_inference`.
-        volume: Axes z, y, x.
-
-    Returns:
-        The trackers of all classes, by the plane.
-    """
+    """Return the trackers of all classes by plane, after segmenting in all three; see :func:`stack_inference`."""
     return {plane: engine.infer_on_axis(volume, plane)[1] for plane in AXES}
 
 
@@ -268,9 +260,7 @@ def tracker_consensus(
         pixel_vote_thr: Number of planes that must assign a voxel to an object.
         cluster_iou_thr: Least intersection over union of objects of different planes that count as one.
         allow_one_view: Whether to keep objects that were found in a single plane.
-        min_size: Least size of an object in voxels.
-        min_extent: Least edge of the bounding box of an object.
-        dtype: Type of the labels.
+        min_size: See :func:`stack_postprocessing`, also for the following.
 
     Yields:
         The labels of a class, as for :func:`stack_postprocessing`; its name; the tracker of the agreed objects.

@@ -202,7 +202,10 @@ def _first_not_above(values: Any, levels: Any, bias: Any) -> Any:
 
 @compiled
 def _find(parent: Any, node: Any) -> Any:
-    """Return the representative of a voxel, halving the path to it."""
+    """Return the representative of a voxel, halving the path to it.
+
+    Path halving (Tarjan and van Leeuwen 1984, https://doi.org/10.1145/62.2160) needs one pass and no stack.
+    """
     above = parent[node]
     while True:
         higher = parent[above]
@@ -215,7 +218,11 @@ def _find(parent: Any, node: Any) -> Any:
 
 @compiled
 def _slot(table: Any, a: Any, b: Any) -> Any:
-    """Return the position of a pair in the hash table, or the free position for it, and its key."""
+    """Return the position of a pair in the hash table, or the free position for it, and its key.
+
+    Fibonacci hashing: 2^64 over the golden ratio, times the key, spreads consecutive keys evenly (Knuth, The Art of
+    Computer Programming 3, section 6.4). Collisions move to the next free position.
+    """
     key = (np.uint64(min(a, b)) << np.uint64(32)) | np.uint64(max(a, b))
     mask = np.uint64(len(table) - 1)
     slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & mask

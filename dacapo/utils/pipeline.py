@@ -290,11 +290,7 @@ def random_source_pipeline(
             edges or corners suffice.
         random_dilate: Whether each object has its own random radius; else all objects share one.
         num_points: Smallest and largest number of objects.
-        gaussian_noise_args: See :class:`MakeRaw`, as for all others.
-        gaussian_blur_args: The same.
-        membrane_like: The same.
-        membrane_size: The same.
-        inside_value: The same.
+        gaussian_noise_args: See :class:`MakeRaw`, also for the following.
 
     Returns:
         The pipeline, to be used in ``gp.build``, and a request for both arrays. The pipeline is unbounded; other
@@ -313,8 +309,7 @@ def random_source_pipeline(
     kind = np.dtype(dtype)
     if kind.kind not in "iu" or max(num_points) > np.iinfo(kind).max:
         raise DtypeError(
-            f"dtype is {kind}, the type of labels, of which there are up to {max(num_points)}; expected an integer "
-            "type that holds them"
+            f"dtype is {kind}, the type of up to {max(num_points)} labels; expected an integer type that holds them"
         )
     raw, labels = gp.ArrayKey("RAW"), gp.ArrayKey("LABELS")
     everywhere = Roi((None,) * size.dims, (None,) * size.dims)

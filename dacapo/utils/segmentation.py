@@ -92,18 +92,9 @@ def mutex_watersheds(
     Affinities are sorted once. From the highest bias to the lowest, voxels that all lower biases would join too are
     merged permanently.
 
-    Args:
-        affinities: See :func:`mutex_watershed`.
-        offsets: The same.
-        parameters: The parameters.
-        value_range: See :func:`mutex_watershed`.
-
     Returns:
         Pairs of an index of parameters and the labels, highest bias first; only one volume of labels is in memory at a
         time.
-
-    Raises:
-        DacapoError: As in :func:`mutex_watershed`.
     """
     from dacapo.utils.sorted_affinities import SortedAffinities
 
@@ -133,21 +124,11 @@ def segments_and_evidence(
     long_range_bias: float | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64]]:
-    """Segment a part of a volume, keeping the segments that :func:`mutex_watershed` may drop, with evidence to decide.
-
-    Args:
-        affinities: See :func:`mutex_watershed`, as for all others.
-        offsets: The same.
-        bias: The same.
-        long_range_bias: The same.
-        value_range: The same.
+    """Segment a part of a volume as :func:`mutex_watershed` does, but keep the segments that it may drop.
 
     Returns:
-        Labels of all segments, and for each voxel its mean affinity minus the bias. A segment is to be dropped if the
-        sum of these over all parts of the volume is below 0.
-
-    Raises:
-        DacapoError: As in :func:`mutex_watershed`.
+        Labels of all segments, and as evidence for each voxel its mean affinity minus the bias. Drop a segment if the
+        sum of its evidence over all parts of the volume is below 0.
     """
     from dacapo.utils.sorted_affinities import SortedAffinities
 

@@ -189,7 +189,10 @@ def _sorted(
 
 
 def _sort_floats(values: npt.NDArray[Any], codes: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return codes and values in descending order of values; ties keep their order."""
+    """Return codes and values in descending order of values; ties keep their order.
+
+    A radix sort takes time in proportion to the number of edges, and NumPy has none for more than 16 bits.
+    """
     values += 0  # turns -0.0 into 0.0, which must compare equal
     keys = _flip(values.view(f"u{values.itemsize}"))
     other_keys, other_codes = np.empty_like(keys), np.empty_like(codes)
@@ -200,6 +203,10 @@ def _sort_floats(values: npt.NDArray[Any], codes: npt.NDArray[Any]) -> tuple[npt
 
 
 def _flip(bits: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Convert floats to integers of the opposite order, or back, by flipping all bits but the sign if that is 0."""
+    """Convert floats to integers of the opposite order, or back, by flipping all bits but the sign if that is 0.
+
+    Bits of positive IEEE 754 numbers ascend with the numbers, those of negative ones descend. So the sign decides which
+    half of the integers a number belongs to, and negative numbers are in descending order already.
+    """
     sign = bits.dtype.type(1 << (8 * bits.itemsize - 1))
     return np.where(bits & sign, bits, bits ^ (sign - bits.dtype.type(1)))

@@ -45,13 +45,12 @@ def get_viewer(arrays: dict[str, Any], width: int = 1500, height: int = 600, hea
     """Return a new viewer that shows some arrays.
 
     Args:
-            arrays: By the name of the layer either the array, or a mapping with ``array`` and optional entries:
-                ``is_seg``, whether to show labels (by default true for unsigned integers of 32 and 64 bits);
-                ``meshes``, whether to show surfaces of selected labels; ``voxel_size`` of a numpy array, in
-                nanometers, 1 by default.
-            width: Width of the frame in a notebook, in pixels.
-            height: Height of the frame in a notebook, in pixels.
-            headless: Whether to return the viewer; else return a frame that shows it in a notebook, and keeps it alive.
+        arrays: By the name of the layer, the array, or a mapping with ``array`` and optional entries: ``is_seg``,
+            whether to show labels (by default true for unsigned integers of 32 and 64 bits); ``meshes``, whether to
+            show surfaces of selected labels; ``voxel_size`` of a numpy array, in nanometers, 1 by default.
+        width: Width of the frame in a notebook, in pixels.
+        height: Height of the frame in a notebook, in pixels.
+        headless: Whether to return the viewer. Otherwise return a frame that shows it in a notebook and keeps it alive.
 
     Raises:
         ConfigError: If a mapping has no ``array``, or has unknown entries.
@@ -95,17 +94,7 @@ def add_seg_layer(state: Any, name: str, data: Shown, voxel_size: Sequence[int] 
 
 
 def add_scalar_layer(state: Any, name: str, data: Shown, voxel_size: Sequence[int] | None) -> None:
-    """Add an image to the state of a viewer; a layer of the same name is replaced.
-
-    Args:
-        state: The state of ``viewer.txn()``.
-        name: Name of the layer.
-        data: Numbers; the last axes are those of the voxel size.
-        voxel_size: In nanometers; may be None for an array of this package, which knows its own.
-
-    Raises:
-        ConfigError: If the voxel size does not match the data.
-    """
+    """Add an image to the state of a viewer; the arguments are those of :func:`add_seg_layer`."""
     state.layers[name] = neuroglancer_layer(_placed(name, data, voxel_size), labels=False)
 
 

@@ -24,22 +24,10 @@ def run_operation(
     timeout: float | None = None,
     upstream_tasks: Sequence[daisy.Task] | None = None,
 ) -> None:
-    """Do all blocks of an operation; :func:`execute` with an :class:`Execution <dacapo.compute_context.Execution>` of
-    these values.
+    """Do all blocks of an operation, with an :class:`~dacapo.compute_context.Execution` of the given values.
 
     Several workers are processes that the compute context of the options starts. A single one works in this process,
-    unless the context has ``distribute_workers`` set.
-
-    Args:
-        operation: The operation.
-        num_workers: Number of workers at most.
-        overwrite: Whether to replace an earlier output of other parameters. An output that this package did not write
-            is never replaced.
-        resume: How to treat earlier work with the same parameters, see :class:`.Resume`. None keeps no journal: the
-            output is created again and nothing lies beside it afterwards, which suits temporary results.
-        max_retries: How often a failed block is tried again.
-        timeout: Seconds that a block may take in a worker process; no limit by default.
-        upstream_tasks: Daisy tasks that come before.
+    unless the context has ``distribute_workers`` set. The ``upstream_tasks`` of Daisy come before.
 
     Raises:
         BlockwiseError: If blocks failed, or no worker could start. The message lists the blocks, their errors and where
@@ -132,8 +120,8 @@ def run_stage(
 ) -> None:
     """Do the missing blocks of one of several operations that make an output together.
 
-    The caller opens the journal and creates the output; ``create_output`` is not called here. Each operation has done
-    markers of its own in the journal, by its ``name``.
+    The caller opens the journal and creates the output. Each operation has its own done markers in the journal, by its
+    ``name``.
 
     Args:
         operation: The operation.

@@ -165,7 +165,7 @@ class Evaluator(ABC):
     @property
     @abstractmethod
     def criteria(self) -> list[str]:
-        """Names of the criteria by which a segmentation may be chosen."""
+        """Names of the criteria that can select a segmentation."""
         raise NotImplementedError
 
     @property

@@ -120,17 +120,7 @@ def common_roi(roi: Roi, voxel_size: Coordinate, other: Array, what: str = "trut
 
 
 def scored_roi(roi: Roi, voxel_size: Coordinate, truth: Array, mask: Array | None) -> Roi:
-    """Return the region that an output, a truth and a mask share, in world units.
-
-    Args:
-        roi: The region of the output.
-        voxel_size: Size of its voxels.
-        truth: The truth to compare it with.
-        mask: Where to compare them, None for everywhere.
-
-    Raises:
-        EvaluationError: If they share no region, or their voxel grids do not coincide.
-    """
+    """Return the region that an output, a truth and a mask share; see :func:`common_roi`."""
     common = common_roi(roi, voxel_size, truth)
     if mask is None:
         return common

@@ -1,4 +1,4 @@
-"""Post-processors: from the prediction of a network to the segmentation that is asked for."""
+"""Post-processors: from the prediction of a network to a segmentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A post-processor for trying things out."""
+"""A post-processor for trying out the package."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DummyPostProcessor(StoredPredictionPostProcessor):
     """Label the connected parts of the first channel that reach a threshold."""
 
     def __init__(self, detection_threshold: float):
-        """Make one whose detections are the voxels with at least ``detection_threshold``."""
+        """Set the least value of a detection."""
         self.detection_threshold = detection_threshold
 
     def enumerate_parameters(self) -> Iterable[DummyPostProcessorParameters]:
@@ -46,7 +46,7 @@ class DummyPostProcessor(StoredPredictionPostProcessor):
         *args: Any,
         **kwargs: Any,
     ) -> Array:
-        """Write the detections as uint64 and return their array; all arguments behind the first two are ignored."""
+        """Write the detections as uint64 and return their array; further arguments are ignored."""
         from scipy.ndimage import label
 
         values = read_channels_first(self.prediction_array)[0]

@@ -1,4 +1,4 @@
-"""Parameters of post-processors as text, in the form that ``str`` gives them."""
+"""Parse parameters of post-processors from the text that ``str`` returns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dacapo.store.converter import from_plain
 
 
 def parse_parameters(text: str, known: Iterable[PostProcessorParameters]) -> PostProcessorParameters:
-    """Return the parameters that a text such as ``ThresholdPostProcessorParameters(id=5, threshold=131)`` stands for.
+    """Return the parameters that a text describes, such as ``ThresholdPostProcessorParameters(id=5, threshold=131)``.
 
     Nothing is evaluated: values are numbers, strings, None, True, False, and lists and tuples of them.
 
     Args:
         text: The text.
-        known: Parameters of the post-processor, which tell of which class they have to be.
+        known: Parameters of the post-processor, which determine the possible classes.
 
     Raises:
         NotFoundError: If the text is neither one of the known parameters nor of this form.
@@ -38,7 +38,7 @@ def parse_parameters(text: str, known: Iterable[PostProcessorParameters]) -> Pos
 
 
 def _call(text: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the name and the arguments of a call with names for all arguments; None if a text is no such thing."""
+    """Return the name and the arguments of a call whose arguments all have names; None for any other text."""
     try:
         call = ast.parse(text.strip(), mode="eval").body
         if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:

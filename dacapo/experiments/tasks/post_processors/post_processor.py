@@ -31,7 +31,7 @@ class PostProcessorParameters:
     ``str(parameters)`` becomes part of the names of output arrays and of the keys of scores.
 
     Attributes:
-        id: Tells the parameter sets of one post-processor apart.
+        id: Distinguishes the parameter sets of a post-processor.
     """
 
     id: int = attrs.field()
@@ -65,7 +65,7 @@ def parameters_class(
         fields: Names of the fields that are given.
 
     Raises:
-        UnknownTypeError: If there is none of that name below ``base``, or without a name several have these fields.
+        UnknownTypeError: If no class below ``base`` has that name or, without a name, several have these fields.
     """
     load_plugins()
     kinds = _kinds(base)
@@ -79,7 +79,7 @@ def parameters_class(
     if len(fitting) > 1:
         names = " and ".join(sorted(cls.__name__ for cls in fitting))
         raise UnknownTypeError(f"the fields {', '.join(fields)} are those of {names}; name one under {TYPE_KEY!r}")
-    return fitting[0] if fitting else base  # which will not take them, and say so
+    return fitting[0] if fitting else base  # which refuses the fields by name
 
 
 add_hierarchy(converter, _is_parameters, parameters_class)
@@ -155,8 +155,8 @@ class PostProcessor(ABC):
             execution: Replaces ``num_workers``.
 
         Returns:
-            The index of parameters and the array that holds their result, one after the other and in any order. Work is
-            done as they are asked for.
+            Pairs of an index of parameters and the array that holds their result, in any order. Each is computed when
+            it is requested.
         """
         for index, (one, output) in enumerate(zip(parameters, output_array_identifiers, strict=True)):
             yield index, self.process_within(one, output, execution or Execution(num_workers))

@@ -67,7 +67,7 @@ class StoredPredictionPostProcessor(PostProcessor):
             execution: How to do it.
 
         Raises:
-            ConfigError: If there is no worker.
+            ConfigError: If the number of workers is out of range.
             BlockwiseError: If blocks failed.
         """
         from dacapo.blockwise.scheduling.run_operation import execute
@@ -81,13 +81,13 @@ class StoredPredictionPostProcessor(PostProcessor):
     def create_output(
         self, identifier: LocalArrayIdentifier, dtype: npt.DTypeLike, keep_channels: bool, block_size: Sequence[int]
     ) -> ZarrArray:
-        """Create the output array over the region of the prediction, replacing what is there.
+        """Create the output array over the region of the prediction; it replaces an existing one.
 
         Args:
             identifier: Where to create it.
             dtype: Type of its values.
             keep_channels: Whether it has the channel axis of the prediction, or none.
-            block_size: Shape in voxels of what is written at once; adapted to the volume.
+            block_size: Shape in voxels of a block to write, adapted to the volume.
 
         Returns:
             The array, whose chunks are such that blocks never share one.
@@ -107,6 +107,6 @@ class StoredPredictionPostProcessor(PostProcessor):
             overwrite=True,
             world=prediction.world,
         )
-        # At once, so that it can be replaced if what comes next is interrupted.
+        # Mark it at once, so that it can be replaced after an interruption.
         output.add_metadata({ORIGIN: {"operation": type(self).__name__}})
         return output

@@ -34,20 +34,20 @@ class ThresholdPostProcessorParameters(PostProcessorParameters):
     """Parameters of :class:`ThresholdPostProcessor`.
 
     Attributes:
-        threshold: Foreground is what is above this level, 0 to 255, where 0 stands for the lowest value that the
-            prediction can have and 255 for the highest; so 127 means a probability of 0.5, or a distance of 0,
-            whatever type the prediction is stored as (see :mod:`dacapo.utils.quantize`). For an array that does not
-            say which values it can have, in an attribute ``value_range``, it is the number to compare with.
+        threshold: Foreground is above this level, from 0 for the lowest possible value of the prediction to 255 for the
+            highest. So 127 means a probability of 0.5, or a distance of 0, regardless of the stored type (see
+            :mod:`dacapo.utils.quantize`). An array without the attribute ``value_range`` is compared with the number
+            itself.
     """
 
     threshold: int | float = attrs.field(default=0.0)
 
 
 class ThresholdPostProcessor(StoredPredictionPostProcessor):
-    """Mark the voxels whose prediction is above a threshold, each channel for itself."""
+    """Mark the voxels whose prediction is above a threshold, in each channel separately."""
 
     def __init__(self, parameters: Sequence[ThresholdPostProcessorParameters] | None = None):
-        """Make one that tries the given parameters, by default three levels around the middle."""
+        """Set the parameters to try in validation, by default three levels around the middle."""
         self.parameters = list(parameters) if parameters is not None else None
 
     def enumerate_parameters(self) -> Iterable[ThresholdPostProcessorParameters]:
@@ -96,7 +96,7 @@ def stored_threshold(threshold: float, prediction: Array) -> float:
         low, high = (float(v) for v in prediction.attrs["value_range"])
         if 0 < threshold < 1:
             logger.warning(
-                "threshold %g is a level from 0 to 255, not a value from %g to %g; almost all is above it",
+                "threshold %g is a level from 0 to 255, not a value from %g to %g; almost everything is above it",
                 threshold,
                 low,
                 high,

@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 DEFAULT_BIASES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 TOGETHER = "results of several parameters are those of the mutex watershed of the whole volume"
-"""What :meth:`WatershedPostProcessor.process` declares; a ``process`` of a subclass may do something else."""
+"""Declared by :meth:`WatershedPostProcessor.process`; an override may compute something else."""
 
 _LEAST_EDGE = 32
 
 SEGMENT_FUNCTION = "dacapo.blockwise.watershed_function"
 MIN_OVERLAP = 0.5
-"""Segments of neighboring blocks are joined that share more than this part of the smaller one."""
+"""Segments of neighboring blocks are joined if they share more than this part of the smaller one."""
 
 
 @attrs.frozen
@@ -47,10 +47,10 @@ class WatershedPostProcessorParameters(PostProcessorParameters):
     """Parameters of :class:`WatershedPostProcessor`.
 
     Attributes:
-        bias: The affinity, from 0 to 1, that separates "different" from "same".
-        context: How far, in voxels, blocks look beyond their border, where a volume is segmented in blocks; of a 3D
-            shape the last axes are used in 2D. At least 1 is used.
-        min_size: Segments with fewer voxels are absorbed by those they touch, or else removed.
+        bias: The affinity, from 0 to 1, that separates different objects from the same.
+        context: Context of a block in voxels, for a volume that is segmented in blocks; at least 1 along each axis. In
+            2D, the last axes of a 3D context are used.
+        min_size: Segments with fewer voxels are absorbed by those they touch, or removed.
         long_range_bias: Bias of the offsets that are not to a direct neighbor, ``bias`` by default.
     """
 
@@ -72,7 +72,7 @@ class WatershedPostProcessorParameters(PostProcessorParameters):
 class WatershedPostProcessor(StoredPredictionPostProcessor):
     """Segment affinities with the mutex watershed.
 
-    The first channels of the prediction are the affinities, one per offset; others behind them, such as local shape
+    The first channels of the prediction are the affinities, one per offset; further ones, such as local shape
     descriptors, are ignored.
 
     A volume of up to ``whole_voxels`` voxels is segmented at once, by one core. A larger one would take too much memory
@@ -95,7 +95,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         offsets: Sequence[Sequence[int]],
         parameters: Sequence[WatershedPostProcessorParameters] | None = None,
     ):
-        """Make one for the given offsets.
+        """Set the offsets, and the parameters to try in validation.
 
         Args:
             offsets: For each affinity the step, in voxels, to the other voxel of the pair.
@@ -114,8 +114,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         channels = self.prediction_array.num_channels or 1
         if channels < len(self.offsets):
             raise ChannelMismatchError(
-                f"the prediction has {in_channels(channels)} but there are {len(self.offsets)} offsets, which need one "
-                "affinity each; predict with the task whose offsets these are"
+                f"the prediction has {in_channels(channels)}, but {len(self.offsets)} offsets need one affinity each; "
+                "predict with the task that has these offsets"
             )
 
     @declares(TAKES_EXECUTION)
@@ -233,7 +233,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         check_offsets(len(self.offsets), prediction.dims, self.offsets)
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
         context = Coordinate(max(1, extent) for extent in last_axes(parameters.context, prediction.dims))
-        # Blocks depend on the budget only: other blocks would give other segments.
+        # Blocks depend only on the memory budget, since other blocks would give other segments.
         block_shape = _within(block_shape, context, self._most_voxels(execution))
         seen = math.prod(block_shape + context * 2)
         logger.info("segmenting %s in blocks of %s voxels with a context of %s", prediction.roi, block_shape, context)
@@ -251,7 +251,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
                 "bias": parameters.bias,
                 "long_range_bias": parameters.long_range_bias,
             },
-            # The ends of all affinities between two blocks.
+            # A layer that holds both ends of every affinity between two blocks.
             depth=Coordinate(max(1, *map(abs, along)) for along in zip(*self.offsets, strict=True))
             * prediction.voxel_size,
             min_overlap=MIN_OVERLAP,
