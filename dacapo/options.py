@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import attrs
 
@@ -111,7 +111,7 @@ class Options:
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self) -> None:
-        _refuse()
+        raise RuntimeError("Options holds the settings of the whole process; call Options.instance()")
 
     @classmethod
     def instance(cls, **kwargs: Any) -> DaCapoConfig:
@@ -189,10 +189,6 @@ class Options:
     def reset(cls) -> None:
         """Forget the values passed to :meth:`instance`, so that its next call reads the file alone."""
         cls._given, cls._built, cls._kept = {}, None, None
-
-
-def _refuse() -> NoReturn:
-    raise RuntimeError("Options holds the settings of the whole process; call Options.instance()")
 
 
 def _read(path: Path) -> bytes:

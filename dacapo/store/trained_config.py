@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.config import Config, ConfigChange, changes
+from dacapo.experiments.config import Config, changes
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.files import read_text, write_text
 from dacapo.store.yaml_files import dump_yaml
@@ -61,7 +61,10 @@ def check_trained_config(plain: Any, config: Config, path: Path) -> None:
     """
     trained = from_plain(plain, type(config), source=str(path))
     found = list(changes(trained, config))
-    refused, allowed = ([_line(change) for change in found if change.alters_training is kind] for kind in (True, False))
+    refused, allowed = (
+        [f"{c.place} was {_short(c.old)} and is {_short(c.new)}" for c in found if c.alters_training is kind]
+        for kind in (True, False)
+    )
     name = getattr(config, "name", "")
     if refused:
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
@@ -73,10 +76,6 @@ def check_trained_config(plain: Any, config: Config, path: Path) -> None:
         )
     if allowed:
         logger.info("run %s resumes with a changed config: %s", name, "; ".join(allowed))
-
-
-def _line(change: ConfigChange) -> str:
-    return f"{change.place} was {_short(change.old)} and is {_short(change.new)}"
 
 
 def _short(value: Any) -> str:

@@ -30,7 +30,7 @@ def allocate_done_markers(task: daisy.Task) -> None:
         task.total_roi,
         task.read_roi,
         task.write_roi,
-        _nothing,
+        lambda block: None,
         read_write_conflict=task.read_write_conflict,
         fit=task.fit,
         tracking_path=task.done_marker_path,
@@ -54,10 +54,6 @@ def _count_done(folder: Path) -> int:
     # Daisy stores an uncompressed byte per block.
     files = [file for file in folder.glob("done/c/**/*") if file.is_file()]
     return sum(file.stat().st_size - file.read_bytes().count(0) for file in files)
-
-
-def _nothing(block: daisy.Block) -> None:
-    pass
 
 
 def _allocate(file: Path) -> None:
