@@ -24,7 +24,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
     """Let a predictor make target and weight of a sample.
 
     Attributes:
-        moving_class_counts: What the predictor returned with the last weight and gets with the next one.
+        moving_class_counts: The counts that the predictor returned with the last weight, and receives with the next.
     """
 
     def __init__(

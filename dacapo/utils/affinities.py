@@ -110,11 +110,11 @@ def known_affinities(
     """Return where affinities are known: where both a voxel and its partner are annotated.
 
     Args:
-        annotated: Not 0 where annotated. Spatial axes, led by one channel per offset or a single one. What lies
-            outside of the array is not annotated.
+        annotated: Not 0 where annotated. Spatial axes, preceded by one channel per offset or a single one.
+            Voxels outside of the array are not annotated.
         neighborhood: Offsets in voxels from a voxel to its partner.
         boundary_iterations: By how many voxels objects are shrunk before affinities are computed. A boundary may lie
-            in front of everything that is not annotated, so as many voxels beside it are not known.
+            beside anything that is not annotated, so as many voxels there are not known.
         region: Look at the voxels in this part only; all by default.
 
     Returns:

@@ -144,7 +144,7 @@ def inverse_frequencies(
 ) -> torch.Tensor:
     """Return 1 / (number of classes * fraction), the weight of every class, on the device of the counts.
 
-    The weight of a class that was never seen and is not clipped is of no use, so it is 0.
+    A class that was never seen has weight 0, unless its fraction is clipped.
 
     Args:
         found: Voxels of each class, float64, the last axis being classes.

@@ -1,4 +1,4 @@
-"""Exact distances to the nearest voxel of a set, with only a part of the volume in memory.
+"""Exact distances to the nearest voxel of a set, with only part of the volume in memory.
 
 A block is read with a margin. A distance that does not exceed the distance to the border of the read region cannot be
 shortened by voxels beyond that border, so it is final; nearly all distances are. For the others

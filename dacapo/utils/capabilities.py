@@ -1,7 +1,7 @@
 """Capabilities of methods, declared where a method is defined.
 
-A declaration belongs to the method: one that replaces it in a subclass has only those capabilities that it declares
-itself. So a caller that asks gets a right answer for subclasses that never heard of a capability.
+A declaration belongs to the method: an override in a subclass has only the capabilities that it declares itself. So
+callers get the right answer for subclasses that were written without knowing of a capability.
 """
 
 from __future__ import annotations

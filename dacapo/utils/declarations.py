@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 
 def stands_for(cls: type, method: str, others: Iterable[str], *, inherited: bool) -> bool:
-    """Return whether a method of a class does all that some others do.
+    """Return whether a method of a class replaces some others.
 
-    A class that defines the method vouches for it. A subclass that redefines any of the others, in its own body or
-    through a mixin, and leaves the method alone takes this back: the method knows nothing of the change.
+    It does in a class that defines it. It no longer does in a subclass that overrides any of the others, in its own
+    body or through a mixin, but not the method, which would miss the change.
 
     Args:
         cls: The class, as it is being defined.
         method: Name of the method.
         others: Names of the methods that it replaces.
-        inherited: Whether the method stands for the others in the class that this one derives from.
+        inherited: Whether it does in the base class.
     """
     mixins = (dir(base) for base in cls.__bases__ if not hasattr(base, method))
     defined = set(vars(cls)).union(*mixins)

@@ -21,15 +21,15 @@ SATURATION = 0.8
 
 
 def signed_distance(labels: npt.NDArray[Any], voxel_size: Sequence[float]) -> npt.NDArray[np.float32]:
-    """Compute the distance of every voxel centre to the nearest boundary.
+    """Compute the distance of every voxel center to the nearest boundary.
 
     Args:
         labels: Spatial array of integers or bool, 0 is outside. A boundary also lies between two different labels.
         voxel_size: Size of a voxel along each axis.
 
     Returns:
-        Distances in the units of ``voxel_size``, positive on labels, negative on 0. Where there is no boundary at
-        all, half the shortest edge of the volume stands for the unknown distance.
+        Distances in the units of ``voxel_size``, positive on labels, negative on 0. Without any boundary, half
+        the shortest edge of the volume stands for the unknown distance.
 
     Raises:
         DtypeError: If the labels are neither integers nor bool.
@@ -49,7 +49,7 @@ def signed_distance(labels: npt.NDArray[Any], voxel_size: Sequence[float]) -> np
 def _lower_to_boundary(
     distance: npt.NDArray[np.float32], labels: npt.NDArray[Any], voxel_size: Sequence[float], axis: int
 ) -> None:
-    """Lower distances to the nearest boundary between neighbours along one axis, if there is any.
+    """Lower distances to the nearest boundary between neighbors along one axis, if there is any.
 
     The middles of the faces get a place of their own on a grid of twice the resolution along this axis only, which
     takes far less memory than doubling all axes at once.
@@ -75,17 +75,17 @@ def trusted_distances(
     voxel_size: Sequence[float],
     scale: float | None = None,
 ) -> npt.NDArray[np.bool_]:
-    """Tell where a distance cannot be wrong because of boundaries that nobody annotated.
+    """Return where a distance cannot be wrong because of boundaries that nobody annotated.
 
-    A boundary may hide right behind the edge of the annotated region. The distance of a voxel is trusted if it is
-    shorter than the way to that edge.
+    A boundary may hide right behind the edge of the annotated region. The distance of a voxel is trusted if that edge
+    is farther away.
 
     Args:
         distances: Spatial array of signed distances in world units, or of tanh(distance / ``scale``).
-        mask: Array of the same shape, not 0 where annotated. What lies outside of the array is not annotated.
+        mask: Array of the same shape, not 0 where annotated. Voxels outside of the array are not annotated.
         voxel_size: World units.
         scale: The scale of the distances, None if they are in world units. With a scale, the edge has to be farther
-            than the boundary by ``MARGIN``; what is farther from the edge than ``SATURATION`` is trusted in any case.
+            than the boundary by ``MARGIN``; voxels farther from the edge than ``SATURATION`` are trusted in any case.
 
     Returns:
         True where annotated and trusted.

@@ -1,7 +1,7 @@
 """Local shape descriptors (Sheridan et al., Nature Methods 2023).
 
-A descriptor tells for every voxel what its object looks like nearby, weighted by a Gaussian: the offset to the centre
-of mass, variances and correlations of the coordinates, and the size. All values lie between 0 and 1.
+A descriptor describes the part of an object around a voxel, weighted by a Gaussian: the offset to the center of mass,
+variances and correlations of the coordinates, and the size. All values lie between 0 and 1.
 
 All of them follow from ten moments of each object (six in 2D): sums over its voxels of the Gaussian, times products
 of up to two coordinates relative to the voxel described. Such a sum is a matrix product along one axis after the
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 # The Gaussian is cut off at this many sigmas.
 TRUNCATE = 3
 
-# Square world units; what is thinner than this counts as this thick, lest correlations divide by nothing.
+# Square world units; thinner objects count as this thick, so that correlations do not divide by 0.
 LEAST_VARIANCE = 1e-3
 
-# Longest edge, in voxels, of what is computed at once, unless the Gaussian is wider; and how many voxels at most.
+# Longest edge, in voxels, of a part computed at once, unless the Gaussian is wider; and its largest size in voxels.
 _TILE = 64
 _BATCH = 1 << 16
 
@@ -72,8 +72,8 @@ def local_shape_descriptors(
         sigma: Standard deviation of the Gaussian along each axis, world units.
         voxel_size: World units.
         downsample: Compute on every n-th voxel only, which is faster; the others get the descriptor of the one before
-            them. Where none of these voxels that is near belongs to the object, offset and correlation count as 0.
-        region: Describe the voxels in this part only, one slice per axis; objects go on around it. All by default.
+            them. If none of these voxels nearby belongs to the object, offset and correlation count as 0.
+        region: The part to describe, one slice per axis; objects continue around it. All by default.
 
     Returns:
         Array of shape (channels, *shape of the region), 0 on background: offsets, variances, correlations, size.
@@ -121,7 +121,7 @@ def _scaled(box: Box, factor: int) -> Box:
 
 
 class LsdExtractor:
-    """Computes descriptors with settings that stay the same; it is called like that of the package ``lsds``.
+    """Compute descriptors with fixed settings; has the interface of the class of this name in the package ``lsds``.
 
     Args:
         sigma: Standard deviation of the Gaussian along each axis, world units.
@@ -146,8 +146,8 @@ class LsdExtractor:
             segmentation: Labels, 2D or 3D, of an integer type or bool.
             components: Digits of the channels to return, such as "0129"; all by default.
             voxel_size: World units, 1 by default.
-            roi: In voxels; descriptors of these only are returned, but they take account of what lies around.
-            labels: What other labels there are counts as background; all are described by default.
+            roi: In voxels; the part to return. Descriptors depend on its surroundings, too.
+            labels: The labels to describe; others count as background. All by default.
         """
         if labels is not None:
             segmentation = np.where(np.isin(segmentation, labels), segmentation, segmentation.dtype.type(0))
@@ -158,7 +158,7 @@ class LsdExtractor:
         return result if roi is None else result[(slice(None), *roi.to_slices())]
 
     def get_context(self) -> tuple[float, ...]:
-        """Return how far a descriptor sees along each axis, world units."""
+        """Return the reach of a descriptor along each axis, world units."""
         return tuple(TRUNCATE * s for s in self.sigma)
 
 
@@ -200,7 +200,7 @@ class _Tile(NamedTuple):
     Attributes:
         label: The label.
         inside: The part.
-        window: What the Gaussian reaches from there, within the box around the label.
+        window: The reach of the Gaussian from there, within the box around the label.
     """
 
     label: int
@@ -209,7 +209,7 @@ class _Tile(NamedTuple):
 
     @property
     def form(self) -> tuple[tuple[int, int, int], ...]:
-        """What tiles have to have in common to be computed together."""
+        """The properties that tiles computed together have in common."""
         return tuple(
             (part.start - reach.start, part.stop - reach.start, reach.stop - reach.start)
             for part, reach in zip(self.inside, self.window, strict=True)
@@ -222,7 +222,7 @@ def _picked(side: slice, downsample: int) -> slice:
 
 
 def _tiles(label: int, box: Box, wanted: Box, downsample: int, gaussians: Sequence[_Gaussian]) -> Iterator[_Tile]:
-    """Cut what is wanted of the box around a label into parts that are small enough, or not at all."""
+    """Cut the wanted part of the box around a label into parts that are small enough."""
     sides = [_picked(side, downsample) for side in box]
     inner = [
         slice(max(side.start, want.start), min(side.stop, want.stop)) for side, want in zip(sides, wanted, strict=True)
@@ -246,7 +246,7 @@ def _cut(side: slice, longest: int) -> Iterator[slice]:
 
 
 def _batches(tiles: list[_Tile]) -> Iterator[list[_Tile]]:
-    """Group tiles of the same form: for small objects, a call for each would take longer than what it computes."""
+    """Group tiles of the same form: for small objects, a call for each would take longer than the work itself."""
     for form, alike in itertools.groupby(sorted(tiles, key=lambda tile: tile.form), key=lambda tile: tile.form):
         size = max(1, _BATCH // math.prod(length for _, _, length in form))
         while batch := list(itertools.islice(alike, size)):
@@ -266,7 +266,7 @@ def _moments(objects: Floats, weights: Sequence[Floats]) -> dict[tuple[int, ...]
 
 
 def _along(matrix: Floats, values: Floats, axis: int) -> Floats:
-    """Multiply by a matrix along one axis; in this form no values have to be copied for it."""
+    """Multiply by a matrix along one axis; in this form it copies no values."""
     before, after = values.shape[:axis], values.shape[axis + 1 :]
     if not after:
         return (values.reshape(-1, values.shape[axis]) @ matrix.T).reshape(*before, -1)

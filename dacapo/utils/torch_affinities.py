@@ -1,4 +1,4 @@
-"""Affinities on any device; on a CPU, :mod:`dacapo.utils.affinities` computes the same in a fraction of the time."""
+"""Affinities on any device; on a CPU, :mod:`dacapo.utils.affinities` is several times as fast."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def torch_affinities(
     annotated: torch.Tensor | None = None,
     region: Box | None = None,
 ) -> torch.Tensor:
-    """Do what ``grow_boundaries`` and then ``seg_to_affgraph`` do, on any device.
+    """Do the same as ``grow_boundaries``, followed by ``seg_to_affgraph``, on any device.
 
     Args:
         objects: Labels, spatial axes only.
@@ -59,7 +59,7 @@ def torch_affinities(
 def torch_known_affinities(
     annotated: torch.Tensor, neighborhood: Sequence[Sequence[int]], boundary_iterations: int, region: Box
 ) -> torch.Tensor:
-    """Do what ``known_affinities`` does, on any device, for a mask with a channel axis."""
+    """Do the same as ``known_affinities``, on any device, for a mask with a channel axis."""
     groups = [list(neighborhood)] if len(annotated) == 1 else [[offset] for offset in neighborhood]
     known = [
         torch_affinities(channel != 0, group, boundary_iterations, unsigned=True, region=region)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -33,10 +34,10 @@ from dacapo.experiments.tasks.predictors.class_weights import (
 )
 from dacapo.experiments.tasks.predictors.sample_labels import SampleLabels
 from dacapo.experiments.tasks.predictors.torch_target import TorchTarget, stack_targets
-from dacapo.utils.affinities import grow_boundaries, seg_to_affgraph, with_background
+from dacapo.utils.affinities import grow_boundaries, known_affinities, seg_to_affgraph, with_background
 from dacapo.utils.balance_weights import balance_weights
 from dacapo.utils.tensors import as_array, as_tensor
-from dacapo.utils.torch_affinities import torch_affinities
+from dacapo.utils.torch_affinities import torch_affinities, torch_known_affinities
 
 OFFSETS = [Coordinate(1, 0, 0), Coordinate(0, -2, 0), Coordinate(0, 0, 3), Coordinate(-1, 1, 0), Coordinate(0, 40, 0)]
 FLAT = [Coordinate(1, 0), Coordinate(0, -2)]
@@ -134,6 +135,32 @@ def test_a_target_inside_is_the_middle_of_the_whole(predictor: Predictor, gt: np
     torch.testing.assert_close(got.target, expected.target[inner], atol=1e-6, rtol=0)
     for a, b in zip(got.classes, expected.classes, strict=True):
         np.testing.assert_array_equal(a.codes.numpy(), b.codes[inner].numpy())
+
+
+@pytest.mark.parametrize(("predictor", "gt"), [case for case in CASES if case[0].targets_on_device])
+def test_operations_for_other_devices_give_the_same_shapes(predictor: Predictor, gt: np.ndarray) -> None:
+    """On the device ``meta``, tensors have no values."""
+    dims = dims_of(predictor, gt)
+    labels, _, _ = sample(gt, masks(gt.shape[-dims:])[1], dims, margin=1)
+    elsewhere = attrs.evolve(labels, gt=labels.gt.to("meta"), mask=labels.mask.to("meta"))
+    expected, got = (stack_targets([predictor.torch_target(one)]) for one in (labels, elsewhere))
+    for here, there in zip(expected.tensors(), got.tensors(), strict=True):
+        assert (there.device.type, there.shape, there.dtype) == ("meta", here.shape, here.dtype)
+    counts = count_classes(got.classes)
+    assert [part.shape for part in counts] == [part.shape for part in no_counts(expected.classes)]
+    assert class_weights(got.classes, counts).shape == got.target.shape
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+@pytest.mark.parametrize("channels", [1, len(OFFSETS)])
+def test_known_affinities_of_a_part_on_any_device_are_those_of_arrays(iterations: int, channels: int) -> None:
+    mask = (np.random.default_rng(0).random((channels, 9, 10, 12)) < 0.9).astype(np.uint8)
+    region = (slice(2, 7), slice(0, 8), slice(3, 12))
+    whole = known_affinities(mask, OFFSETS, iterations)
+    expected = whole[(slice(None), *region)]
+    np.testing.assert_array_equal(known_affinities(mask, OFFSETS, iterations, region), expected)
+    got = torch_known_affinities(torch.from_numpy(mask), OFFSETS, iterations, region)
+    np.testing.assert_array_equal(got.numpy(), expected)
 
 
 @pytest.mark.parametrize("iterations", [0, 2])

@@ -37,6 +37,7 @@ class AffinitiesPredictor(TensorPredictor):
     """
 
     labels_are = "objects"
+    label_channels = 1
 
     def __init__(
         self,
@@ -55,8 +56,8 @@ class AffinitiesPredictor(TensorPredictor):
 
         Args:
             neighborhood: Offsets in voxels from a voxel to the neighbors it is compared with.
-            lsds: Whether to predict local shape descriptors too, which helps learning affinities.
-            num_voxels: Radius (sigma) of the descriptors, counted in voxels along their longest edge.
+            lsds: Whether to predict local shape descriptors too, which improves the affinities.
+            num_voxels: Radius (sigma) of the descriptors in voxels, measured along the longest edge of a voxel.
             downsample_lsds: Compute descriptors on every n-th voxel only.
             grow_boundary_iterations: Shrink objects by this many voxels before affinities are computed. Descriptors
                 describe the whole objects.
@@ -64,10 +65,10 @@ class AffinitiesPredictor(TensorPredictor):
             affs_weight_clipmax: Upper limit of it.
             lsd_weight_clipmin: Lower limit of the fraction of a class when descriptors are weighted.
             lsd_weight_clipmax: Upper limit of it.
-            background_as_object: Whether background is one more object, with affinities among itself.
+            background_as_object: Whether background is one more object, whose voxels have affinities of 1.
 
         Raises:
-            ConfigError: If there is no offset, or offsets differ in their number of dimensions.
+            ConfigError: If no offset is given, or offsets differ in their number of dimensions.
         """
         self.neighborhood = [Coordinate(offset) for offset in neighborhood]
         if len({len(offset) for offset in self.neighborhood}) != 1:
@@ -100,7 +101,7 @@ class AffinitiesPredictor(TensorPredictor):
 
     @property
     def output_array_type(self) -> EmbeddingArray:
-        """An embedding, which names the number of spatial dimensions as the original does."""
+        """An embedding that carries the number of spatial dimensions, as in the original."""
         return EmbeddingArray(self.dims)
 
     def extractor(self, voxel_size: Coordinate) -> LsdExtractor:
@@ -112,17 +113,12 @@ class AffinitiesPredictor(TensorPredictor):
         return Coordinate((max(voxel_size) * self.num_voxels,) * self.dims)
 
     def lsd_pad(self, voxel_size: Coordinate) -> Coordinate:
-        """Return how far descriptors see, in world units, rounded up to whole voxels."""
+        """Return the reach of descriptors in world units, rounded up to whole voxels."""
         return whole_voxels(self.sigma(voxel_size) * TRUNCATE, voxel_size)
 
     @property
-    def label_channels(self) -> int:
-        """Labels have one channel, the objects."""
-        return 1
-
-    @property
     def mask_channels(self) -> int:
-        """One for each affinity, where there are no descriptors."""
+        """One for each affinity; a single one with descriptors."""
         return 1 if self.lsds else len(self.neighborhood)
 
     def create_model(self, architecture: Architecture) -> Model:
@@ -139,15 +135,9 @@ class AffinitiesPredictor(TensorPredictor):
         return Model(architecture, conv_head(architecture, self.num_channels), eval_activation=torch.nn.Sigmoid())
 
     def target_of(self, labels: SampleLabels) -> torch.Tensor:
-        """Return affinities and descriptors, float32, all between 0 and 1.
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth has several channels.
-        """
-        gt, annotated = labels.channels(1)[0], None
-        if self.background_as_object:
-            annotated = labels.annotated_around()
+        """Return affinities and descriptors, float32, all between 0 and 1."""
+        gt = labels.channels(1)[0]
+        annotated = labels.annotated_around() if self.background_as_object else None
         if gt.device.type != "cpu":
             return torch_affinities(
                 gt,
@@ -175,9 +165,6 @@ class AffinitiesPredictor(TensorPredictor):
         Affinities to a partner that is not annotated, or outside of the mask, are unknown if the mask reaches beyond
         the target, as it does in training. A mask over the target alone says nothing about partners behind its edge;
         then the voxel itself decides, as in the original.
-
-        Raises:
-            ChannelMismatchError: If the mask has neither one channel nor, without descriptors, one per affinity.
         """
         count = len(self.neighborhood)
         on_cpu = target.device.type == "cpu"  # where numpy converts in a fraction of the time
@@ -223,13 +210,13 @@ class AffinitiesPredictor(TensorPredictor):
         return grow_region(target_spec, *self._affinity_context(region_voxel_size(target_spec)))
 
     def _affinity_context(self, voxel_size: Coordinate) -> tuple[Coordinate, Coordinate]:
-        """Return how far affinities, and the boundaries they depend on, reach on either side, in world units."""
+        """Return the reach of affinities and of the boundaries they depend on, on either side, in world units."""
         negative, positive = padding(self.neighborhood, voxel_size)
         grown = voxel_size * self.grow_boundary_iterations
         return grown - negative, grown + positive
 
     def gt_region_for_roi(self, target_spec: Any) -> Any:
-        """Widen the region by what affinities reach on either side, or by what descriptors see if that is more."""
+        """Widen the region by the reach of affinities or of descriptors on either side, whichever is larger."""
         voxel_size = region_voxel_size(target_spec)
         before, after = self._affinity_context(voxel_size)
         if self.lsds:

@@ -11,12 +11,7 @@ from dacapo.utils.wording import in_channels
 
 
 def check_label_channels(dtype: np.dtype[Any], channels: int, expected: int) -> None:
-    """Check the type and the channels of ground truth.
-
-    Args:
-        dtype: Data type of the values.
-        channels: Number of channels.
-        expected: Number of channels that the task is about.
+    """Check the type and the number of channels of ground truth.
 
     Raises:
         DtypeError: If the values are neither integers nor bool.
@@ -35,7 +30,7 @@ def check_mask_channels(channels: int, expected: int) -> None:
     """Check the number of channels of a mask.
 
     Raises:
-        ChannelMismatchError: If there are several, but not as many as expected.
+        ChannelMismatchError: If it has several, but not as many as expected.
     """
     if channels not in (1, expected):
         wanted = "one" if expected == 1 else f"one, or {expected} as in the target"

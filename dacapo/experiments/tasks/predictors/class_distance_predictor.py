@@ -29,8 +29,8 @@ class ClassDistancePredictor(TensorPredictor):
     Attributes:
         channels: Names of the classes.
         scale_factor: World units.
-        mask_distances: Whether to leave out distances that a boundary outside of the annotated region could make
-            wrong. More ground truth is requested then.
+        mask_distances: Whether to leave out distances that could be wrong because of a boundary outside the annotated
+            region. More ground truth is requested then.
     """
 
     labels_are = "masks"
@@ -40,7 +40,7 @@ class ClassDistancePredictor(TensorPredictor):
 
         Args:
             channels: Names of the classes.
-            scale_factor: Distance in world units at which targets begin to saturate.
+            scale_factor: Distance at which targets begin to saturate, world units.
             mask_distances: Whether to leave out distances that unannotated boundaries could make wrong.
 
         Raises:
@@ -64,10 +64,7 @@ class ClassDistancePredictor(TensorPredictor):
         """One for each class."""
         return len(self.channels)
 
-    @property
-    def mask_channels(self) -> int:
-        """One for each class."""
-        return len(self.channels)
+    mask_channels = label_channels
 
     @property
     def _scale(self) -> float:
@@ -86,13 +83,8 @@ class ClassDistancePredictor(TensorPredictor):
         return grow_region(target_spec, padding, padding)
 
     def target_of(self, labels: SampleLabels) -> torch.Tensor:
-        """Return the result of :meth:`process`, with distances normalized by tanh(distance / scale).
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth does not have one channel per class.
-        """
-        values = as_array(labels.channels(len(self.channels)), labels.gt_dtype)
+        """Return the result of :meth:`process`, with distances normalized by tanh(distance / scale)."""
+        values = as_array(labels.channels(self.label_channels), labels.gt_dtype)
         target = self.process(values, labels.voxel_size, "tanh", self._scale)
         return torch.from_numpy(np.ascontiguousarray(target[(slice(None), *labels.inner)]))
 
@@ -107,12 +99,8 @@ class ClassDistancePredictor(TensorPredictor):
 
         Returns:
             Bool, channels first, in the region of the target.
-
-        Raises:
-            ChannelMismatchError: If ground truth does not have one channel per class, or the mask neither that many nor
-                a single one.
         """
-        inside, known = is_set(labels.inside(len(self.channels))), labels.annotated(len(self.channels))
+        inside, known = is_set(labels.inside(self.label_channels)), labels.annotated(self.mask_channels)
         if not self.mask_distances:
             return inside, known, known
         mask, place = labels.mask_channels.numpy(), (slice(None), *labels.mask_place)
@@ -133,8 +121,8 @@ class ClassDistancePredictor(TensorPredictor):
         """Return 1 where a distance cannot be wrong because of boundaries outside of the mask.
 
         Args:
-            distances: Channels first, as :meth:`process` returns them, those of distances only.
-            mask: Channels first, not 0 where annotated; a single channel is for all.
+            distances: Channels first, as :meth:`process` returns them, without channels of classes.
+            mask: Channels first, not 0 where annotated; a single channel applies to all.
             voxel_size: World units.
             normalize: How the distances were normalized, as in :meth:`process`.
             normalize_args: The scale they were normalized with.

@@ -1,9 +1,9 @@
 """The classes of a target, and the weights that follow from how frequent they are.
 
-Weights depend on how frequent each class was in all samples so far. The classes of a sample do not depend on other
-samples, so they are made anywhere and in any order; weights follow where samples come together, batch by batch.
+The classes of a sample do not depend on other samples, so any process can make them, in any order. Weights depend on
+the frequency of classes in all samples so far, so they are computed where samples come together, batch by batch.
 
-Tensors on a CPU are computed on with numpy, which takes a fraction of the time that torch takes for comparisons.
+On a CPU, numpy does the work: it compares in a fraction of the time that torch needs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Classes(Transferable):
         balanced: Whether weights make both classes count alike; otherwise class 1 has weight 1 and class 0 none.
         clipmin: Lower limit of the fraction of a class when weights are balanced.
         clipmax: Upper limit of it.
-        repeat: Number of channels of the target that each channel of ``codes`` stands for.
+        repeat: Number of channels of the target that share each channel of ``codes``.
     """
 
     codes: torch.Tensor
@@ -46,7 +46,7 @@ def mark_unknown(classes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     """Return 0 and 1 (bool or uint8) as codes, with ``UNKNOWN`` where not known; both channels first.
 
     Raises:
-        LabelError: If there is another number, unless on a GPU, where it would take long to find out.
+        LabelError: If a class is another number. Classes on a GPU are not checked, because that would wait for it.
     """
     if classes.device.type != "cpu":
         return mark_on_device(classes, known)
@@ -57,7 +57,7 @@ def mark_unknown(classes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
 
 
 def mark_on_device(classes: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Do what :func:`mark_unknown` does, on any device."""
+    """Do the same as :func:`mark_unknown`, on any device."""
     return classes.to(torch.uint8).masked_fill(~known, UNKNOWN)
 
 
@@ -67,11 +67,8 @@ TensorCounts = list[torch.Tensor]
 
 def no_counts(classes: Sequence[Classes]) -> TensorCounts:
     """Return the counts before the first batch, on the device of the classes."""
-    counts = []
-    for group in classes:
-        channels, device = group.codes.shape[1], group.codes.device
-        counts.append(torch.tensor([[0.0, 0.0, 1.0]] * channels, dtype=torch.float64, device=device))
-    return counts
+    start = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)
+    return [start.repeat(group.codes.shape[1], 1).to(group.codes.device) for group in classes]
 
 
 def count_classes(classes: Sequence[Classes]) -> TensorCounts:
@@ -137,7 +134,7 @@ def class_weights(classes: Sequence[Classes], counts: TensorCounts) -> torch.Ten
     weights = torch.empty((len(codes), channels, *codes.shape[2:]), device=codes.device)
     parts = torch.split(weights, [group.codes.shape[1] * group.repeat for group in classes], dim=1)
     for part, group, counted in zip(parts, classes, counts, strict=True):
-        each = part.reshape(len(part), -1, group.repeat, *part.shape[2:])  # a view
+        each = part.view(len(part), -1, group.repeat, *part.shape[2:])
         _look_up(group.codes, _table(group, counted), each[:, :, 0])
         each[:, :, 1:] = each[:, :, :1]
     return weights

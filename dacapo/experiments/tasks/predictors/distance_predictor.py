@@ -34,7 +34,7 @@ class DistancePredictor(ClassDistancePredictor):
 
         Args:
             channels: Names of the classes.
-            scale_factor: Distance in world units at which targets begin to saturate.
+            scale_factor: Distance at which targets begin to saturate, world units.
             mask_distances: Whether to leave out distances that unannotated boundaries could make wrong.
             clipmin: Lower limit of the fraction of foreground or background when voxels are weighted.
             clipmax: Upper limit of it.
@@ -53,7 +53,6 @@ class DistancePredictor(ClassDistancePredictor):
 
     @property
     def channel_names(self) -> list[str]:
-        """Names of the classes."""
         return list(self.channels)
 
     @property
@@ -63,14 +62,13 @@ class DistancePredictor(ClassDistancePredictor):
 
     @property
     def output_array_type(self) -> DistanceArray:
-        """Distances of the classes."""
         return DistanceArray(dict(enumerate(self.channels)))
 
     def create_model(self, architecture: Architecture) -> Model:
         """Append a linear head, whose output is clipped to -1 to 1 in eval mode.
 
-        Targets are tanh of distances already, and the loss compares them with the output as it is. Another tanh on
-        top would make predictions smaller than what they were trained for.
+        Targets are already tanh of distances, and the loss compares them with the raw output. Another tanh would make
+        predictions smaller than their targets.
         """
         return Model(architecture, conv_head(architecture, self.embedding_dims), eval_activation=torch.nn.Hardtanh())
 
@@ -78,9 +76,6 @@ class DistancePredictor(ClassDistancePredictor):
         """Return foreground and background of each class.
 
         Both are unknown where voxels are not annotated and, if ``mask_distances``, where distances cannot be trusted.
-
-        Raises:
-            ChannelMismatchError: If the mask has neither one channel nor one per class.
         """
         inside, _, trusted = self.classes_and_trust(labels, target)
         return [Classes(mark_unknown(inside, trusted), clipmin=self.clipmin, clipmax=self.clipmax)]

@@ -27,6 +27,8 @@ KERNEL_SIZE = 3
 class DummyPredictor(TensorPredictor):
     """Predict zeros everywhere."""
 
+    targets_on_device = True
+
     def __init__(self, embedding_dims: int) -> None:
         """Set the number of channels."""
         self.embedding_dims = embedding_dims
@@ -35,13 +37,7 @@ class DummyPredictor(TensorPredictor):
         """Append a convolution with ``embedding_dims`` channels, three voxels wide and without padding."""
         return Model(architecture, conv_head(architecture, self.embedding_dims, KERNEL_SIZE))
 
-    @property
-    def targets_on_device(self) -> bool:
-        """Labels may be on any device."""
-        return True
-
     def target_of(self, labels: SampleLabels) -> torch.Tensor:
-        """Return zeros of ``embedding_dims`` channels."""
         return torch.zeros((self.embedding_dims, *labels.target_shape), device=labels.mask.device)
 
     def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
@@ -51,5 +47,4 @@ class DummyPredictor(TensorPredictor):
 
     @property
     def output_array_type(self) -> EmbeddingArray:
-        """An embedding."""
         return EmbeddingArray(self.embedding_dims)

@@ -53,7 +53,6 @@ class HotDistancePredictor(ClassDistancePredictor):
 
     @property
     def channel_names(self) -> list[str]:
-        """Names of all output channels."""
         return self.classes
 
     @property
@@ -72,9 +71,6 @@ class HotDistancePredictor(ClassDistancePredictor):
 
         Both are unknown where voxels are not annotated and, if ``mask_distances`` and in the second half only, where
         the distance cannot be trusted.
-
-        Raises:
-            ChannelMismatchError: If the mask has neither one channel nor one per class.
         """
         inside, known, trusted = self.classes_and_trust(labels, target[len(self.channels) :])
         return [Classes(torch.cat([mark_unknown(inside, counted) for counted in (known, trusted)]))]

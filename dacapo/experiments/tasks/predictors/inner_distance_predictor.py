@@ -1,4 +1,4 @@
-"""Prediction of how deep inside an object a voxel lies."""
+"""Prediction of the depth of voxels inside objects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .distance_predictor import DistancePredictor
 class InnerDistancePredictor(DistancePredictor):
     """Predict for every class the distance to its boundary inside, and 0 outside.
 
-    The range of predictions is that of signed distances: targets are not negative, but predictions may be.
+    Predictions have the range of signed distances: targets are not negative, but predictions may be.
     """
 
     def __init__(self, channels: Sequence[str], scale_factor: float) -> None:
@@ -22,7 +22,7 @@ class InnerDistancePredictor(DistancePredictor):
 
         Args:
             channels: Names of the classes.
-            scale_factor: Distance in world units at which targets begin to saturate.
+            scale_factor: Distance at which targets begin to saturate, world units.
 
         Raises:
             ConfigError: If no class is named, or the scale is not positive.

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 class OneHotPredictor(TensorPredictor):
     """Predict the probability of each of several classes that exclude each other."""
 
-    works_on_tensors: ClassVar[bool] = True  # for a trainer, create_weight says nothing else than weight_classes
     labels_are = "classes"
+    works_on_tensors: ClassVar[bool] = True  # create_weight differs only where nothing is annotated
+    targets_on_device = True
+    label_channels = 1
 
     def __init__(self, classes: Sequence[str]) -> None:
         """Set the classes.
@@ -37,7 +39,7 @@ class OneHotPredictor(TensorPredictor):
             classes: Name of the class of each label, from 0 on.
 
         Raises:
-            ConfigError: If there is no class.
+            ConfigError: If no class is named.
         """
         if not classes:
             raise ConfigError("one-hot predictions need at least one class, but none is named")
@@ -50,7 +52,6 @@ class OneHotPredictor(TensorPredictor):
 
     @property
     def channel_names(self) -> list[str]:
-        """Names of the classes."""
         return list(self.classes)
 
     @property
@@ -60,17 +61,10 @@ class OneHotPredictor(TensorPredictor):
 
     @property
     def output_array_type(self) -> ProbabilityArray:
-        """Probabilities of the classes."""
         return ProbabilityArray(list(self.classes))
 
     @property
-    def label_channels(self) -> int:
-        """Labels have one channel, whose values are the numbers of the classes."""
-        return 1
-
-    @property
     def mask_channels(self) -> int:
-        """As many as there are classes."""
         return self.embedding_dims
 
     def create_model(self, architecture: Architecture) -> Model:
@@ -81,9 +75,9 @@ class OneHotPredictor(TensorPredictor):
     def create_weight(
         self, gt: Array, target: Array, mask: Array, moving_class_counts: Any = None
     ) -> tuple[NumpyArray, None]:
-        """Return ones: all classes count alike, and there are no counts.
+        """Return ones, because all classes count alike, and no counts.
 
-        The mask changes nothing, as in the original, so this does not follow from :meth:`weight_classes`; trainers
+        As in the original, the mask has no effect; therefore this does not follow from :meth:`weight_classes`. Trainers
         leave out voxels that are not annotated, see :meth:`annotated_weight`.
 
         Raises:
@@ -93,18 +87,8 @@ class OneHotPredictor(TensorPredictor):
         shape = (self.embedding_dims, *(target.roi.shape / target.voxel_size))
         return wrap_channels(np.ones(shape, dtype=np.float32), target), None
 
-    @property
-    def targets_on_device(self) -> bool:
-        """Labels may be on any device."""
-        return True
-
     def target_of(self, labels: SampleLabels) -> torch.Tensor:
-        """Return one channel per class, 1 where labels name the class; uint8.
-
-        Raises:
-            DtypeError: If labels are neither integers nor bool.
-            ChannelMismatchError: If ground truth has several channels.
-        """
+        """Return one channel per class, 1 where labels name the class; uint8."""
         inner = labels.inside(1)
         if inner.device.type == "cpu":
             return torch.from_numpy(self.process(as_array(inner, labels.gt_dtype)))
@@ -113,11 +97,7 @@ class OneHotPredictor(TensorPredictor):
         return torch.cat([inner == label for label in range(self.embedding_dims)]).to(torch.uint8)
 
     def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
-        """Return 1 where the target is annotated, not balanced.
-
-        Raises:
-            ChannelMismatchError: If the mask has neither one channel nor one per class.
-        """
+        """Return 1 where the target is annotated, not balanced."""
         known = labels.annotated(self.embedding_dims).to(torch.uint8)
         return [Classes(known.expand(self.embedding_dims, *labels.target_shape), balanced=False)]
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class TargetSpec:
-    """The region of a target, as predictors are asked about it."""
+    """The region of a target, in the form that `Predictor.gt_region_for_roi` expects."""
 
     roi: Roi
     voxel_size: Coordinate
@@ -50,9 +50,9 @@ class Predictor(ABC):
 
     Attributes:
         works_on_tensors: Whether :meth:`torch_target` stands for :meth:`create_target` and :meth:`create_weight`. True
-            for a class that defines it; False again for a subclass that redefines one of the others but not this one.
+            for a class that defines it; False again for a subclass that overrides one of the others but not this one.
         labels_are: How targets read the values of ground truth: as numbers of ``"classes"``, as ids of ``"objects"``,
-            or as ``"masks"``, one channel for each class and not 0 inside. None if it is not known.
+            or as ``"masks"``, one channel for each class and not 0 inside. None if unknown.
     """
 
     works_on_tensors: ClassVar[bool] = False
@@ -119,8 +119,8 @@ class Predictor(ABC):
     ) -> tuple[NumpyArray, Any]:
         """Return the weight to train with: that of :meth:`create_weight`, and 0 where nothing is annotated.
 
-        So predictors that ignore the mask learn nothing from it either. A mask with several channels, but not those of
-        the weights, is left to the predictor.
+        This covers predictors that ignore the mask. A mask with several channels, but not as many as the weights, is
+        left to the predictor.
 
         Args:
             gt: Ground truth.
@@ -163,30 +163,30 @@ class Predictor(ABC):
 
     @property
     def channel_names(self) -> list[str] | None:
-        """Label of every output channel, or None where channels have none; heads are matched by these labels."""
+        """Label of every output channel, by which heads are matched; None if channels have no labels."""
         return None
 
     @property
     def class_names(self) -> list[str] | None:
-        """Name of each class of ground truth, or None where it has none."""
+        """Name of each class of ground truth; None if classes have no names."""
         return None
 
     @property
     def label_channels(self) -> int | None:
-        """Number of channels that ground truth must have, where no channel axis means one; None if any will do."""
+        """Number of channels that ground truth must have; None for any. No channel axis means one channel."""
         return None
 
     @property
     def mask_channels(self) -> int | None:
-        """Number of channels that a mask may have beside a single one; None if any will do."""
+        """Number of channels that a mask may have instead of a single one; None for any."""
         return None
 
     def check_labels(self, gt: Array) -> None:
-        """Refuse ground truth that no target can be made from, by its metadata alone.
+        """Refuse ground truth that cannot become a target, by its metadata alone.
 
         Raises:
             DtypeError: If the values are neither integers nor bool.
-            ChannelMismatchError: If there is another number of channels.
+            ChannelMismatchError: If the number of channels differs from :attr:`label_channels`.
         """
         if self.label_channels is not None:
             check_label_channels(gt.dtype, _channels(gt), self.label_channels)
@@ -195,7 +195,7 @@ class Predictor(ABC):
         """Refuse a mask that does not fit the targets, by its metadata alone.
 
         Raises:
-            ChannelMismatchError: If it has another number of channels.
+            ChannelMismatchError: If the number of channels is neither 1 nor :attr:`mask_channels`.
         """
         if self.mask_channels is not None:
             check_mask_channels(_channels(mask), self.mask_channels)
@@ -208,8 +208,7 @@ class Predictor(ABC):
                 ``copy()``. Left unchanged.
 
         Returns:
-            A roi in voxels for a roi; for a spec a copy of it, of unset dtype, with a roi that is aligned where the
-            target's roi is.
+            A roi in voxels for a roi; for a spec, a copy without dtype, whose roi is aligned if that of the target is.
 
         Raises:
             RoiError: If a spec has no voxel size, and the predictor needs context in world units.
@@ -217,7 +216,7 @@ class Predictor(ABC):
         return grow_region(target_spec)
 
     def padding(self, gt_voxel_size: Coordinate) -> Coordinate:
-        """Return how far (world units, whole voxels) ground truth may be padded, for targets up to its border."""
+        """Return how far ground truth may be padded, for targets up to its border; world units, whole voxels."""
         return Coordinate((0,) * len(gt_voxel_size))
 
 
@@ -247,7 +246,7 @@ def region_voxel_size(target_spec: Any) -> Coordinate:
     if isinstance(target_spec, Roi):
         return Coordinate((1,) * target_spec.dims)
     if target_spec.voxel_size is None:
-        raise RoiError(f"the spec {target_spec} has no voxel size, so it is not known how much context its roi needs")
+        raise RoiError(f"the spec {target_spec} has no voxel size, which the context of its roi depends on; set one")
     return target_spec.voxel_size
 
 
@@ -256,8 +255,8 @@ def grow_region(target_spec: Any, before: Coordinate | None = None, after: Coord
 
     Args:
         target_spec: A roi, or an array spec; left unchanged.
-        before: Context in front of it, in the units of its roi; none by default.
-        after: Context behind it.
+        before: Context before it, in the units of its roi; none by default.
+        after: Context after it.
     """
     roi = target_spec if isinstance(target_spec, Roi) else target_spec.roi
     grown = roi.copy() if before is None or after is None else roi.grow(before, after)

@@ -25,8 +25,8 @@ class SampleLabels:
     """The labels of one sample.
 
     Attributes:
-        gt: Ground truth, axes channel (where there is one) and space, as ``as_tensor`` returns it. A function that
-            reads it may be passed instead; it is called only when ground truth is needed.
+        gt: Ground truth, axes (channel,) space, as ``as_tensor`` returns it. A function that
+            reads it may be passed instead, and is called only when ground truth is needed.
         mask: Not 0 where annotated, likewise.
         gt_dtype: Data type of the ground truth.
         mask_dtype: Data type of the mask.
@@ -34,7 +34,8 @@ class SampleLabels:
         target_roi: Region of the target, inside of it.
         voxel_size: World units.
         mask_roi: Region of the mask, which contains the target; that of the ground truth by default.
-        mask_reaches_out: Whether the mask tells what is annotated around the target; by default if it is larger.
+        mask_reaches_out: Whether the mask says where the surroundings of the target are annotated; by default if it is
+            larger.
     """
 
     _gt: torch.Tensor | Callable[[], torch.Tensor]
@@ -100,10 +101,10 @@ class SampleLabels:
         """Return where the target is annotated, as bool, channels first.
 
         Args:
-            channels: Number of channels that the mask may have beside a single one; None if any will do.
+            channels: Number of channels that the mask may have instead of a single one; None for any.
 
         Raises:
-            ChannelMismatchError: If it has another number of channels.
+            ChannelMismatchError: If the number of channels is neither.
         """
         mask = self.mask_channels[(slice(None), *self.mask_place)]
         if channels is not None:
@@ -113,7 +114,7 @@ class SampleLabels:
     def annotated_around(self) -> torch.Tensor | None:
         """Return where the region of ground truth is annotated, as bool, spatial axes only.
 
-        Voxels outside of the mask are not. None if the mask does not tell what is annotated around the target.
+        Voxels outside of the mask are not. None if the mask does not say anything about the surroundings of the target.
         """
         if not self.mask_reaches_out:
             return None

@@ -20,17 +20,15 @@ from .sample_labels import SampleLabels
 from .torch_target import TorchTarget
 
 if TYPE_CHECKING:
-    from funlib.geometry import Roi
-
     from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
     from dacapo.utils.balance_weights import MovingCounts
 
-NO_MASK = torch.ones(())
-"""Takes the place of a mask that tells nothing about the surroundings of a target, which then does not depend on it."""
+EVERYWHERE = torch.ones((), dtype=torch.bool)
+"""The mask of a voxel that is annotated."""
 
 
 class TensorPredictor(Predictor):
-    """Base of predictors that state what they learn as tensors; targets and weights of arrays follow from that."""
+    """Base of predictors that state target and classes as tensors, from which those of arrays follow."""
 
     @abstractmethod
     def target_of(self, labels: SampleLabels) -> torch.Tensor:
@@ -44,7 +42,7 @@ class TensorPredictor(Predictor):
 
     @abstractmethod
     def weight_classes(self, labels: SampleLabels, target: torch.Tensor) -> list[Classes]:
-        """Return the classes that the weights of a target follow from, for all of its channels, in their order.
+        """Return the classes that determine the weights of a target, for all of its channels, in their order.
 
         Args:
             labels: Ground truth and mask. Ground truth may cover no more than the target.
@@ -67,19 +65,10 @@ class TensorPredictor(Predictor):
             DtypeError: If labels are neither integers nor bool.
             ChannelMismatchError: If ground truth has another number of channels than the predictor needs.
         """
-        annotated, roi = annotated_part(gt), gt.roi
-        mask = NO_MASK if annotated is None else as_tensor(annotated)
-        labels = SampleLabels(
-            as_tensor(read_channels_first(gt)),
-            mask,
-            gt.dtype,
-            np.dtype(bool),
-            roi,
-            roi,
-            gt.voxel_size,
-            roi,
-            mask_reaches_out=annotated is not None,
-        )
+        values, annotated, roi = as_tensor(read_channels_first(gt)), annotated_part(gt), gt.roi
+        mask = EVERYWHERE.expand(values.shape[1:]) if annotated is None else as_tensor(annotated)
+        place = roi, roi, gt.voxel_size, roi
+        labels = SampleLabels(values, mask, gt.dtype, np.dtype(bool), *place, mask_reaches_out=annotated is not None)
         return wrap_channels(self.target_of(labels).numpy(), gt)
 
     def create_weight(
@@ -105,15 +94,13 @@ class TensorPredictor(Predictor):
         """Return ground truth in the region of a target, and the mask as far as weights depend on it."""
         region = self.mask_region_for_roi(TargetSpec(target.roi, target.voxel_size)).roi
         mask_roi = region.intersect(mask.roi).union(target.roi)
+        place = target.roi, target.roi, target.voxel_size, mask_roi
         return SampleLabels(
-            _reader(gt, target.roi),
+            lambda: as_tensor(read_channels_first(gt, target.roi)),
             as_strided_tensor(read_channels_first(mask, mask_roi)),
             gt.dtype,
             mask.dtype,
-            target.roi,
-            target.roi,
-            target.voxel_size,
-            mask_roi,
+            *place,
             mask_reaches_out=mask.roi != target.roi,
         )
 
@@ -124,8 +111,3 @@ class TensorPredictor(Predictor):
     def unpack_counts(self, moving_class_counts: Any) -> Sequence[MovingCounts | None]:
         """Undo :meth:`pack_counts`; None stands for no counts yet."""
         return [moving_class_counts]
-
-
-def _reader(gt: Array, roi: Roi) -> Any:
-    """Return a function that reads ground truth as a tensor."""
-    return lambda: as_tensor(read_channels_first(gt, roi))

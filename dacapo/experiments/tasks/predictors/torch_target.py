@@ -14,11 +14,11 @@ from .class_weights import Classes
 
 @attrs.frozen
 class TorchTarget(Transferable):
-    """What a network is to predict for a sample, or for the samples of a batch.
+    """The target of a network for a sample, or for the samples of a batch.
 
     Attributes:
         target: Float32, axes (batch,) channel, space.
-        classes: What the weights of the channels, in this order, follow from.
+        classes: The classes that determine the weights of the channels, in their order.
     """
 
     target: torch.Tensor
