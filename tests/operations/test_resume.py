@@ -137,8 +137,8 @@ def test_an_interrupted_script_goes_no_further(
 def test_a_request_to_stop_is_remembered_until_the_end(
     options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
-    def validate_and_ask(run: Run, iteration: int) -> None:
-        validate_run(run, iteration)
+    def validate_and_ask(run: Run, iteration: int, num_workers: int) -> None:
+        validate_run(run, iteration, num_workers)
         if iteration == when:
             os.kill(os.getpid(), signal.SIGTERM)
 
