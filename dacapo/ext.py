@@ -10,6 +10,7 @@ from dacapo.errors import MissingDependencyError, MissingModuleError
 
 EXTRAS = {
     "einops": "monai",
+    "h5py": "hdf5",
     "matplotlib": "plot",
     "monai": "monai",
     "neuroglancer": "neuroglancer",

@@ -9,6 +9,8 @@ from .concat_array import ConcatArray, ConcatArrayConfig
 from .crop_array import CropArray, CropArrayConfig
 from .dummy_array import DummyArray, DummyArrayConfig
 from .dvid_array import DVIDArray, DVIDArrayConfig
+from .hdf5_array import HDF5Array, HDF5ArrayConfig
+from .image_stack_array import ImageStackArray, ImageStackArrayConfig
 from .intensity_array import IntensitiesArray, IntensitiesArrayConfig
 from .logical_or_array import LogicalOrArray, LogicalOrArrayConfig
 from .merge_instances_array import MergeInstancesArray, MergeInstancesArrayConfig
@@ -41,6 +43,10 @@ __all__ = [
     "DVIDArrayConfig",
     "DummyArray",
     "DummyArrayConfig",
+    "HDF5Array",
+    "HDF5ArrayConfig",
+    "ImageStackArray",
+    "ImageStackArrayConfig",
     "IntensitiesArray",
     "IntensitiesArrayConfig",
     "LogicalOrArray",

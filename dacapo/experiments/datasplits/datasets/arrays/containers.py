@@ -14,8 +14,8 @@ import numpy as np
 from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError, UnsafeFileError
 from dacapo.utils.byte_order import native_dtype
 
-from .axes import TIME_AXES, axis_names
-from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates, read_metadata
+from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates
+from .placement import metadata_from, stated_in
 from .zarr_files import fills_results, open_zarr2
 
 ALIASES = "dacapo_names"
@@ -149,14 +149,25 @@ def default_dataset(container: Path) -> str:
     held = list_datasets(container)
     if levels and all(name in levels or name.startswith("labels/") for name in held):
         return levels[0]
+    return the_only(container, held)
+
+
+def the_only(container: Path, held: Sequence[str]) -> str:
+    """Return the only one of the names of arrays in a container.
+
+    Raises:
+        ArrayNotFoundError: If there is none.
+        ConfigError: If there are several.
+    """
     if len(held) == 1:
         return held[0]
     if not held:
         raise ArrayNotFoundError(f"{container} holds no arrays")
-    raise ConfigError(f"{container} holds several arrays: {_listing(held)}; name the dataset")
+    raise ConfigError(f"{container} holds several arrays: {listing(held)}; name the dataset")
 
 
-def _listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str]) -> str:
+    """Return names as text for a message; the first ones if there are many."""
     return ", ".join(names[:MAX_LISTED]) + (", ..." if len(names) > MAX_LISTED else "")
 
 
@@ -176,7 +187,7 @@ def find_array(container: Path, dataset: str) -> StoredArray:
     if identified is None:
         what = "is a group, not an array" if (container / name).is_dir() else "does not exist"
         held = list_datasets(container)
-        holds = f"it holds {_listing(held)}" if held else "it holds no arrays"
+        holds = f"it holds {listing(held)}" if held else "it holds no arrays"
         raise ArrayNotFoundError(f"dataset {dataset!r} {what} in {container}; {holds}")
     found = StoredArray(container, name, *identified)
     _refuse_objects(found)
@@ -324,35 +335,12 @@ def metadata_of(
     Raises:
         MetadataError: If the attributes contradict each other or the shape.
     """
-    candidates = _candidates(found)
-    _count_points_in_time(candidates, axes)
-    if voxel_size is not None:
-        candidates.voxel_size = [("voxel_size of the config", list(voxel_size))]
-    if offset is not None:
-        candidates.offset = [("offset of the config", list(offset))]
-    return read_metadata(found.where, shape, candidates, axes, world_unit)
-
-
-def _count_points_in_time(candidates: Candidates, axes: list[str] | None) -> None:
-    """Count points in time from 0 on, whatever lies between them, since only space has world units."""
-    names = axis_names(axes) if axes is not None else candidates.axes[0][1] if candidates.axes else []
-    place = next((number for number, name in enumerate(names) if name.lower() in TIME_AXES), None)
-    counted: list[tuple[list[tuple[str, list[Any]]], Any]] = [
-        (candidates.voxel_size, 1),
-        (candidates.offset, 0),
-        (candidates.units, ""),
-        (candidates.shown, ""),
-    ]
-    for given, value in counted:
-        for _, entries in given:
-            if place is not None and len(entries) == len(names):
-                entries[place] = value
+    return metadata_from(found.where, shape, _candidates(found), axes, voxel_size, offset, world_unit)
 
 
 def stated_metadata(found: StoredArray) -> frozenset[str]:
     """Return which of ``axes``, ``voxel_size`` and ``offset`` the attributes of an array state."""
-    candidates = _candidates(found)
-    return frozenset(name for name in ("axes", "voxel_size", "offset") if getattr(candidates, name))
+    return stated_in(_candidates(found))
 
 
 def _candidates(found: StoredArray) -> Candidates:

@@ -13,6 +13,8 @@ from dacapo.store.array_store import LocalArrayIdentifier
 
 from .array import Array, ArrayConfig
 from .containers import dataset_name, default_dataset, is_container
+from .hdf5_array import HDF5ArrayConfig, only_dataset
+from .image_stack_array import ImageStackArrayConfig, planes_in
 from .select_array import SelectArrayConfig
 from .tiff_array import TiffArrayConfig
 from .view import build
@@ -28,33 +30,41 @@ class FileFormat:
 
     Attributes:
         name: Name of the format, for messages.
-        holds_datasets: Whether it holds several arrays with names.
         recognizes: Whether a path that exists is of this format.
         config: The class of configs of its arrays.
+        default_dataset: Returns the name of the array to open if none is given; None for files of a single array.
     """
 
     name: str
-    holds_datasets: bool
     recognizes: Callable[[Path], bool]
     config: type[ArrayConfig]
+    default_dataset: Callable[[Path], str] | None = None
 
 
 def _is_container(path: Path) -> bool:
     return path.is_dir() and (path.suffix in CONTAINER_SUFFIXES or is_container(path))
 
 
-def _is_tiff(path: Path) -> bool:
-    return path.is_file() and _first_bytes(path, 4) in _TIFF_HEADERS
+def _begins_with(*headers: bytes) -> Callable[[Path], bool]:
+    def recognizes(path: Path) -> bool:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(max(map(len, headers))).startswith(headers)
+
+    return recognizes
 
 
-def _first_bytes(path: Path, count: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(count)
+def _is_stack(path: Path) -> bool:
+    return path.is_dir() and bool(planes_in(path))
 
 
 FORMATS = (
-    FileFormat("Zarr or N5", True, _is_container, ZarrArrayConfig),
-    FileFormat("TIFF", False, _is_tiff, TiffArrayConfig),
+    FileFormat("Zarr or N5", _is_container, ZarrArrayConfig, default_dataset),
+    FileFormat("HDF5", _begins_with(b"\x89HDF\r\n\x1a\n"), HDF5ArrayConfig, only_dataset),
+    FileFormat("TIFF", _begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffArrayConfig),
+    FileFormat("image", _begins_with(b"\x89PNG", b"BM", b"\xff\xd8\xff"), ImageStackArrayConfig),
+    FileFormat("folder of images", _is_stack, ImageStackArrayConfig),
 )
 """All formats; the first one that recognizes a path counts."""
 
@@ -103,9 +113,11 @@ def config_for(
     container, wanted = _split(Path(path).expanduser(), dataset)
     kind = _format_of(container, holds_datasets=bool(wanted))
     given: dict[str, Any] = {"name": name, "file_name": container}
-    if kind.holds_datasets:
-        wanted = wanted or default_dataset(container)
-        given |= {"dataset": wanted, "mode": "r"}
+    if kind.default_dataset is not None:
+        wanted = wanted or kind.default_dataset(container)
+        given |= {"dataset": wanted}
+    if kind.config is ZarrArrayConfig:
+        given |= {"mode": "r"}
     given["name"] = name or (f"{container.name}/{wanted}" if wanted else container.name)
     known = [str(field.alias) for field in attrs.fields(kind.config) if field.alias not in given]
     unknown = [key for key in overrides if key not in known]
@@ -113,10 +125,6 @@ def config_for(
         raise ConfigError(
             f"{', '.join(unknown)} cannot be given for {container} ({kind.name}); known are {', '.join(known)}"
         )
-    required = {str(field.alias) for field in attrs.fields(kind.config) if field.default is attrs.NOTHING}
-    missing = sorted(required - {*given, *overrides})
-    if missing:
-        raise ConfigError(f"{container} ({kind.name}) does not tell its {', '.join(missing)}; give them")
     config = kind.config(**given, **overrides)
     return SelectArrayConfig(config.name, config, dict(select)) if select else config
 
@@ -172,6 +180,6 @@ def _format_of(path: Path, holds_datasets: bool) -> FileFormat:
     if found is None:
         what = "folder" if path.is_dir() else "file"
         raise ConfigError(f"{path} is a {what} of an unknown format; supported are {names}")
-    if holds_datasets and not found.holds_datasets:
-        raise ConfigError(f"{path} is a {found.name} file, which holds a single array; leave the dataset empty")
+    if holds_datasets and found.default_dataset is None:
+        raise ConfigError(f"{path} is a {found.name}, which holds a single array; leave the dataset empty")
     return found

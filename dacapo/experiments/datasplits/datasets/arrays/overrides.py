@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
+from funlib.geometry import Coordinate
 
 from .array import ArrayConfig
+
+C = TypeVar("C", bound=ArrayConfig)
 
 OVERRIDES = ("axes", "voxel_size", "offset", "snap_to_grid", "world_unit")
 """Their names; a config has those that its format supports."""
@@ -52,3 +55,30 @@ def source_of(config: ArrayConfig) -> str:
     if file is None:
         return repr(attrs.evolve(config, name=""))
     return str((file / getattr(config, "dataset", "").strip("/")).resolve())
+
+
+def recounted(config: C, unit: str) -> C:
+    """Return the config of a file with world coordinates that count another unit.
+
+    Args:
+        config: The file; ``voxel_size`` and ``offset`` are in the unit of the file, and stay.
+        unit: Such as ``0.01 nm``.
+
+    Raises:
+        ConfigError: If its grid cannot be counted in that unit.
+    """
+    grid = overrides_of(config).get("snap_to_grid")
+    changes: dict[str, Any] = {"world_unit": unit}
+    if grid is not None:
+        changes["snap_to_grid"] = grid * config.array_type(config).world.factor_to(unit)
+    return attrs.evolve(config, **changes)
+
+
+def optional_coordinate(value: Any) -> Coordinate | None:
+    """Convert a value to a coordinate, except None."""
+    return None if value is None else Coordinate(value)
+
+
+def optional_numbers(values: Any) -> list[float] | None:
+    """Convert a sequence to a list of numbers, integers where they are whole; None stays None."""
+    return None if values is None else [int(v) if float(v).is_integer() else float(v) for v in values]

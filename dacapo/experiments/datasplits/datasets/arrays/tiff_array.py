@@ -2,124 +2,152 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
-from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
+from dacapo.errors import ArrayNotFoundError, DacapoError, MetadataError, StorageError
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native_dtype
 
-from .array import ArrayConfig
-from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
-from .metadata import ArrayMetadata
-from .metadata_array import MetadataArray
+from .axes import axis_names
+from .file_array import FileArray, FileArrayConfig
+from .metadata import Candidates
+from .overrides import optional_numbers
+from .placement import stated_in
+from .plane_cache import planes
+from .plane_reader import read_planes
+from .tiff_metadata import tiff_candidates
 
 
-class TiffArray(MetadataArray):
-    """An array in a TIFF file, read only; the config gives its position in the world.
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open a TIFF file.
 
-    Uncompressed files are memory-mapped and read on demand. Compressed files are read completely on the first access to
-    voxels.
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            yield file
+    except DacapoError:
+        raise
+    except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
+        raise StorageError(f"cannot read {path} as TIFF: {error}") from error
+
+
+class TiffArray(FileArray):
+    """An array in a TIFF file, read only.
+
+    Metadata of OME and ImageJ is read: axes, sizes and units. Uncompressed files are memory-mapped. Others are read
+    page by page; decoded pages are cached.
     """
 
-    def __init__(self, array_config: TiffArrayConfig) -> None:
-        """Read the header of the file.
+    config: TiffArrayConfig
 
-        Raises:
-            ArrayNotFoundError: If the file does not exist.
-            MetadataError: If axes, offset and voxel size do not match the shape of the data.
-            StorageError: If the file cannot be read.
-        """
-        self.name = array_config.name
-        self._file = array_config.file_name
+    def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], Candidates]:
         if not self._file.is_file():
-            raise ArrayNotFoundError(f"array {self.name!r}: file {self._file} does not exist")
-        self._shape, self._dtype, self._mappable = self._header()
-        axes = axis_names(array_config.axes)
-        dims = len(spatial_axes_of(axes))
-        offset, voxel_size = array_config.offset, array_config.voxel_size
-        if len(axes) != len(self._shape) or len(set(axes)) != len(axes):
-            raise MetadataError(
-                f"{self}: axes are {axes}, the data has shape {self._shape}; name each of its axes once"
-            )
-        if offset.dims != dims or voxel_size.dims != dims or min(voxel_size) <= 0:
-            raise MetadataError(
-                f"{self}: offset is {offset}, voxel size {voxel_size}; expected {dims} numbers for axes {axes}, "
-                "and voxel sizes above 0"
-            )
-        self._metadata = ArrayMetadata(axes, voxel_size, offset, [""] * dims)
+            raise ArrayNotFoundError(f"array {self.name!r}: {self._file} is not a file")
+        with opened(self._file) as file:
+            series = file.series[0]
+            shape, page = tuple(series.shape), series.keyframe.shape
+            self._mappable = series.dataoffset is not None
+            self._page_ndim = len(page)
+            outer = shape[: len(shape) - len(page)]
+            self._by_page = shape[len(outer) :] == tuple(page) and len(series.pages) == int(np.prod(outer))
+            self._opened_by: tuple[int, Any, threading.Lock] | None = None
+            self._check(shape)
+            return shape, native_dtype(series.dtype), tiff_candidates(str(self._file), file, series)
 
-    def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
+    def _check(self, shape: tuple[int, ...]) -> None:
+        axes = self.config.axes
+        if axes is not None and (len(axis_names(axes)) != len(shape) or len(set(axis_names(axes))) != len(shape)):
+            raise MetadataError(f"{self}: axes are {axes}, the data has shape {shape}; name each of its axes once")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{key: value for key, value in vars(self).items() if key != "_mapped"}, "_opened_by": None}
+
+    @property
+    def data(self) -> Any:
+        """All values; memory-mapped if the file is not compressed, read by slicing otherwise."""
+        return self._map() if self._mappable else super().data
+
+    def _map(self) -> np.ndarray[Any, Any]:
         import tifffile
 
-        try:
-            with tifffile.TiffFile(self._file) as file:
-                series = file.series[0]
-                return tuple(series.shape), native_dtype(series.dtype), series.dataoffset is not None
-        except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
-            raise StorageError(f"cannot read {self._file} as TIFF: {error}") from error
+        if "_mapped" not in vars(self):
+            self._mapped: np.ndarray[Any, Any] = tifffile.memmap(self._file, mode="r", series=0)
+        return self._mapped
 
-    def __str__(self) -> str:
-        return f"array {self.name!r} ({self._file})"
+    def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+        if self._mappable:
+            return np.asarray(self._map()[index])
+        made = self._file.stat().st_mtime_ns
+        if not self._by_page:
+            return planes.get((str(self._file), made, "all"), self._whole)[index]
 
-    @property
-    def attrs(self) -> dict[str, Any]:
-        """Always empty: only voxels are read from the file."""
-        return {}
+        def page(number: int) -> np.ndarray[Any, Any]:
+            return planes.get((str(self._file), made, number), partial(self._page, number))
 
-    @property
-    def shape(self) -> Coordinate:
-        """Number of voxels per spatial axis."""
-        pairs = zip(self._metadata.axes, self._shape, strict=True)
-        return Coordinate(size for axis, size in pairs if axis not in NON_SPATIAL_AXES)
+        return read_planes(index, self._shape, self._page_ndim, self._dtype, page)
 
-    @property
-    def roi(self) -> Roi:
-        return self._metadata.roi(self._shape)
+    def _whole(self) -> np.ndarray[Any, Any]:
+        with opened(self._file) as file:
+            return np.asarray(file.series[0].asarray())
 
-    @property
-    def writable(self) -> bool:
-        return False
-
-    @cached_property
-    def data(self) -> np.ndarray[Any, Any]:
-        """All values; memory-mapped if the file is not compressed."""
+    def _page(self, number: int) -> np.ndarray[Any, Any]:
+        """Return a decoded page; pages that an OME file leaves out are zeros."""
         import tifffile
 
-        try:
-            if self._mappable:
-                mapped: np.ndarray[Any, Any] = tifffile.memmap(self._file, mode="r", series=0)
-                return mapped
-            return np.asarray(tifffile.imread(self._file, series=0))
-        except Exception as error:
-            raise StorageError(f"{self}: cannot be read: {error}") from error
+        if self._opened_by is None or self._opened_by[0] != os.getpid():
+            # Never used by a forked process, where its lock may be held and its file position is shared.
+            self._opened_by = os.getpid(), tifffile.TiffFile(self._file), threading.Lock()
+        _, file, lock = self._opened_by
+        with lock:
+            found = file.series[0].pages[number]
+            if found is None:
+                return np.zeros(file.series[0].keyframe.shape, self._dtype)
+            return np.asarray(found.asarray())
 
 
 @attrs.define
-class TiffArrayConfig(ArrayConfig):
+class TiffArrayConfig(FileArrayConfig):
     """Config of an array in a TIFF file."""
 
     array_type: ClassVar[type[TiffArray]] = TiffArray
-    is_as_stored: ClassVar[bool] = True
 
-    file_name: Path = field("The TIFF file.", converter=Path)
-    offset: Coordinate = field("Corner of the first voxel, in world units.", converter=Coordinate)
-    voxel_size: Coordinate = field("Size of a voxel, in world units.", converter=Coordinate)
-    axes: list[str] = field("Names of the axes, in the order of the data.")
+    offset: list[float] | None = field(
+        "Corner of the first voxel, in the unit of the file, instead of that in the file.",
+        default=None,
+        converter=optional_numbers,
+    )
+    voxel_size: list[float] | None = field(
+        "Size of a voxel, in the unit of the file, instead of that in the file.",
+        default=None,
+        converter=optional_numbers,
+    )
+    axes: list[str] | None = field(
+        "Names of the axes, in the order of the data, instead of those in the file.", default=None
+    )
 
-    def counted_in(self, unit: str) -> TiffArrayConfig:
-        factor = self.array_type(self).world.factor_to(unit)
-        return attrs.evolve(self, offset=self.offset * factor, voxel_size=self.voxel_size * factor)
+    def stated_metadata(self) -> frozenset[str]:
+        """Return which of ``axes``, ``voxel_size`` and ``offset`` the file itself states."""
+        with opened(self.file_name) as file:
+            return stated_in(tiff_candidates(str(self.file_name), file, file.series[0]))
 
     def verify(self) -> tuple[bool, str]:
         """Check that the file exists and the other fields match it. Reads no voxels."""
-        works, why = ArrayConfig.verify(self)
-        return works, why if self.file_name.is_file() else f"file_name: {why}"
+        works, why = FileArrayConfig.verify(self)
+        return works, why if self.file_name.is_file() or why.startswith("file_name") else f"file_name: {why}"
 
 
 # An alias of its former name. Stored configs identify classes by name, so the class needs its own.

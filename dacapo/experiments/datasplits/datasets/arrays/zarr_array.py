@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +20,6 @@ from dacapo.errors import (
     DamagedFileError,
     DtypeError,
     MetadataError,
-    MetadataWarning,
     OutputExistsError,
     RoiError,
     StorageError,
@@ -44,8 +42,9 @@ from .containers import (
     stated_metadata,
 )
 from .metadata import ArrayMetadata
-from .metadata_array import MetadataArray
+from .metadata_array import MetadataArray, snapped
 from .ome_images import forget_image
+from .overrides import optional_coordinate, optional_numbers, recounted
 from .stored_chunks import stored_chunks
 from .world import World
 from .zarr_files import create_zarr2
@@ -92,27 +91,7 @@ class ZarrArray(MetadataArray):
         self._cached = CachedReader(self._found, self._dtype)
         self._attributes: dict[str, Any] = dict(self._found.attributes)
         self._metadata = metadata_of(self._found, self._shape, *array_config.place)
-        self._roi = self._snapped(self._metadata.roi(self._shape))
-
-    def _snapped(self, roi: Roi) -> Roi:
-        """Move the array to the next point of the configured grid, and crop it to end on the grid."""
-        if self.snap_to_grid is None:
-            return roi
-        if self.snap_to_grid.dims != roi.dims or min(self.snap_to_grid) <= 0:
-            raise ConfigError(f"{self}: snap_to_grid is {self.snap_to_grid}; expected {roi.dims} positive numbers")
-        grid = Coordinate(math.lcm(a, b) for a, b in zip(self.voxel_size, self.snap_to_grid, strict=True))
-        snapped = roi.snap_to_grid(grid, mode="shrink")
-        if min(snapped.shape) <= 0:
-            raise RoiError(f"{self}: roi {roi} holds no whole cell of a grid of {grid}")
-        moved = snapped.offset - roi.offset
-        if any(m >= size for m, size in zip(moved, self.voxel_size, strict=True)):
-            warnings.warn(
-                f"{self}: snap_to_grid {self.snap_to_grid} moves the data by {moved} world units, which exceeds "
-                f"rounding (voxel size {self.voxel_size}); to leave it in place use a CropArray instead",
-                MetadataWarning,
-                stacklevel=2,
-            )
-        return snapped
+        self._roi = snapped(self, self._metadata.roi(self._shape), self.snap_to_grid)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_opened"}
@@ -249,7 +228,7 @@ class ZarrArray(MetadataArray):
         except (OSError, KeyError) as error:
             raise StorageError(f"{self}: cannot write attributes: {error.__cause__ or error}") from error
         self._found, self._metadata, self._attributes = found, placed, attributes
-        self._roi = self._snapped(placed.roi(self._shape))
+        self._roi = snapped(self, placed.roi(self._shape), self.snap_to_grid)
 
     @classmethod
     def open_from_array_identifier(
@@ -400,15 +379,6 @@ def _create(
         raise StorageError(f"cannot create {container / dataset}: {error.__cause__ or error}") from error
 
 
-def _optional_coordinate(value: Any) -> Coordinate | None:
-    return None if value is None else Coordinate(value)
-
-
-def _numbers(values: Any) -> list[float] | None:
-    """Return numbers, as integers where they are whole."""
-    return None if values is None else [int(v) if float(v).is_integer() else float(v) for v in values]
-
-
 @attrs.define
 class ZarrArrayConfig(ArrayConfig):
     """Config of an array on disk."""
@@ -422,19 +392,21 @@ class ZarrArrayConfig(ArrayConfig):
         "Move the array to the next multiple of this, in world units, and crop it to end on one; for data whose offset "
         "is a fraction of a voxel off the grid of the other arrays.",
         default=None,
-        converter=_optional_coordinate,
+        converter=optional_coordinate,
     )
     _axes: list[str] | None = field("Names of the axes, instead of those in the file.", default=None)
     mode: str | None = field(
         "r to read only; r+, a or w to also write. An existing array is never replaced.", default="a"
     )
     voxel_size: list[float] | None = field(
-        "Size of a voxel, in the unit of the file, instead of that in the file.", default=None, converter=_numbers
+        "Size of a voxel, in the unit of the file, instead of that in the file.",
+        default=None,
+        converter=optional_numbers,
     )
     offset: list[float] | None = field(
         "Corner of the first voxel, in the unit of the file, instead of that in the file.",
         default=None,
-        converter=_numbers,
+        converter=optional_numbers,
     )
 
     world_unit: str | None = field(
@@ -450,10 +422,7 @@ class ZarrArrayConfig(ArrayConfig):
         return self._axes, self.voxel_size, self.offset, self.world_unit
 
     def counted_in(self, unit: str) -> ZarrArrayConfig:
-        if self.snap_to_grid is None:
-            return attrs.evolve(self, world_unit=unit)
-        factor = self.array_type(self).world.factor_to(unit)
-        return attrs.evolve(self, world_unit=unit, snap_to_grid=self.snap_to_grid * factor)
+        return recounted(self, unit)
 
     def stated_metadata(self) -> frozenset[str]:
         """Return which of ``axes``, ``voxel_size`` and ``offset`` the file itself states."""
