@@ -22,7 +22,15 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.selection import Selection, select
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.trained_model import TrainedModel
-from dacapo.inference.inputs import ORIGIN, input_source, open_raw, output_container, raw_config_of, source_path
+from dacapo.inference.inputs import (
+    ORIGIN,
+    config_for_workers,
+    input_source,
+    open_raw,
+    output_container,
+    raw_config_of,
+    source_path,
+)
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -189,7 +197,7 @@ def _apply(
         output_dtype=output_dtype,
         metadata={ORIGIN: origin},
         iteration=iteration,
-        raw_config=raw_config_of(run.config, arrays.raw),
+        raw_config=config_for_workers(raw_config_of(run.config, arrays.raw)),
     )
     run.task.post_processor.set_prediction(arrays.prediction)
     run.task.post_processor.process_within(parameters, arrays.output, execution)

@@ -16,7 +16,15 @@ from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.run import Run
 from dacapo.experiments.trained_model import TrainedModel
-from dacapo.inference.inputs import ORIGIN, input_source, open_raw, output_container, raw_config_of, source_path
+from dacapo.inference.inputs import (
+    ORIGIN,
+    config_for_workers,
+    input_source,
+    open_raw,
+    output_container,
+    raw_config_of,
+    source_path,
+)
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -96,7 +104,7 @@ def predict(
         output_dtype=output_dtype,
         metadata={ORIGIN: {"operation": "predict", "run": trained.name, "iteration": iteration}},
         iteration=iteration,
-        raw_config=raw_config_of(trained.config, source),
+        raw_config=config_for_workers(raw_config_of(trained.config, source)),
     )
     write_image(output, execution, is_labels=False)
     return output

@@ -9,9 +9,9 @@ from dacapo.blockwise.outputs import ORIGIN as ORIGIN
 from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
 from dacapo.errors import ConfigError
-from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, MemoryArrayConfig
 from dacapo.experiments.run_config import RunConfig
-from dacapo.inference.raw_chain import raw_chain, raw_configs, voxel_size_of
+from dacapo.inference.raw_chain import leaves, raw_chain, raw_configs, voxel_size_of
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,11 @@ def input_source(container: Path | str | ArrayConfig, dataset: str | None) -> Lo
     if dataset:
         raise ConfigError(f"the dataset {dataset!r} is given beside {container.name!r}, a config, which has its own")
     return container
+
+
+def config_for_workers(config: ArrayConfig) -> ArrayConfig | None:
+    """Return a config that other processes can open; None if it describes values in the memory of this one."""
+    return None if any(isinstance(leaf, MemoryArrayConfig) for leaf in leaves(config)) else config
 
 
 def source_path(source: LocalArrayIdentifier | ArrayConfig) -> Path:

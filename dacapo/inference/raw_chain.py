@@ -29,12 +29,14 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ChannelArrayConfig,
     ConcatArrayConfig,
     CropArrayConfig,
+    SelectArrayConfig,
     ZarrArrayConfig,
     config_for,
 )
 from dacapo.experiments.datasplits.datasets.arrays.array import map_inner
 from dacapo.experiments.datasplits.datasets.arrays.axes import axis_names, spatial_axes_of
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name, find_array
+from dacapo.experiments.datasplits.datasets.arrays.levels import level_configs
 from dacapo.experiments.datasplits.datasets.arrays.overrides import (
     overrides_of,
     read_like,
@@ -80,8 +82,8 @@ def raw_chain(datasplit: DataSplitConfig, source: LocalArrayIdentifier | ArrayCo
         ConfigError: If the changes cannot be applied to the volume, or are ambiguous.
         ArrayNotFoundError: If the volume does not exist.
     """
-    volume = source if isinstance(source, ArrayConfig) else config_for(source.container, source.dataset)
-    for leaf in _leaves(volume):
+    volume = source if isinstance(source, ArrayConfig) else _volume(datasplit, source)
+    for leaf in leaves(volume):
         if isinstance(leaf, ZarrArrayConfig):
             find_array(leaf.file_name, leaf.dataset)  # before any other problem
     for part in ("train", "validate"):
@@ -92,8 +94,20 @@ def raw_chain(datasplit: DataSplitConfig, source: LocalArrayIdentifier | ArrayCo
     if not configs:
         return volume
     configs = _without_different_offsets(configs)
+    if _selects(volume):
+        configs = list(map(_without_selection, configs))
     _check_readings(configs, volume)
     return _only(volume, configs, lambda config: _on_top_of(volume, config))
+
+
+def _volume(datasplit: DataSplitConfig, source: LocalArrayIdentifier) -> ArrayConfig:
+    """Return the config of a volume; of an image with levels, that of the voxel size trained on, or else the finest."""
+    finest = config_for(source.container, source.dataset)
+    levels = level_configs(source.container, dataset_name(source.dataset))
+    if len(levels) < 2:
+        return finest
+    sizes = {voxel_size_of(leaf) for config in raw_configs(datasplit) for leaf in leaves(config)} - {None}
+    return next((level for level in levels if voxel_size_of(level) in sizes), finest)
 
 
 # Going through configs
@@ -103,13 +117,13 @@ def _inner(config: ArrayConfig) -> list[ArrayConfig]:
     return [inner for _, inner in configs_inside(config) if isinstance(inner, ArrayConfig)]
 
 
-def _leaves(config: ArrayConfig) -> Iterator[ArrayConfig]:
+def leaves(config: ArrayConfig) -> Iterator[ArrayConfig]:
     """Yield the configs of the arrays that a config reads, and that read no others themselves."""
     inner = _inner(config)
     if not inner:
         yield config
     for source in inner:
-        yield from _leaves(source)
+        yield from leaves(source)
 
 
 def _map_leaves(config: ArrayConfig, change: Change) -> ArrayConfig:
@@ -121,8 +135,19 @@ def _map_leaves(config: ArrayConfig, change: Change) -> ArrayConfig:
     return map_inner(config, lambda source: _map_leaves(source, change))
 
 
+def _without_selection(config: ArrayConfig) -> ArrayConfig:
+    """Return a config that selects no positions along axes."""
+    if isinstance(config, SelectArrayConfig):
+        return _without_selection(config.source_array_config)
+    return map_inner(config, _without_selection) if _inner(config) else config
+
+
+def _selects(config: ArrayConfig) -> bool:
+    return isinstance(config, SelectArrayConfig) or any(map(_selects, _inner(config)))
+
+
 def _sources(config: ArrayConfig) -> set[str]:
-    return {source_of(leaf) for leaf in _leaves(config)}
+    return {source_of(leaf) for leaf in leaves(config)}
 
 
 def _described(value: Any, numbers: dict[str, int] | None = None) -> str:
@@ -193,7 +218,7 @@ def voxel_size_of(config: ArrayConfig) -> tuple[int | float, ...] | None:
 
 def _without_different_offsets(configs: list[ArrayConfig]) -> list[ArrayConfig]:
     """Return configs without the offsets of their leaves if these differ, since they are places of single files."""
-    offsets = {repr(overrides_of(leaf).get("offset")) for config in configs for leaf in _leaves(config)}
+    offsets = {repr(overrides_of(leaf).get("offset")) for config in configs for leaf in leaves(config)}
     if len(offsets) < 2:
         return configs
     return [_map_leaves(config, lambda leaf: without_overrides(leaf, "offset")) for config in configs]
@@ -201,7 +226,7 @@ def _without_different_offsets(configs: list[ArrayConfig]) -> list[ArrayConfig]:
 
 def _check_readings(configs: list[ArrayConfig], volume: ArrayConfig) -> None:
     """Raise an error if the datasets read their files in ways that would read a volume differently."""
-    different = {repr([overrides_of(leaf) for leaf in _leaves(config)]): config for config in configs}
+    different = {repr([overrides_of(leaf) for leaf in leaves(config)]): config for config in configs}
     if len(different) < 2:
         return
     arrays = [build(_on_top_of(volume, config)) for config in different.values()]
@@ -228,7 +253,7 @@ def _on_top_of(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig:
     Raises:
         ConfigError: If a leaf may change values itself, or the volume cannot stand for all leaves.
     """
-    for leaf in _leaves(config):
+    for leaf in leaves(config):
         if not leaf.is_as_stored:
             raise ConfigError(
                 f"the run was trained on {type(leaf).__name__} {leaf.name!r}, which may change values in a "
@@ -239,7 +264,7 @@ def _on_top_of(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig:
         return _map_leaves(config, lambda leaf: _read_like(leaf, volume))
     found = _from_channels(volume, config) or _from_container(volume, config)
     if found is None:
-        names = ", ".join(sorted({leaf.name for leaf in _leaves(config)}))
+        names = ", ".join(sorted({leaf.name for leaf in leaves(config)}))
         raise ConfigError(
             f"the run was trained on {type(config).__name__} {config.name!r}, made of several arrays ({names}), and "
             f"{volume.name} cannot stand for all of them; give a volume with a channel for each channel of the "
@@ -287,7 +312,7 @@ def _from_channels(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | No
             return None
         found = _from_channels(volume, inner[0])
         return None if found is None else map_inner(config, lambda _: found)
-    volume = _channels_like(list(_leaves(config)), volume)
+    volume = _channels_like(list(leaves(config)), volume)
     array = build(volume)
     if array.channel_axis is None or array.num_channels != len(config.channels):
         return None
@@ -333,10 +358,10 @@ def _instead(new: ArrayConfig, leaf: ArrayConfig) -> ArrayConfig:
 
 def _from_container(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | None:
     """Return a config of arrays with the names of the leaves, None if there are none of these names."""
-    leaves = list(_leaves(config))
-    names = {dataset_name(leaf.dataset) for leaf in leaves if hasattr(leaf, "dataset")}
-    files = {str(leaf.file_name.resolve()) for leaf in leaves if hasattr(leaf, "file_name")}
-    if len(files) != 1 or not all(hasattr(leaf, "dataset") for leaf in leaves):
+    found = list(leaves(config))
+    names = {dataset_name(leaf.dataset) for leaf in found if hasattr(leaf, "dataset")}
+    files = {str(leaf.file_name.resolve()) for leaf in found if hasattr(leaf, "file_name")}
+    if len(files) != 1 or not all(hasattr(leaf, "dataset") for leaf in found):
         return None
     if dataset_name(getattr(volume, "dataset", "")) not in names:
         return None

@@ -382,6 +382,26 @@ def test_what_a_file_of_another_format_lacks_is_as_in_training(there: Callable[.
     assert (seen.axes, seen.voxel_size, seen.roi.offset) == (["y", "x"], SIZE, (8, 8))
 
 
+@pytest.mark.parametrize(("size", "voxels"), [(4, 40), (8, 20), (16, 40)])
+def test_of_an_image_the_level_that_was_trained_on_is_read(
+    there: Callable[..., RunConfig], tmp_path: Path, size: int, voxels: int
+) -> None:
+    """The finest one stands for voxels that no level has."""
+    values = np.zeros((40, 40), np.uint8)
+    write_array(tmp_path / "trained.zarr", "em", values, Coordinate(size, size), OFFSET)
+    group = zarr.open_group(str(tmp_path / "new.zarr"), mode="w").create_group("em")
+    axes = [{"name": name, "type": "space", "unit": "nanometer"} for name in "yx"]
+    levels = []
+    for level, step in (("s0", 1), ("s1", 2)):
+        group.create_dataset(level, data=values[::step, ::step])
+        scale = {"type": "scale", "scale": [4.0 * step, 4.0 * step]}
+        levels.append({"path": level, "coordinateTransformations": [scale]})
+    group.attrs["multiscales"] = [{"axes": axes, "datasets": levels}]
+    config = there(scaled(leaf(tmp_path, "em", "trained.zarr")))
+    seen = open_raw(config, LocalArrayIdentifier(tmp_path / "new.zarr", "em"))
+    assert seen.roi.shape / seen.voxel_size == (voxels, voxels)
+
+
 def test_a_point_in_time_is_chosen_as_in_training(there: Callable[..., RunConfig], tmp_path: Path) -> None:
     """Time lies between 0.1 s, which is no whole number."""
     values = np.random.default_rng(0).integers(0, 6, (3, 2, *SHAPE)).astype(np.uint8)
@@ -395,6 +415,8 @@ def test_a_point_in_time_is_chosen_as_in_training(there: Callable[..., RunConfig
     point = config_for(tmp_path / "time.zarr", select={"t": -1})
     assert isinstance(point, SelectArrayConfig)
     config = there(scaled(point), fmaps_in=2)
+    chosen = config_for(tmp_path / "new.zarr", select={"t": 0})
+    np.testing.assert_allclose(values_of(open_raw(config, chosen)), values[0] / np.float32(5))
     for container in ("time.zarr", "new.zarr"):
         seen = open_raw(config, LocalArrayIdentifier(tmp_path / container, "0"))
         assert (seen.axes, seen.voxel_size) == (["c", "y", "x"], SIZE)

@@ -13,6 +13,7 @@ from .hdf5_array import HDF5Array, HDF5ArrayConfig
 from .image_stack_array import ImageStackArray, ImageStackArrayConfig
 from .intensity_array import IntensitiesArray, IntensitiesArrayConfig
 from .logical_or_array import LogicalOrArray, LogicalOrArrayConfig
+from .memory_array import MemoryArray, MemoryArrayConfig
 from .merge_instances_array import MergeInstancesArray, MergeInstancesArrayConfig
 from .missing_annotations_mask import MissingAnnotationsMask, MissingAnnotationsMaskConfig
 from .numpy_array import NumpyArray
@@ -51,6 +52,8 @@ __all__ = [
     "IntensitiesArrayConfig",
     "LogicalOrArray",
     "LogicalOrArrayConfig",
+    "MemoryArray",
+    "MemoryArrayConfig",
     "MergeInstancesArray",
     "MergeInstancesArrayConfig",
     "MissingAnnotationsMask",

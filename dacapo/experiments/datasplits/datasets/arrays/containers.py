@@ -1,4 +1,4 @@
-"""Arrays in containers on disk: Zarr v2 (read and written), N5 and Zarr v3 (read)."""
+"""Arrays in containers: Zarr v2 (read and written); N5, Zarr v3 and neuroglancer precomputed (read)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dacapo.utils.byte_order import native_dtype
 
 from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates
 from .placement import metadata_from, stated_in
+from .precomputed import PRECOMPUTED, in_order_of_axes, precomputed_scale, precomputed_scales, precomputed_spec
 from .zarr_files import fills_results, open_zarr2
 
 ALIASES = "dacapo_names"
@@ -43,7 +44,7 @@ class StoredArray:
     container: Path
     dataset: str
     format: str
-    """``zarr2``, ``zarr3`` or ``n5``."""
+    """``zarr2``, ``zarr3``, ``n5`` or ``neuroglancer_precomputed``."""
     header: Mapping[str, Any]
     """The format's own metadata: shape, chunks and data type."""
     attributes: Mapping[str, Any]
@@ -102,7 +103,7 @@ def _identify(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]] | None
     if (folder / "attributes.json").is_file():
         header = _read_json(folder / "attributes.json")
         return ("n5", header, header) if "dimensions" in header and "dataType" in header else None
-    return None
+    return precomputed_scale(folder)
 
 
 def is_array(folder: Path) -> bool:
@@ -120,6 +121,8 @@ def is_container(folder: Path) -> bool:
     """Return whether a folder says that it is a group, or an array, of a supported format."""
     if (folder / ".zgroup").is_file() or (folder / "zarr.json").is_file() or (folder / ".zarray").is_file():
         return True
+    if precomputed_scales(folder):
+        return True
     # Other programs have files of this name, too.
     attributes = _read_json(folder / "attributes.json")
     return "n5" in attributes or ("dimensions" in attributes and "dataType" in attributes)
@@ -131,7 +134,7 @@ def multiscale_levels(folder: Path) -> list[str]:
     nested = attributes.get("ome")
     multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
     if not isinstance(multiscales, Sequence) or not multiscales:
-        return []
+        return precomputed_scales(folder)
     # Several multiscales are the same image, downsampled by different methods.
     return [str(level["path"]).strip("/") for level in multiscales[0].get("datasets", []) if "path" in level]
 
@@ -207,6 +210,8 @@ def list_datasets(container: Path) -> list[str]:
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
     if is_array(folder):
         yield folder
+    elif scales := precomputed_scales(folder):
+        yield from (folder / scale for scale in scales)
     elif depth < MAX_DEPTH and folder.is_dir():
         for child in sorted(folder.iterdir()):
             # Hidden folders hold records of blockwise operations, not data.
@@ -276,10 +281,9 @@ def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
 
 def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
     """Return the spec by which TensorStore opens an array."""
-    spec = {
-        "driver": "zarr" if found.format == "zarr2" else found.format,
-        "kvstore": {"driver": "file", "path": f"{found.path.resolve()}/"},
-    }
+    if found.format == PRECOMPUTED:
+        return precomputed_spec(found.header, kvstore_spec(found.path.parent))
+    spec = {"driver": "zarr" if found.format == "zarr2" else found.format, "kvstore": kvstore_spec(found.path)}
     if found.format == "zarr2":
         # Set explicitly, because TensorStore rejects members that Zarr ignores.
         header = {key: value for key, value in found.header.items() if key in _ZARR2_HEADER}
@@ -305,8 +309,15 @@ def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
     known = "metadata" in spec
     options = {} if context is None else {"context": context}
     opened = tensorstore.open(spec, open=True, read=True, assume_metadata=known, **options).result()
+    if spec["driver"] == PRECOMPUTED:
+        return in_order_of_axes(opened)
     # N5 lists its axes from the fastest to the slowest.
     return opened.T if spec["driver"] == "n5" else opened
+
+
+def kvstore_spec(folder: Path) -> dict[str, Any]:
+    """Return the spec by which TensorStore finds the files in a folder."""
+    return {"driver": "file", "path": f"{folder.resolve()}/"}
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:

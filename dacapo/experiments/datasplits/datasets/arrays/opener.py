@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from .array import Array, ArrayConfig
 from .containers import dataset_name, default_dataset, is_container
 from .hdf5_array import HDF5ArrayConfig, only_dataset
 from .image_stack_array import ImageStackArrayConfig, planes_in
+from .levels import chosen_level
 from .select_array import SelectArrayConfig
 from .tiff_array import TiffArrayConfig
 from .view import build
 from .zarr_array import ZarrArrayConfig
 
 CONTAINER_SUFFIXES = (".zarr", ".n5")
-_TIFF_HEADERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @attrs.frozen
@@ -60,7 +60,7 @@ def _is_stack(path: Path) -> bool:
 
 
 FORMATS = (
-    FileFormat("Zarr or N5", _is_container, ZarrArrayConfig, default_dataset),
+    FileFormat("Zarr, N5 or precomputed", _is_container, ZarrArrayConfig, default_dataset),
     FileFormat("HDF5", _begins_with(b"\x89HDF\r\n\x1a\n"), HDF5ArrayConfig, only_dataset),
     FileFormat("TIFF", _begins_with(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), TiffArrayConfig),
     FileFormat("image", _begins_with(b"\x89PNG", b"BM", b"\xff\xd8\xff"), ImageStackArrayConfig),
@@ -74,6 +74,7 @@ def open_array(
     dataset: str | None = None,
     *,
     name: str = "",
+    level: str | Sequence[float] | None = None,
     select: Mapping[str, int] | None = None,
     **overrides: Any,
 ) -> Array:
@@ -81,7 +82,9 @@ def open_array(
 
     Args:
         path: File, container, or the path of a dataset inside a container, such as ``cells.zarr/volumes/raw``.
-        dataset: Path of the array inside the container; not needed if the container holds a single array.
+        dataset: Path of the array inside the container; not needed if the container holds a single array or image. Of
+            an image with several levels the finest is opened.
+        level: The level of the image, by its name or its voxel size.
         name: Name of the array, for messages; by default its path.
         select: The index along each axis to drop, such as ``{"t": 0}`` for the first point in time.
         **overrides: Fields of the array's config, in place of the metadata in the file: ``axes``, ``voxel_size``,
@@ -93,7 +96,7 @@ def open_array(
         MetadataError: If the metadata contradicts itself or the shape of the data.
         StorageError: If the array cannot be opened.
     """
-    return build(config_for(path, dataset, name=name, select=select, **overrides))
+    return build(config_for(path, dataset, name=name, level=level, select=select, **overrides))
 
 
 def config_for(
@@ -101,6 +104,7 @@ def config_for(
     dataset: str | None = None,
     *,
     name: str = "",
+    level: str | Sequence[float] | None = None,
     select: Mapping[str, int] | None = None,
     **overrides: Any,
 ) -> ArrayConfig:
@@ -114,6 +118,8 @@ def config_for(
     kind = _format_of(container, holds_datasets=bool(wanted))
     given: dict[str, Any] = {"name": name, "file_name": container}
     if kind.default_dataset is not None:
+        if kind.config is ZarrArrayConfig:
+            wanted = chosen_level(container, wanted, level)
         wanted = wanted or kind.default_dataset(container)
         given |= {"dataset": wanted}
     if kind.config is ZarrArrayConfig:

@@ -71,12 +71,6 @@ class SelectArray(ArrayView):
         return self._without(self._source.voxel_size)
 
     @property
-    def world(self) -> World:
-        source = self._source.world
-        units, shown = (tuple(names[number] for number in self._kept) for names in (source.units, source.shown))
-        return World(units, source.parts, shown)
-
-    @property
     def num_channels(self) -> int | None:
         return None if "c" in self._index else super().num_channels
 
