@@ -176,11 +176,20 @@ def files_of(array: Array) -> Iterator[ZarrArray]:
 def chunks_of(array: Array, roi: Roi) -> dict[Hashable, bool]:
     """Return for each chunk on disk that the values in a roi are read from whether it is stored."""
     found: dict[Hashable, bool] = {}
-    for source in files_of(array):
-        inside = _around(source, roi)
+    for source, part in _files_with(array, roi):
+        inside = _around(source, part)
         stored = {} if inside.empty else source.stored_chunks(inside)
         found.update({(str(source), *number): is_there for number, is_there in stored.items()})
     return found
+
+
+def _files_with(array: Array, roi: Roi) -> Iterator[tuple[ZarrArray, Roi]]:
+    """Yield the arrays on disk that the values in a roi are computed from, each with the region that is read."""
+    if isinstance(array, ZarrArray):
+        yield array, roi
+    elif isinstance(array, ArrayView) and array.is_stored:
+        for source in array.sources:
+            yield from _files_with(source, array.source_roi(roi))
 
 
 def _around(array: Array, roi: Roi) -> Roi:

@@ -74,7 +74,7 @@ class SelectArray(ArrayView):
     def num_channels(self) -> int | None:
         return None if "c" in self._index else super().num_channels
 
-    def _read(self, roi: Roi) -> np.ndarray[Any, Any]:
+    def source_roi(self, roi: Roi) -> Roi:
         source = self._source
         begin, shape = list(source.roi.offset), list(source.voxel_size)
         for axis, place in self._places.items():
@@ -82,12 +82,14 @@ class SelectArray(ArrayView):
                 begin[self._spatial.index(axis)] += place * source.voxel_size[self._spatial.index(axis)]
         for number, offset, extent in zip(self._kept, roi.offset, roi.shape, strict=True):
             begin[number], shape[number] = offset, extent
-        values = source[Roi(begin, shape)]
+        return Roi(begin, shape)
+
+    def _read(self, roi: Roi) -> np.ndarray[Any, Any]:
         index = [
             slice(None) if axis not in self._index else 0 if axis in self._spatial else self._places[axis]
-            for axis in source.axes
+            for axis in self._source.axes
         ]
-        return values[tuple(index)]
+        return self._source[self.source_roi(roi)][tuple(index)]
 
 
 @attrs.define

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .containers import StoredArray
+from .precomputed import PRECOMPUTED
 
 
 def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> dict[tuple[int, ...], bool]:
@@ -19,8 +20,11 @@ def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> di
         index: One slice per axis, with begin and end, inside the array.
 
     Returns:
-        Whether it is stored, by the number of the chunk along each axis.
+        Whether it is stored, by the number of the chunk along each axis; empty for precomputed volumes, which do not
+        tell.
     """
+    if found.format == PRECOMPUTED:
+        return {}
     is_zarr2 = found.format == "zarr2"
     chunks = opened.chunks if is_zarr2 else opened.chunk_layout.read_chunk.shape
     bounds = [part.indices(size)[:2] for part, size in zip(index, opened.shape, strict=True)]

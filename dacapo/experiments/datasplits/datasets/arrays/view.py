@@ -99,6 +99,10 @@ class ArrayView(Array):
         """Compute the values in a valid roi, with :attr:`axes` and of data type :attr:`dtype`."""
         raise NotImplementedError
 
+    def source_roi(self, roi: Roi) -> Roi:
+        """Return the region of the sources that lies where a region of the view does; by default the same."""
+        return roi
+
     def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
         """Read the sources in a roi and compute the values.
 
