@@ -97,11 +97,11 @@ def test_a_volume_that_is_segmented_as_a_whole(
 
     def interrupted(at: str, **how: Any) -> None:
         """Fail at a step, as if the process had been killed there."""
-        cls = WatershedPostProcessor if at == "create_output" else ZarrArray
+        cls = WatershedPostProcessor if at == "create_labels" else ZarrArray
         original = getattr(cls, at)
 
         def dies(self: Any, *arguments: Any) -> Any:
-            if at == "create_output":
+            if at == "create_labels":
                 original(self, *arguments)
             elif self.dtype != np.uint64:
                 return original(self, *arguments)
@@ -113,11 +113,11 @@ def test_a_volume_that_is_segmented_as_a_whole(
             with pytest.raises(KeyboardInterrupt):
                 apply(**how)
 
-    for at in ("create_output", "__setitem__"):
+    for at in ("create_labels", "__setitem__"):
         interrupted(at)
         with pytest.raises(OutputExistsError) if at == "__setitem__" else nullcontext():
             apply(bias=0.2)
-        labels = apply(overwrite=at == "create_output", resume=at != "create_output")
+        labels = apply(overwrite=at == "create_labels", resume=at != "create_labels")
         assert segmented[-1] == 0.5
         segmented.clear()
         np.testing.assert_array_equal(apply(), labels)

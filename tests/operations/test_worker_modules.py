@@ -511,6 +511,15 @@ class TestSegmentAndRelabel:
         relabel_worker.relabel_in_block(fragments, nodes, components, whole)
         assert same_parts(content(kept), ndimage.label(values)[0])
 
+    def test_the_loop_with_positional_arguments(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        source, _ = self.volume(tmp_path, 4, (9, 8, 7))
+        target = self.labels(tmp_path, source, BLOCK.shape)
+        np.savez(tmp_path / "block_0.npz", nodes=np.array([1], np.uint64), edges=np.zeros((0, 2), np.uint64))
+        given = (str(target.container), target.dataset, str(tmp_path))
+        assert callable(relabel_worker.start_worker(*given, True, "more", colour="red"))
+        with pytest.raises(TypeError, match="missing a required argument: 'tmpdir'"):
+            relabel_worker.start_worker(*given[:2])
+
     def test_find_components(self) -> None:
         edges = np.array([[3, 9], [9, 4]], dtype=np.uint64)
         components = relabel_worker.find_components(np.array([4, 9, 1, 3], dtype=np.uint64), edges)

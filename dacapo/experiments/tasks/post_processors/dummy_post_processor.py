@@ -52,6 +52,6 @@ class DummyPostProcessor(StoredPredictionPostProcessor):
         values = read_channels_first(self.prediction_array)[0]
         labels, _ = label(comparable(values) >= self.detection_threshold)
         labels[np.bincount(labels.ravel())[labels] < parameters.min_size] = 0
-        output = self.create_output(output_array_identifier, np.uint64, False, DEFAULT_BLOCK_SIZE)
+        output = self.create_labels(output_array_identifier, DEFAULT_BLOCK_SIZE)
         output[output.roi] = labels.astype(np.uint64)
         return output

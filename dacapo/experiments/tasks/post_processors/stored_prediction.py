@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Coordinate
 
 from dacapo.compute_context import Execution
@@ -78,19 +77,12 @@ class StoredPredictionPostProcessor(PostProcessor):
         execute(operation, execution.for_blocks(taken))
         return ZarrArray.open_from_array_identifier(operation.output)
 
-    def create_output(
-        self, identifier: LocalArrayIdentifier, dtype: npt.DTypeLike, keep_channels: bool, block_size: Sequence[int]
-    ) -> ZarrArray:
-        """Create the output array over the region of the prediction; it replaces an existing one.
+    def create_labels(self, identifier: LocalArrayIdentifier, block_size: Sequence[int]) -> ZarrArray:
+        """Create an array of uint64 over the region of the prediction; it replaces an existing one.
 
         Args:
             identifier: Where to create it.
-            dtype: Type of its values.
-            keep_channels: Whether it has the channel axis of the prediction, or none.
-            block_size: Shape in voxels of a block to write, adapted to the volume.
-
-        Returns:
-            The array, whose chunks are such that blocks never share one.
+            block_size: Shape in voxels of a block to write, adapted to the volume; blocks never share a chunk.
         """
         from dacapo.blockwise.outputs import ORIGIN
 
@@ -98,11 +90,11 @@ class StoredPredictionPostProcessor(PostProcessor):
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
         output = ZarrArray.create_from_array_identifier(
             identifier,
-            [axis for axis in prediction.axes if axis != "c" or keep_channels],
+            [axis for axis in prediction.axes if axis != "c"],
             prediction.roi,
-            prediction.num_channels if keep_channels else None,
+            None,
             prediction.voxel_size,
-            np.dtype(dtype),
+            np.uint64,
             write_size=block_shape * prediction.voxel_size,
             overwrite=True,
             world=prediction.world,

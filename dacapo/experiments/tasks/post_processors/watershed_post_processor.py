@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
-import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.compute_context import Execution
@@ -195,7 +194,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         chosen = [MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size) for one in parameters]
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
             for index, labels in mutex_watersheds(affinities, self.offsets, chosen, value_range):
-                create = functools.partial(self.create_output, outputs[index], np.uint64, False, block_size)
+                create = functools.partial(self.create_labels, outputs[index], block_size)
                 if journal is None:
                     create()
                 else:
