@@ -10,8 +10,8 @@ and post-processors, and leaves the number to this rule:
 - A network predicts in the calling process. If the compute context distributes workers, up to :data:`DEFAULT_WORKERS`
   of them predict. If this machine has several GPUs, up to :data:`WORKERS_PER_GPU` predict on each, except in a
   validation, whose weights may be in the memory of the calling process only.
-- All other work gets up to :data:`DEFAULT_WORKERS` workers, as far as they fit into half of the free memory. Processes
-  that train together divide it without workers.
+- All other work gets up to :data:`DEFAULT_WORKERS` workers, if they fit into half of the free memory. Processes that
+  train together divide it without workers.
 
 Training validates with one worker, because Ctrl-C is to finish the validation, and would end other processes. Calls
 that run the worker modules of users, such as :func:`~dacapo.blockwise.run_blockwise`, have a number as their default.

@@ -66,12 +66,12 @@ class Budget:
 
     @property
     def each(self) -> int:
-        """Memory of a process, as far as it can be estimated."""
+        """Memory of a process, without its block if that cannot be estimated."""
         return (self.block_bytes or 0) + self.process_bytes
 
     @property
     def total(self) -> int:
-        """Memory of all processes together, as far as it can be estimated."""
+        """Memory of all processes together, without their blocks if these cannot be estimated."""
         return self.num_workers * self.each
 
     def __str__(self) -> str:
@@ -150,15 +150,15 @@ class _Costs:
     def of(self, plan: BlockPlan, num_workers: int = 1) -> Budget:
         """Return the budget of some processes, without limits."""
         weights: int = sum(parameter.nbytes for parameter in self.model.parameters())
-        network, beside = _block_parts(self.model, self.raw, plan, self.dtype)
+        network, host = block_bytes(self.model, self.raw, plan, self.dtype)
         if not self.on_gpu:
-            return Budget(plan, num_workers, network + beside, self.process + weights, None)
+            return Budget(plan, num_workers, network + host, self.process + weights, None)
         # Weights are read into main memory before they are copied to the GPU.
-        return Budget(plan, num_workers, network + beside, self.process + 2 * weights, None, network + weights)
+        return Budget(plan, num_workers, network + host, self.process + 2 * weights, None, network + weights)
 
 
-def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> int:
-    """Return how many bytes a block of a prediction adds to the memory of a process.
+def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> tuple[int, int]:
+    """Return the memory of a block on the device of the network, and in addition in main memory.
 
     Args:
         model: The network.
@@ -166,11 +166,6 @@ def block_bytes(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike)
         plan: The layout of the blocks.
         dtype: Data type of the stored prediction.
     """
-    return sum(_block_parts(model, raw, plan, dtype))
-
-
-def _block_parts(model: Model, raw: Array, plan: BlockPlan, dtype: npt.DTypeLike) -> tuple[int, int]:
-    """Return the memory of a block on the device of the network, and in main memory besides."""
     shape = plan.read_shape / raw.voxel_size
     read: int = math.prod(shape) * model.num_in_channels
     written: int = math.prod(plan.write_shape / plan.output_voxel_size) * model.num_out_channels

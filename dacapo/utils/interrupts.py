@@ -77,7 +77,7 @@ def _watch(receiver: socket.socket, state: Termination) -> None:
 
 
 def _children() -> list[int]:
-    """Return the ids of the child processes, as far as the system lists them."""
+    """Return the ids of the child processes; none where the system does not list them."""
     return [int(child) for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()]
 
 

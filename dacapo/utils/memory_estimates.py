@@ -60,7 +60,7 @@ def unknown_network_bytes(error: Exception) -> ConfigError:
 
 
 def predicted_bytes(read_values: int, read_itemsize: int, written_values: int, written_itemsize: int) -> int:
-    """Return the memory of a block to predict beside that of the network.
+    """Return the memory of a block to predict, without that of the network.
 
     Args:
         read_values: Number of values that the block reads; they are held as stored, and as float32 before and after
@@ -83,7 +83,7 @@ def trained_batch_bytes(tensors: int, predicted_values: int) -> int:
 
 
 def trainer_bytes(weights: int, sample_values: int, predicted_values: int, num_fetchers: int) -> int:
-    """Return the memory of a training beside that of its batch.
+    """Return the memory of a training, without that of its batch.
 
     Args:
         weights: Bytes of the weights.
@@ -114,7 +114,7 @@ def watershed_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> flo
 
 
 def workers_within(max_memory: int | None, num_workers: int, block_bytes: int) -> int:
-    """Return how many worker processes without a network fit into memory beside this process, at least 1.
+    """Return how many worker processes without a network fit into memory with this process, at least 1.
 
     Args:
         max_memory: Limit of all processes together; None for no limit.

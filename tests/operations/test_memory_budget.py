@@ -71,7 +71,7 @@ def test_more_memory_gives_larger_blocks_that_fit(tmp_path: Path, padding: str) 
         budget = process_bytes() + parse_size(beside)
         chosen = plan_within(run.model, raw, max_memory=budget)
         assert chosen.total <= budget
-        assert chosen.block_bytes == block_bytes(run.model, raw, chosen.plan, np.uint8)
+        assert chosen.block_bytes == sum(block_bytes(run.model, raw, chosen.plan, np.uint8))
         voxels.append(math.prod(chosen.plan.write_shape))
     assert voxels == sorted(voxels)
     assert voxels[0] < voxels[-1]
