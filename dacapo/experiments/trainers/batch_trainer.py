@@ -200,13 +200,14 @@ class BatchTrainer(Trainer):
         if not model.training:  # telling every layer takes time
             model.train()
         optimizer.zero_grad(set_to_none=True)
-        losses, counts, shown = [], None, None
+        losses, shown = [], None
+        assert self._loss is not None
         for part in range(self.accumulate):
             batch = self._batch(part)
-            with network.exchanging(part == self.accumulate - 1):
-                loss, prediction = self._backward(batch, network)
+            seed = network_seed(self.seed, batch.iteration, part, distributed.rank())
+            last = part == self.accumulate - 1
+            loss, prediction = network.add_gradients(batch, self._loss, seed, self.accumulate, last)
             losses.append(loss)
-            counts = batch.moving_class_counts
             if batch.gt is not None:
                 shown = batch, prediction
         value = distributed.mean(float(torch.stack(losses).mean()))
@@ -218,25 +219,10 @@ class BatchTrainer(Trainer):
         network.step(optimizer, self.clip_gradients)
         if shown is not None:
             assert self._snapshot_container is not None
-            batch, prediction = shown
-            write_snapshot(self._snapshot_container, batch.on_cpu(), prediction.numpy(force=True), self._regions)
-        self._class_counts = counts
+            write_snapshot(self._snapshot_container, shown[0].on_cpu(), shown[1].numpy(force=True), self._regions)
+        self._class_counts = batch.moving_class_counts
         self.iteration += 1
         return value
-
-    def _backward(self, batch: TrainingBatch, network: TrainedNetwork) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add the gradients of a batch to those of the model; return its loss and the prediction."""
-        assert self._loss is not None
-        network.seed(network_seed(self.seed, batch.iteration, batch.part, distributed.rank()))
-        raw, target, weight = (torch.as_tensor(a).to(network.device) for a in (batch.raw, batch.target, batch.weight))
-        prediction = network.predict(raw)
-        if prediction.shape[2:] != target.shape[2:]:
-            raise TrainingError(
-                f"the network predicts shape {tuple(prediction.shape)}, but targets have shape {tuple(target.shape)}"
-            )
-        loss = self._loss.compute(prediction, target, weight)
-        network.backward(loss / self.accumulate if self.accumulate > 1 else loss)
-        return loss.detach(), prediction.detach()
 
     def _network_of(self, model: Model, device: torch.device) -> TrainedNetwork:
         """Return the network for a model and a device, the same one until either changes."""

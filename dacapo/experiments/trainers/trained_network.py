@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from dacapo.errors import TrainingError
 from dacapo.utils import distributed
 
 if TYPE_CHECKING:
     from dacapo.experiments.model import Model
+    from dacapo.experiments.tasks.losses import Loss
+
+    from .weighting import TrainingBatch
 
 MIXED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -65,7 +69,42 @@ class TrainedNetwork:
             self._scaler.load_state_dict(scaler_state)
         self._exchanged = False
 
-    def seed(self, seed: int) -> None:
+    def add_gradients(
+        self, batch: TrainingBatch, loss: Loss, seed: int, accumulate: int = 1, last: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add the gradients of a batch to those of the model; with several ranks their mean, at the last batch.
+
+        Args:
+            batch: The batch.
+            loss: Compares prediction and target.
+            seed: Seed of random layers, such as dropout.
+            accumulate: Number of batches before the step, whose gradients are averaged.
+            last: Whether this is the last of them.
+
+        Returns:
+            The loss and the prediction.
+
+        Raises:
+            TrainingError: If prediction and target differ in shape.
+        """
+        # With a static graph, the first exchange determines which gradients are exchanged. A needless one is harmless.
+        waits = self._ranks is not None and not last and self._exchanged
+        with self._ranks.no_sync() if self._ranks is not None and waits else nullcontext():
+            self._seed(seed)
+            raw, target, weight = (torch.as_tensor(a).to(self.device) for a in (batch.raw, batch.target, batch.weight))
+            prediction = self._predict(raw)
+            if prediction.shape[2:] != target.shape[2:]:
+                raise TrainingError(
+                    f"the network predicts shape {tuple(prediction.shape)}, but targets have shape "
+                    f"{tuple(target.shape)}"
+                )
+            value = loss.compute(prediction, target, weight)
+            scaled = value / accumulate if accumulate > 1 else value
+            (scaled if self._scaler is None else self._scaler.scale(scaled)).backward()  # type: ignore[no-untyped-call]
+        self._exchanged = True
+        return value.detach(), prediction.detach()
+
+    def _seed(self, seed: int) -> None:
         """Seed the generators that layers draw from, like ``torch.manual_seed``, but only on the devices in use."""
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
@@ -73,7 +112,7 @@ class TrainedNetwork:
         elif self.device.type != "cpu":
             torch.manual_seed(seed)
 
-    def predict(self, raw: torch.Tensor) -> torch.Tensor:
+    def _predict(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the output of the model as float32."""
         if self._channels_last and raw.ndim in LAYOUTS:
             raw = raw.contiguous(memory_format=LAYOUTS[raw.ndim])
@@ -82,23 +121,6 @@ class TrainedNetwork:
         with torch.autocast(raw.device.type, self._mixed):
             prediction = self._forward(raw)
         return prediction.float()  # type: ignore[no-any-return]
-
-    def exchanging(self, last: bool) -> AbstractContextManager[None]:
-        """Return a context for forward and backward pass, in which ranks exchange gradients if they have to.
-
-        Args:
-            last: Whether this is the last batch before the step.
-        """
-        # With a static graph, the first exchange determines which gradients are exchanged. A needless exchange is
-        # harmless.
-        if self._ranks is None or last or not self._exchanged:
-            return nullcontext()
-        return self._ranks.no_sync()
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Add the gradients of a loss to those of the model; with several ranks their mean, at the last batch."""
-        (loss if self._scaler is None else self._scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-        self._exchanged = True
 
     def step(self, optimizer: torch.optim.Optimizer, clip_gradients: float | None = None) -> None:
         """Step the optimizer; with float16 skip the step if the scaled gradients overflowed.
