@@ -6,14 +6,14 @@ import gunpowder as gp
 
 
 class CopyMask(gp.BatchFilter):  # type: ignore[misc]
-    """Offer a copy of an array under another key."""
+    """Provide a copy of an array under another key."""
 
     def __init__(self, array_key: gp.ArrayKey, copy_key: gp.ArrayKey, drop_channels: bool = False) -> None:
         """Set the keys.
 
         Args:
-            array_key: The array to copy.
-            copy_key: Where the copy goes.
+            array_key: Key of the array.
+            copy_key: Key of the copy.
             drop_channels: Whether to reduce all leading axes to their maximum: a voxel is masked in if any of its
                 channels is.
         """
@@ -27,7 +27,7 @@ class CopyMask(gp.BatchFilter):  # type: ignore[misc]
         self.provides(self.copy_key, self.spec[self.array_key].copy())
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
-        """Ask for the array in the region of the copy."""
+        """Request the array in the region of the copy."""
         dependencies = gp.BatchRequest()
         dependencies[self.array_key] = request[self.copy_key].copy()
         return dependencies

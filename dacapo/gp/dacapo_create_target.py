@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
-    """Let a predictor make target and weight of a sample.
+    """Let a predictor make the target and the weight of a sample.
 
     Attributes:
         moving_class_counts: The counts that the predictor returned with the last weight, and receives with the next.
@@ -40,8 +40,8 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         Args:
             predictor: Makes target and weight.
             gt_key: Ground truth.
-            target_key: Where the target goes.
-            weights_key: Where the weight goes.
+            target_key: Key of the target.
+            weights_key: Key of the weight.
             mask_key: 1 where ground truth is annotated; all of it without this key.
         """
         self.predictor = predictor
@@ -52,7 +52,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         self.moving_class_counts: Any = None
 
     def setup(self) -> None:
-        """Announce target and weight, where ground truth is."""
+        """Announce target and weight, in the region of ground truth."""
         self.enable_autoskip()
         spec = self.spec[self.gt_key].copy()
         spec.dtype = None
@@ -65,7 +65,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
                 self.provides(key, spec)
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
-        """Ask for ground truth and mask in the region that the target depends on."""
+        """Request ground truth and mask in the region that the target depends on."""
         wanted = [request[key] for key in (self.target_key, self.weights_key) if key is not None and key in request]
         target_spec = self.spec[self.gt_key].copy()
         target_spec.roi = wanted[0].roi
@@ -79,7 +79,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         return dependencies
 
     def process(self, batch: gp.Batch, request: gp.BatchRequest) -> gp.Batch:
-        """Make the target over the region of ground truth, which is cropped afterwards, and weights."""
+        """Make the target, over the whole region of ground truth, and the weight."""
         gt = NumpyArray.from_gp_array(batch[self.gt_key])
         mask = self._ones_like(gt) if self.mask_key is None else NumpyArray.from_gp_array(batch[self.mask_key])
         gt = AnnotatedLabels.of(gt, mask)
@@ -88,7 +88,7 @@ class DaCapoTargetFilter(gp.BatchFilter):  # type: ignore[misc]
         if self.target_key is not None and self.target_key in request:
             output[self.target_key] = self._wrap(self.target_key, target)
         if self.weights_key is not None and self.weights_key in request:
-            if self.predictor.works_on_tensors:  # both trainers count the same voxels
+            if self.predictor.works_on_tensors:  # count the voxels that trainers count
                 target = _part(target, request[self.weights_key].roi)
             weight, self.moving_class_counts = self.predictor.annotated_weight(
                 gt, target, mask, request[self.weights_key].roi, self.moving_class_counts

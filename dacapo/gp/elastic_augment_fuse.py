@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from functools import partial
+from typing import Any
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.trainers.gp_augments.change import Change, SampleRois
-from dacapo.experiments.trainers.gp_augments.elastic_config import draw_deformation
+from dacapo.experiments.trainers.gp_augments.elastic_config import ElasticAugmentConfig
 
 from .apply_change import ApplyChange
 
@@ -16,7 +15,7 @@ from .apply_change import ApplyChange
 class ElasticAugment(ApplyChange):
     """Rotate a sample around its center and deform it smoothly, all arrays of a request alike.
 
-    It is the change of an ``ElasticAugmentConfig``, by default with lengths in world units.
+    This is the change of an ``ElasticAugmentConfig``, but lengths are in world units by default.
     """
 
     def __init__(
@@ -38,13 +37,13 @@ class ElasticAugment(ApplyChange):
             rotation_interval: Smallest and largest angle in radians. Three-dimensional samples are rotated in the plane
                 of their last two axes.
             subsample: Evaluate the deformation at every so many voxels only, and linearly in between.
-            augmentation_probability: How likely a sample is changed at all.
+            augmentation_probability: Probability of changing a sample at all.
             uniform_3d_rotation: Rotate three-dimensional samples into any direction instead.
-            in_voxels: Spacing and displacement are numbers of voxels and not in world units. Where arrays have
-                different voxel sizes, a voxel is as large as their least common multiple.
+            in_voxels: Whether spacing and displacement are in voxels. If voxel sizes differ, a voxel is as large as
+                their least common multiple.
 
         Raises:
-            ConfigError: If these cannot be.
+            ConfigError: If the values are invalid.
         """
         if len(control_point_spacing) != len(control_point_displacement_sigma):
             raise ConfigError(
@@ -56,36 +55,24 @@ class ElasticAugment(ApplyChange):
                 f"control_point_spacing {control_point_spacing} must be above 0, subsample {subsample} at least 1, "
                 f"and rotation_interval {rotation_interval} two angles"
             )
-        super().__init__(self._draw, probability=augmentation_probability)
-        self.spacing = list(control_point_spacing)
-        self.sigma = list(control_point_displacement_sigma)
-        self.rotation_interval = (rotation_interval[0], rotation_interval[1])
-        self.subsample = subsample
-        self.uniform_3d_rotation = uniform_3d_rotation
-        self.in_voxels = in_voxels
+        spacing: Any = list(control_point_spacing)  # fractions are fine too
+        self.config = ElasticAugmentConfig(
+            spacing,
+            list(control_point_displacement_sigma),
+            (rotation_interval[0], rotation_interval[1]),
+            subsample,
+            uniform_3d_rotation,
+        )
+        super().__init__(partial(self.config.torch_augment, in_voxels=in_voxels), probability=augmentation_probability)
 
     def setup(self) -> None:
         """Check the number of dimensions.
 
         Raises:
-            ConfigError: If it is not that of the parameters.
+            ConfigError: If it differs from that of the parameters.
         """
-        dims = {spec.roi.dims for _, spec in self.spec.items() if spec.roi is not None}
-        if dims != {len(self.spacing)}:
-            raise ConfigError(
-                f"elastic augmentation has {len(self.spacing)} control point spacings, "
-                f"but the arrays have {sorted(dims)} spatial axes; give one per axis"
-            )
+        for _, spec in self.spec.items():
+            problem = None if spec.roi is None else self.config.misfit(spec.roi.dims)
+            if problem is not None:
+                raise ConfigError(problem)
         super().setup()
-
-    def _draw(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
-        return draw_deformation(
-            wanted,
-            rng,
-            self.spacing,
-            self.sigma,
-            self.rotation_interval,
-            self.subsample,
-            self.uniform_3d_rotation,
-            in_voxels=self.in_voxels,
-        )

@@ -17,7 +17,7 @@ from .apply_change import change_values
 class GammaAugment(gp.BatchFilter):  # type: ignore[misc]
     """Raise the values of some arrays to one random power, between the smallest and the largest value of each.
 
-    It is the change of a ``GammaAugmentConfig``, for any number of arrays.
+    This is the change of a ``GammaAugmentConfig``, for any number of arrays.
     """
 
     def __init__(self, arrays: Sequence[gp.ArrayKey], gamma_min: float, gamma_max: float) -> None:

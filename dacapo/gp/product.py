@@ -9,7 +9,7 @@ class Product(gp.BatchFilter):  # type: ignore[misc]
     """Multiply two arrays voxel by voxel, such as a weight and a mask."""
 
     def __init__(self, x1_key: gp.ArrayKey, x2_key: gp.ArrayKey, y_key: gp.ArrayKey) -> None:
-        """Set the keys of both factors and of the product. An array without channels counts for all channels."""
+        """Set the keys of both factors and of the product. An array without channels applies to all channels."""
         self.x1_key = x1_key
         self.x2_key = x2_key
         self.y_key = y_key
@@ -22,7 +22,7 @@ class Product(gp.BatchFilter):  # type: ignore[misc]
         self.provides(self.y_key, spec)
 
     def prepare(self, request: gp.BatchRequest) -> gp.BatchRequest:
-        """Ask for both factors in the region of the product."""
+        """Request both factors in the region of the product."""
         dependencies = gp.BatchRequest()
         for key in (self.x1_key, self.x2_key):
             spec = self.spec[key].copy()

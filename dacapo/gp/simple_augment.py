@@ -8,7 +8,7 @@ from .apply_change import ApplyChange
 
 
 class SimpleAugment(ApplyChange):
-    """Mirror and transpose all arrays at random, transposing only axes along which voxels have the same size."""
+    """Mirror and transpose all arrays at random; only axes of the same voxel size are transposed."""
 
     def __init__(
         self,

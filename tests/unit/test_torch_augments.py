@@ -247,7 +247,7 @@ def plain_positions(change: Deformation, labels: bool) -> np.ndarray:
         field = np.tensordot(field, weights, axes=(1, 1))  # takes the first axis of the grid, and adds one at the end
         places.append(place)
     column = (-1, *(1,) * wanted.dims)
-    center = np.reshape(change.centre, column)
+    center = np.reshape(change.center, column)
     turned = np.tensordot(change.rotation, np.stack(np.meshgrid(*places, indexing="ij")) - center, axes=1)
     return np.asarray((turned + center + field - np.reshape(roi.offset, column)) / np.reshape(size, column) - 0.5)
 

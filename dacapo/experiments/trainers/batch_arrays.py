@@ -32,14 +32,16 @@ class BatchArrays(NamedTuple):
     mask: NumpyArray | None
 
 
-def batch_arrays(batch: TrainingBatch, regions: SampleRegions, has_mask: bool) -> BatchArrays:
+def batch_arrays(batch: TrainingBatch, regions: SampleRegions, has_mask: bool = True) -> BatchArrays:
     """Return a batch with ground truth and mask as arrays, in regions relative to the input of the network."""
     raw = _wrap(batch.raw, regions.raw_roi, regions.voxel_size)
-    gt, target, weight, mask = (
-        _wrap(values, regions.target_roi, regions.target_voxel_size)
-        for values in (batch.gt, batch.target, batch.weight, batch.mask)
-    )
+    gt, target, weight, mask = (at_target(v, regions) for v in (batch.gt, batch.target, batch.weight, batch.mask))
     return BatchArrays(raw, gt, target, weight, mask if has_mask else None)
+
+
+def at_target(values: np.ndarray | None, regions: SampleRegions) -> NumpyArray:
+    """Return an array over the region that is predicted, axes batch, channel (if any), space."""
+    return _wrap(values, regions.target_roi, regions.target_voxel_size)
 
 
 def _wrap(values: np.ndarray | None, roi: Roi, voxel_size: Coordinate) -> NumpyArray:

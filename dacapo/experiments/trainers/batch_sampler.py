@@ -1,4 +1,4 @@
-"""The numbers of the samples in a batch, and the seeds that follow from them."""
+"""The assignment of samples to batches, and their seeds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from .trainer import sample_seed
 
 @attrs.frozen
 class BatchSampler:
-    """Which samples a batch holds.
+    """Assigns samples to batches.
 
-    The samples of an iteration are numbered: its first batch on every rank in turn, then its second one, and so on. All
-    that is random in a sample follows from the seed of the run, the iteration and the number of the sample. So an
-    iteration sees the same samples, whether one process puts them in one batch or many processes in many.
+    The samples of an iteration are numbered: those of its first batch on every rank in turn, then those of its second
+    one, and so on. The seed of a sample follows from the seed of the run, the iteration and this number, so an
+    iteration has the same samples, whether one rank puts them into one batch or many ranks into many batches.
 
     Batches have positions, counted from 0 over all iterations.
 
     Attributes:
         seed: Seed of the run.
         batch_size: Number of samples in a batch.
-        accumulate: Number of batches that a rank has in an iteration.
-        rank: The rank that the batches are for.
+        accumulate: Number of batches of a rank in an iteration.
+        rank: The rank of the batches.
         world_size: Number of ranks.
     """
 
@@ -36,7 +36,7 @@ class BatchSampler:
         return iteration * self.accumulate + part
 
     def iteration(self, position: int) -> int:
-        """Return the iteration that a batch belongs to."""
+        """Return the iteration of a batch."""
         return position // self.accumulate
 
     def part(self, position: int) -> int:

@@ -1,4 +1,4 @@
-"""Training on random samples of datasets, whatever they are made by."""
+"""Training on random samples of datasets."""
 
 from __future__ import annotations
 
@@ -201,9 +201,9 @@ class BatchTrainer(Trainer):
             model.train()
         optimizer.zero_grad(set_to_none=True)
         losses, shown = [], None
-        assert self._loss is not None
         for part in range(self.accumulate):
             batch = self._batch(part)
+            assert self._loss is not None
             seed = network_seed(self.seed, batch.iteration, part, distributed.rank())
             last = part == self.accumulate - 1
             loss, prediction = network.add_gradients(batch, self._loss, seed, self.accumulate, last)

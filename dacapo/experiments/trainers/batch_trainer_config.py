@@ -1,4 +1,4 @@
-"""The settings that trainers on random samples have in common."""
+"""The config of trainers on random samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def prepare_input(augments: Sequence[AugmentConfig], raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return raw values as float32, after those of the augmentations that change every sample alike."""
+    """Return raw values as float32, after the augmentations that change every sample alike."""
     values = raw.astype(np.float32)
     for augment in augments:
         values = augment.at_prediction(values)
@@ -34,45 +34,45 @@ class BatchTrainerConfig(TrainerConfig):
     trainer_type: ClassVar[type[Trainer]]
 
     num_data_fetchers: int = field(
-        "Number of processes that make batches ahead of time; with 1 none are started.",
+        "Number of processes that make batches ahead of time; with 1, no process is started.",
         default=5,
         alters_training=False,
     )
-    augments: list[AugmentConfig] = field("Random changes of the samples, in the order they are done.", factory=list)
+    augments: list[AugmentConfig] = field("Random changes of the samples, in order.", factory=list)
     snapshot_interval: int | None = field(
-        "Iterations between snapshots of a batch; none without.", default=None, alters_training=False
+        "Iterations between snapshots of a batch. By default, none are taken.",
+        default=None,
+        alters_training=False,
     )
     min_masked: float | None = field(
-        "Smallest part of a sample that must be annotated (masked in); others are not trained on.", default=0.15
+        "Smallest fraction of a sample that must be annotated (masked in); other samples are rejected.", default=0.15
     )
-    clip_raw: bool = field(
-        "Use raw data only where there is ground truth; around it the raw data is mirrored.", default=False
-    )
+    clip_raw: bool = field("Use raw data only inside the ground truth, and mirror it around that.", default=False)
     warmup_iterations: int = field(
         "Iterations during which the learning rate grows from 1% to its full value.", default=1000, kw_only=True
     )
     decay_iterations: int | None = field(
-        "Iteration at which the learning rate is back at 1%, falling along a cosine after the warm-up; by default it "
-        "stays.",
+        "Iteration at which the learning rate is back at 1%, after it has followed a cosine since the warm-up. By "
+        "default, it stays constant.",
         default=None,
         kw_only=True,
     )
 
     precision: str = field(
-        "How the network computes while training: 'float32', or mixed precision, which is faster and a little less "
-        "exact: 'bfloat16', or 'float16' with scaled gradients for GPUs that have no bfloat16. Weights stay float32.",
+        "Precision of the network in training: 'float32', or mixed precision, which is faster and a little less "
+        "exact: 'bfloat16', or 'float16' with scaled gradients for GPUs without bfloat16. Weights stay float32.",
         default="float32",
         kw_only=True,
     )
     accumulate: int = field(
-        "Number of batches in an iteration. Their gradients are averaged before the optimizer does its step, so "
-        "n batches train like one batch of n times the size, in the memory of one.",
+        "Number of batches in an iteration. Their gradients are averaged before the step of the optimizer, so n "
+        "batches train like one batch of n times the size, but in the memory of one.",
         default=1,
         alters_training=False,
         kw_only=True,
     )
     clip_gradients: float | None = field(
-        "Largest norm of all gradients together; longer ones are scaled down to it. Not limited if left out.",
+        "Maximum norm of all gradients together, to which larger gradients are scaled down. By default, no limit.",
         default=None,
         kw_only=True,
     )
@@ -84,18 +84,18 @@ class BatchTrainerConfig(TrainerConfig):
         kw_only=True,
     )
     compile: bool = field(
-        "Compile the network with torch.compile, which takes minutes at the beginning and makes iterations faster.",
+        "Compile the network with torch.compile, which takes minutes at the start and makes iterations faster.",
         default=False,
         alters_training=False,
         kw_only=True,
     )
 
     def input_preparation(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-        """Return the function that changes raw values as the augmentations change every sample; no trainer is built."""
+        """Return :func:`prepare_input` with the augmentations; builds no trainer."""
         return functools.partial(prepare_input, list(self.augments))
 
     def verify(self) -> tuple[bool, str]:
-        """Check that the settings can work."""
+        """Check the settings."""
         problem = self.problem()
         return (False, problem) if problem is not None else TrainerConfig.verify(self)
 
@@ -107,7 +107,7 @@ class BatchTrainerConfig(TrainerConfig):
         if self.num_data_fetchers < 0:
             return f"num_data_fetchers is {self.num_data_fetchers}, but cannot be negative"
         if self.min_masked is not None and not 0 <= self.min_masked <= 1:
-            return f"min_masked is {self.min_masked}, but is a part of a sample, from 0 to 1"
+            return f"min_masked is {self.min_masked}, but must be a fraction of a sample, from 0 to 1"
         if self.snapshot_interval is not None and self.snapshot_interval < 1:
             return f"snapshot_interval is {self.snapshot_interval}, but must be at least 1, or None for no snapshots"
         if self.precision not in TRAINING_PRECISIONS:

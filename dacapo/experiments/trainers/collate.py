@@ -26,9 +26,9 @@ class ReadBatch(Transferable):
         iteration: Its iteration.
         part: Its number within the iteration.
         crops: One crop per sample.
-        shows: Whether a snapshot is to be taken.
+        shows: Whether a snapshot will be taken.
         targets: The targets of the samples, if they are made on the CPU.
-        shown: Ground truth and mask of each sample, if a snapshot is to be taken and targets are made on the CPU.
+        shown: Ground truth and mask of each sample for a snapshot, if targets are made on the CPU.
     """
 
     iteration: int
@@ -56,7 +56,7 @@ class UnweightedBatch(Transferable):
         part: Its number within the iteration.
         raw: Float32, axes batch, channel, space.
         target: Target and classes, or targets as arrays.
-        gt: Ground truth in the region of the target, if a snapshot is to be taken.
+        gt: Ground truth in the region of the target, for a snapshot.
         mask: Mask in that region, likewise.
     """
 

@@ -1,4 +1,4 @@
-"""A trainer that needs no data, to try out everything around training."""
+"""A trainer without data, to try out everything around training."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class DummyBatchProvider:
     """Make the input of a dummy training: random values, the same at each call for one iteration.
 
     Attributes:
-        network: The model, or its architecture; says how many channels and voxels it takes.
+        network: The model, or its architecture.
         batch_size: Number of samples in a batch.
-        mirror_augment: Whether to mirror batches along axes drawn at random.
-        seed: Where all randomness starts, together with the iteration.
+        mirror_augment: Whether to mirror batches along random axes.
+        seed: Seed of all random numbers, together with the iteration.
     """
 
     network: Architecture | Model
@@ -59,10 +59,10 @@ class DummyBatchProvider:
 
 
 class DummyTrainer(Trainer):
-    """Pull the output of a model towards zero on random inputs, by the loss of the task.
+    """Pull the output of a model toward zero on random inputs, with the loss of the task.
 
-    The loss of a dummy task is a sum over all voxels, so steps are large; a learning rate of 1e-6 is enough. Before
-    ``build_batch_provider`` has named a task, the loss is the mean square of the output.
+    The loss of a dummy task is a sum over all voxels, so steps are large; a learning rate of 1e-6 is enough. Without
+    ``build_batch_provider``, the loss is the mean square of the output.
     """
 
     trains_on_data = False
@@ -87,7 +87,7 @@ class DummyTrainer(Trainer):
         Raises:
             ValueError: If ``num_iterations`` is not positive.
         """
-        # A generator would raise only when its first item is asked for.
+        # A generator would raise only when its first item is requested.
         if num_iterations <= 0:
             raise ValueError(f"num_iterations is {num_iterations}, but must be at least 1")
         return self._iterate(num_iterations, model, optimizer, device)
@@ -112,16 +112,16 @@ class DummyTrainer(Trainer):
     def build_batch_provider(
         self, datasplit: Any, architecture: Any, task: Any, snapshot_container: Any = None
     ) -> DummyBatchProvider:
-        """Take over the loss of a task; there is no data to prepare.
+        """Take over the loss of a task; no data is prepared.
 
         Args:
-            datasplit: Not looked at; a data split or a list of datasets.
-            architecture: What is trained, or its network body.
-            task: Has the loss to train with.
-            snapshot_container: Not written to.
+            datasplit: Ignored; a data split or a list of datasets.
+            architecture: The model to train, or its architecture.
+            task: Has the loss.
+            snapshot_container: Ignored.
 
         Returns:
-            The inputs of all iterations, as training draws them.
+            The inputs of all iterations.
 
         Raises:
             ValueError: If the task has no loss.
@@ -136,7 +136,7 @@ class DummyTrainer(Trainer):
         return DummyBatchProvider(network, self.batch_size, self.mirror_augment, self.seed)
 
     def can_train(self, datasplit: Any) -> bool:
-        """Return True: no dataset is looked at."""
+        """Return True, since datasets are ignored."""
         return True
 
     def __enter__(self) -> Self:
@@ -150,14 +150,14 @@ class DummyTrainer(Trainer):
 
 @attrs.define
 class DummyTrainerConfig(TrainerConfig):
-    """Config of the trainer that needs no data."""
+    """Config of the trainer without data."""
 
     trainer_type: ClassVar[type[Trainer]] = DummyTrainer
 
     mirror_augment: bool = field("Whether to mirror the random inputs.")
 
     def verify(self) -> tuple[bool, str]:
-        """Say that results of this trainer mean nothing."""
+        """Return that this trainer learns nothing."""
         fine, problem = super().verify()
         if not fine:
             return False, problem

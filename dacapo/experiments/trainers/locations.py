@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class DatasetLocations:
     """The locations of samples in one dataset.
 
-    The region that the network predicts lies inside the ground truth. The input around it, and whatever a deformation
-    needs in addition, may extend beyond the data. Raw data is mirrored there, and nothing is annotated.
+    The region that the network predicts lies inside the ground truth. The input around it, and the surroundings that a
+    deformation needs, may extend beyond the data. Raw data is mirrored there, and nothing is annotated.
     """
 
     def __init__(self, dataset: Dataset, regions: SampleRegions, clip_raw: bool) -> None:
@@ -36,13 +36,13 @@ class DatasetLocations:
         assert dataset.gt is not None
         self.origin = place.origin
         self.target = regions.target_roi
-        self.bounds = place.labelled - place.origin
+        self.bounds = place.labeled - place.origin
         self.raw, self.gt = dataset.raw, dataset.gt
         self.mask = OnesArray.like(dataset.gt) if dataset.mask is None else dataset.mask
         whole = self.bounds.snap_to_grid(regions.voxel_size, mode="grow") + place.origin
         self.raw_inside = whole if clip_raw else None
         # Ground truth without raw data would be compared with mirrored data, so it counts as not annotated.
-        self.labelled = place.labelled
+        self.labeled = place.labeled
         self.points = [Coordinate(point) - place.origin for point in dataset.sample_points or []]
 
     def draw(self, rng: np.random.Generator, step: Coordinate) -> Location:
@@ -86,16 +86,16 @@ class Location:
     shift: Coordinate
 
     def raw(self, roi: Roi) -> Read:
-        """Return how to read raw data in a region of the sample: mirrored where there is none."""
+        """Return how to read raw data in a region of the sample, mirrored outside of the data."""
         return Read(self.dataset.raw, self._in_world(roi), "reflect", self.dataset.raw_inside)
 
     def gt(self, roi: Roi) -> Read:
-        """Return how to read ground truth in a region of the sample: 0 where there is none."""
-        return Read(self.dataset.gt, self._in_world(roi), "zero", self.dataset.labelled)
+        """Return how to read ground truth in a region of the sample, 0 outside of the data."""
+        return Read(self.dataset.gt, self._in_world(roi), "zero", self.dataset.labeled)
 
     def mask(self, roi: Roi) -> Read:
-        """Return how to read the mask in a region of the sample: 0 where there is none."""
-        return Read(self.dataset.mask, self._in_world(roi), "zero", self.dataset.labelled)
+        """Return how to read the mask in a region of the sample, 0 outside of the data."""
+        return Read(self.dataset.mask, self._in_world(roi), "zero", self.dataset.labeled)
 
     def _in_world(self, roi: Roi) -> Roi:
         return roi + self.shift + self.dataset.origin

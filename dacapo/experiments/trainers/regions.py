@@ -1,4 +1,4 @@
-"""Where the arrays of a training sample lie, and whether datasets can provide them."""
+"""The regions of a training sample, and checks that datasets can provide them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class SampleRegions:
-    """The regions of a sample in world units; a sample is moved about as a whole.
+    """The regions of a sample in world units, relative to its input.
 
     Attributes:
-        raw_roi: What the network sees. It begins at 0.
-        target_roi: What the network predicts, in the middle of that; see `Model.context`.
+        raw_roi: The input of the network, which begins at 0.
+        target_roi: The prediction of the network, in the middle of the input; see `Model.context`.
         voxel_size: Voxel size of the input.
         target_voxel_size: Voxel size of the prediction.
-        world: What world units are.
+        world: The unit of world coordinates.
     """
 
     raw_roi: Roi
@@ -39,10 +39,10 @@ class SampleRegions:
 
 
 def sample_regions(model: Model, voxel_size: Coordinate) -> SampleRegions:
-    """Lay out the samples for a network.
+    """Return the regions of the samples for a network.
 
     Args:
-        model: Says how large its input and its prediction are.
+        model: The network.
         voxel_size: Voxel size of the input in world units.
 
     Raises:
@@ -55,29 +55,29 @@ def sample_regions(model: Model, voxel_size: Coordinate) -> SampleRegions:
 
 @attrs.frozen
 class DatasetRegions:
-    """Where a dataset can be sampled, in world units.
+    """The part of a dataset that can be sampled, in world units.
 
     Attributes:
-        origin: The point that stands for 0 in the pipeline, a corner of a voxel of raw data and of ground truth.
-        labelled: The part of the ground truth that has raw data.
+        origin: The point that locations are relative to, a corner of a voxel of raw data and of ground truth.
+        labeled: The part of the ground truth that has raw data.
     """
 
     origin: Coordinate
-    labelled: Roi
+    labeled: Roi
 
 
 def check_datasets(datasets: Sequence[Dataset], model: Model, min_masked: float) -> SampleRegions:
-    """Check that a network can be trained on some datasets, without reading voxels.
+    """Check that a network can be trained on datasets, without reading voxels.
 
     Returns:
         The regions of a sample.
 
     Raises:
-        ConfigError: If there is nothing to train on, or dimensions or voxel sizes do not fit together.
+        ConfigError: If there are no datasets, or dimensions or voxel sizes do not match.
         ChannelMismatchError: If raw data has another number of channels than the network takes.
         DtypeError: If ground truth is of a floating point type.
         InputTooSmallError: If no sample of a dataset can have enough ground truth.
-        RoiError: If there is no ground truth where there is raw data.
+        RoiError: If ground truth and raw data of a dataset do not overlap.
     """
     if not datasets:
         raise ConfigError("there are no datasets to train on; give the data split at least one for training")
@@ -140,35 +140,35 @@ def _check_arrays(dataset: Dataset, model: Model, regions: SampleRegions) -> Non
 
 def _check_extent(dataset: Dataset, regions: SampleRegions, min_masked: float) -> None:
     gt = _ground_truth(dataset)
-    labelled = dataset_regions(dataset, regions).labelled
-    if labelled.size == 0:
+    labeled = dataset_regions(dataset, regions).labeled
+    if labeled.size == 0:
         raise RoiError(f"ground truth of {dataset} at {gt.roi} has no raw data, which is at {dataset.raw.roi}")
-    if dataset.mask is not None and dataset.mask.roi.intersect(labelled).size == 0:
-        raise RoiError(f"the mask of {dataset} at {dataset.mask.roi} is outside of its ground truth at {labelled}")
+    if dataset.mask is not None and dataset.mask.roi.intersect(labeled).size == 0:
+        raise RoiError(f"the mask of {dataset} at {dataset.mask.roi} is outside of its ground truth at {labeled}")
     target = regions.target_roi.shape
-    filled = math.prod(min(1.0, have / want) for have, want in zip(labelled.shape, target, strict=True))
+    filled = math.prod(min(1.0, have / want) for have, want in zip(labeled.shape, target, strict=True))
     if filled < min_masked:
         raise InputTooSmallError(
-            f"{dataset} has ground truth with raw data in {labelled}, which fills at most {filled:.3f} of a sample of "
+            f"{dataset} has ground truth with raw data in {labeled}, which fills at most {filled:.3f} of a sample of "
             f"{target} world units, less than min_masked = {min_masked}; use a smaller network input, lower min_masked "
             "or leave the dataset out"
         )
-    outside = [point for point in dataset.sample_points or [] if not labelled.contains(Coordinate(point))]
+    outside = [point for point in dataset.sample_points or [] if not labeled.contains(Coordinate(point))]
     if outside:
         raise ConfigError(
-            f"sample points {outside[:5]} of {dataset} lie outside of its ground truth with raw data, {labelled} "
+            f"sample points {outside[:5]} of {dataset} lie outside of its ground truth with raw data, {labeled} "
             "(points are in world units)"
         )
 
 
 def dataset_regions(dataset: Dataset, regions: SampleRegions) -> DatasetRegions:
-    """Return where a dataset can be sampled.
+    """Return the part of a dataset that can be sampled.
 
     Raises:
         ConfigError: If the voxels of raw data and ground truth do not line up.
     """
     raw, gt = dataset.raw.roi, _ground_truth(dataset).roi
-    # Offsets need not be multiples of the voxel size; what matters is that both grids have common corners.
+    # Offsets need not be multiples of the voxel size, as long as both grids have common corners.
     origin = Coordinate(
         r if raw_size >= gt_size else g
         for r, g, raw_size, gt_size in zip(

@@ -42,7 +42,7 @@ SENT_UNCHANGED = ("uint8", "int8", "int16", "float16", "float32")
 
 @attrs.define
 class Crop(Transferable):
-    """The arrays that were read for a sample, and the changes that still have to be applied.
+    """The arrays that were read for a sample, and the changes to apply to them.
 
     Attributes:
         raw: Raw data, axes channel and space.

@@ -9,10 +9,10 @@ LOWEST_FACTOR = 0.01
 
 
 def learning_rate_factor(iteration: int, warmup_iterations: int, decay_iterations: int | None = None) -> float:
-    """Return what the learning rate is multiplied with in an iteration.
+    """Return the factor of the learning rate in an iteration.
 
     The factor grows linearly to 1 during the warm-up, as with ``torch.optim.lr_scheduler.LinearLR``, and then stays or
-    falls along half a cosine. It depends on the iteration alone, so a resumed training needs no state of it.
+    falls along half a cosine. It depends on the iteration alone, so resuming needs no state.
 
     Args:
         iteration: Counted from 0.

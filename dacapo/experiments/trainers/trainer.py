@@ -1,4 +1,4 @@
-"""What trains a model: the interface of trainers and of their configs."""
+"""The interface of trainers and of their configs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Trainer(ABC):
 
     Attributes:
         iteration: The next iteration to do, counted from 0.
-        seed: Where all randomness of an iteration starts, together with its number. The run sets it.
+        seed: Seed of all random numbers, together with the number of the iteration. The run sets it.
         batch_size: Number of samples in one batch.
         learning_rate: Learning rate of the optimizer.
         trains_on_ranks: Whether several processes can train one network together with trainers of this class.
-        trains_on_data: Whether trainers of this class look at datasets at all.
+        trains_on_data: Whether trainers of this class use datasets at all.
     """
 
     trains_on_ranks: ClassVar[bool] = False
@@ -55,7 +55,7 @@ class Trainer(ABC):
     learning_rate: float
 
     def __init__(self, trainer_config: Any = None) -> None:  # noqa: B027  (a subclass may take its settings elsewhere)
-        """Set nothing: a subclass takes over its settings, from a config or otherwise."""
+        """Set nothing; subclasses take over their settings, from a config or otherwise."""
 
     @abstractmethod
     def create_optimizer(self, model: Model) -> torch.optim.Optimizer:
@@ -73,8 +73,8 @@ class Trainer(ABC):
         Args:
             num_iterations: How many iterations to do.
             model: The model to train, in place.
-            optimizer: What ``create_optimizer`` returned for this model.
-            device: Where to train.
+            optimizer: The result of ``create_optimizer`` for this model.
+            device: The device to train on.
         """
         raise NotImplementedError
 
@@ -91,13 +91,13 @@ class Trainer(ABC):
         task: Task,
         snapshot_container: LocalContainerIdentifier | None = None,
     ) -> Any:
-        """Prepare whatever makes the batches; a trainer may return it.
+        """Prepare the making of batches; a trainer may return the provider.
 
         Args:
-            datasets: Where the data comes from.
-            model: Says which input it needs and which output it gives.
-            task: Turns ground truth into targets, and has the loss.
-            snapshot_container: Where snapshots of batches are written, if they are.
+            datasets: The data to train on.
+            model: The model to train.
+            task: Has the predictor, which turns ground truth into targets, and the loss.
+            snapshot_container: Container for snapshots of batches, if they are written.
         """
         raise NotImplementedError
 
@@ -112,9 +112,9 @@ class Trainer(ABC):
         raise NotImplementedError
 
     def prepare_input(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return raw values changed as in every batch of training, for prediction to give the network the same.
+        """Return raw values with the changes that every sample undergoes in training, for prediction.
 
-        Only what leaves nothing to chance belongs here, such as a fixed scale and shift of intensities.
+        Only changes without randomness belong here, such as a fixed scale and shift of intensities.
 
         Args:
             raw: Values as the raw array gives them, any axes.
@@ -122,20 +122,20 @@ class Trainer(ABC):
         return raw
 
     def collect_state(self) -> None:  # noqa: B027  (most trainers have nothing to do)
-        """Bring together what ``state_dict`` returns; where several ranks train, all call this at the same time."""
+        """Collect the state of all ranks for ``state_dict``; with several ranks, all call this at the same time."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what an exact resume needs beside model, optimizer and iteration.
+        """Return the state that an exact resume needs in addition to model, optimizer and iteration.
 
         Only plain values and tensors, so that ``torch.load(..., weights_only=True)`` reads it back.
         """
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state that ``state_dict`` returned. An empty state changes nothing.
+        """Restore a state that ``state_dict`` returned. An empty state changes nothing.
 
         Raises:
-            TrainingError: If the state cannot be of this kind of trainer.
+            TrainingError: If the state is of another kind of trainer.
         """
         if state:
             raise TrainingError(
@@ -147,7 +147,7 @@ class Trainer(ABC):
 def iteration_seeds(seed: int, iteration: int) -> tuple[int, int]:
     """Return two independent seeds below 2**32 for an iteration: for its batch, and for torch.
 
-    Torch's generator on CPUs looks at the lowest 32 bits of its seed only, so shifting one number will not do.
+    Torch's generator on CPUs uses only the lowest 32 bits of its seed, so one number cannot be shifted to give both.
     """
     batch, model = np.random.SeedSequence([seed, iteration]).generate_state(2)
     return int(batch), int(model)
@@ -159,13 +159,13 @@ def sample_seed(seed: int, iteration: int, sample: int) -> int:
 
 
 def network_seed(seed: int, iteration: int, part: int, rank: int) -> int:
-    """Return a seed below 2**32 for what is random in a network, such as dropout.
+    """Return a seed below 2**32 for the random layers of a network, such as dropout.
 
     Args:
         seed: Seed of the run.
         iteration: Number of the iteration.
         part: Number of the batch within the iteration.
-        rank: The process that trains on it; others drop out other values.
+        rank: The rank that trains on it; others drop out other values.
     """
     return int(np.random.SeedSequence([seed, iteration], spawn_key=(1, part, rank)).generate_state(1)[0])
 
@@ -182,16 +182,16 @@ class TrainerConfig(Config):
     batch_size: int = field("Number of samples in one batch.", alters_training=False)
     learning_rate: float = field("Learning rate of the optimizer.")
     seed: int | None = field(
-        "Seed of all randomness in training. Left out, it follows from the run's name and repetition.",
+        "Seed of all random numbers in training. By default, it follows from the run's name and repetition.",
         default=None,
         kw_only=True,
     )
 
     def input_preparation(self) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-        """Return the function that does to raw values what :meth:`Trainer.prepare_input` does.
+        """Return a function that changes raw values like :meth:`Trainer.prepare_input`.
 
-        Prediction asks the config, and builds no trainer. By default one is built and asked after all, which is right
-        for every trainer; a config that can tell by itself overrides this.
+        Prediction asks the config for it. This default builds a trainer, which works for every trainer; a config that
+        needs none overrides it.
         """
         return self.trainer_type(self).prepare_input
 

@@ -33,7 +33,7 @@ class TrainingBatch:
         raw: Input of the network, float32.
         target: Target of the prediction, float32.
         weight: Weight of every value of the target, float32.
-        gt: Ground truth in the region of the target, if a snapshot is to be taken.
+        gt: Ground truth in the region of the target, for a snapshot.
         mask: Mask in that region, likewise.
         moving_class_counts: Class counts after this batch.
     """

@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 class AugmentConfig(Config, ABC):
     """Base of the configs of augmentations.
 
-    One config stands for the same random change in a pipeline of gunpowder (:meth:`node`) and on tensors
-    (:meth:`torch_augment`). A subclass that has only the first of the two works with the gunpowder trainer only; one
-    that derives from :class:`ValueAugmentConfig` or :class:`GeometryAugmentConfig` needs only the second.
+    A config makes the same random change as a node of gunpowder (:meth:`node`) and on tensors (:meth:`torch_augment`).
+    A subclass with nothing but a node works with the gunpowder trainer only. One that derives from
+    :class:`ValueAugmentConfig` or :class:`GeometryAugmentConfig` needs nothing but the change of tensors.
 
     Attributes:
-        works_on_tensors: Whether :meth:`torch_augment` stands for :meth:`node`. True for a class that defines it; False
-            again for a subclass that redefines only the node.
+        works_on_tensors: Whether :meth:`torch_augment` does the same as :meth:`node`. True for a class that defines it;
+            False again for a subclass that redefines only the node.
     """
 
     works_on_tensors: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Set ``works_on_tensors``, unless the class does that itself."""
+        """Set ``works_on_tensors``, unless the class sets it itself."""
         super().__init_subclass__(**kwargs)
         if "works_on_tensors" not in vars(cls):
             cls.works_on_tensors = stands_for(cls, "torch_augment", ["node"], inherited=cls.works_on_tensors)
@@ -56,11 +56,11 @@ class AugmentConfig(Config, ABC):
         """Draw a change of one sample.
 
         Args:
-            wanted: Where the arrays of the changed sample lie.
-            rng: What all random numbers are drawn from.
+            wanted: The regions of the changed sample.
+            rng: Generator of all random numbers.
 
         Raises:
-            ConfigError: If this augmentation exists as a node of gunpowder only.
+            ConfigError: If this augmentation is only a node of gunpowder.
         """
         raise ConfigError(
             f"{type(self).__name__} changes samples as a node of gunpowder only; use a GunpowderTrainer, or override "
@@ -81,7 +81,7 @@ class AugmentConfig(Config, ABC):
         return (False, problem) if problem is not None else Config.verify(self)
 
     def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return raw values after what this does to every sample alike; a network has to see that in prediction too.
+        """Return raw values after the part of this change that is the same for every sample, for prediction.
 
         Args:
             raw: Values as the raw array gives them, any axes.
@@ -91,12 +91,12 @@ class AugmentConfig(Config, ABC):
 
 @attrs.define
 class ValueAugmentConfig(AugmentConfig, ABC):
-    """Base of augmentations of raw values that are written as a change of tensors."""
+    """Base of augmentations of raw values, written as a change of tensors."""
 
     def node(
         self, raw_key: gp.ArrayKey, _gt_key: gp.ArrayKey | None = None, _mask_key: gp.ArrayKey | None = None
     ) -> Any:
-        """Return a gunpowder node that draws and applies the change to the raw data."""
+        """Return a gunpowder node that draws the change and applies it to raw data."""
         from dacapo.gp.apply_change import ApplyChange
 
         return ApplyChange(self.torch_augment, raw_key)

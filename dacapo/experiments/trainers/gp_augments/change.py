@@ -1,8 +1,8 @@
 """The change of one sample by one augmentation, as operations on tensors.
 
-An augmentation is asked which regions it needs to give a wanted sample, and draws all random numbers. The answer, a
-`Change`, holds a few numbers only and can be sent to another process or device before it acts on tensors. The last
-augmentation is asked first, and each of the others for the regions that the next one needs.
+For the wanted regions of a sample, an augmentation draws all random numbers and determines the regions that it needs.
+The resulting `Change` holds only a few numbers and can be sent to another process before it acts on tensors. The last
+augmentation draws first, and each of the others for the regions that the next one needs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from funlib.geometry import Coordinate, Roi
 
 @attrs.frozen(slots=False)
 class SampleRois:
-    """Where the arrays of a sample lie, in world units.
+    """The regions of the arrays of a sample, in world units.
 
     Attributes:
         raw: Region of raw data.
@@ -44,7 +44,7 @@ class SampleRois:
 
     @cached_property
     def total(self) -> Roi:
-        """The smallest region that holds all."""
+        """The smallest region that contains all of them."""
         return self.raw.union(self.labels)
 
     @cached_property
@@ -57,10 +57,10 @@ class SampleRois:
 
 @attrs.define(slots=False)
 class Change:
-    """What one augmentation does to one sample.
+    """The change of one sample by one augmentation.
 
     Attributes:
-        needed: Where the values to change lie.
+        needed: The regions of the arrays before the change.
     """
 
     needed: SampleRois

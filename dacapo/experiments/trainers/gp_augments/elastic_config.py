@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class Deformation(Change):
     """Rotated and smoothly deformed samples.
 
-    Every voxel is read from the place that a rotation around the centre of the sample and the displacement at its own
-    place lead to. Displacements are those of the points of a coarse grid, and between them cubic convolution (Keys
-    1981), which passes through the values at the grid points. Raw values are interpolated linearly; labels are those of
-    the nearest voxel.
+    The source of a voxel is its position, rotated around the center of the sample, plus a displacement. Displacements
+    are given at the points of a coarse grid, and interpolated between them by cubic convolution (R. Keys, "Cubic
+    convolution interpolation for digital image processing", 1981), which is smooth and passes through the given values.
+    Raw values are interpolated linearly at the source; labels are copied from the nearest voxel.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class Deformation(Change):
         spacing: npt.NDArray[np.float64],
         subsample: int,
     ) -> None:
-        """Find out which values are needed.
+        """Determine the needed regions.
 
         Args:
-            wanted: Where the deformed sample lies.
-            rotation: Matrix.
+            wanted: The regions of the deformed sample.
+            rotation: Rotation matrix.
             displacements: Vectors at the points of the grid, world units, shape (dims, *number of points). The grid
                 begins ``GRID_MARGIN`` spacings before the sample.
             spacing: Distance of the points of the grid along each axis, world units.
@@ -56,7 +56,7 @@ class Deformation(Change):
         self.displacements = displacements
         self.spacing = spacing
         self.subsample = subsample
-        self.centre = np.array(total.offset) + np.array(total.shape) / 2
+        self.center = np.array(total.offset) + np.array(total.shape) / 2
         self.origin = np.array(total.offset) - GRID_MARGIN * spacing
         self._sources: tuple[torch.device, torch.Tensor, torch.Tensor] | None = None
         raw, labels = self._source_voxels(torch.device("cpu"))
@@ -70,30 +70,30 @@ class Deformation(Change):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is quicker to compute again than to send."""
+        """Leave out the source positions, which are faster to compute again than to send."""
         return {**self.__dict__, "_sources": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take the attributes up."""
+        """Restore the attributes."""
         self.__dict__.update(state)
 
     def raw(self, values: torch.Tensor) -> torch.Tensor:
-        """Read raw values from where the deformation says."""
+        """Read raw values at their sources."""
         begin = (self.needed.raw.offset - self.wanted.raw.offset) / self.wanted.raw_voxel_size
         return interpolate_linearly(values, self._source_voxels(values.device)[0], begin)
 
     def labels(self, values: torch.Tensor) -> torch.Tensor:
-        """Read labels from where the deformation says."""
+        """Read labels at their sources."""
         begin = (self.needed.labels.offset - self.wanted.labels.offset) / self.wanted.label_voxel_size
         return take_nearest(values, self._source_voxels(values.device)[1], begin)
 
     def mask(self, values: torch.Tensor) -> torch.Tensor:
-        """Read a mask from where the deformation says."""
+        """Read a mask at its sources."""
         begin = (self.needed.mask.offset - self.wanted.labels.offset) / self.wanted.label_voxel_size
         return take_nearest(values, self._of_mask(self._source_voxels(values.device)[1]), begin)
 
     def _of_mask(self, labels: torch.Tensor) -> torch.Tensor:
-        """Cut the positions of the mask out of those of labels; they still count from the first voxel of labels."""
+        """Return the positions of the mask, a part of those of labels; they count from the first voxel of labels."""
         place = (self.wanted.mask - self.wanted.labels.offset) / self.wanted.label_voxel_size
         return labels[(slice(None), *place.to_slices())]
 
@@ -101,7 +101,7 @@ class Deformation(Change):
         return _box(positions, nearest_voxels, nearest_voxels, self.wanted.labels, self.wanted.label_voxel_size)
 
     def _source_voxels(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return where the voxels of raw data and of labels are read from, each in voxels of its own region."""
+        """Return the source positions of raw data and of labels, each in voxels of its own region."""
         if self._sources is None or self._sources[0] != device:
             wanted = self.wanted
             if wanted.raw_voxel_size == wanted.label_voxel_size:
@@ -114,7 +114,7 @@ class Deformation(Change):
         return self._sources[1:]
 
     def _part(self, whole: torch.Tensor, roi: Roi) -> torch.Tensor:
-        """Cut the positions of a region out of those of the whole sample."""
+        """Return the positions of a region, given those of the whole sample."""
         if roi == self.wanted.total:
             return whole
         place = (roi - self.wanted.total.offset) / self.wanted.raw_voxel_size
@@ -122,25 +122,25 @@ class Deformation(Change):
         return whole[(slice(None), *place.to_slices())] - begin.reshape(-1, *(1,) * place.dims)
 
     def source_voxels(self, roi: Roi, voxel_size: Coordinate, device: torch.device) -> torch.Tensor:
-        """Return where every voxel of a region is read from.
+        """Return the source position of every voxel of a region.
 
         Args:
             roi: The region, world units.
             voxel_size: World units.
-            device: Where to compute.
+            device: The device to compute on.
 
         Returns:
-            Positions in voxels, 0 being the centre of the first voxel of ``roi``; shape (dims, *shape of the region).
+            Positions in voxels, 0 being the center of the first voxel of ``roi``; shape (dims, *shape of the region).
         """
         size = np.array(voxel_size, dtype=float)
         shape = [int(n) for n in roi.shape / voxel_size]
         dims = len(shape)
-        middle = (self.centre - np.array(roi.offset)) / size - 0.5
+        middle = (self.center - np.array(roi.offset)) / size - 0.5
         matrix = self.rotation * size[None, :] / size[:, None]  # rotation acts on world units, positions count voxels
         steps = [np.arange(n) - m for n, m in zip(shape, middle, strict=True)]
         weights = [self._weights(axis, roi, size[axis], n) for axis, n in enumerate(shape)]
 
-        # On a GPU, products of single precision may be set to be inexact.
+        # A GPU may be configured to compute products of single precision inexactly (TF32).
         dtype = torch.float32 if device.type == "cpu" else torch.float64
 
         def tensor(values: npt.NDArray[Any]) -> torch.Tensor:
@@ -149,7 +149,8 @@ class Deformation(Change):
         terms = tensor(self.displacements / size.reshape(-1, *(1,) * dims)) @ tensor(weights[-1]).T
         if dims == 3:
             terms = tensor(weights[1]) @ terms
-        # The rotation of all axes but the first, and what the first adds to it, are two more terms of the last product.
+        # Interpolation is separable: one product of matrices per axis. The rotation is linear in the first axis, so it
+        # adds two terms to the last product: its value for the other axes, and its slope along the first.
         flat = (dims, *(1,) * (dims - 1))
         turned = middle.reshape(flat) + np.zeros((dims, *shape[1:]))
         for axis in range(1, dims):
@@ -187,8 +188,8 @@ def draw_deformation(
     """Draw a rotation, and the displacements of the grid points.
 
     Args:
-        wanted: Where the deformed sample lies.
-        rng: Where all that is random comes from.
+        wanted: The regions of the deformed sample.
+        rng: Generator of all random numbers.
         spacing: Distance of the grid points along each axis, world units.
         sigma: Standard deviation of their displacement along each axis, world units.
         rotation_interval: Smallest and largest angle, radians, in the plane of the last two axes.
@@ -207,7 +208,7 @@ def draw_deformation(
         )
     unit = np.array(wanted.step if in_voxels else (1,) * dims)
     steps, deviations = np.array(spacing, dtype=float) * unit, np.array(sigma, dtype=float) * unit
-    # The last of the voxels that displacements are evaluated at can lie this far outside.
+    # The last voxel at which displacements are evaluated can lie this far outside.
     extent = np.array(wanted.total.shape) + subsample * np.maximum(wanted.raw_voxel_size, wanted.label_voxel_size)
     points = np.ceil(extent / steps).astype(int) + 4
     displacements = rng.standard_normal((dims, *points)) * deviations.reshape(-1, *(1,) * dims)
@@ -229,7 +230,7 @@ def _draw_rotation(
 
 
 def _along(values: npt.NDArray[Any], axis: int, dims: int) -> npt.NDArray[Any]:
-    """Return values along one of several axes, to be broadcast along the others."""
+    """Return values along one of several axes, shaped for broadcasting along the others."""
     return values.reshape([-1 if a == axis else 1 for a in range(dims)])
 
 
@@ -240,16 +241,16 @@ def _box(
     roi: Roi,
     voxel_size: Coordinate,
 ) -> Roi:
-    """Return the smallest region that holds all voxels that are read for some positions.
+    """Return the smallest region that contains all voxels that are read for some positions.
 
     Args:
         positions: In voxels from the first one of ``roi``, shape (dims, *shape).
-        lower: Gives the number of the first voxel that is read for a position; it never falls as positions rise.
-        upper: Gives that of the last one, likewise.
+        lower: Returns the first voxel that is read for a position; must be monotonic.
+        upper: Returns the last one, likewise.
         roi: World units.
         voxel_size: World units.
     """
-    values = positions.numpy()  # which finds extremes in a fraction of the time
+    values = positions.numpy()  # numpy finds extremes in a fraction of the time
     first = lower(torch.from_numpy(np.array([along.min() for along in values])))
     last = upper(torch.from_numpy(np.array([along.max() for along in values])))
     begin, end = Coordinate(map(int, first)), Coordinate(int(number) + 1 for number in last)
@@ -273,7 +274,7 @@ class ElasticAugmentConfig(GeometryAugmentConfig):
     )
     subsample: int = field("Evaluate the deformation at every so many voxels only, and linearly in between.", default=1)
     uniform_3d_rotation: bool = field(
-        "Rotate three-dimensional samples into any direction, whatever rotation_interval says.", default=False
+        "Rotate three-dimensional samples into any direction, regardless of rotation_interval.", default=False
     )
 
     def problem(self) -> str | None:
@@ -297,11 +298,12 @@ class ElasticAugmentConfig(GeometryAugmentConfig):
             "give one per axis"
         )
 
-    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
-        """Draw the change of one sample, which acts on all arrays."""
-        problem = self.misfit(wanted.dims)
-        if problem is not None:
-            raise ConfigError(problem)
+    def torch_augment(self, wanted: SampleRois, rng: np.random.Generator, *, in_voxels: bool = True) -> Change:
+        """Draw the change of one sample, which acts on all arrays; lengths may also be in world units.
+
+        Raises:
+            ConfigError: If there are not as many spacings as axes.
+        """
         return draw_deformation(
             wanted,
             rng,
@@ -310,5 +312,5 @@ class ElasticAugmentConfig(GeometryAugmentConfig):
             self.rotation_interval,
             self.subsample,
             self.uniform_3d_rotation,
-            in_voxels=True,
+            in_voxels=in_voxels,
         )

@@ -30,7 +30,7 @@ class Intensity(Change):
         """Change the values.
 
         Raises:
-            TrainingError: If values are to be kept between 0 and 1 and are not there.
+            TrainingError: If values are clipped to 0 and 1, but lie outside.
         """
         if self.clip:
             low, high = value_range(values)

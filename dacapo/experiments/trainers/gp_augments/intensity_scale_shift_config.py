@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class ScaleShift(Change):
-    """Values multiplied with a number, and a number added."""
+    """Scaled and shifted values."""
 
     scale: float
     shift: float
@@ -31,15 +31,15 @@ class ScaleShift(Change):
 
 @attrs.define
 class IntensityScaleShiftAugmentConfig(ValueAugmentConfig):
-    """Multiply raw values and add to them, by fixed amounts; to get from 0..1 to -1..1, for example."""
+    """Scale and shift raw values by fixed amounts, for example from 0..1 to -1..1."""
 
-    scale: float = field("What values are multiplied with.")
-    shift: float = field("What is added afterwards.")
+    scale: float = field("Factor of the values.")
+    shift: float = field("Summand, added afterwards.")
 
     def torch_augment(self, wanted: SampleRois, rng: np.random.Generator) -> Change:
-        """Draw the change of one sample, which acts on the raw data, always alike."""
+        """Return the change of raw data, the same for every sample."""
         return ScaleShift(wanted, self.scale, self.shift)
 
     def at_prediction(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the changed values as float32: nothing here is left to chance."""
+        """Return the changed values as float32, since nothing here is random."""
         return raw.astype(np.float32) * np.float32(self.scale) + np.float32(self.shift)

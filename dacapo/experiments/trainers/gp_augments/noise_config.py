@@ -24,7 +24,7 @@ class Noise(Change):
 
     Attributes:
         deviation: Its standard deviation.
-        seed: Of the generator that draws it, on the device of the values.
+        seed: Seed of its generator, which is on the device of the values.
         clip: Whether to keep values between 0 and 1, or -1 and 1 if some are negative.
     """
 
@@ -36,7 +36,7 @@ class Noise(Change):
         """Add noise.
 
         Raises:
-            TrainingError: If values are to be kept in a range that they are not in.
+            TrainingError: If values are clipped to a range, but lie outside.
         """
         low = 0.0
         if self.clip:

@@ -25,8 +25,8 @@ class Flip(Change):
     """Mirrored and transposed samples.
 
     Attributes:
-        mirrored: For each spatial axis, whether it is mirrored. This comes first.
-        order: For each axis of the result, the axis it was.
+        mirrored: Whether each spatial axis is mirrored; this comes first.
+        order: For each axis of the result, the axis it came from.
     """
 
     mirrored: Sequence[bool]
@@ -79,14 +79,14 @@ def _transposable(wanted: SampleRois, transpose_only: Sequence[int] | None) -> l
 
 
 def _before_flip(wanted: SampleRois, mirrored: Sequence[bool], order: Sequence[int]) -> SampleRois:
-    """Return where the values of a sample lie before they are mirrored and then transposed, as a whole."""
+    """Return the regions of a sample before it is mirrored and then transposed as a whole."""
     back = [order.index(axis) for axis in range(wanted.dims)]
     total = wanted.total
-    centre = total.center - Coordinate(c % s for c, s in zip(total.center, wanted.step, strict=True))
+    center = total.center - Coordinate(c % s for c, s in zip(total.center, wanted.step, strict=True))
 
     def transposed(roi: Roi) -> Roi:
-        to_centre = centre - roi.offset
-        return Roi(centre - Coordinate(to_centre[a] for a in back), Coordinate(roi.shape[a] for a in back))
+        to_center = center - roi.offset
+        return Roi(center - Coordinate(to_center[a] for a in back), Coordinate(roi.shape[a] for a in back))
 
     rois = _each_roi(wanted, transposed)
     whole = rois.total
@@ -139,7 +139,7 @@ class SimpleAugmentConfig(GeometryAugmentConfig):
         return None
 
     def _chosen(self) -> Iterator[tuple[str, list[int]]]:
-        """Return the fields that choose axes, by name, as far as they are given."""
+        """Return the given fields that choose axes, by name."""
         for name, axes in (("mirror_only", self.mirror_only), ("transpose_only", self.transpose_only)):
             if axes is not None:
                 yield name, axes
