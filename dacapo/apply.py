@@ -12,6 +12,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Resume, check_free, is_complete
+from dacapo.blockwise.outputs import prepare_container
 from dacapo.blockwise.pyramid import holds_labels, write_image
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
@@ -94,7 +95,8 @@ def apply(
         output_dtype: Type of the prediction, as in :func:`dacapo.predict.predict`.
         overwrite: Whether to replace earlier results, finished or of other parameters. Otherwise finished results of
             the same parameters are kept, and others are an error. Data that dacapo did not write is never replaced.
-        file_format: Only ``zarr``.
+        file_format: ``zarr`` writes OME-NGFF 0.4 in Zarr v2, ``zarr3`` OME-NGFF 0.5 in Zarr v3 with shards, if the
+            container is new.
         resume: Whether to resume unfinished work of the same parameters; otherwise it starts over.
         max_memory: Limit on the memory of all processes together, such as ``"8GB"``. It applies to predicting, as in
             :func:`dacapo.predict.predict`, and to post-processing, where it can change the result of the mutex
@@ -113,13 +115,13 @@ def apply(
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
     run, region = TrainedModel.of(run_name), parse_roi(roi)
     source = input_source(input_container, input_dataset)
-    container = output_container(output_path, source_path(source), file_format)
+    container = output_container(output_path, source_path(source))
     selection = select(run, criterion, validation_dataset, iteration, parameters)
     prediction = LocalArrayIdentifier(container, f"prediction_{run.name}_{selection.iteration}")
     long_name = f"output_{run.name}_{selection.iteration}_{selection.parameters}"
     output = _output_identifier(container, long_name, run.name, selection)
     logger.info("%s", selection.reason)
-    arrays = _Arrays(source, prediction, output, region)
+    arrays = _Arrays(source, prediction, output, region, file_format)
     _apply(run, selection.iteration, selection.parameters, arrays, output_dtype, execution)
     if output.dataset != long_name:
         name_dataset(container, long_name, output.dataset)
@@ -169,6 +171,7 @@ class _Arrays:
     prediction: LocalArrayIdentifier
     output: LocalArrayIdentifier
     roi: Roi | PhysicalRoi | None
+    file_format: str = "zarr"
 
 
 def _apply(
@@ -185,6 +188,7 @@ def _apply(
     for identifier in (arrays.prediction, arrays.output):
         check_free(identifier, execution.overwrite, execution.resume is not Resume.NEVER)
     create_weights_store().load_model(run, iteration)
+    prepare_container(arrays.prediction.container, arrays.file_format)
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
     # Until the output is finished, a finished prediction is part of the work to resume.
     is_part = execution.resume is Resume.UNFINISHED and not is_complete(arrays.output)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Resume, check_free
+from dacapo.blockwise.outputs import prepare_container
 from dacapo.blockwise.pyramid import write_image
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
@@ -46,6 +47,7 @@ def predict(
     resume: bool = True,
     max_memory: str | int | None = None,
     precision: str = "float32",
+    file_format: str = "zarr",
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
 
@@ -73,6 +75,8 @@ def predict(
         max_memory: Limit on the memory of all processes together, such as ``"8GB"``. It determines the size of blocks,
             and can reduce the number of workers; see :func:`dacapo.inference.budget.plan_within` for the default.
         precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
+        file_format: ``zarr`` writes OME-NGFF 0.4 in Zarr v2, ``zarr3`` OME-NGFF 0.5 in Zarr v3 with shards, if the
+            container is new.
 
     Returns:
         The array that was written. Channels come first, and the attribute ``value_range`` holds the lowest and the
@@ -95,6 +99,7 @@ def predict(
     plan_blocks(trained.model, raw, region)
     check_free(output, overwrite, resume)
     create_weights_store().load_model(trained, iteration)
+    prepare_container(output.container, file_format)
     predict_array(
         trained,
         raw,

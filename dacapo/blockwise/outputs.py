@@ -11,10 +11,13 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import create_zarr3_group, is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
 
 # Attribute that marks arrays written by the operations of this package.
 ORIGIN = "dacapo"
+FILE_FORMATS = ("zarr", "zarr3")
+"""Formats of new containers for results: Zarr v2, and Zarr v3."""
 
 
 def output_container(output_path: Path | str, input_container: Path | str, file_format: str = "zarr") -> Path:
@@ -23,15 +26,36 @@ def output_container(output_path: Path | str, input_container: Path | str, file_
     Args:
         output_path: A container (its name ends in ``.zarr``), or a folder for a container of the input's name.
         input_container: Container of the input.
-        file_format: Only ``zarr`` is written.
+        file_format: See :func:`prepare_container`.
 
     Raises:
         ConfigError: If another format is asked for.
     """
-    if file_format != "zarr":
-        raise ConfigError(f"results are written as 'zarr', not as {file_format!r}")
+    _check_format(file_format)
     path = Path(output_path)
     return path if path.suffix == ".zarr" else path / f"{Path(input_container).stem}.zarr"
+
+
+def prepare_container(container: Path, file_format: str) -> None:
+    """Decide the format of a new container for results.
+
+    Args:
+        container: The container.
+        file_format: ``zarr`` for Zarr v2, unless the container exists; ``zarr3`` for Zarr v3 with shards.
+
+    Raises:
+        ConfigError: If another format is asked for, or Zarr v3 and the container exists in another one.
+    """
+    _check_format(file_format)
+    if file_format == "zarr3":
+        if container.exists() and not is_zarr3_group(container):
+            raise ConfigError(f"{container} exists and is not Zarr v3; name a new container, or leave out 'zarr3'")
+        create_zarr3_group(container)
+
+
+def _check_format(file_format: str) -> None:
+    if file_format not in FILE_FORMATS:
+        raise ConfigError(f"results are written as {' or '.join(map(repr, FILE_FORMATS))}, not as {file_format!r}")
 
 
 def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:

@@ -146,7 +146,7 @@ def _operation(
 
 def _block_voxels(array: ZarrArray) -> list[int]:
     """Return the voxels of a block of the next level: those of a chunk, so that few chunks are read more than once."""
-    block = [size for axis, size in zip(array.axes, array.data.chunks, strict=True) if axis not in NON_SPATIAL_AXES]
+    block = [size for axis, size in zip(array.axes, array.chunks, strict=True) if axis not in NON_SPATIAL_AXES]
     while math.prod(block) * _voxel_bytes(array) > _MAX_BLOCK_BYTES:
         even = [axis for axis, size in enumerate(block) if size % 2 == 0]
         if not even:

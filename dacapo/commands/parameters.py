@@ -192,5 +192,11 @@ prediction = several(
         help="Precision of the network; bfloat16 is faster and less exact.",
     ),
     output_dtype,
+    click.option(
+        "--file-format",
+        type=click.Choice(["zarr", "zarr3"]),
+        default="zarr",
+        help="Format of a new container: OME-NGFF 0.4 in Zarr v2, or 0.5 in Zarr v3 with shards.",
+    ),
     overwrite,
 )

@@ -121,6 +121,7 @@ def predict(
     overwrite: bool = False,
     max_memory: str | None = None,
     precision: str = "float32",
+    file_format: str = "zarr",
 ) -> None:
     """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
     from dacapo.predict import predict as predict_volume
@@ -138,6 +139,7 @@ def predict(
         resume=not overwrite,
         max_memory=max_memory,
         precision=precision,
+        file_format=file_format,
     )
     click.echo(f"{output.container}/{output.dataset}")
 
@@ -178,6 +180,7 @@ def apply(
     overwrite: bool = False,
     max_memory: str | None = None,
     precision: str = "float32",
+    file_format: str = "zarr",
 ) -> None:
     """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
     from dacapo.apply import apply as apply_to_volume
@@ -195,6 +198,7 @@ def apply(
         num_workers,
         output_dtype,
         overwrite,
+        file_format,
         resume=not overwrite,
         max_memory=max_memory,
         precision=precision,

@@ -18,7 +18,7 @@ from dacapo.blockwise import pyramid, segment_blockwise
 from dacapo.blockwise.journal import Resume
 from dacapo.blockwise.pyramid import Downsample, write_image
 from dacapo.compute_context import Execution
-from dacapo.errors import BlockwiseError, OutputExistsError
+from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, ZarrArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.world import World
 from dacapo.experiments.run import Run
@@ -254,15 +254,61 @@ def test_predict_and_segment_write_images_at_the_names_given(applied: Applied, t
     assert attributes["multiscales"][0]["type"] == "mode"
 
 
+@pytest.fixture
+def sharded(options: Any, small: None, tmp_path: Path) -> Applied:
+    """The same in Zarr v3, with two workers."""
+    run: Run = stored_run(tmp_path)
+    write_array(tmp_path / "new.zarr", "raw", cells((64, 60))[0], Coordinate(4, 4), Coordinate(40, 40))
+    chosen: dict[str, Any] = {"iteration": 1, "parameters": str(next(iter(run.task.parameters))), "num_workers": 2}
+    made = apply("affinities", tmp_path / "new.zarr", "raw", tmp_path / "v3.zarr", file_format="zarr3", **chosen)
+    apply("affinities", tmp_path / "new.zarr", "raw", tmp_path / "v2.zarr", **chosen)
+    return made
+
+
+def test_zarr_v3_holds_the_same_in_shards(sharded: Applied, tmp_path: Path) -> None:
+    header = json.loads((tmp_path / "v3.zarr" / sharded.prediction.dataset / "zarr.json").read_text())
+    assert header["codecs"][0]["name"] == "sharding_indexed"
+    assert header["dimension_names"] == ["c", "y", "x"]
+    names = [sharded.prediction.dataset, f"{sharded.prediction.dataset}_s2", sharded.output.dataset]
+    for name in [*names, sharded.output.dataset.replace("s0", "s2")]:
+        one, other = (open_(tmp_path / container, name) for container in ("v3.zarr", "v2.zarr"))
+        np.testing.assert_array_equal(one[one.roi], other[other.roi])
+        assert one.world == other.world
+        assert {**one.attrs, "dacapo_record": 0} == {**other.attrs, "dacapo_record": 0}
+    for group in ("", str(Path(sharded.output.dataset).parent)):
+        own = json.loads((tmp_path / "v3.zarr" / group / "zarr.json").read_text())["attributes"]["ome"]
+        theirs = json.loads((tmp_path / "v2.zarr" / group / ".zattrs").read_text())
+        assert own.pop("version") == "0.5"
+        for part in theirs.get("multiscales", []):
+            assert part.pop("version") == "0.4"
+        theirs.get("image-label", {}).pop("version", None)
+        assert own == {key: theirs[key] for key in theirs if key in ("multiscales", "image-label")}
+    long_name = f"output_affinities_1_{sharded.selection.parameters}"
+    assert open_(tmp_path / "v3.zarr", long_name).roi == Roi((40, 40), (256, 240))
+
+
+def test_a_container_keeps_its_version(sharded: Applied, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not Zarr v3"):
+        predict("affinities", 1, tmp_path / "new.zarr", "raw", tmp_path / "v2.zarr", file_format="zarr3")
+    with pytest.raises(ConfigError, match="'zarr' or 'zarr3', not as 'hdf5'"):
+        predict("affinities", 1, tmp_path / "new.zarr", "raw", tmp_path / "v4.zarr", file_format="hdf5")
+    before = open_(tmp_path / "v3.zarr", sharded.prediction.dataset).attrs["dacapo_record"]
+    again = predict("affinities", 1, tmp_path / "new.zarr", "raw", tmp_path / "v3.zarr", num_workers=1)
+    array = open_(tmp_path / "v3.zarr", again.dataset)
+    assert array.attrs["dacapo_record"] != before
+    assert np.any(array[array.roi])
+
+
 @pytest.mark.skipif("DACAPO_TEST_OME_PYTHON" not in os.environ, reason="needs DACAPO_TEST_OME_PYTHON, see ome_tools")
-def test_the_tools_of_others_read_the_same(applied: Applied) -> None:
-    container = applied.output.container
-    groups = [container, (container / applied.output.dataset).parent, container / "labels"]
-    command = [os.environ["DACAPO_TEST_OME_PYTHON"], "-W", "ignore", str(ome_tools.__file__), *map(str, groups[:2])]
+def test_the_tools_of_others_read_the_same(sharded: Applied, tmp_path: Path) -> None:
+    containers = [tmp_path / name for name in ("v2.zarr", "v3.zarr")]
+    groups = [group for one in containers for group in (one, (one / sharded.output.dataset).parent)]
+    command = [os.environ["DACAPO_TEST_OME_PYTHON"], "-W", "ignore", str(ome_tools.__file__), *map(str, groups)]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     seen = [json.loads(line) for line in subprocess.check_output(command, text=True, env=environment).splitlines()]
-    for group, found in zip(groups, seen, strict=False):
+    for group, found in zip(groups, seen, strict=True):
         assert found["levels"], group
         for name, (shape, dtype, total) in found["levels"].items():
-            values = zarr.open(str(group), mode="r")[name][...]
+            array = open_(group, name)
+            values = array[array.roi]
             assert (list(values.shape), str(values.dtype), int(values.astype("f8").sum())) == (shape, dtype, total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -718,14 +719,19 @@ def test_zarr3(path: Path) -> None:
     array = open_(path, "em/s0")
     assert array.roi == Roi((8, 16, 24), (32, 40, 48))
     assert array.dtype == np.uint16
-    assert not array.writable
+    assert array.writable
     roi = Roi((16, 16, 32), (16, 8, 16))
     part = array[roi]
     assert type(part) is np.ndarray
     np.testing.assert_array_equal(part, values[1:3, :1, 1:3])
     np.testing.assert_array_equal(np.asarray(array.data[:]), values)
-    with pytest.raises(StorageError, match="zarr3, which is read only"):
-        array[roi] = 1
+    array[roi] = 1
+    array.add_metadata({"note": "mine"})
+    again = pickle.loads(pickle.dumps(open_(path, "em/s0", mode="r")))
+    assert np.all(again[roi] == 1)
+    assert again.attrs == {**PLACED, "note": "mine"}
+    with pytest.raises(StorageError, match="mode 'r'"):
+        again[roi] = 1
 
 
 def test_zarr3_dimension_names_and_ome(path: Path) -> None:

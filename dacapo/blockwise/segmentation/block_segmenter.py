@@ -147,7 +147,7 @@ def _shared_array(folder: Path, like: ZarrArray, digest: str) -> ZarrArray:
     if not shared.container.exists():
         folder.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(prefix=".", dir=folder))
-        chunks = [chunk for axis, chunk in zip(like.axes, like.data.chunks, strict=True) if axis != "c"]
+        chunks = [chunk for axis, chunk in zip(like.axes, like.chunks, strict=True) if axis != "c"]
         array = ZarrArray.create_from_array_identifier(
             LocalArrayIdentifier(own / _FRAGMENTS, "fragments"),
             [axis for axis in like.axes if axis != "c"],

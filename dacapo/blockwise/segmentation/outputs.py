@@ -54,7 +54,7 @@ def check_output(plan: SegmentationPlan) -> None:
         )
     first = (plan.region.begin - output.roi.begin) / plan.voxel_size
     step = plan.block_shape / plan.voxel_size
-    chunks = [chunk for axis, chunk in zip(output.axes, output.data.chunks, strict=True) if axis != "c"]
+    chunks = [chunk for axis, chunk in zip(output.axes, output.chunks, strict=True) if axis != "c"]
     if any(
         count > 1 and (begin % chunk or size % chunk)
         for count, begin, size, chunk in zip(plan.grid.shape, first, step, chunks, strict=True)

@@ -1,4 +1,4 @@
-"""Arrays in containers: Zarr v2 (read and written); N5, Zarr v3 and neuroglancer precomputed (read)."""
+"""Arrays in containers: Zarr v2 and v3 (read and written); N5 and neuroglancer precomputed (read)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .zarr_files import fills_results, open_zarr2
 
 ALIASES = "dacapo_names"
 """Attribute of a container: earlier names of its datasets."""
+WRITABLE = ("zarr2", "zarr3")
 MAX_LISTED = 20
 MAX_DEPTH = 8
 _ZARR2_HEADER = (
@@ -246,7 +247,7 @@ def open_stored(found: StoredArray, mode: str) -> Any:
 
     Args:
         found: From :func:`find_array`.
-        mode: ``r`` to read, anything else to also write, which only Zarr v2 supports.
+        mode: ``r`` to read, anything else to also write, which N5 does not support.
 
     Raises:
         StorageError: If the array cannot be opened.
@@ -254,7 +255,7 @@ def open_stored(found: StoredArray, mode: str) -> Any:
     try:
         if found.format == "zarr2":
             return open_zarr2(found.path, "r" if mode == "r" else "r+")
-        return open_tensorstore(tensorstore_spec(found))
+        return open_tensorstore(tensorstore_spec(found), write=mode != "r" and found.format in WRITABLE)
     except Exception as error:
         raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
 
@@ -298,7 +299,7 @@ def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
     return spec
 
 
-def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
+def open_tensorstore(spec: dict[str, Any], context: Any = None, write: bool = False) -> Any:
     """Open an array with TensorStore.
 
     Raises:
@@ -308,7 +309,7 @@ def open_tensorstore(spec: dict[str, Any], context: Any = None) -> Any:
 
     known = "metadata" in spec
     options = {} if context is None else {"context": context}
-    opened = tensorstore.open(spec, open=True, read=True, assume_metadata=known, **options).result()
+    opened = tensorstore.open(spec, open=True, read=True, write=write, assume_metadata=known, **options).result()
     if spec["driver"] == PRECOMPUTED:
         return in_order_of_axes(opened)
     # N5 lists its axes from the fastest to the slowest.

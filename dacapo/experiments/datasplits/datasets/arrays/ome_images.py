@@ -1,5 +1,7 @@
 """OME-NGFF metadata of arrays that this package writes: which arrays are the levels of one image.
 
+Version 0.4 in containers of Zarr v2, and 0.5 in those of Zarr v3.
+
 The array of a result stays where it was asked for. Its group lists it as the first level of an image, and its smaller
 levels, which lie beside it, as the others. So ``container/dataset`` is an array for everyone who opens it by name, and
 the group is an image for viewers. A group can list several images.
@@ -9,21 +11,20 @@ The images of a group ``labels`` are listed there, as the format requires of lab
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dacapo.store.files import atomic_path, storage_error
 from dacapo.utils.exact_numbers import plain_number
 
 from .array import Array
 from .axes import NON_SPATIAL_AXES, TIME_AXES
 from .containers import ALIASES, dataset_name
 from .world import LENGTHS
+from .zarr3_files import is_zarr3_group, read_attributes, update_attributes
 
-VERSION = "0.4"
+VERSION, VERSION_OF_ZARR3 = "0.4", "0.5"
 WRITER = "dacapo"
 _METHODS = {
     "mean": "Mean of the voxels of the level before.",
@@ -57,7 +58,7 @@ def list_image(container: Path, levels: Sequence[tuple[str, Array]], method: str
     """Write the metadata of an image to the group of its arrays, in place of what was there for it.
 
     Args:
-        container: The Zarr v2 container.
+        container: The Zarr container.
         levels: Dataset and array of each level, the finest first, all in one group.
         method: How levels are made: ``mean`` or ``mode``.
         is_labels: Whether values are labels.
@@ -68,36 +69,43 @@ def list_image(container: Path, levels: Sequence[tuple[str, Array]], method: str
     group = PurePosixPath(levels[0][0]).parent
     image = image_metadata([(PurePosixPath(name).name, array) for name, array in levels], method, is_labels)
 
-    def change(attributes: dict[str, Any]) -> None:
-        images = [*_others(attributes, image["datasets"][0]["path"]), image]
-        attributes["multiscales"] = images
-        attributes.pop("image-label", None)
-        if all(_is_ours(one) and one["metadata"]["is_labels"] for one in images):
-            attributes["image-label"] = {"version": VERSION, **_source_image(container, group)}
+    is_v3 = is_zarr3_group(container)
+    version = {} if is_v3 else {"version": VERSION}
 
-    _update(container / group, change)
+    def change(attributes: dict[str, Any]) -> None:
+        own = _ome(attributes, is_v3)
+        own["multiscales"] = [*_others(own, image["datasets"][0]["path"]), {**version, **image}]
+        own.pop("image-label", None)
+        if all(_is_ours(one) and one["metadata"]["is_labels"] for one in own["multiscales"]):
+            own["image-label"] = {**version, **_source_image(container, group)}
+
+    def add_name(attributes: dict[str, Any]) -> None:
+        own = _ome(attributes, is_v3)
+        own["labels"] = [*(name for name in own.get("labels", []) if name != group.name), group.name]
+
+    update_attributes(container / group, change)
     if is_labels and group.parent.name == "labels":
-        _update(container / group.parent, lambda attributes: _add_name(attributes, group.name))
+        update_attributes(container / group.parent, add_name)
 
 
 def forget_image(container: Path, dataset: str) -> None:
     """Drop the image of this package that has a dataset as one of its levels, because that is about to change."""
-    path = PurePosixPath(dataset)
-    file = container / path.parent / ".zattrs"
-    if not dataset or not file.exists():
-        return
-    attributes = _read(file)
-    if len(_others(attributes, path.name)) == len(_images(attributes)):
+    path, is_v3 = PurePosixPath(dataset), is_zarr3_group(container)
+    own = _ome(read_attributes(container / path.parent), is_v3)
+    if not dataset or len(_others(own, path.name)) == len(_images(own)):
         return
 
     def change(attributes: dict[str, Any]) -> None:
-        left = _others(attributes, path.name)
-        attributes.pop("image-label", None)
-        attributes.pop("multiscales", None)
+        own = _ome(attributes, is_v3)
+        left = _others(own, path.name)
+        own.pop("image-label", None)
+        own.pop("multiscales", None)
         if left:
-            attributes["multiscales"] = left
+            own["multiscales"] = left
+        elif is_v3 and set(own) == {"version"}:
+            del attributes["ome"]  # a description of nothing is not valid
 
-    _update(container / path.parent, change)
+    update_attributes(container / path.parent, change)
 
 
 def name_dataset(container: Path, alias: str, dataset: str) -> None:
@@ -106,7 +114,7 @@ def name_dataset(container: Path, alias: str, dataset: str) -> None:
     def change(attributes: dict[str, Any]) -> None:
         attributes[ALIASES] = {**attributes.get(ALIASES, {}), alias: dataset}
 
-    _update(container, change)
+    update_attributes(container, change)
 
 
 def image_metadata(levels: Sequence[tuple[str, Array]], method: str, is_labels: bool) -> dict[str, Any]:
@@ -119,7 +127,6 @@ def image_metadata(levels: Sequence[tuple[str, Array]], method: str, is_labels: 
     """
     first = levels[0][1]
     return {
-        "version": VERSION,
         "name": levels[0][0],
         "type": method,
         "axes": _axes(first),
@@ -178,6 +185,12 @@ def _for_all_axes(array: Array, values: Sequence[Fraction], other: int) -> list[
     return [float(plain_number(number)) for number in numbers]
 
 
+def _ome(attributes: dict[str, Any], is_v3: bool) -> dict[str, Any]:
+    """Return the part of attributes that the format is about."""
+    own: dict[str, Any] = attributes.setdefault("ome", {"version": VERSION_OF_ZARR3}) if is_v3 else attributes
+    return own
+
+
 def _images(attributes: dict[str, Any]) -> list[Any]:
     images = attributes.get("multiscales")
     return images if isinstance(images, list) else []
@@ -201,41 +214,5 @@ def _source_image(container: Path, group: PurePosixPath) -> dict[str, Any]:
     """Return where the image of labels is, if their group lies in the ``labels`` of one."""
     if group.parent.name != "labels":
         return {}
-    above = _read(container / group.parent.parent / ".zattrs")
+    above = _ome(read_attributes(container / group.parent.parent), is_zarr3_group(container))
     return {"source": {"image": "../../"}} if _images(above) else {}
-
-
-def _add_name(attributes: dict[str, Any], name: str) -> None:
-    attributes["labels"] = [*(one for one in attributes.get("labels", []) if one != name), name]
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise storage_error("read", file, error) from error
-    return found
-
-
-def _update(group: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the attributes of a group of a Zarr v2 container, alone among all processes."""
-    import fcntl
-    import os
-
-    file = group / ".zattrs"
-    try:
-        handle = os.open(group, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            attributes = _read(file)
-            before = json.dumps(attributes)
-            change(attributes)
-            if json.dumps(attributes) != before:
-                with atomic_path(file) as path:
-                    path.write_text(json.dumps(attributes, indent=4))
-        finally:
-            os.close(handle)
-    except OSError as error:
-        raise storage_error("write", file, error) from error

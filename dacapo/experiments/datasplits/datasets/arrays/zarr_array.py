@@ -1,4 +1,4 @@
-"""An array on disk: Zarr v2 to read and write, N5 and Zarr v3 to read."""
+"""An array on disk: Zarr v2 and v3 to read and write, N5 to read."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from .array import ArrayConfig
 from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
 from .chunk_cache import CachedReader
 from .containers import (
+    WRITABLE,
     dataset_name,
     find_array,
     group_attributes,
@@ -47,6 +48,7 @@ from .ome_images import forget_image
 from .overrides import optional_coordinate, optional_numbers, recounted
 from .stored_chunks import stored_chunks
 from .world import World
+from .zarr3_files import create_zarr3, is_zarr3_group, update_attributes
 from .zarr_files import create_zarr2
 
 if TYPE_CHECKING:
@@ -122,8 +124,15 @@ class ZarrArray(MetadataArray):
         return self._roi
 
     @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of what is stored as one file: a chunk, or a shard of chunks."""
+        if self._found.format == "zarr2":
+            return tuple(self._opened.chunks)
+        return tuple(int(edge) for edge in self._opened.chunk_layout.write_chunk.shape)
+
+    @property
     def writable(self) -> bool:
-        return self.mode != "r" and self._found.format == "zarr2"
+        return self.mode != "r" and self._found.format in WRITABLE
 
     @property
     def data(self) -> Any:
@@ -207,7 +216,7 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self}: cannot write roi {roi}: {error}") from error
 
     def _read_only_reason(self) -> str:
-        if self._found.format != "zarr2":
+        if self._found.format not in WRITABLE:
             return f"it is stored as {self._found.format}, which is read only"
         return "it was opened with mode 'r'"
 
@@ -224,7 +233,10 @@ class ZarrArray(MetadataArray):
         found = dataclasses.replace(self._found, attributes=attributes)
         placed = metadata_of(found, self._shape, *self.config.place)
         try:
-            self._opened.attrs.update(dict(metadata))
+            if self._found.format == "zarr3":
+                update_attributes(self._found.path, lambda own: own.update(metadata))
+            else:
+                self._opened.attrs.update(dict(metadata))
         except (OSError, KeyError) as error:
             raise StorageError(f"{self}: cannot write attributes: {error.__cause__ or error}") from error
         self._found, self._metadata, self._attributes = found, placed, attributes
@@ -256,7 +268,7 @@ class ZarrArray(MetadataArray):
         overwrite: bool = False,
         world: World | None = None,
     ) -> ZarrArray:
-        """Create a Zarr v2 array filled with zeros.
+        """Create an array filled with zeros: of Zarr v2, or of Zarr v3 with shards in a container of Zarr v3.
 
         Args:
             array_identifier: Container and dataset; missing parent groups are created.
@@ -291,7 +303,7 @@ class ZarrArray(MetadataArray):
         metadata = ArrayMetadata.of_world(kept, voxel_size, roi.offset, counted)
         chunks = chunk_shape(shape, kept, kind.itemsize, None if write_size is None else write_size / voxel_size)
         forget_image(container, dataset)
-        _create(container, dataset, shape, chunks, kind, metadata.as_attributes())
+        _create(container, dataset, shape, chunks, kind, kept, metadata.as_attributes())
         return cls(ZarrArrayConfig(name or dataset, container, array_identifier.dataset, mode=mode))
 
 
@@ -319,8 +331,10 @@ def _plain_dtype(dtype: Any) -> np.dtype[Any]:
 def _check_target(container: Path, dataset: str, overwrite: bool) -> None:
     """Raise an error if creating the array would destroy other data."""
     target = container / dataset
-    if group_attributes(container).get("n5") or (container / "zarr.json").exists():
-        raise StorageError(f"{container} is not a Zarr v2 container, the only kind written; give another container")
+    if group_attributes(container).get("n5"):
+        raise StorageError(
+            f"{container} is N5, not a Zarr v2 container or one of v3, the only kinds written; name another"
+        )
     parts = dataset.split("/") if dataset else []
     for depth in range(len(parts)):
         parent = container.joinpath(*parts[:depth])
@@ -371,11 +385,15 @@ def _create(
     shape: Sequence[int],
     chunks: Sequence[int],
     dtype: np.dtype[Any],
+    axes: Sequence[str],
     attributes: Mapping[str, Any],
 ) -> None:
     try:
-        create_zarr2(container, dataset, shape, chunks, dtype, attributes)
-    except (OSError, KeyError) as error:
+        if is_zarr3_group(container):
+            create_zarr3(container, dataset, shape, chunks, dtype, axes, attributes)
+        else:
+            create_zarr2(container, dataset, shape, chunks, dtype, attributes)
+    except (OSError, KeyError, ValueError) as error:
         raise StorageError(f"cannot create {container / dataset}: {error.__cause__ or error}") from error
 
 

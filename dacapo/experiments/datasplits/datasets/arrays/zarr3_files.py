@@ -1,0 +1,152 @@
+"""Create Zarr v3 arrays with sharding on disk, and change the attributes of arrays and groups of both versions.
+
+A shard is what a block writes at once. Chunks inside of it are compressed one by one, so that viewers read little.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dacapo.store.files import atomic_path, storage_error
+
+HEADER = "zarr.json"
+MAX_CHUNK_EDGE = 64
+"""Longest edge of a chunk inside a shard."""
+
+
+def is_zarr3_group(folder: Path) -> bool:
+    """Return whether a folder is a group of a Zarr v3 container."""
+    return read_json(folder / HEADER).get("node_type") == "group"
+
+
+def create_zarr3_group(folder: Path) -> None:
+    """Make a folder a group of Zarr v3, unless it is one.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    if (folder / HEADER).exists():
+        return
+    with atomic_path(folder / HEADER) as path:
+        path.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}, indent=2))
+
+
+def create_zarr3(
+    container: Path,
+    dataset: str,
+    shape: Sequence[int],
+    shards: Sequence[int],
+    dtype: np.dtype[Any],
+    axes: Sequence[str],
+    attributes: Mapping[str, Any],
+) -> None:
+    """Create an array filled with zeros, in place of an existing one, and the groups above it.
+
+    Raises:
+        OSError: If the folder cannot be written.
+        ValueError: Likewise, or if the format has no such data type.
+    """
+    import tensorstore
+
+    folder = container
+    create_zarr3_group(folder)
+    for part in dataset.split("/")[:-1]:
+        folder = folder / part
+        create_zarr3_group(folder)
+    target = container / dataset
+    if target.exists():
+        shutil.rmtree(target)
+    inner: list[dict[str, Any]] = [
+        {"name": "bytes", "configuration": {"endian": "little"}},
+        {
+            "name": "blosc",
+            "configuration": {
+                "cname": "zstd",
+                "clevel": 3,
+                "shuffle": "bitshuffle",
+                "typesize": dtype.itemsize,
+                "blocksize": 0,
+            },
+        },
+    ]
+    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    chunk = [max(n for n in range(1, min(edge, MAX_CHUNK_EDGE) + 1) if edge % n == 0) for edge in shards]
+    sharding = {"chunk_shape": chunk, "codecs": inner, "index_codecs": index, "index_location": "end"}
+    metadata = {
+        "shape": list(shape),
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(shards)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+        "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
+        "fill_value": False if dtype.kind == "b" else 0,
+        "dimension_names": list(axes),
+        "attributes": dict(attributes),
+    }
+    store = {"driver": "file", "path": f"{target.resolve()}/"}
+    tensorstore.open({"driver": "zarr3", "kvstore": store, "metadata": metadata, "create": True}).result()
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the content of a metadata file, empty if there is none.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    try:
+        found: dict[str, Any] = json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise storage_error("read", file, error) from error
+    return found
+
+
+def read_attributes(folder: Path) -> dict[str, Any]:
+    """Return the attributes of an array or a group of Zarr v2 or v3."""
+    if (folder / HEADER).exists():
+        found: dict[str, Any] = read_json(folder / HEADER).get("attributes", {})
+        return found
+    return read_json(folder / ".zattrs")
+
+
+def update_attributes(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the attributes of an array or a group of Zarr v2 or v3, as the only one of all processes.
+
+    Args:
+        folder: The array or group.
+        change: Changes the attributes in place.
+
+    Raises:
+        StorageError: If they cannot be written.
+    """
+    is_v3 = (folder / HEADER).exists()
+    file = folder / (HEADER if is_v3 else ".zattrs")
+    try:
+        with _alone(folder):
+            content = read_json(file)
+            before = json.dumps(content)
+            change(content.setdefault("attributes", {}) if is_v3 else content)
+            if json.dumps(content) != before:
+                with atomic_path(file) as path:
+                    path.write_text(json.dumps(content, indent=4))
+    except OSError as error:
+        raise storage_error("write", file, error) from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
