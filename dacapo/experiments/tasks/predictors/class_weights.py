@@ -130,10 +130,10 @@ def class_weights(classes: Sequence[Classes], counts: TensorCounts) -> torch.Ten
         counts: Counts so far, those of the batch included.
     """
     codes = classes[0].codes
-    channels = sum(group.codes.shape[1] * group.repeat for group in classes)
-    weights = torch.empty((len(codes), channels, *codes.shape[2:]), device=codes.device)
-    parts = torch.split(weights, [group.codes.shape[1] * group.repeat for group in classes], dim=1)
-    for part, group, counted in zip(parts, classes, counts, strict=True):
+    channels = [group.codes.shape[1] * group.repeat for group in classes]
+    shape = (len(codes), sum(channels), *codes.shape[2:])
+    weights = torch.empty(shape, dtype=torch.float32, device=codes.device)
+    for part, group, counted in zip(torch.split(weights, channels, dim=1), classes, counts, strict=True):
         each = part.view(len(part), -1, group.repeat, *part.shape[2:])
         _look_up(group.codes, _table(group, counted), each[:, :, 0])
         each[:, :, 1:] = each[:, :, :1]
