@@ -10,6 +10,8 @@ ZARR3 := .venv/zarr3
 FIB25 ?=
 # Anything here runs the slow tests too.
 SLOW ?=
+# Processes that run test modules side by side; each loads PyTorch, so more of them need more memory.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-zarr3 lint format docs bench test-benchmarks clean
@@ -40,7 +42,8 @@ demo: $(STAMP)
 	$(BIN)/dacapo demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest $(if $(SLOW),,-m "not slow") $(if $(FIB25),--fib25=$(FIB25))
+	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile) \
+		$(if $(SLOW),,-m "not slow") $(if $(FIB25),--fib25=$(FIB25))
 
 # Gunpowder, which needs version 2, keeps the pin in pyproject.toml. Version 3 lies in a folder that goes before it.
 $(ZARR3)/.installed: .ci/zarr3.txt $(STAMP)

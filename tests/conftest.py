@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before anything imports NumPy or PyTorch, which read it once.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Before anything imports NumPy or PyTorch, which read it once. Processes that test side by side share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1" if "PYTEST_XDIST_WORKER" in os.environ else "2")
 
 import random
 import signal
