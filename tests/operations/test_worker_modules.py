@@ -695,7 +695,7 @@ class TestFilesOfUsers:
             run_blockwise(file, REGION, BLOCK, BLOCK, 1, 0, output_array_identifier=target, value=7)
 
     def test_neither_function_takes_the_arguments(self, tmp_path: Path, file: Path) -> None:
-        with pytest.raises(ConfigError, match=r"start_worker of .* cannot be called"):
+        with pytest.raises(ConfigError, match=r"start_worker of .* does not accept the given arguments"):
             WorkerCall.of(file, [], {"colour": 3})
 
     def test_nothing_to_call(self, tmp_path: Path) -> None:
