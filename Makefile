@@ -53,8 +53,8 @@ $(ZARR3)/.installed: .ci/zarr3.txt $(STAMP)
 
 # The test that is left out reads arrays with funlib.persistence, which needs version 2 too.
 test-zarr3: $(ZARR3)/.installed
-	PYTHONPATH=$(ZARR3):$$PYTHONPATH $(BIN)/python -c 'import zarr; assert zarr.__version__.startswith("3."), zarr'
-	PYTHONPATH=$(ZARR3):$$PYTHONPATH $(BIN)/python -m pytest \
+	PYTHONPATH=$(CURDIR)/$(ZARR3):$$PYTHONPATH $(BIN)/python -c 'import zarr; assert zarr.__version__.startswith("3."), zarr'
+	PYTHONPATH=$(CURDIR)/$(ZARR3):$$PYTHONPATH $(BIN)/python -m pytest \
 		--deselect tests/unit/test_arrays_zarr.py::test_created_arrays_read_elsewhere \
 		tests/unit/test_arrays_zarr.py tests/unit/test_reading.py tests/unit/test_array_store.py \
 		tests/unit/test_stored_chunks.py tests/operations/test_without_gunpowder.py

@@ -32,6 +32,7 @@ LAYERS = [
     ["experiments.trainers", "experiments.starts"],
     ["experiments"],
     ["inference"],
+    ["convert", "info"],
     # The worker of a prediction is an operation; the original has it in blockwise.
     ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "report", "utils.view"],
     ["demo"],

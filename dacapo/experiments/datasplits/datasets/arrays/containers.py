@@ -198,12 +198,12 @@ def find_array(container: Path, dataset: str) -> StoredArray:
     return found
 
 
-def list_datasets(container: Path) -> list[str]:
-    """Return the sorted names of the arrays in a container; at most a few more than messages list."""
+def list_datasets(container: Path, limit: int | None = MAX_LISTED) -> list[str]:
+    """Return the sorted names of the arrays in a container; at most one more than a limit, as many as messages list."""
     names: list[str] = []
     for folder in _walk(container, 0):
         names.append(folder.relative_to(container).as_posix())
-        if len(names) > MAX_LISTED:
+        if limit is not None and len(names) > limit:
             break
     return sorted(names)
 

@@ -114,8 +114,8 @@ def config_for(
         ArrayNotFoundError: If the file or the container does not exist.
         ConfigError: If the format is unknown, or its config lacks one of the overrides.
     """
-    container, wanted = _split(Path(path).expanduser(), dataset)
-    kind = _format_of(container, holds_datasets=bool(wanted))
+    container, wanted = split_path(Path(path).expanduser(), dataset)
+    kind = format_of(container, holds_datasets=bool(wanted))
     given: dict[str, Any] = {"name": name, "file_name": container}
     if kind.default_dataset is not None:
         if kind.config is ZarrArrayConfig:
@@ -152,7 +152,7 @@ def identifier_of(config: ArrayConfig) -> LocalArrayIdentifier:
     return LocalArrayIdentifier(file, getattr(config, "dataset", ""))
 
 
-def _split(path: Path, dataset: str | None) -> tuple[Path, str]:
+def split_path(path: Path, dataset: str | None) -> tuple[Path, str]:
     """Divide a path into the container and the dataset inside it.
 
     A folder with a dataset is the container. Otherwise it is the outermost folder that is one, since all of them may
@@ -173,7 +173,7 @@ def _split(path: Path, dataset: str | None) -> tuple[Path, str]:
     return path, dataset_name(dataset or "")
 
 
-def _format_of(path: Path, holds_datasets: bool) -> FileFormat:
+def format_of(path: Path, holds_datasets: bool) -> FileFormat:
     """Return the format of a file or folder.
 
     Raises:

@@ -110,6 +110,11 @@ class ZarrArray(MetadataArray):
         return f"array {self.name!r} ({self._found.where})"
 
     @property
+    def format(self) -> str:
+        """Name of the format, such as ``zarr2``."""
+        return self._found.format
+
+    @property
     def mode(self) -> str:
         """Mode of opening: ``r`` to read, anything else to also write."""
         return self.config.mode or "a"

@@ -1,0 +1,224 @@
+"""Formats that arrays are converted to: how a file is created, written in blocks, and finished."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import ConfigError
+from dacapo.ext import optional_module
+
+from .layout import Layout
+
+_SYMBOLS = {
+    "angstrom": "Å",
+    "nanometer": "nm",
+    "micrometer": "µm",
+    "millimeter": "mm",
+    "centimeter": "cm",
+    "meter": "m",
+}
+
+
+class Writer(ABC):
+    """Writes an array to a file or folder.
+
+    Attributes:
+        suffixes: Ends of names that mean this format.
+        holds_datasets: Whether a file or folder holds several arrays, with names.
+        alone: Whether only one process can write at a time.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]
+    holds_datasets: ClassVar[bool] = True
+    alone: ClassVar[bool] = False
+
+    def __init__(self, path: Path, dataset: str, layout: Layout) -> None:
+        """Set what to write.
+
+        Args:
+            path: The file, or the folder of the array itself.
+            dataset: Name of the array inside a file.
+            layout: The array.
+        """
+        self.path, self.dataset, self.layout = path, dataset, layout
+
+    @abstractmethod
+    def create(self) -> None:
+        """Create the array, filled with zeros."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
+        """Write a block."""
+        raise NotImplementedError
+
+    def finish(self) -> None:  # noqa: B027  # most formats need nothing
+        """Complete the array after the last block."""
+
+
+class _TensorStoreWriter(Writer):
+    """Writes chunks with TensorStore."""
+
+    _opened: Any = None
+
+    @abstractmethod
+    def _spec(self) -> dict[str, Any]:
+        """Return driver and metadata."""
+        raise NotImplementedError
+
+    def _open(self, **options: Any) -> Any:
+        import tensorstore
+
+        spec = {**self._spec(), "kvstore": {"driver": "file", "path": f"{self.path.resolve()}/"}}
+        return tensorstore.open(spec, **options).result()
+
+    def create(self) -> None:
+        self._open(create=True, delete_existing=True)
+
+    def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
+        if self._opened is None:
+            self._opened = self._in_order(self._open(open=True))
+        self._opened[index].write(values).result()
+
+    def _in_order(self, opened: Any) -> Any:
+        return opened
+
+
+class Zarr3Writer(_TensorStoreWriter):
+    """Zarr v3, compressed by Zstandard."""
+
+    suffixes = (".zarr",)
+
+    def _spec(self) -> dict[str, Any]:
+        layout = self.layout
+        grid = {"name": "regular", "configuration": {"chunk_shape": list(layout.chunks)}}
+        codecs = [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "zstd", "configuration": {"level": 3}},
+        ]
+        metadata = {
+            "shape": list(layout.shape),
+            "data_type": layout.dtype.name,
+            "chunk_grid": grid,
+            "codecs": codecs,
+            "fill_value": 0 if layout.dtype.kind != "b" else False,
+            "dimension_names": layout.axes,
+            "attributes": layout.attributes,
+        }
+        return {"driver": "zarr3", "metadata": metadata}
+
+
+class N5Writer(_TensorStoreWriter):
+    """N5, compressed by gzip."""
+
+    suffixes = (".n5",)
+
+    def _spec(self) -> dict[str, Any]:
+        layout = self.layout
+        metadata = {
+            "dimensions": list(layout.shape[::-1]),
+            "blockSize": list(layout.chunks[::-1]),
+            "dataType": "uint8" if layout.dtype == np.bool_ else layout.dtype.name,
+            "compression": {"type": "gzip", "level": 1},
+        }
+        return {"driver": "n5", "metadata": metadata}
+
+    def _in_order(self, opened: Any) -> Any:
+        return opened.T  # N5 lists its axes from the fastest to the slowest
+
+    def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
+        super().write(index, values.astype(np.uint8) if values.dtype == np.bool_ else values)
+
+    def finish(self) -> None:
+        """Add the attributes, whose lists N5 has in the order of its axes, with an entry for the channels too."""
+        plain = self.layout.attributes
+        leading = len(self.layout.axes) - len(self.layout.voxel_size)
+        attributes: dict[str, Any] = {"axes": plain["axes"][::-1]}
+        for key, other in (("resolution", 1), ("offset", 0), ("units", "")):
+            attributes[key] = [*[other] * leading, *plain[key]][::-1]
+        file = self.path / "attributes.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **attributes}))
+
+
+class HDF5Writer(Writer):
+    """An HDF5 file, compressed by gzip."""
+
+    suffixes = (".h5", ".hdf5", ".hdf")
+    alone = True
+
+    def _file(self, mode: str) -> Any:
+        return optional_module("h5py", "HDF5 files are written by h5py").File(str(self.path), mode)
+
+    def create(self) -> None:
+        layout = self.layout
+        with self._file("w") as file:
+            array = file.create_dataset(
+                self.dataset, layout.shape, layout.dtype, chunks=layout.chunks, compression="gzip", compression_opts=1
+            )
+            array.attrs.update(layout.attributes)
+
+    def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
+        with self._file("r+") as file:  # closed after each block, so that the file is whole whenever work stops
+            file[self.dataset][index] = values
+
+
+class TiffWriter(Writer):
+    """A TIFF file without compression, with OME metadata."""
+
+    suffixes = (".tif", ".tiff")
+    holds_datasets = False
+
+    def create(self) -> None:
+        import tifffile
+
+        axes = "".join(self.layout.axes).upper()
+        if axes not in ("YX", "ZYX", "CYX", "CZYX"):
+            raise ConfigError(f"TIFF holds planes of y and x, one for each z and c; got the axes {self.layout.axes}")
+        tifffile.memmap(
+            self.path,
+            shape=self.layout.shape,
+            dtype=np.uint8 if self.layout.dtype == np.bool_ else self.layout.dtype,
+            bigtiff=True,
+            ome=True,
+            photometric="minisblack",
+            metadata={"axes": axes, **self._sizes()},
+        ).flush()
+
+    def _sizes(self) -> dict[str, Any]:
+        """Return voxel size and unit of each axis, and the corner of each plane."""
+        layout, world = self.layout, self.layout.world
+        spatial = layout.axes[-len(layout.voxel_size) :]
+        sizes, corner = (world.in_units(values) for values in (layout.voxel_size, layout.roi.offset))
+        planes = math.prod(layout.shape[:-2])
+        said: dict[str, Any] = {}
+        positions: dict[str, list[Any]] = {}
+        for axis, size, begin, unit in zip(spatial, sizes, corner, world.shown, strict=True):
+            symbol = _SYMBOLS.get(unit, unit or "pixel")
+            said |= {f"PhysicalSize{axis.upper()}": float(size), f"PhysicalSize{axis.upper()}Unit": symbol}
+            depth = layout.shape[-3] if axis == "z" else 1
+            positions[f"Position{axis.upper()}"] = [float(begin + size * (plane % depth)) for plane in range(planes)]
+            positions[f"Position{axis.upper()}Unit"] = [symbol] * planes
+        return {**said, "Plane": positions}
+
+    def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
+        import tifffile
+
+        mapped: Any = tifffile.memmap(self.path, mode="r+")
+        mapped.reshape(self.layout.shape)[index] = values
+        mapped.flush()
+
+
+WRITERS: dict[str, type[Writer]] = {
+    "zarr3": Zarr3Writer,
+    "n5": N5Writer,
+    "tiff": TiffWriter,
+    "hdf5": HDF5Writer,
+}
+"""The formats beside Zarr v2, by name."""

@@ -1,0 +1,191 @@
+"""Convert an array to another file format."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import attrs
+
+from dacapo.blockwise.conversion import WRITERS, Copy, Export, Layout
+from dacapo.blockwise.conversion.ome_zarr3 import list_image_v3
+from dacapo.blockwise.journal import Journal, Resume, journal_folder
+from dacapo.blockwise.journal.journal import is_complete
+from dacapo.blockwise.outputs import ORIGIN
+from dacapo.blockwise.pyramid import write_image
+from dacapo.blockwise.scheduling.run_operation import execute
+from dacapo.compute_context import Execution
+from dacapo.errors import ConfigError, OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import Array, open_array, open_identifier
+from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name
+from dacapo.experiments.datasplits.datasets.arrays.opener import config_for, identifier_of
+from dacapo.store.array_store import LocalArrayIdentifier
+
+logger = logging.getLogger(__name__)
+
+ZARR2 = "zarr2"
+FORMATS = (ZARR2, *WRITERS)
+_KEPT = ("value_range",)
+
+
+@attrs.frozen
+class _Target:
+    """Where to write.
+
+    Attributes:
+        file_format: Name of the format.
+        container: The file, or the container.
+        dataset: Name of the array inside it; empty for a file of a single array.
+    """
+
+    file_format: str
+    container: Path
+    dataset: str
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the array is written to a file of its own."""
+        return self.file_format in ("tiff", "hdf5")
+
+    @property
+    def path(self) -> Path:
+        """The file, or the folder of the array."""
+        return self.container if self.is_file else self.container / self.dataset
+
+    @property
+    def partial(self) -> Path:
+        """What is written before it is whole."""
+        return self.path.with_name(f".{self.path.name}.partial{self.path.suffix if self.is_file else ''}")
+
+    @property
+    def journal(self) -> LocalArrayIdentifier:
+        """The place of the journal: no array."""
+        return LocalArrayIdentifier(self.path.parent, f"{self.path.name}.conversion")
+
+
+def convert(
+    input_path: Path | str,
+    output_path: Path | str,
+    input_dataset: str | None = None,
+    output_dataset: str | None = None,
+    *,
+    file_format: str | None = None,
+    labels: bool | None = None,
+    num_workers: int = 1,
+    overwrite: bool = False,
+) -> LocalArrayIdentifier:
+    """Convert an array to another file format, block by block.
+
+    An interrupted conversion is resumed by the same call, and a finished one is kept. A file in a format other than
+    Zarr v2 appears when it is whole.
+
+    Args:
+        input_path: File, container, or path of a dataset inside a container, in any format that can be read.
+        output_path: File or container to write, or the path of a dataset inside a container.
+        input_dataset: Dataset inside the input, where the path does not name it.
+        output_dataset: Dataset inside the output; by default that of the path, or of the input. An HDF5 file holds one.
+        file_format: ``zarr2`` and ``zarr3`` (OME-NGFF 0.4 and 0.5), ``n5``, ``tiff`` or ``hdf5``; by default from the
+            end of the name, and Zarr v2 for ``.zarr``.
+        labels: Whether values are labels, which have no mean, for smaller levels of Zarr v2; by default integers of
+            four bytes or more, and bool.
+        num_workers: Maximum number of worker processes; HDF5 is written by one.
+        overwrite: Whether to replace an earlier output.
+
+    Returns:
+        The array that was written.
+
+    Raises:
+        ArrayNotFoundError: If the input does not exist.
+        ConfigError: If the format is unknown, or cannot hold the array.
+        OutputExistsError: If the output exists and must be kept.
+        BlockwiseError: If blocks failed; the same call does only those that are missing.
+    """
+    source = identifier_of(config_for(input_path, input_dataset))
+    target = _target(Path(output_path).expanduser(), output_dataset, source, file_format)
+    array = open_identifier(source)
+    execution = Execution(num_workers, overwrite=overwrite, resume=Resume.of(overwrite, not overwrite))
+    is_labels = _are_labels(array) if labels is None else labels
+    if target.file_format == ZARR2:
+        return _copy(source, array, target, execution, is_labels)
+    return _export(source, array, target, execution, is_labels)
+
+
+def _are_labels(array: Array) -> bool:
+    """Guess from the type whether values are labels: intensities have one or two bytes, or fractions."""
+    return array.dtype.kind == "b" or (array.dtype.kind in "iu" and array.dtype.itemsize >= 4)
+
+
+def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_format: str | None) -> _Target:
+    suffixes = {suffix: name for name, writer in WRITERS.items() for suffix in writer.suffixes} | {".zarr": ZARR2}
+    containers = [part for part in (*reversed(path.parents), path) if part.suffix.lower() in suffixes]
+    name = file_format or (suffixes[containers[0].suffix.lower()] if containers else None)
+    if name not in FORMATS:
+        raise ConfigError(
+            f"the format of {path} is {name or 'unknown'}; give the name an end such as {', '.join(sorted(suffixes))}, "
+            f"or choose one of {', '.join(FORMATS)}"
+        )
+    container = containers[0] if containers else path
+    inside = dataset_name(f"{path.relative_to(container).as_posix()}/{dataset or ''}")
+    if name == "tiff":
+        if inside:
+            raise ConfigError(f"a TIFF file holds a single array, so {container} has no dataset {inside!r}")
+        return _Target(name, container, "")
+    return _Target(name, container, inside or dataset_name(source.dataset) or source.container.stem)
+
+
+def _copy(
+    source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution, is_labels: bool
+) -> LocalArrayIdentifier:
+    """Write Zarr v2, with smaller levels."""
+    output = LocalArrayIdentifier(target.container, target.dataset)
+    kept = {key: array.attrs[key] for key in _KEPT if key in array.attrs}
+    operation = Copy(
+        input=source,
+        output=output,
+        region=array.roi,
+        block_shape=Layout.like(array).block_shape,
+        dtype=array.dtype.name,
+        metadata={ORIGIN: {"operation": "convert"}, **kept},
+    )
+    execute(operation, execution)
+    write_image(output, execution, is_labels)
+    return output
+
+
+def _export(
+    source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution, is_labels: bool
+) -> LocalArrayIdentifier:
+    """Write another format to a partial file or folder, which gets its name when it is whole."""
+    output = LocalArrayIdentifier(target.container, target.dataset)
+    journal = Journal.read(journal_folder(target.journal))
+    done = journal is not None and is_complete(target.journal)
+    if target.path.exists() and not execution.overwrite and not done:
+        raise OutputExistsError(f"{target.path} exists; allow overwriting it, or name another output")
+    is_lost = not (target.path if done else target.partial).exists()
+    if journal is not None and is_lost:
+        journal.forget()  # what it describes was deleted
+    layout = Layout.like(array)
+    operation = Export(
+        input=source,
+        output=target.journal,
+        region=array.roi,
+        block_shape=layout.block_shape,
+        file_format=target.file_format,
+        path=str(target.partial.resolve()),
+        dataset=target.dataset,
+    )
+    target.path.parent.mkdir(parents=True, exist_ok=True)
+    execute(operation, execution)
+    if target.partial.exists():
+        operation.writer().finish()
+        _replace(target.partial, target.path)
+    if target.file_format == "zarr3":
+        list_image_v3(target.container, target.dataset, open_array(target.container, target.dataset), is_labels)
+    return output
+
+
+def _replace(partial: Path, path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    partial.replace(path)

@@ -1,0 +1,210 @@
+"""Arrays are converted between all formats, in blocks, and described."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import tensorstore
+import tifffile
+from click.testing import CliRunner
+from funlib.geometry import Coordinate
+
+from dacapo.cli import cli
+from dacapo.convert import FORMATS, convert
+from dacapo.errors import ArrayNotFoundError, BlockwiseError, ConfigError, OutputExistsError
+from dacapo.experiments.datasplits.datasets.arrays import Array, open_array
+from dacapo.info import info
+from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
+
+SHAPE = (70, 130, 40)
+NAMES = {"zarr2": "out.zarr", "zarr3": "out.zarr", "n5": "out.n5", "tiff": "out.tif", "hdf5": "out.h5"}
+
+
+def values(shape: tuple[int, ...] = SHAPE, dtype: Any = np.uint16) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return stored(tmp_path)
+
+
+def stored(folder: Path, data: np.ndarray | None = None, name: str = "raw", **place: Any) -> Path:
+    write_array(folder / "in.zarr", name, values() if data is None else data, **place)
+    return folder / "in.zarr" / name
+
+
+def describe(array: Array) -> tuple[Any, ...]:
+    return array.axes, array.spacing, array.world.in_units(array.roi.offset), list(array.world.shown), array.dtype
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_values_and_place_are_kept(file_format: str, tmp_path: Path, source: Path) -> None:
+    written = convert(source, tmp_path / NAMES[file_format], file_format=file_format)
+    array, original = open_array(written.container, written.dataset or None), open_array(source)
+    np.testing.assert_array_equal(array[array.roi], values())
+    assert describe(array) == describe(original)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_channels_come_first(file_format: str, tmp_path: Path) -> None:
+    data = values((3, 10, 12, 14), np.float32)
+    source = stored(tmp_path, data)
+    written = convert(source, tmp_path / NAMES[file_format], file_format=file_format)
+    array = open_array(written.container, written.dataset or None)
+    assert array.axes == ["c", "z", "y", "x"]
+    np.testing.assert_array_equal(array[array.roi], data)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_planes(file_format: str, tmp_path: Path) -> None:
+    data = values((50, 60), bool)
+    source = stored(tmp_path, data, voxel_size=Coordinate(4, 4), offset=Coordinate(0, 8))
+    written = convert(source, tmp_path / NAMES[file_format], file_format=file_format)
+    array = open_array(written.container, written.dataset or None)
+    np.testing.assert_array_equal(array[array.roi], data)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_interrupted_conversion_is_resumed(file_format: str, num_workers: int, tmp_path: Path, source: Path) -> None:
+    chunk = source / "0.2.0"
+    whole, target = chunk.read_bytes(), tmp_path / NAMES[file_format]
+    chunk.write_bytes(whole[:50])
+    with pytest.raises(BlockwiseError, match=r"0\.2\.0 is damaged"):
+        convert(source, target, file_format=file_format, num_workers=num_workers)
+    if file_format != "zarr2":
+        assert not (target / "raw").exists()
+        assert not target.is_file()
+    chunk.write_bytes(whole)
+    other = source / "0.0.0"  # read in the first call only
+    other.write_bytes(b"damaged")
+    written = convert(source, target, file_format=file_format, num_workers=num_workers)
+    array = open_array(written.container, written.dataset or None)
+    np.testing.assert_array_equal(array[array.roi], values())
+
+
+def test_a_finished_conversion_is_kept(tmp_path: Path, source: Path) -> None:
+    for file_format in FORMATS:
+        folder = tmp_path / file_format
+        target = folder / NAMES[file_format]
+        written = convert(source, target, file_format=file_format)
+        path = written.container / written.dataset if file_format not in ("tiff", "hdf5") else target
+        made = path.stat().st_mtime_ns
+        convert(source, target, file_format=file_format)
+        assert path.stat().st_mtime_ns == made
+        convert(source, target, file_format=file_format, overwrite=True)
+        array = open_array(written.container, written.dataset or None)
+        np.testing.assert_array_equal(array[array.roi], values())
+
+
+def test_foreign_files_are_kept(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "mine.tif"
+    tifffile.imwrite(target, np.zeros((4, 4), np.uint8))
+    with pytest.raises(OutputExistsError, match=r"mine\.tif exists"):
+        convert(source, target)
+    assert tifffile.imread(target).shape == (4, 4)
+
+
+def test_a_deleted_output_is_made_again(tmp_path: Path, source: Path) -> None:
+    target = tmp_path / "out.tif"
+    convert(source, target)
+    target.unlink()
+    convert(source, target)
+    np.testing.assert_array_equal(tifffile.imread(target), values())
+
+
+def test_other_programs_read_the_files(tmp_path: Path, source: Path) -> None:
+    convert(source, tmp_path / "out.h5", output_dataset="volumes/raw")
+    with h5py.File(tmp_path / "out.h5") as file:
+        np.testing.assert_array_equal(file["volumes/raw"][...], values())
+    convert(source, tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
+        assert tiff.is_ome
+        assert tiff.series[0].axes == "ZYX"
+        assert 'PhysicalSizeZ="8.0"' in (tiff.ome_metadata or "")
+        assert 'PhysicalSizeZUnit="nm"' in (tiff.ome_metadata or "")
+    convert(source, tmp_path / "out.n5")
+    spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/out.n5/raw/"}}
+    opened = tensorstore.open(spec).result()
+    np.testing.assert_array_equal(opened.read().result().T, values())
+    assert [unit.multiplier for unit in opened.dimension_units] == [4, 4, 8]
+
+
+def test_zarr3_is_an_image(tmp_path: Path, source: Path) -> None:
+    convert(source, tmp_path / "out.zarr" / "volumes", file_format="zarr3", output_dataset="raw")
+    root, group = (json.loads((tmp_path / "out.zarr" / name / "zarr.json").read_text()) for name in ("", "volumes"))
+    assert root["node_type"] == group["node_type"] == "group"
+    ome = group["attributes"]["ome"]
+    assert ome["version"] == "0.5"
+    (image,) = ome["multiscales"]
+    assert [axis["unit"] for axis in image["axes"]] == ["nanometer"] * 3
+    (level,) = image["datasets"]
+    assert level["path"] == "raw"
+    scale, translation = level["coordinateTransformations"]
+    assert scale == {"type": "scale", "scale": [float(v) for v in VOXEL_SIZE]}
+    assert translation == {"type": "translation", "translation": [float(v) for v in OFFSET]}
+
+
+def test_labels_of_zarr2_have_levels_with_the_most_frequent_one(tmp_path: Path) -> None:
+    data = np.kron(np.arange(1, 301, dtype=np.uint32), np.ones((20, 2), np.uint32))
+    source = stored(tmp_path, data, "labels", voxel_size=Coordinate(4, 4), offset=Coordinate(0, 0))
+    convert(source, tmp_path / "out.zarr")
+    described = info(tmp_path / "out.zarr")
+    assert described.levels == {"": ["labels", "labels_s1", "labels_s2"]}
+    half = open_array(tmp_path / "out.zarr", "labels_s1")
+    assert set(np.unique(half[half.roi])) == set(range(1, 301))
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("out", {}, "the format of .*out is unknown; give the name an end such as .h5"),
+        ("out.tif", {"output_dataset": "raw"}, "a TIFF file holds a single array"),
+    ],
+)
+def test_mistakes_are_told(target: str, options: dict[str, Any], message: str, tmp_path: Path, source: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert(source, tmp_path / target, **options)
+    with pytest.raises(ArrayNotFoundError, match=r"gone\.zarr"):
+        convert(tmp_path / "gone.zarr", tmp_path / "out.zarr")
+
+
+def test_commands(tmp_path: Path, source: Path) -> None:
+    result = CliRunner().invoke(cli, ["convert", str(source), str(tmp_path / "out.n5"), "-od", "volumes/em"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == f"{tmp_path}/out.n5/volumes/em"
+    table = CliRunner().invoke(cli, ["info", str(tmp_path / "out.n5")])
+    assert table.stdout.splitlines()[1].split()[:4] == ["dataset", "format", "axes", "shape"]
+    row = "volumes/em n5 z y x 70 130 40 64 64 40 uint16 8 4 4 80 40 40 nm"
+    assert table.stdout.splitlines()[2].split() == row.split()
+    found = json.loads(CliRunner().invoke(cli, ["info", "--json", str(tmp_path / "out.n5" / "volumes")]).stdout)
+    assert found["arrays"][0]["voxel_size"] == [8, 4, 4]
+    wrong = CliRunner().invoke(cli, ["info", str(tmp_path / "gone.zarr")])
+    assert wrong.exit_code == 1
+    assert "gone.zarr does not exist" in wrong.stderr
+
+
+def test_info_tells_assumptions_and_problems(tmp_path: Path, source: Path) -> None:
+    (source / ".zattrs").write_text("{}")
+    broken = stored(tmp_path, name="broken")
+    (broken / ".zattrs").write_text(json.dumps({"axes": ["z"]}))
+    text = str(info(tmp_path / "in.zarr"))
+    assert "note: " in text
+    assert "no voxel size in its attributes; assumed 1 along each axis" in text
+    assert "cannot open broken: " in text
+
+
+def test_info_lists_a_file_of_several_arrays(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "several.h5", "w") as file:
+        for name in ("a/raw", "a/labels", "b"):
+            file.create_dataset(name, data=np.zeros((4, 4), np.uint8))
+    assert [array.dataset for array in info(tmp_path / "several.h5").arrays] == ["a/labels", "a/raw", "b"]
+    assert [array.dataset for array in info(tmp_path / "several.h5", "a").arrays] == ["a/labels", "a/raw"]
+    tifffile.imwrite(tmp_path / "one.tif", np.zeros((4, 5), np.uint8))
+    assert [array.shape for array in info(tmp_path / "one.tif").arrays] == [[4, 5]]
