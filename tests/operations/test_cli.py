@@ -225,7 +225,7 @@ def test_an_apply_that_is_repeated_keeps_what_is_finished(trained: Path, tmp_pat
     command = ["apply", "affinities", trained / "data" / "new.zarr", "raw", tmp_path / "out.zarr"]
 
     def made() -> list[str]:
-        records = sorted((tmp_path / "out.zarr").glob(".*.blocks/parameters.json"))
+        records = sorted((tmp_path / "out.zarr").rglob(".*.blocks/parameters.json"))
         return [json.loads(record.read_text())["id"] for record in records]
 
     assert run_cli(trained, *command).exit_code == 0
