@@ -227,12 +227,13 @@ def test_errors_ahead_are_raised_where_batches_are_taken() -> None:
     assert list(Prefetcher(iter(range(3)), str, CPU, lambda _: iter(()))) == ["0", "1", "2"]
 
 
-def test_trainers_make_batches_ahead_for_other_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [TorchTrainerConfig, GunpowderTrainerConfig])
+def test_trainers_make_batches_ahead_for_other_devices(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole path of a GPU, with the CPU in its place."""
     task = affinities()
     results = []
     for device in (CPU, torch.device("cuda")):
-        trainer = TorchTrainer(TorchTrainerConfig("t", 2, 1e-3, 1, ALL_AUGMENTS, min_masked=0.3))
+        trainer = kind.trainer_type(kind("t", 2, 1e-3, 1, ALL_AUGMENTS, min_masked=0.3))
         trainer.build_batch_provider([blobs()], task.create_model(TinyNet()), task)
         trainer._device = device
         monkeypatch.setattr(

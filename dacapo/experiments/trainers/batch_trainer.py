@@ -352,4 +352,4 @@ class BatchTrainer(Trainer):
         self._is_entered = False
         if self._loader is not None:
             self._loader.close()
-            self._loader.sampler.__exit__(exc_type, exc_val, exc_tb)
+            self._loader.sampler.__exit__()

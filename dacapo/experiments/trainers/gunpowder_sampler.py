@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 import gunpowder as gp
@@ -86,9 +85,7 @@ class GunpowderSampler(PatchSampler):
         self.pipeline.setup()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         """Tear the pipeline down."""
         self.pipeline.internal_teardown()
 

@@ -101,7 +101,7 @@ def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> Train
     else:
         raise MemoryBudgetError(
             f"{memory}, {format_size(limit)} may be used; allow {format_size(memory.total)}, or use a smaller input "
-            "shape or fewer data fetchers"
+            "shape or a lower num_data_fetchers"
         )
     logger.info("%s, %s may be used", memory, format_size(limit))
     trainer.batch_size, trainer.accumulate = memory.batch_size, memory.accumulate
