@@ -82,7 +82,12 @@ def holds_labels(array: ZarrArray) -> bool:
     return array.dtype.kind in "biu"
 
 
-def write_image(identifier: LocalArrayIdentifier, execution: Execution, is_labels: bool) -> None:
+def guess_labels(array: ZarrArray) -> bool | None:
+    """Return whether a result of unknown meaning holds labels: large integers are, floats are not, others may be."""
+    return False if array.dtype.kind == "f" else True if array.dtype.itemsize >= 4 else None
+
+
+def write_image(identifier: LocalArrayIdentifier, execution: Execution, is_labels: bool | None) -> None:
     """Write the smaller levels of an array that is finished, and list all of them as an OME-NGFF image.
 
     Levels are resumed like the array itself. An array whose axes the format does not allow stays as it is.
@@ -90,26 +95,27 @@ def write_image(identifier: LocalArrayIdentifier, execution: Execution, is_label
     Args:
         identifier: The array.
         execution: The number of workers, and their memory.
-        is_labels: Whether to take the most frequent label of the voxels before, instead of their mean.
+        is_labels: Whether to take the most frequent label of the voxels before, instead of their mean; None if values
+            may be either, so that the array itself is the only level.
 
     Raises:
         BlockwiseError: If blocks failed.
         StorageError: If it cannot be written.
     """
-    method = "mode" if is_labels else "mean"
+    method = None if is_labels is None else "mode" if is_labels else "mean"
     array = ZarrArray.open_from_array_identifier(identifier, mode="r")
     if not is_image(array) or not array.dataset:
         return
     levels = [(level_name(identifier.dataset, 0), array)]
     finer = identifier
-    while (factors := level_factors(array)) is not None:
+    while method is not None and (factors := level_factors(array)) is not None:
         level = LocalArrayIdentifier(identifier.container, level_name(identifier.dataset, len(levels)))
         operation = _operation(array, finer, level, factors, method)
         how = attrs.evolve(execution, overwrite=True, resume=Resume.ALWAYS)
         execute(operation, how.for_blocks(_block_bytes(array, operation)))
         array, finer = ZarrArray.open_from_array_identifier(level, mode="r"), level
         levels.append((level.dataset, array))
-    list_image(identifier.container, levels, method, is_labels)
+    list_image(identifier.container, levels, method, bool(is_labels))
 
 
 def level_factors(array: ZarrArray) -> list[int] | None:

@@ -155,10 +155,12 @@ def run_blockwise(
     units.
     """
     from dacapo.blockwise.journal import Resume
-    from dacapo.blockwise.scheduling.run_operation import run_operation
+    from dacapo.blockwise.pyramid import guess_labels, write_image
+    from dacapo.blockwise.scheduling.run_operation import execute
     from dacapo.blockwise.worker.call import WorkerCall
     from dacapo.blockwise.worker_module import WorkerModule
-    from dacapo.experiments.datasplits.datasets.arrays import open_identifier
+    from dacapo.compute_context import Execution
+    from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
     from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
     from dacapo.store.array_store import LocalArrayIdentifier
 
@@ -187,14 +189,16 @@ def run_blockwise(
         dtype=_dtype(output_dtype).name,
         channels=channels_out,
     )
-    run_operation(
-        operation,
+    execution = Execution(
         num_workers,
         overwrite=overwrite,
         resume=Resume.of(overwrite, not overwrite),
         max_retries=max_retries,
         timeout=timeout,
     )
+    execute(operation, execution)
+    output = ZarrArray.open_from_array_identifier(operation.output, mode="r")
+    write_image(operation.output, execution, guess_labels(output))
     click.echo(f"{output_container}/{output_dataset}")
 
 

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from click.testing import CliRunner
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.apply import Applied, apply
 from dacapo.blockwise import pyramid, segment_blockwise
 from dacapo.blockwise.journal import Resume
 from dacapo.blockwise.pyramid import Downsample, write_image
+from dacapo.cli import cli
 from dacapo.compute_context import Execution
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, ZarrArrayConfig
@@ -205,7 +207,8 @@ def applied(options: Any, small: None, tmp_path: Path) -> Applied:
     run: Run = stored_run(tmp_path)
     volume = write_array(tmp_path / "new.zarr", "raw", cells((64, 60))[0], Coordinate(4, 4), Coordinate(40, 40))
     parameters = str(next(iter(run.task.parameters)))
-    return apply(run, volume.container, "raw", tmp_path / "out.zarr", iteration=1, parameters=parameters)
+    chosen: dict[str, Any] = {"iteration": 1, "parameters": parameters, "num_workers": 1}
+    return apply(run, volume.container, "raw", tmp_path / "out.zarr", **chosen)
 
 
 def test_apply_writes_an_image_with_its_labels(applied: Applied) -> None:
@@ -232,14 +235,14 @@ def test_an_output_under_its_former_name_is_kept_in_use(applied: Applied, tmp_pa
         {"axes": ["y", "x"], "resolution": [4, 4], "offset": [40, 40], "dacapo": {}}
     )
     again = apply("affinities", tmp_path / "new.zarr", "raw", container, iteration=1,
-                  parameters=applied.selection.parameters)  # fmt: skip
+                  parameters=applied.selection.parameters, num_workers=1)  # fmt: skip
     assert again.output.dataset == former
     assert not (container / "labels").exists()
 
 
 def test_predict_and_segment_write_images_at_the_names_given(applied: Applied, tmp_path: Path) -> None:
     made_here = LocalArrayIdentifier(tmp_path / "p.zarr", "volumes/affs")
-    predict("affinities", 1, tmp_path / "new.zarr", "raw", made_here)
+    predict("affinities", 1, tmp_path / "new.zarr", "raw", made_here, num_workers=1)
     assert paths(checked(tmp_path / "p.zarr" / "volumes")["multiscales"][0])[0] == "affs"
     (tmp_path / "segment.py").write_text(SEGMENT)
     block = Roi((0, 0), (128, 120))
@@ -254,12 +257,27 @@ def test_predict_and_segment_write_images_at_the_names_given(applied: Applied, t
     assert attributes["multiscales"][0]["type"] == "mode"
 
 
+@pytest.mark.usefixtures("small", "options")
+@pytest.mark.parametrize(("dtype", "levels"), [("uint8", 1), ("float32", 3), ("uint64", 3)])
+def test_results_of_worker_files_are_images_too(tmp_path: Path, dtype: str, levels: int) -> None:
+    """Small integers may be labels or intensities, which are made smaller in different ways, so they are not."""
+    write_array(tmp_path / "new.zarr", "raw", cells((64, 60))[0], Coordinate(4, 4), Coordinate(40, 40))
+    arguments = [str(tmp_path / "new.zarr"), "raw", str(tmp_path / "out.zarr"), "mask"]
+    options = ["-rr", "128,120", "-wr", "128,120", "-nw", "1", "-dt", dtype, "--threshold", "100"]
+    worker = ["-w", "dacapo.blockwise.threshold_worker"]
+    result = CliRunner().invoke(cli, ["run-blockwise", *arguments, *worker, *options])
+    assert result.exit_code == 0, result.output
+    attributes = checked(tmp_path / "out.zarr")
+    assert len(paths(attributes["multiscales"][0])) == levels
+    assert ("image-label" in attributes) == (dtype == "uint64")
+
+
 @pytest.fixture
 def sharded(options: Any, small: None, tmp_path: Path) -> Applied:
-    """The same in Zarr v3, with two workers."""
+    """The same in Zarr v3 and v2."""
     run: Run = stored_run(tmp_path)
     write_array(tmp_path / "new.zarr", "raw", cells((64, 60))[0], Coordinate(4, 4), Coordinate(40, 40))
-    chosen: dict[str, Any] = {"iteration": 1, "parameters": str(next(iter(run.task.parameters))), "num_workers": 2}
+    chosen: dict[str, Any] = {"iteration": 1, "parameters": str(next(iter(run.task.parameters))), "num_workers": 1}
     made = apply("affinities", tmp_path / "new.zarr", "raw", tmp_path / "v3.zarr", file_format="zarr3", **chosen)
     apply("affinities", tmp_path / "new.zarr", "raw", tmp_path / "v2.zarr", **chosen)
     return made
@@ -293,7 +311,7 @@ def test_a_container_keeps_its_version(sharded: Applied, tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="'zarr' or 'zarr3', not as 'hdf5'"):
         predict("affinities", 1, tmp_path / "new.zarr", "raw", tmp_path / "v4.zarr", file_format="hdf5")
     before = open_(tmp_path / "v3.zarr", sharded.prediction.dataset).attrs["dacapo_record"]
-    again = predict("affinities", 1, tmp_path / "new.zarr", "raw", tmp_path / "v3.zarr", num_workers=1)
+    again = predict("affinities", 1, tmp_path / "new.zarr", "raw", tmp_path / "v3.zarr", num_workers=2)
     array = open_(tmp_path / "v3.zarr", again.dataset)
     assert array.attrs["dacapo_record"] != before
     assert np.any(array[array.roi])

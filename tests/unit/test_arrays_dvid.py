@@ -248,8 +248,11 @@ def test_https_and_names_with_special_characters() -> None:
 def test_config_is_stored_and_read(server: DvidServer) -> None:
     given = config(server, "grayscale")
     plain = to_plain(given)
-    assert plain == {"__type__": "DVIDArrayConfig", "name": "remote", "source": [server.address, UUID, "grayscale"]}
+    source = {"name": "remote", "source": [server.address, UUID, "grayscale"]}
+    assert plain == {"__type__": "DVIDArrayConfig", **source, "world_unit": None}
+    assert from_plain({"__type__": "DVIDArrayConfig", **source}, DVIDArrayConfig) == given
     assert from_plain(plain, DVIDArrayConfig) == given
+    assert DVIDArray(given.counted_in("0.1 nm")).voxel_size == DVIDArray(given).voxel_size * 10
     assert given.verify()[0] is True
 
 

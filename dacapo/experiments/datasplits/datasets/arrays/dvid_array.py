@@ -59,7 +59,7 @@ class DVIDArray(MetadataArray):
         spatial = [e - b for b, e in zip(self._begin, end, strict=True)]
         several = self._values_per_voxel > 1
         self._shape = (*spatial, self._values_per_voxel) if several else tuple(spatial)
-        self._metadata = self._place(["z", "y", "x", *(["c"] if several else [])])
+        self._metadata = self._place(["z", "y", "x", *(["c"] if several else [])], array_config.world_unit)
         self._block = self._stated("BlockSize", int) or [1, 1, 1]
 
     def __str__(self) -> str:
@@ -100,7 +100,7 @@ class DVIDArray(MetadataArray):
             )
         return begin, [n + 1 for n in last]
 
-    def _place(self, axes: list[str]) -> ArrayMetadata:
+    def _place(self, axes: list[str], world_unit: str | None) -> ArrayMetadata:
         found = Candidates(axes=[("axes of DVID", axes)], offset=[("offset", [0, 0, 0])])
         size, units = self._stated("VoxelSize", (int, float)), self._stated("VoxelUnits", str)
         known = [unit.lower().removesuffix("s") for unit in units or ["", "", ""]]
@@ -109,7 +109,7 @@ class DVIDArray(MetadataArray):
         if size is not None:
             sizes = [n * NANOMETERS.get(unit, 1.0) for n, unit in zip(size, known, strict=True)]
             found.voxel_size.append(("VoxelSize", sizes))
-        metadata = read_metadata(str(self), self._shape, found, None)
+        metadata = read_metadata(str(self), self._shape, found, None, world_unit)
         return dataclasses.replace(metadata, offset=Coordinate(self._begin) * metadata.voxel_size)
 
     @property
@@ -187,8 +187,8 @@ class DVIDArray(MetadataArray):
 
     def _output_dimensions(self) -> dict[str, tuple[float, str]]:
         """Return the size of a voxel in meters and its unit, for x, y and z."""
-        sizes = reversed(list(self.voxel_size))
-        return {axis: (int(size) * 1e-9, "m") for axis, size in zip("xyz", sizes, strict=True)}
+        sizes = reversed(self.world.in_nanometers(self.voxel_size))
+        return {axis: (size * 1e-9, "m") for axis, size in zip("xyz", sizes, strict=True)}
 
 
 @attrs.define
@@ -202,6 +202,15 @@ class DVIDArrayConfig(ArrayConfig):
         "Address of the DVID server (http unless it begins with https://), UUID of the version, and name of the data "
         "instance."
     )
+    world_unit: str | None = field(
+        "Count world units in this unit, such as '0.01 nm'; by default in nanometers, or in the largest part of one "
+        "that makes the voxel size an integer.",
+        default=None,
+        kw_only=True,
+    )
+
+    def counted_in(self, unit: str) -> DVIDArrayConfig:
+        return attrs.evolve(self, world_unit=unit)
 
     def verify(self) -> tuple[bool, str]:
         """Check that the server has the instance with valid metadata. Reads no voxels."""

@@ -54,13 +54,13 @@ def level_name(dataset: str, level: int) -> str:
     return str(path.with_name(f"{prefix}{level}"))
 
 
-def list_image(container: Path, levels: Sequence[tuple[str, Array]], method: str, is_labels: bool) -> None:
+def list_image(container: Path, levels: Sequence[tuple[str, Array]], method: str | None, is_labels: bool) -> None:
     """Write the metadata of an image to the group of its arrays, in place of what was there for it.
 
     Args:
         container: The Zarr container.
         levels: Dataset and array of each level, the finest first, all in one group.
-        method: How levels are made: ``mean`` or ``mode``.
+        method: How levels are made: ``mean`` or ``mode``; None for a single level.
         is_labels: Whether values are labels.
 
     Raises:
@@ -117,23 +117,25 @@ def name_dataset(container: Path, alias: str, dataset: str) -> None:
     update_attributes(container, change)
 
 
-def image_metadata(levels: Sequence[tuple[str, Array]], method: str, is_labels: bool) -> dict[str, Any]:
+def image_metadata(levels: Sequence[tuple[str, Array]], method: str | None, is_labels: bool) -> dict[str, Any]:
     """Return the description of an image.
 
     Args:
         levels: Path below the group, and array, of each level, the finest first.
-        method: How levels are made.
+        method: How levels are made, None for a single level.
         is_labels: Whether values are labels.
     """
     first = levels[0][1]
+    kind = {} if method is None else {"type": method}
+    about = {} if method is None else {"description": _METHODS[method]}
     return {
         "name": levels[0][0],
-        "type": method,
+        **kind,
         "axes": _axes(first),
         "datasets": [
             {"path": path, "coordinateTransformations": _transformations(array, first)} for path, array in levels
         ],
-        "metadata": {"method": WRITER, "description": _METHODS[method], "is_labels": is_labels},
+        "metadata": {"method": WRITER, **about, "is_labels": is_labels},
     }
 
 
