@@ -134,7 +134,7 @@ def test_scores_are_replaced_only_where_allowed(run: Run) -> None:
     validate_run(run, 3)
     validate_run(run, 3)
     assert len(run.validation_scores.scores) == 1
-    with pytest.raises(ConfigError, match="iteration 3 already"):
+    with pytest.raises(ConfigError, match="already has scores of iteration 3"):
         validate_run(run, 3, overwrite=False)
 
 
