@@ -9,23 +9,23 @@ from pathlib import Path
 import attrs
 
 from dacapo.blockwise.conversion import WRITERS, Copy, Export, Layout
-from dacapo.blockwise.conversion.ome_zarr3 import list_image_v3
 from dacapo.blockwise.journal import Journal, Resume, journal_folder
 from dacapo.blockwise.journal.journal import is_complete
-from dacapo.blockwise.outputs import ORIGIN
+from dacapo.blockwise.outputs import ORIGIN, prepare_container
 from dacapo.blockwise.pyramid import write_image
 from dacapo.blockwise.scheduling.run_operation import execute
 from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError, OutputExistsError
-from dacapo.experiments.datasplits.datasets.arrays import Array, open_array, open_identifier
+from dacapo.experiments.datasplits.datasets.arrays import Array, open_identifier
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name
 from dacapo.experiments.datasplits.datasets.arrays.opener import config_for, identifier_of
+from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
 
 logger = logging.getLogger(__name__)
 
-ZARR2 = "zarr2"
-FORMATS = (ZARR2, *WRITERS)
+ZARR = ("zarr2", "zarr3")
+FORMATS = (*ZARR, *WRITERS)
 _KEPT = ("value_range",)
 
 
@@ -78,7 +78,7 @@ def convert(
     """Convert an array to another file format, block by block.
 
     An interrupted conversion is resumed by the same call, and a finished one is kept. A file in a format other than
-    Zarr v2 appears when it is whole.
+    Zarr appears when it is whole.
 
     Args:
         input_path: File, container, or path of a dataset inside a container, in any format that can be read.
@@ -86,8 +86,9 @@ def convert(
         input_dataset: Dataset inside the input, where the path does not name it.
         output_dataset: Dataset inside the output; by default that of the path, or of the input. An HDF5 file holds one.
         file_format: ``zarr2`` and ``zarr3`` (OME-NGFF 0.4 and 0.5), ``n5``, ``tiff`` or ``hdf5``; by default from the
-            end of the name, and Zarr v2 for ``.zarr``.
-        labels: Whether values are labels, which have no mean, for smaller levels of Zarr v2; by default integers of
+            end of the name, and for ``.zarr`` that of the
+            container, or Zarr v2 for a new one.
+        labels: Whether values are labels, which have no mean, for smaller levels of Zarr; by default integers of
             four bytes or more, and bool.
         num_workers: Maximum number of worker processes; HDF5 is written by one.
         overwrite: Whether to replace an earlier output.
@@ -106,9 +107,9 @@ def convert(
     array = open_identifier(source)
     execution = Execution(num_workers, overwrite=overwrite, resume=Resume.of(overwrite, not overwrite))
     is_labels = _are_labels(array) if labels is None else labels
-    if target.file_format == ZARR2:
+    if target.file_format in ZARR:
         return _copy(source, array, target, execution, is_labels)
-    return _export(source, array, target, execution, is_labels)
+    return _export(source, array, target, execution)
 
 
 def _are_labels(array: Array) -> bool:
@@ -117,7 +118,7 @@ def _are_labels(array: Array) -> bool:
 
 
 def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_format: str | None) -> _Target:
-    suffixes = {suffix: name for name, writer in WRITERS.items() for suffix in writer.suffixes} | {".zarr": ZARR2}
+    suffixes = {suffix: name for name, writer in WRITERS.items() for suffix in writer.suffixes} | {".zarr": "zarr2"}
     containers = [part for part in (*reversed(path.parents), path) if part.suffix.lower() in suffixes]
     name = file_format or (suffixes[containers[0].suffix.lower()] if containers else None)
     if name not in FORMATS:
@@ -126,6 +127,10 @@ def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_
             f"or choose one of {', '.join(FORMATS)}"
         )
     container = containers[0] if containers else path
+    if name == "zarr2" and is_zarr3_group(container):
+        if file_format is not None:
+            raise ConfigError(f"{container} exists and is Zarr v3; name a new container, or choose zarr3")
+        name = "zarr3"
     inside = dataset_name(f"{path.relative_to(container).as_posix()}/{dataset or ''}")
     if name == "tiff":
         if inside:
@@ -137,7 +142,8 @@ def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_
 def _copy(
     source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution, is_labels: bool
 ) -> LocalArrayIdentifier:
-    """Write Zarr v2, with smaller levels."""
+    """Write Zarr, with smaller levels."""
+    prepare_container(target.container, "zarr3" if target.file_format == "zarr3" else "zarr")
     output = LocalArrayIdentifier(target.container, target.dataset)
     kept = {key: array.attrs[key] for key in _KEPT if key in array.attrs}
     operation = Copy(
@@ -153,9 +159,7 @@ def _copy(
     return output
 
 
-def _export(
-    source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution, is_labels: bool
-) -> LocalArrayIdentifier:
+def _export(source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution) -> LocalArrayIdentifier:
     """Write another format to a partial file or folder, which gets its name when it is whole."""
     output = LocalArrayIdentifier(target.container, target.dataset)
     journal = Journal.read(journal_folder(target.journal))
@@ -176,12 +180,11 @@ def _export(
         dataset=target.dataset,
     )
     target.path.parent.mkdir(parents=True, exist_ok=True)
+    WRITERS[target.file_format].prepare(target.container)
     execute(operation, execution)
     if target.partial.exists():
         operation.writer().finish()
         _replace(target.partial, target.path)
-    if target.file_format == "zarr3":
-        list_image_v3(target.container, target.dataset, open_array(target.container, target.dataset), is_labels)
     return output
 
 

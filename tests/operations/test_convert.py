@@ -78,7 +78,7 @@ def test_an_interrupted_conversion_is_resumed(file_format: str, num_workers: int
     chunk.write_bytes(whole[:50])
     with pytest.raises(BlockwiseError, match=r"0\.2\.0 is damaged"):
         convert(source, target, file_format=file_format, num_workers=num_workers)
-    if file_format != "zarr2":
+    if file_format not in ("zarr2", "zarr3"):
         assert not (target / "raw").exists()
         assert not target.is_file()
     chunk.write_bytes(whole)
@@ -130,6 +130,7 @@ def test_other_programs_read_the_files(tmp_path: Path, source: Path) -> None:
         assert 'PhysicalSizeZ="8.0"' in (tiff.ome_metadata or "")
         assert 'PhysicalSizeZUnit="nm"' in (tiff.ome_metadata or "")
     convert(source, tmp_path / "out.n5")
+    assert "n5" in json.loads((tmp_path / "out.n5" / "attributes.json").read_text())
     spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/out.n5/raw/"}}
     opened = tensorstore.open(spec).result()
     np.testing.assert_array_equal(opened.read().result().T, values())
@@ -159,6 +160,14 @@ def test_labels_of_zarr2_have_levels_with_the_most_frequent_one(tmp_path: Path) 
     assert described.levels == {"": ["labels", "labels_s1", "labels_s2"]}
     half = open_array(tmp_path / "out.zarr", "labels_s1")
     assert set(np.unique(half[half.roi])) == set(range(1, 301))
+
+
+def test_an_existing_container_keeps_its_format(tmp_path: Path, source: Path) -> None:
+    convert(source, tmp_path / "out.zarr" / "first", file_format="zarr3")
+    convert(source, tmp_path / "out.zarr" / "second")
+    assert [array.format for array in info(tmp_path / "out.zarr").arrays] == ["zarr3", "zarr3"]
+    with pytest.raises(ConfigError, match=r"out\.zarr exists and is Zarr v3"):
+        convert(source, tmp_path / "out.zarr" / "third", file_format="zarr2")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from dacapo.errors import ConfigError
 from dacapo.ext import optional_module
+from dacapo.store.files import write_text
 
 from .layout import Layout
 
@@ -49,6 +50,10 @@ class Writer(ABC):
         """
         self.path, self.dataset, self.layout = path, dataset, layout
 
+    @classmethod  # noqa: B027
+    def prepare(cls, container: Path) -> None:  # most formats need nothing
+        """Prepare the container, before anything is created."""
+
     @abstractmethod
     def create(self) -> None:
         """Create the array, filled with zeros."""
@@ -63,64 +68,20 @@ class Writer(ABC):
         """Complete the array after the last block."""
 
 
-class _TensorStoreWriter(Writer):
-    """Writes chunks with TensorStore."""
-
-    _opened: Any = None
-
-    @abstractmethod
-    def _spec(self) -> dict[str, Any]:
-        """Return driver and metadata."""
-        raise NotImplementedError
-
-    def _open(self, **options: Any) -> Any:
-        import tensorstore
-
-        spec = {**self._spec(), "kvstore": {"driver": "file", "path": f"{self.path.resolve()}/"}}
-        return tensorstore.open(spec, **options).result()
-
-    def create(self) -> None:
-        self._open(create=True, delete_existing=True)
-
-    def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
-        if self._opened is None:
-            self._opened = self._in_order(self._open(open=True))
-        self._opened[index].write(values).result()
-
-    def _in_order(self, opened: Any) -> Any:
-        return opened
-
-
-class Zarr3Writer(_TensorStoreWriter):
-    """Zarr v3, compressed by Zstandard."""
-
-    suffixes = (".zarr",)
-
-    def _spec(self) -> dict[str, Any]:
-        layout = self.layout
-        grid = {"name": "regular", "configuration": {"chunk_shape": list(layout.chunks)}}
-        codecs = [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            {"name": "zstd", "configuration": {"level": 3}},
-        ]
-        metadata = {
-            "shape": list(layout.shape),
-            "data_type": layout.dtype.name,
-            "chunk_grid": grid,
-            "codecs": codecs,
-            "fill_value": 0 if layout.dtype.kind != "b" else False,
-            "dimension_names": layout.axes,
-            "attributes": layout.attributes,
-        }
-        return {"driver": "zarr3", "metadata": metadata}
-
-
-class N5Writer(_TensorStoreWriter):
+class N5Writer(Writer):
     """N5, compressed by gzip."""
 
     suffixes = (".n5",)
+    _opened: Any = None
 
-    def _spec(self) -> dict[str, Any]:
+    @classmethod
+    def prepare(cls, container: Path) -> None:
+        """Mark the container as N5."""
+        file = container / "attributes.json"
+        if not file.exists():
+            write_text(file, json.dumps({"n5": "2.0.0"}))
+
+    def create(self) -> None:
         layout = self.layout
         metadata = {
             "dimensions": list(layout.shape[::-1]),
@@ -128,13 +89,18 @@ class N5Writer(_TensorStoreWriter):
             "dataType": "uint8" if layout.dtype == np.bool_ else layout.dtype.name,
             "compression": {"type": "gzip", "level": 1},
         }
-        return {"driver": "n5", "metadata": metadata}
-
-    def _in_order(self, opened: Any) -> Any:
-        return opened.T  # N5 lists its axes from the fastest to the slowest
+        self._open({"metadata": metadata}, create=True, delete_existing=True)
 
     def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
-        super().write(index, values.astype(np.uint8) if values.dtype == np.bool_ else values)
+        if self._opened is None:
+            self._opened = self._open({}, open=True).T  # N5 lists its axes from the fastest to the slowest
+        self._opened[index].write(values.astype(np.uint8) if values.dtype == np.bool_ else values).result()
+
+    def _open(self, spec: dict[str, Any], **options: Any) -> Any:
+        import tensorstore
+
+        place = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{self.path.resolve()}/"}}
+        return tensorstore.open({**place, **spec}, **options).result()
 
     def finish(self) -> None:
         """Add the attributes, whose lists N5 has in the order of its axes, with an entry for the channels too."""
@@ -144,7 +110,7 @@ class N5Writer(_TensorStoreWriter):
         for key, other in (("resolution", 1), ("offset", 0), ("units", "")):
             attributes[key] = [*[other] * leading, *plain[key]][::-1]
         file = self.path / "attributes.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **attributes}))
+        write_text(file, json.dumps({**json.loads(file.read_text()), **attributes}))
 
 
 class HDF5Writer(Writer):
@@ -216,9 +182,8 @@ class TiffWriter(Writer):
 
 
 WRITERS: dict[str, type[Writer]] = {
-    "zarr3": Zarr3Writer,
     "n5": N5Writer,
     "tiff": TiffWriter,
     "hdf5": HDF5Writer,
 }
-"""The formats beside Zarr v2, by name."""
+"""The formats beside Zarr, by name."""
