@@ -57,7 +57,7 @@ test-zarr3: $(ZARR3)/.installed
 	PYTHONPATH=$(CURDIR)/$(ZARR3):$$PYTHONPATH $(BIN)/python -m pytest \
 		--deselect tests/unit/test_arrays_zarr.py::test_created_arrays_read_elsewhere \
 		tests/unit/test_arrays_zarr.py tests/unit/test_reading.py tests/unit/test_array_store.py \
-		tests/unit/test_stored_chunks.py tests/operations/test_without_gunpowder.py
+		tests/unit/test_stored_chunks.py tests/operations/test_convert.py tests/operations/test_without_gunpowder.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

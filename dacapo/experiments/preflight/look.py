@@ -15,6 +15,7 @@ from dacapo.errors import DacapoError
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayView, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first, read_channels_first
+from dacapo.experiments.datasplits.datasets.arrays.metadata_array import MetadataArray
 from dacapo.utils.seeding import seed_from
 
 from .facts import LabelFacts, RawFacts
@@ -164,9 +165,9 @@ def _look_at_labels(facts: LabelFacts, gt: Array, mask: Array | None, patches: P
     facts.whole = patches.whole and facts.voxels == facts.of
 
 
-def files_of(array: Array) -> Iterator[ZarrArray]:
-    """Yield the arrays on disk that the values of an array are computed from."""
-    if isinstance(array, ZarrArray):
+def files_of(array: Array) -> Iterator[MetadataArray]:
+    """Yield the arrays in files that the values of an array are computed from."""
+    if isinstance(array, MetadataArray):
         yield array
     elif isinstance(array, ArrayView) and array.is_stored:
         for source in array.sources:
