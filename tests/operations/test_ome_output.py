@@ -120,6 +120,33 @@ def test_labels_keep_their_ids_and_units_their_names(tmp_path: Path, unit: str, 
 
 
 @pytest.mark.usefixtures("small", "options")
+@pytest.mark.parametrize(("size", "numbers"), [(0.00524, [5.24, 5.24]), (0.004, [4, 4])])
+def test_micrometers_that_are_nanometers_inside_are_micrometers_for_viewers(
+    tmp_path: Path, size: float, numbers: list[float]
+) -> None:
+    group = zarr.open_group(str(tmp_path / "in.zarr"))
+    group.create_dataset("0", data=cells((40, 40))[0])
+    scale = [{"type": "scale", "scale": [size] * 2}]
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    levels = [{"path": "0", "coordinateTransformations": scale}]
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": levels}]
+    source = open_(tmp_path / "in.zarr", "0")
+    identifier = LocalArrayIdentifier(tmp_path / "out.zarr", "made")
+    for made_from in (source, source):  # the second time in place of the first
+        array = ZarrArray.create_from_array_identifier(
+            identifier, ["y", "x"], made_from.roi, None, made_from.voxel_size, np.uint8, overwrite=True,
+            world=made_from.world,
+        )  # fmt: skip
+        array.add_metadata({"dacapo": {}})
+        write_image(identifier, Execution(num_workers=1), False)
+    assert (array.attrs["resolution"], array.attrs["units"]) == (numbers, ["nm", "nm"])
+    (image,) = checked(tmp_path / "out.zarr")["multiscales"]
+    assert [axis["unit"] for axis in image["axes"]] == ["micrometer"] * 2
+    assert transformations(image)[1] == ([2 * size] * 2, [size / 2] * 2)
+    assert open_(tmp_path / "out.zarr", "made_s1").spacing == tuple(2 * number for number in numbers)
+
+
+@pytest.mark.usefixtures("small", "options")
 def test_axes_with_short_voxels_are_halved_first(tmp_path: Path) -> None:
     values = np.zeros((20, 60, 60), np.float32)
     (image,) = image_of(tmp_path / "a.zarr", values, size=(40, 4, 4), axes="zyx")["multiscales"]

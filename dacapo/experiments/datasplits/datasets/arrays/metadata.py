@@ -35,6 +35,8 @@ from .world import LENGTHS, World, length_of, long_name, parse_world_unit, world
 NANOMETERS = {name: float(length) for name, length in LENGTHS.items()}
 WORLD_UNIT = "world_unit"
 """Attribute that names what the world coordinates of an array count, if that is only a part of its unit."""
+OME_UNITS = "ome_units"
+"""Attribute with the units of the file that an array was made from, if its own attributes are in others."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class ArrayMetadata:
     def as_attributes(self) -> dict[str, Any]:
         """Return attributes with this content, in the plain convention under all its names."""
         types = {"c": "channel", "b": "batch"}
-        part = {} if self.parts == 1 else {WORLD_UNIT: world_unit(self.parts, self.units[0])}
+        part: dict[str, Any] = {} if self.parts == 1 else {WORLD_UNIT: world_unit(self.parts, self.units[0])}
+        if self.shown is not None and list(self.shown) != [long_name(unit) for unit in self.units]:
+            part[OME_UNITS] = list(self.shown)
         voxel_size = list(self.world.in_units(self.voxel_size))
         return {
             "axes": self.axes,
@@ -306,6 +310,8 @@ def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidate
         found.offset.append(("offset", _list(where, "offset", attributes["offset"])))
     if "units" in attributes:
         found.units.append(("units", [str(unit or "") for unit in _list(where, "units", attributes["units"])]))
+    if OME_UNITS in attributes:
+        found.shown.append((OME_UNITS, [str(unit) for unit in _list(where, OME_UNITS, attributes[OME_UNITS])]))
     if attributes.get(WORLD_UNIT) is not None:
         found.world_unit = str(attributes[WORLD_UNIT])
     transform_candidates(where, attributes, found)
