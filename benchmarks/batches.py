@@ -41,8 +41,6 @@ from .floors import (
     PlainBatches,
     Values,
     box,
-    counted_weights,
-    no_counts,
 )
 from .harness import Case, Setting
 
@@ -133,17 +131,6 @@ def find(volume: Values, sample: Values) -> list[Values]:
     return [place for place in begins if np.array_equal(volume[box(place, row.size)], sample)]
 
 
-def weights_of(batch: Batch, task: TaskConfig) -> Values:
-    """Return the weights of a batch whose classes are counted over all of its samples."""
-    channels = 1 if task is DISTANCES else len(OFFSETS)
-    classes = [(batch.target[:, channel] > 0).astype(np.uint8) for channel in range(channels)]
-    known = batch.weight > 0
-    weights = [counted_weights(values, known[:, c], no_counts()) for c, values in enumerate(classes)]
-    if task is DESCRIPTORS:  # the last channel is the size, above 0 in objects
-        weights += [counted_weights((batch.target[:, -1] > 0).astype(np.uint8), known[:, -1], no_counts())] * 10
-    return np.stack(weights, axis=1)
-
-
 def correlation(a: Values, b: Values) -> float:
     """Return the correlation of two arrays, 0 where one is constant."""
     scale = float(a.std() * b.std())
@@ -184,17 +171,13 @@ def batches(setting: Setting, task: TaskConfig, augment: bool, trainer: type[Bat
     ours = iter(setting.stack.enter_context(run.trainer))  # type: ignore[call-overload]
     plain = PlainBatches(raw, labels, size, int(run.model.output_shape[0]), task is not DISTANCES, sigma)
 
-    def weighted_alike(expected: Batch) -> Batch:
-        """Return a batch of the floor, with weights as the trainers make them."""
-        return expected._replace(weight=weights_of(expected, task))
-
     def check_same(batch: Any, _: Batch) -> None:
         """Make the batch of the same places the plain way; it is the first, so no classes are counted before."""
         corners = [find(plain.raw, sample[0]) for sample in batch.raw]
         np.testing.assert_equal([len(found) > 0 for found in corners], [True] * SAMPLES)
         plain.forget()
         expected = plain.at([found[0] for found in corners])
-        for got, want in zip((batch.raw, batch.target, batch.weight), weighted_alike(expected), strict=True):
+        for got, want in zip((batch.raw, batch.target, batch.weight), expected, strict=True):
             np.testing.assert_allclose(got, want, atol=1e-3 if task is DESCRIPTORS else 1e-5)
 
     def check_similar(batch: Any, expected: Batch) -> None:
@@ -203,7 +186,7 @@ def batches(setting: Setting, task: TaskConfig, augment: bool, trainer: type[Bat
             np.testing.assert_equal((got.shape, got.dtype), (want.shape, want.dtype))
         more = range(setting.size(3, 11))
         found = [measured(made) for made in (batch, *(next(ours) for _ in more))]
-        wanted = [measured(weighted_alike(made)) for made in (expected, *(plain.augmented() for _ in more))]
+        wanted = [measured(made) for made in (expected, *(plain.augmented() for _ in more))]
         # Of the full size, correlations vary by up to 0.02 and 0.08; without any, 0 stands for 0.4 to 0.6.
         for part, tolerance in enumerate((0.2, 0.3, 0.1, 0.25) if setting.quick else (0.2, 0.3, 0.05, 0.15)):
             got, want = (np.mean([made[part] for made in several], axis=0) for several in (found, wanted))

@@ -164,11 +164,11 @@ class PlainBatches:
         for corner in corners:
             raw = self.raw[box(corner, self.input_size)]
             where = box(corner + self.context - self.reach[0], self.output_size + sum(self.reach))
-            samples.append(Batch(raw[np.newaxis], *self.learn(self.labels[where], self.mask[where])))
-        return _stack(samples)
+            samples.append((raw[np.newaxis], *self.learn(self.labels[where], self.mask[where])))
+        return self._batch(samples)
 
-    def learn(self, labels: Values, mask: Values) -> tuple[Values, Values]:
-        """Return target and weight of labels, without what they have in excess."""
+    def learn(self, labels: Values, mask: Values) -> tuple[Values, Values, Values]:
+        """Return the target of labels, its classes, and where these are known."""
         objects = (labels > 0).astype(np.uint8)[np.newaxis]
         if self.affinity:
             target = affinities(labels, OFFSETS)
@@ -185,17 +185,22 @@ class PlainBatches:
         if self.sigma:
             known = np.concatenate([known, annotated[np.newaxis]])
         inner = (slice(None), *(slice(self.reach[0], self.reach[0] + self.output_size),) * 3)
-        counted = zip(classes[inner], known[inner] > 0, self.counts, strict=False)
-        weight = np.stack([counted_weights(values, where, counts) for values, where, counts in counted])
+        return target[inner], classes[inner], known[inner] > 0
+
+    def _batch(self, samples: list[tuple[Values, ...]]) -> Batch:
+        """Return a batch whose classes are counted over all samples before they are weighted."""
+        raw, target, classes, known = (np.stack(values) for values in zip(*samples, strict=True))
+        weights = [counted_weights(classes[:, c], known[:, c], self.counts[c]) for c in range(classes.shape[1])]
         if self.sigma:
-            weight = np.concatenate([weight, *[weight[-1:]] * 9])
-        return target[inner], weight
+            weights += weights[-1:] * 9
+        arrays = raw, target, np.stack(weights, axis=1)
+        return Batch(*(np.ascontiguousarray(values, dtype=np.float32) for values in arrays))
 
     def augmented(self) -> Batch:
         """Return samples after all augmentations."""
-        return _stack([self._augmented_sample(self.draw()) for _ in range(SAMPLES)])
+        return self._batch([self._augmented_sample(self.draw()) for _ in range(SAMPLES)])
 
-    def _augmented_sample(self, corner: Values) -> Batch:
+    def _augmented_sample(self, corner: Values) -> tuple[Values, ...]:
         sides = self.context - self.reach[0], self.context + self.output_size + self.reach[1]
         begin, end = min(0, sides[0]), max(self.input_size, sides[1])
         around = self._deformation(end - begin) + (corner + begin).reshape(3, 1, 1, 1).astype(np.float32)
@@ -208,7 +213,7 @@ class PlainBatches:
         )
         raw = map_coordinates(self.raw, seen, order=1)
         labels, mask = (map_coordinates(values, inner, order=0) for values in (self.labels, self.mask))
-        return Batch(self._intensities(raw)[np.newaxis], *self.learn(labels, mask))
+        return (self._intensities(raw)[np.newaxis], *self.learn(labels, mask))
 
     def _deformation(self, size: int) -> Values:
         """Return where the voxels of a cube come from: randomly rotated, and displaced by a smooth field."""
@@ -230,10 +235,6 @@ class PlainBatches:
 def box(corner: Values, size: int) -> tuple[slice, ...]:
     """Return the cube that begins at a corner."""
     return tuple(slice(int(begin), int(begin) + size) for begin in corner)
-
-
-def _stack(samples: list[Batch]) -> Batch:
-    return Batch(*(np.ascontiguousarray(np.stack(arrays), dtype=np.float32) for arrays in zip(*samples, strict=True)))
 
 
 def binary_scores(truth: npt.NDArray[np.bool_], test: npt.NDArray[np.bool_]) -> dict[str, float]:
