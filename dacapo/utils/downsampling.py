@@ -43,6 +43,17 @@ def downsample_mode(values: npt.NDArray[Any], factors: Sequence[int]) -> npt.NDA
     array([4, 7, 3])
     """
     windows = _windows(values, factors)
+    result = windows[0].copy()
+    differs = np.zeros(result.shape, bool)
+    for window in windows[1:]:
+        differs |= window != result
+    # Most groups lie inside of one object, so few are left to count.
+    result[differs] = _most_frequent([window[differs] for window in windows])
+    return result
+
+
+def _most_frequent(windows: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Return the most frequent value at each position of several arrays."""
     # How often the value of each window occurs, doubled, so that a value other than 0 wins over 0.
     best, best_count = windows[0].copy(), np.zeros(windows[0].shape, np.int16)
     for window in windows:

@@ -14,7 +14,8 @@ import numpy as np
 from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError, UnsafeFileError
 from dacapo.utils.byte_order import native_dtype
 
-from .metadata import ArrayMetadata, Candidates, n5_candidates, ome_candidates, plain_candidates
+from .metadata import ArrayMetadata, Candidates, n5_candidates, plain_candidates
+from .ome_metadata import ome_candidates
 from .placement import metadata_from, stated_in
 from .precomputed import PRECOMPUTED, in_order_of_axes, precomputed_scale, precomputed_scales, precomputed_spec
 from .zarr_files import fills_results, open_zarr2

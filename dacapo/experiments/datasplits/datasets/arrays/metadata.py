@@ -6,8 +6,8 @@ Several conventions are in use, and a file may follow more than one:
   data, in world units; axes may be one word, such as ``zyx``, and a name that ends in ``^`` is a channel axis;
 - *transform*: one mapping ``transform`` with ``axes``, ``units``, ``scale`` and ``translate``;
 - *N5*: the same as plain and ``pixelResolution`` with ``downsamplingFactors``, with the axes in x, y, z order;
-- *OME-NGFF* multiscales on a group above the data. Some writers give the center of the first voxel, which shifts each
-  level by half of the growth of its voxels; all levels then begin where the first does.
+- *OME-NGFF* multiscales on a group above the data, see :mod:`.ome_metadata`. Some writers give the center of the first
+  voxel, which shifts each level by half of the growth of its voxels; all levels then begin where the first does.
 
 All conventions present are read, and must agree. The offset is the corner of the first voxel.
 
@@ -133,7 +133,7 @@ def read_metadata(
     dims = len(spatial_axes_of(names))
 
     def settle(key: str, candidates: list[tuple[str, list[float]]], default: int) -> list[Fraction]:
-        values = [(k, _exact(where, k, _spatial(where, k, v, names))) for k, v in candidates]
+        values = [(k, exact_values(where, k, spatial_part(where, k, v, names))) for k, v in candidates]
         value = _agreed_numbers(where, key, values)
         if value is None:
             _warn(f"{where}: no {key} in its attributes; assumed {default} along each axis")
@@ -146,7 +146,7 @@ def read_metadata(
         raise MetadataError(f"{where}: {key} is {found.voxel_size[0][1]}; a voxel size must be positive")
     offset = settle("offset", found.offset, 0)
     units, shown = (
-        next((_spatial(where, key, value, names) for key, value in values), None)
+        next((spatial_part(where, key, value, names) for key, value in values), None)
         for values in (found.units, found.shown)
     )
     place = _Place(voxel_size, offset, units or [""] * dims, shown)
@@ -223,7 +223,7 @@ def _default_axes(where: str, ndim: int, found: Candidates) -> list[str]:
     return ["b", "c"][2 - (ndim - dims) :] + ["z", "y", "x"][3 - dims :]
 
 
-def _spatial(where: str, key: str, value: Sequence[Any], axes: list[str]) -> list[Any]:
+def spatial_part(where: str, key: str, value: Sequence[Any], axes: list[str]) -> list[Any]:
     """Keep the spatial entries of a sequence that has one entry per axis or per spatial axis."""
     dims = len(spatial_axes_of(axes))
     if len(value) == dims:
@@ -233,7 +233,8 @@ def _spatial(where: str, key: str, value: Sequence[Any], axes: list[str]) -> lis
     raise MetadataError(f"{where}: {key} is {list(value)}, {len(value)} entries for the axes {', '.join(axes)}")
 
 
-def _exact(where: str, key: str, value: Sequence[float]) -> list[Fraction]:
+def exact_values(where: str, key: str, value: Sequence[float]) -> list[Fraction]:
+    """Return the numbers of an attribute, exactly; raise an error for any that is none, or inexact."""
     try:
         numbers = [exact(v) for v in value]
     except (TypeError, ValueError, OverflowError) as error:
@@ -287,14 +288,15 @@ def _agreed(
     return first
 
 
-def _list(where: str, key: str, value: Any) -> list[Any]:
+def list_of(where: str, key: str, value: Any) -> list[Any]:
+    """Return an attribute that has to be a list."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return list(value)
     raise MetadataError(f"{where}: {key} is {value!r}; expected a list with one entry per axis")
 
 
 def _names(where: str, key: str, value: Any) -> list[str]:
-    return axis_names(value if isinstance(value, str) else _list(where, key, value))
+    return axis_names(value if isinstance(value, str) else list_of(where, key, value))
 
 
 def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
@@ -305,13 +307,13 @@ def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidate
             found.axes.append((key, _typed_names(_names(where, key, attributes[key]), types)))
     for key in ("voxel_size", "resolution"):
         if key in attributes:
-            found.voxel_size.append((key, _list(where, key, attributes[key])))
+            found.voxel_size.append((key, list_of(where, key, attributes[key])))
     if "offset" in attributes:
-        found.offset.append(("offset", _list(where, "offset", attributes["offset"])))
+        found.offset.append(("offset", list_of(where, "offset", attributes["offset"])))
     if "units" in attributes:
-        found.units.append(("units", [str(unit or "") for unit in _list(where, "units", attributes["units"])]))
+        found.units.append(("units", [str(unit or "") for unit in list_of(where, "units", attributes["units"])]))
     if OME_UNITS in attributes:
-        found.shown.append((OME_UNITS, [str(unit) for unit in _list(where, OME_UNITS, attributes[OME_UNITS])]))
+        found.shown.append((OME_UNITS, [str(unit) for unit in list_of(where, OME_UNITS, attributes[OME_UNITS])]))
     if attributes.get(WORLD_UNIT) is not None:
         found.world_unit = str(attributes[WORLD_UNIT])
     transform_candidates(where, attributes, found)
@@ -320,10 +322,11 @@ def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidate
 def _typed_names(names: list[str], types: Any) -> list[str]:
     if not isinstance(types, Sequence) or len(types) != len(names):
         return names
-    return [_name_by_type(name, kind) for name, kind in zip(names, types, strict=True)]
+    return [name_by_type(name, kind) for name, kind in zip(names, types, strict=True)]
 
 
-def _name_by_type(name: str, kind: Any) -> str:
+def name_by_type(name: str, kind: Any) -> str:
+    """Return the name of an axis, which depends on its type for channels and batch."""
     return {"channel": "c", "batch": "b"}.get(str(kind), name)
 
 
@@ -341,7 +344,7 @@ def transform_candidates(where: str, attributes: Mapping[str, Any], found: Candi
     ):
         if key in transform:
             name = f"transform/{key}"
-            collected.append((name, _list(where, name, transform[key])))
+            collected.append((name, list_of(where, name, transform[key])))
 
 
 def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candidates) -> None:
@@ -359,7 +362,7 @@ def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candid
     reverse = {
         **{key: _names(where, key, own[key])[::-1] for key in ("axes", "axis_names") if key in own},
         **{
-            key: _list(where, key, own[key])[::-1]
+            key: list_of(where, key, own[key])[::-1]
             for key in ("types", "units", "offset", "resolution", "voxel_size")
             if key in own
         },
@@ -377,15 +380,15 @@ def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candid
 
 def _pixel_resolution(where: str, value: Any, factors: Any, found: Candidates, key: str = "pixelResolution") -> None:
     unit = value.get("unit") if isinstance(value, Mapping) else None
-    size = _list(where, key, value.get("dimensions") if isinstance(value, Mapping) else value)[::-1]
+    size = list_of(where, key, value.get("dimensions") if isinstance(value, Mapping) else value)[::-1]
     if factors is not None:
-        scale = _list(where, "downsamplingFactors", factors)[::-1]
+        scale = list_of(where, "downsamplingFactors", factors)[::-1]
         if len(scale) != len(size):
             dims = min(len(scale), len(size))
             scale, size = (_spatial_entries(part, dims, found) for part in (scale, size))
         if len(scale) != len(size):
             raise MetadataError(f"{where}: {key} is {value}, but downsamplingFactors {factors} has another length")
-        size, scale = (_exact(where, name, part) for name, part in ((key, size), ("downsamplingFactors", scale)))
+        size, scale = (exact_values(where, name, part) for name, part in ((key, size), ("downsamplingFactors", scale)))
         size = [a * b for a, b in zip(size, scale, strict=True)]
         key = f"{key} times downsamplingFactors"
     found.voxel_size.append((key, size))
@@ -399,132 +402,3 @@ def _spatial_entries(values: list[Any], dims: int, found: Candidates) -> list[An
     if len(values) == dims or len(names) != len(values):
         return values
     return [value for name, value in zip(names, values, strict=True) if name not in NON_SPATIAL_AXES]
-
-
-def ome_candidates(where: str, multiscales: Any, path: str, found: Candidates) -> bool:
-    """Collect the values of a group's OME-NGFF multiscales for the array at ``path`` below the group.
-
-    Lengths are converted to the unit of the plain attributes collected before, or else to nanometers. The translation
-    is read as the corner of the first voxel; see :func:`_corner` for levels that give the center instead.
-
-    Returns:
-        Whether the multiscales list the array.
-    """
-    for number, image in enumerate(multiscales if isinstance(multiscales, Sequence) else []):
-        datasets = image.get("datasets", [])
-        for dataset in datasets:
-            if str(dataset.get("path", "")).strip("/") != path:
-                continue
-            transforms, first = (
-                [*level.get("coordinateTransformations", []), *image.get("coordinateTransformations", [])]
-                for level in (dataset, datasets[0])
-            )
-            _ome_image(where, f"multiscales[{number}]", image.get("axes"), transforms, first, found)
-            return True
-    return False
-
-
-def _ome_image(
-    where: str,
-    key: str,
-    axes: Any,
-    transforms: Sequence[Mapping[str, Any]],
-    first: Sequence[Mapping[str, Any]],
-    found: Candidates,
-) -> None:
-    factors: list[Fraction] = []
-    if axes is not None:
-        described = [
-            axis if isinstance(axis, Mapping) else {"name": axis} for axis in _list(where, f"{key}/axes", axes)
-        ]
-        names = [_name_by_type(str(axis.get("name")), axis.get("type")) for axis in described]
-        found.axes.append((f"{key}/axes", names))
-        units = [str(axis.get("unit") or "") for axis in described]
-        bases = _base_units(where, names, units, found)
-        lengths = [(length_of(unit), length_of(base)) for unit, base in zip(units, bases, strict=True)]
-        factors = [Fraction(1) if a is None or b is None else a / b for a, b in lengths]
-        found.units.append((f"{key}/axes", bases))
-        found.shown.append((f"{key}/axes", [long_name(unit) for unit in units]))
-    scale, translation = _corner(_compose(where, key, transforms), _compose(where, key, first))
-    for kind, value, collected in (("scale", scale, found.voxel_size), ("translation", translation, found.offset)):
-        if value is not None:
-            name = f"{key}/coordinateTransformations/{kind}"
-            collected.append((name, _multiply(where, name, value, factors)))
-
-
-def _base_units(where: str, names: list[str], units: list[str], found: Candidates) -> list[str]:
-    """Return the units in which to state values with the given units, by axis."""
-    plain = [_spatial(where, key, value, names) for key, value in found.units[:1]]
-    stated = iter(plain[0] if plain else [])
-    bases = []
-    for name, unit in zip(names, units, strict=True):
-        other = "" if name in NON_SPATIAL_AXES else next(stated, "")
-        bases.append(unit if length_of(unit) is None else other if length_of(other) is not None else "nm")
-    return bases
-
-
-_Placed = tuple[list[Fraction] | None, list[Fraction] | None]
-
-
-def _corner(level: _Placed, first: _Placed) -> _Placed:
-    """Return scale and translation of a level, with the translation of the first level if both give centers.
-
-    Averaging voxels of size a to voxels of size b keeps the corner and moves the first center by (b - a) / 2. If the
-    translations differ by exactly that along all axes, the corners of both levels coincide.
-    """
-    (scale, translation), (first_scale, first_translation) = level, first
-    if scale is None or translation is None or first_scale is None or first_translation is None:
-        return level
-    if not len(scale) == len(translation) == len(first_scale) == len(first_translation):
-        return level
-    pairs = zip(scale, translation, first_scale, first_translation, strict=True)
-    # Numbers in files are rounded; ignore differences of a hundredth of a voxel.
-    centered = all(abs((t - t0) - (s - s0) / 2) <= abs(s) / 100 for s, t, s0, t0 in pairs)
-    return (scale, first_translation) if centered else level
-
-
-def _multiply(where: str, key: str, value: list[Fraction], factors: list[Fraction]) -> list[Any]:
-    if not factors:
-        return value
-    if len(value) != len(factors):
-        raise MetadataError(f"{where}: {key} is {value}, expected one entry for each of the {len(factors)} axes")
-    return [v * f for v, f in zip(value, factors, strict=True)]
-
-
-def _compose(where: str, key: str, transforms: Sequence[Mapping[str, Any]]) -> _Placed:
-    """Apply the transformations one after the other; each is a scale or a translation."""
-    scale: list[Fraction] | None = None
-    translation: list[Fraction] | None = None
-    apply: dict[str, Callable[[Fraction, Fraction], Fraction]] = {
-        "scale": lambda a, b: a * b,
-        "translation": lambda a, b: a + b,
-    }
-    for transform in transforms:
-        kind = transform.get("type")
-        if kind == "identity":
-            continue
-        if kind not in apply or kind not in transform:
-            raise MetadataError(f"{where}: {key} has the unknown coordinate transformation {dict(transform)}")
-        value = _exact(where, f"{key}/{kind}", _list(where, f"{key}/{kind}", transform[kind]))
-        translation = _pairwise(where, key, translation, value, apply[kind], absent=kind == "translation")
-        if kind == "scale":
-            scale = _pairwise(where, key, scale, value, apply[kind], absent=True)
-    if scale is not None and translation is None:
-        translation = [Fraction(0)] * len(scale)
-    return scale, translation
-
-
-def _pairwise(
-    where: str,
-    key: str,
-    have: list[Fraction] | None,
-    value: list[Fraction],
-    apply: Callable[[Fraction, Fraction], Fraction],
-    absent: bool,
-) -> list[Fraction] | None:
-    """Combine two lists entry by entry; if the first is missing, the new one is the result if ``absent``."""
-    if have is None:
-        return value if absent else None
-    if len(have) != len(value):
-        raise MetadataError(f"{where}: {key} has coordinate transformations of {len(have)} and {len(value)} entries")
-    return [apply(a, b) for a, b in zip(have, value, strict=True)]
