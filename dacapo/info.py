@@ -87,7 +87,7 @@ def info(path: Path | str, dataset: str | None = None) -> Info:
     Raises:
         ArrayNotFoundError: If it does not exist, or holds no arrays.
     """
-    container, names = arrays_in(Path(path).expanduser(), dataset)
+    container, names = arrays_in(path, dataset)
     if not names:
         raise ArrayNotFoundError(f"{container} holds no arrays")
     return Info(container, [_describe(container, name) for name in names], dict(images_in(container, names)))

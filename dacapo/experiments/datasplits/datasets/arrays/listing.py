@@ -10,7 +10,7 @@ from .hdf5_array import HDF5ArrayConfig, list_hdf5
 from .opener import config_for, format_of, split_path
 
 
-def arrays_in(path: Path, dataset: str | None = None) -> tuple[Path, list[str]]:
+def arrays_in(path: Path | str, dataset: str | None = None) -> tuple[Path, list[str]]:
     """Return a container, and the names of its arrays at or below a place inside it.
 
     Args:
@@ -24,7 +24,7 @@ def arrays_in(path: Path, dataset: str | None = None) -> tuple[Path, list[str]]:
         ArrayNotFoundError: If the path does not exist.
         ConfigError: If the format is unknown.
     """
-    container, inside = split_path(path, dataset)
+    container, inside = split_path(Path(path).expanduser(), dataset)
     if container.is_file():
         names = list_hdf5(container) if format_of(container, bool(inside)).config is HDF5ArrayConfig else [""]
         return container, [name for name in names if not inside or name == inside or name.startswith(f"{inside}/")]
