@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @click.argument("run_or_file", metavar="RUN|FILE")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=click.FloatRange(min=0, min_open=True),
     default=5.0,
     metavar="NUMBER",
-    help="Time to spend on reading voxels, about; a sample of each array is read in any case.",
+    help="Time to spend on reading voxels, about.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 def doctor(run_or_file: str, seconds: float = 5.0, as_json: bool = False) -> None:

@@ -20,7 +20,8 @@ from dacapo.experiments.check_config import check_config
 from dacapo.experiments.datasplits.datasets.arrays import Array, IntensitiesArrayConfig, NumpyArray, ZarrArrayConfig
 from dacapo.experiments.preflight import Report, check_data
 from dacapo.experiments.preflight.checks import DATA, ESTIMATES
-from dacapo.experiments.preflight.look import DatasetLook, look_at
+from dacapo.experiments.preflight.look import DatasetLook, Look, look_at
+from dacapo.experiments.preflight.preflight import report_of
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import DistanceTaskConfig, OneHotTaskConfig, TaskConfig
@@ -296,6 +297,18 @@ def test_reading_stops_when_time_is_over() -> None:
     assert part.labels is not None
     assert part.labels.voxels > 0
     assert 0 < len(slow.reads) < 24
+
+
+def test_a_slow_store_does_not_delay_the_training_for_long() -> None:
+    parts = [
+        DatasetLook("train", ArrayDataset(EndlessArray(0.1), EndlessArray(0.1)), f"train_configs[{number}]")
+        for number in range(5)
+    ]
+    parts[0].dataset.gt = array(np.zeros((8, 8, 8), np.uint8), (0, 0, 0), (8, 8, 8))
+    report = report_of(Look(parts), DATA, 0.1, time.monotonic())
+    assert not report.errors  # the other datasets may have labels
+    assert ("note", "not sampled", "train_configs[1]") in found(report)
+    assert report.seconds < 3
 
 
 def test_patches_lie_around_the_sample_points() -> None:

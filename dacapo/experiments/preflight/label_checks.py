@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from .facts import LabelFacts
 from .look import ROLES, DatasetLook, Look
@@ -20,6 +20,12 @@ def _labeled(look: Look, kinds: tuple[str, ...] = ("train", "validate")) -> list
     return [(part, labels) for part, labels in parts if labels is not None and labels.voxels]
 
 
+def _all_training(look: Look, condition: Callable[[LabelFacts], bool]) -> bool:
+    """Return whether the labels of all training datasets were read completely and meet a condition."""
+    facts = [part.labels for part in look.of("train")]
+    return all(labels is not None and labels.whole and condition(labels) for labels in facts)
+
+
 def _meaning(look: Look) -> str | None:
     return None if look.task is None else look.task.predictor.labels_are
 
@@ -30,8 +36,7 @@ def _ids(values: list[int]) -> str:
 
 def unannotated(look: Look) -> Iterator[Finding]:
     """Find masks that leave nothing to learn from."""
-    training = _labeled(look, ("train",))
-    hopeless = all(labels.whole and not labels.annotated for _, labels in training)
+    hopeless = _all_training(look, lambda labels: not labels.annotated)
     for part, labels in _labeled(look):
         if not labels.annotated:
             level = "error" if hopeless and part.kind == "train" else "warning"
@@ -42,7 +47,7 @@ def unannotated(look: Look) -> Iterator[Finding]:
 def background_only(look: Look) -> Iterator[Finding]:
     """Find labels with one value everywhere, such as background."""
     parts = [(part, labels) for part, labels in _labeled(look) if labels.annotated]
-    hopeless = all(labels.whole and _is_uniform(labels) for part, labels in parts if part.kind == "train")
+    hopeless = _all_training(look, lambda labels: not labels.annotated or _is_uniform(labels))
     for part, labels in parts:
         if _is_uniform(labels):
             values = sorted({value for channel in labels.counts for value in channel})

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECONDS = 5.0
 """Time to spend on reading voxels, about."""
+PATIENCE = 4
+"""After this many times as long, no other dataset is looked at."""
 
 
 def preflight(run: Run, seconds: float = SECONDS) -> Report:
@@ -77,11 +79,28 @@ def report_of(
         started: Reading of the monotonic clock when the look began.
         known: Findings to report as well.
     """
-    for part in look.datasets:
-        look_at(part, look.context(part), seconds / len(look.datasets))
-    findings = [*known, *(finding for check in checks for finding in check.run(look))]
+    seen = _look_at_all(look, seconds)
+    findings = [*known, *_unseen(look, seen), *(finding for check in checks for finding in check.run(look))]
     sampled = [array for part in look.datasets for array in part.sampled]
     return Report.of(findings, sampled, time.monotonic() - started)
+
+
+def _look_at_all(look: Look, seconds: float) -> int:
+    """Sample the datasets, and return how many; a slow store may leave no time for the last ones."""
+    started = time.monotonic()
+    for number, part in enumerate(look.datasets):
+        if number and time.monotonic() - started > PATIENCE * seconds:
+            return number
+        look_at(part, look.context(part), seconds / len(look.datasets))
+    return len(look.datasets)
+
+
+def _unseen(look: Look, seen: int) -> Iterator[Finding]:
+    """Tell that datasets were not sampled."""
+    unseen = [part.place for part in look.datasets[seen:]]
+    if unseen:
+        message = f"reading is slow, so {len(unseen)} datasets from here on were not looked at; allow more seconds"
+        yield Finding("note", "not sampled", unseen[0], message)
 
 
 def as_finding(error: DacapoError) -> Finding:
