@@ -5,6 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
 ZARR3 := .venv/zarr3
+MOTO := .venv/moto
 
 # Path of a volume for the tests that need real data; they are skipped without it.
 FIB25 ?=
@@ -41,9 +42,15 @@ $(DOCS_STAMP): $(STAMP)
 demo: $(STAMP)
 	$(BIN)/dacapo demo
 
-test: $(STAMP)
+test: $(STAMP) $(MOTO)/.installed
 	$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile) \
 		$(if $(SLOW),,-m "not slow") $(if $(FIB25),--fib25=$(FIB25))
+
+# A server of S3 for tests, in a folder of its own because it needs other versions of some packages.
+$(MOTO)/.installed: .ci/moto.txt $(STAMP)
+	rm -rf $(MOTO)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(MOTO) -r .ci/moto.txt
+	touch $@
 
 # Gunpowder, which needs version 2, keeps the pin in pyproject.toml. Version 3 lies in a folder that goes before it.
 $(ZARR3)/.installed: .ci/zarr3.txt $(STAMP)

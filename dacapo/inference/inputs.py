@@ -10,6 +10,7 @@ from dacapo.blockwise.outputs import check_output as check_output
 from dacapo.blockwise.outputs import output_container as output_container
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, MemoryArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays.remote import in_memory
 from dacapo.experiments.run_config import RunConfig
 from dacapo.inference.raw_chain import leaves, raw_chain, raw_configs, voxel_size_of
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -36,7 +37,11 @@ def input_source(container: Path | str | ArrayConfig, dataset: str | None) -> Lo
 
 def config_for_workers(config: ArrayConfig) -> ArrayConfig | None:
     """Return a config that other processes can open; None if it describes values in the memory of this one."""
-    return None if any(isinstance(leaf, MemoryArrayConfig) for leaf in leaves(config)) else config
+    return None if any(map(_is_here, leaves(config))) else config
+
+
+def _is_here(leaf: ArrayConfig) -> bool:
+    return isinstance(leaf, MemoryArrayConfig) or in_memory(getattr(leaf, "file_name", Path()))
 
 
 def source_path(source: LocalArrayIdentifier | ArrayConfig) -> Path:

@@ -46,6 +46,7 @@ from dacapo.experiments.datasplits.datasets.arrays.overrides import (
 )
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import resolved
 
 Change: TypeAlias = Callable[[ArrayConfig], ArrayConfig]
 
@@ -360,7 +361,7 @@ def _from_container(volume: ArrayConfig, config: ArrayConfig) -> ArrayConfig | N
     """Return a config of arrays with the names of the leaves, None if there are none of these names."""
     found = list(leaves(config))
     names = {dataset_name(leaf.dataset) for leaf in found if hasattr(leaf, "dataset")}
-    files = {str(leaf.file_name.resolve()) for leaf in found if hasattr(leaf, "file_name")}
+    files = {resolved(leaf.file_name) for leaf in found if hasattr(leaf, "file_name")}
     if len(files) != 1 or not all(hasattr(leaf, "dataset") for leaf in found):
         return None
     if dataset_name(getattr(volume, "dataset", "")) not in names:

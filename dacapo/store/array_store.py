@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from dacapo.utils.paths import user_path
+
 
 @attrs.frozen
 class LocalArrayIdentifier:
@@ -18,7 +20,7 @@ class LocalArrayIdentifier:
         dataset: Path of the array inside the container, separated by ``/``.
     """
 
-    container: Path = attrs.field(converter=Path)
+    container: Path = attrs.field(converter=user_path)
     dataset: str = attrs.field()
 
 
@@ -30,7 +32,7 @@ class LocalContainerIdentifier:
         container: Folder of the container.
     """
 
-    container: Path = attrs.field(converter=Path)
+    container: Path = attrs.field(converter=user_path)
 
     def array_identifier(self, dataset: str) -> LocalArrayIdentifier:
         """Return the identifier of a dataset in this container."""

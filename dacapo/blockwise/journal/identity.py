@@ -10,6 +10,7 @@ from typing import Any
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import resolved
 
 JOURNAL_ID = "dacapo_record"
 """Attribute of an array with the id of its journal."""
@@ -57,7 +58,7 @@ def array_identity(identifier: LocalArrayIdentifier) -> dict[str, Any]:
     array = open_identifier(identifier)
     made_by = array.attrs.get(JOURNAL_ID)
     return {
-        "path": str((identifier.container / identifier.dataset).resolve()),
+        "path": resolved(identifier.container / identifier.dataset),
         "shape": list(VoxelReader(array).shape),
         "dtype": str(array.dtype),
         "axes": list(array.axes),

@@ -22,7 +22,8 @@ import numpy as np
 
 from dacapo.options import Options
 
-from .containers import StoredArray, open_tensorstore, tensorstore_spec
+from .containers import StoredArray, open_tensorstore, read_tensorstore, tensorstore_spec
+from .remote import CONTEXT
 
 _reads_cached: ContextVar[bool] = ContextVar("_reads_cached", default=False)
 
@@ -91,7 +92,7 @@ def _context() -> Any:
     with _lock:
         if _pool.context is None:
             limit = Options.instance().chunk_cache_bytes // _pool.processes
-            _pool.context = tensorstore.Context({"cache_pool": {"total_bytes_limit": limit}})
+            _pool.context = tensorstore.Context({**CONTEXT, "cache_pool": {"total_bytes_limit": limit}})
         return _pool.context
 
 
@@ -128,7 +129,7 @@ class CachedReader:
         if opened is None:
             return None
         try:
-            return np.asarray(opened[index].read().result())
+            return read_tensorstore(opened, index)
         except (ValueError, OSError):
             return None  # not swallowed: the other way raises it again, naming the chunk
 

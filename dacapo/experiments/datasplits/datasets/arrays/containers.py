@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from dacapo.errors import ArrayNotFoundError, ConfigError, MetadataError, StorageError, UnsafeFileError
+from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError, UnsafeFileError
 from dacapo.utils.byte_order import native_dtype
+from dacapo.utils.paths import is_url, shown
 
 from .metadata import ArrayMetadata, Candidates, n5_candidates, plain_candidates
 from .ome_metadata import ome_candidates
 from .placement import metadata_from, stated_in
+from .places import folders_in, has_file, read_json
 from .precomputed import PRECOMPUTED, in_order_of_axes, precomputed_scale, precomputed_scales, precomputed_spec
+from .remote import TIMEOUT, cause, in_memory, kvstore_spec, open_context
 from .zarr_files import fills_results, open_zarr2
 
 ALIASES = "dacapo_names"
@@ -54,12 +56,22 @@ class StoredArray:
     @property
     def where(self) -> str:
         """Container and dataset, for messages."""
-        return f"{self.container}/{self.dataset}" if self.dataset else str(self.container)
+        return shown(self.container / self.dataset)
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
         return len(self.header["dimensions" if self.format == "n5" else "shape"])
+
+    @property
+    def is_opened_by_zarr(self) -> bool:
+        """Whether Zarr reads and writes it, and not TensorStore: on a disk, or in memory."""
+        return self.format == "zarr2" and (not is_url(self.container) or in_memory(self.container))
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether its format and place can be written."""
+        return self.format in WRITABLE and (not is_url(self.container) or self.is_opened_by_zarr)
 
     @property
     def path(self) -> Path:
@@ -79,31 +91,15 @@ def dataset_name(dataset: str) -> str:
     return "/".join(parts)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except NotADirectoryError:
-        return {}
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error}") from error
-    except ValueError as error:
-        raise MetadataError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise MetadataError(f"{path} holds {type(content).__name__}; expected a JSON object")
-    return content
-
-
 def _identify(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]] | None:
     """Return format, header and attributes of the array in a folder, or None if it holds none."""
-    if (folder / ".zarray").is_file():
-        return "zarr2", _read_json(folder / ".zarray"), _read_json(folder / ".zattrs")
-    if (folder / "zarr.json").is_file():
-        header = _read_json(folder / "zarr.json")
+    if has_file(folder / ".zarray"):
+        return "zarr2", read_json(folder / ".zarray"), read_json(folder / ".zattrs")
+    if has_file(folder / "zarr.json"):
+        header = read_json(folder / "zarr.json")
         return ("zarr3", header, header.get("attributes", {})) if header.get("node_type") == "array" else None
-    if (folder / "attributes.json").is_file():
-        header = _read_json(folder / "attributes.json")
+    if has_file(folder / "attributes.json"):
+        header = read_json(folder / "attributes.json")
         return ("n5", header, header) if "dimensions" in header and "dataType" in header else None
     return precomputed_scale(folder)
 
@@ -115,18 +111,18 @@ def is_array(folder: Path) -> bool:
 
 def group_attributes(folder: Path) -> dict[str, Any]:
     """Return the attributes of a group in any supported format; empty if it has none."""
-    attributes = _read_json(folder / "zarr.json").get("attributes", {})
-    return {**_read_json(folder / "attributes.json"), **_read_json(folder / ".zattrs"), **attributes}
+    attributes = read_json(folder / "zarr.json").get("attributes", {})
+    return {**read_json(folder / "attributes.json"), **read_json(folder / ".zattrs"), **attributes}
 
 
 def is_container(folder: Path) -> bool:
     """Return whether a folder says that it is a group, or an array, of a supported format."""
-    if (folder / ".zgroup").is_file() or (folder / "zarr.json").is_file() or (folder / ".zarray").is_file():
+    if has_file(folder / ".zgroup") or has_file(folder / "zarr.json") or has_file(folder / ".zarray"):
         return True
     if precomputed_scales(folder):
         return True
     # Other programs have files of this name, too.
-    attributes = _read_json(folder / "attributes.json")
+    attributes = read_json(folder / "attributes.json")
     return "n5" in attributes or ("dimensions" in attributes and "dataType" in attributes)
 
 
@@ -166,9 +162,11 @@ def the_only(container: Path, held: Sequence[str]) -> str:
     """
     if len(held) == 1:
         return held[0]
+    if not held and is_url(container):
+        raise ConfigError(f"{shown(container)} cannot be listed; name the dataset")
     if not held:
         raise ArrayNotFoundError(f"{container} holds no arrays")
-    raise ConfigError(f"{container} holds several arrays: {listing(held)}; name the dataset")
+    raise ConfigError(f"{shown(container)} holds several arrays: {listing(held)}; name the dataset")
 
 
 def listing(names: Sequence[str]) -> str:
@@ -184,11 +182,18 @@ def find_array(container: Path, dataset: str) -> StoredArray:
         UnsafeFileError: If reading the array could execute code.
     """
     name = dataset_name(dataset)
-    if name and not (container / name).exists():
+    if name and not is_url(container) and not (container / name).exists():
         name = group_attributes(container).get(ALIASES, {}).get(name, name)
-    if not container.exists():
+    if not is_url(container) and not container.exists():
         raise ArrayNotFoundError(f"container {container} does not exist (requested dataset {dataset!r})")
     identified = _identify(container / name)
+    if identified is None and is_url(container):
+        held = list_datasets(container)
+        holds = f"{shown(container)} holds {listing(held)}" if held else "its container cannot be listed"
+        raise ArrayNotFoundError(
+            f"no array is at {shown(container / name)} (dataset {dataset!r}): it has none of .zarray, zarr.json, "
+            f"attributes.json and info; {holds}"
+        )
     if identified is None:
         what = "is a group, not an array" if (container / name).is_dir() else "does not exist"
         held = list_datasets(container)
@@ -214,10 +219,10 @@ def _walk(folder: Path, depth: int) -> Iterator[Path]:
         yield folder
     elif scales := precomputed_scales(folder):
         yield from (folder / scale for scale in scales)
-    elif depth < MAX_DEPTH and folder.is_dir():
-        for child in sorted(folder.iterdir()):
+    elif depth < MAX_DEPTH:
+        for child in folders_in(folder):
             # Hidden folders hold records of blockwise operations, not data.
-            if child.is_dir() and not child.name.startswith("."):
+            if not child.name.startswith("."):
                 yield from _walk(child, depth + 1)
 
 
@@ -254,9 +259,10 @@ def open_stored(found: StoredArray, mode: str) -> Any:
         StorageError: If the array cannot be opened.
     """
     try:
-        if found.format == "zarr2":
+        if found.is_opened_by_zarr:
             return open_zarr2(found.path, "r" if mode == "r" else "r+")
-        return open_tensorstore(tensorstore_spec(found), write=mode != "r" and found.format in WRITABLE)
+        context = open_context() if is_url(found.container) else None
+        return open_tensorstore(tensorstore_spec(found), context, write=mode != "r" and found.is_writable)
     except Exception as error:
         raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
 
@@ -286,6 +292,9 @@ def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
     if found.format == PRECOMPUTED:
         return precomputed_spec(found.header, kvstore_spec(found.path.parent))
     spec = {"driver": "zarr" if found.format == "zarr2" else found.format, "kvstore": kvstore_spec(found.path)}
+    if is_url(found.container):
+        # A request for each use of a chunk in the cache would take as long as reading it again.
+        spec["recheck_cached_data"] = "open"
     if found.format == "zarr2":
         # Set explicitly, because TensorStore rejects members that Zarr ignores.
         header = {key: value for key, value in found.header.items() if key in _ZARR2_HEADER}
@@ -317,9 +326,16 @@ def open_tensorstore(spec: dict[str, Any], context: Any = None, write: bool = Fa
     return opened.T if spec["driver"] == "n5" else opened
 
 
-def kvstore_spec(folder: Path) -> dict[str, Any]:
-    """Return the spec by which TensorStore finds the files in a folder."""
-    return {"driver": "file", "path": f"{folder.resolve()}/"}
+def read_tensorstore(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
+    """Read from an array opened by TensorStore; chunks are read at the same time.
+
+    Raises:
+        ValueError: If a chunk cannot be read, in time.
+    """
+    try:
+        return np.asarray(opened[index].read().result(TIMEOUT))
+    except TimeoutError as error:
+        raise ValueError(cause(error)) from error
 
 
 def numpy_dtype(opened: Any) -> np.dtype[Any]:

@@ -13,6 +13,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ArrayNotFoundError, DacapoError, StorageError
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native
+from dacapo.utils.paths import user_path
 
 from .array import ArrayConfig
 from .metadata import Candidates
@@ -112,7 +113,7 @@ class FileArrayConfig(ArrayConfig):
 
     is_as_stored: ClassVar[bool] = True
 
-    file_name: Path = field("The file.", converter=Path)
+    file_name: Path = field("The file.", converter=user_path)
     axes: list[str] | None = field("Names of the axes, instead of those in the file.", default=None, kw_only=True)
     voxel_size: list[float] | None = field(
         "Size of a voxel, in the unit of the file, instead of that in the file.",

@@ -10,6 +10,7 @@ from dacapo.errors import ArrayNotFoundError
 
 from .array import Array
 from .containers import is_array, multiscale_levels
+from .places import is_folder
 from .view import build
 from .zarr_array import ZarrArrayConfig
 
@@ -49,7 +50,7 @@ def chosen_level(container: Path, dataset: str, level: str | Sequence[float] | N
 
 def level_configs(container: Path, dataset: str) -> list[ZarrArrayConfig]:
     """Return the configs of the levels of an image; none for an array, or what is no image."""
-    if not container.is_dir() or is_array(container / dataset):
+    if not is_folder(container) or is_array(container / dataset):
         return []
     paths = [f"{dataset}/{name}".strip("/") for name in multiscale_levels(container / dataset)]
     return [ZarrArrayConfig(f"{container.name}/{path}", container, path, mode="r") for path in paths]

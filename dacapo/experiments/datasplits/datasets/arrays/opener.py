@@ -10,12 +10,14 @@ import attrs
 
 from dacapo.errors import ArrayNotFoundError, ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import is_url, user_path
 
 from .array import Array, ArrayConfig
 from .containers import dataset_name, default_dataset, is_container
 from .hdf5_array import HDF5ArrayConfig, only_dataset
 from .image_stack_array import ImageStackArrayConfig, planes_in
 from .levels import chosen_level
+from .remote import check_readable
 from .select_array import SelectArrayConfig
 from .tiff_array import TiffArrayConfig
 from .view import build
@@ -42,7 +44,7 @@ class FileFormat:
 
 
 def _is_container(path: Path) -> bool:
-    return path.is_dir() and (path.suffix in CONTAINER_SUFFIXES or is_container(path))
+    return is_url(path) or (path.is_dir() and (path.suffix in CONTAINER_SUFFIXES or is_container(path)))
 
 
 def _begins_with(*headers: bytes) -> Callable[[Path], bool]:
@@ -114,7 +116,7 @@ def config_for(
         ArrayNotFoundError: If the file or the container does not exist.
         ConfigError: If the format is unknown, or its config lacks one of the overrides.
     """
-    container, wanted = split_path(Path(path).expanduser(), dataset)
+    container, wanted = split_path(user_path(path), dataset)
     kind = format_of(container, holds_datasets=bool(wanted))
     given: dict[str, Any] = {"name": name, "file_name": container}
     if kind.default_dataset is not None:
@@ -161,6 +163,12 @@ def split_path(path: Path, dataset: str | None) -> tuple[Path, str]:
     Raises:
         ArrayNotFoundError: If nothing exists at the path.
     """
+    if is_url(path):
+        check_readable(path)
+        outer = [parent for parent in [*reversed(path.parents), path] if parent.suffix in CONTAINER_SUFFIXES]
+        if dataset is None and outer:
+            return outer[0], dataset_name(path.relative_to(outer[0]).as_posix())
+        return path, dataset_name(dataset or "")
     if dataset is not None and path.is_dir():
         return path, dataset_name(dataset)
     outer = [parent for parent in reversed(path.parents) if parent.exists()]

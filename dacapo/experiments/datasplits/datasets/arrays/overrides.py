@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import attrs
 from funlib.geometry import Coordinate
 
+from dacapo.utils.paths import resolved
+
 from .array import ArrayConfig
 
 C = TypeVar("C", bound=ArrayConfig)
@@ -54,7 +56,7 @@ def source_of(config: ArrayConfig) -> str:
     file = getattr(config, "file_name", None)
     if file is None:
         return repr(attrs.evolve(config, name=""))
-    return str((file / getattr(config, "dataset", "").strip("/")).resolve())
+    return resolved(file / getattr(config, "dataset", "").strip("/"))
 
 
 def recounted(config: C, unit: str) -> C:

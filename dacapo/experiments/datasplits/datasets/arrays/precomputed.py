@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .places import read_file
+
 PRECOMPUTED = "neuroglancer_precomputed"
 
 
 def _info(folder: Path) -> dict[str, Any]:
     """Return the description of a volume; empty if the folder is none, since other programs have such files, too."""
     try:
-        info = json.loads((folder / "info").read_text())
-    except (OSError, ValueError):
+        info = json.loads(read_file(folder / "info") or b"null")
+    except ValueError:
         return {}
     known = isinstance(info, dict) and isinstance(info.get("scales"), list) and "data_type" in info
     return info if known else {}

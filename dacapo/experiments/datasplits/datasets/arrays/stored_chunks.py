@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .containers import StoredArray
+from .places import has_file
 from .precomputed import PRECOMPUTED
 
 
@@ -25,7 +26,7 @@ def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> di
     """
     if found.format == PRECOMPUTED:
         return {}
-    is_zarr2 = found.format == "zarr2"
+    is_zarr2 = found.is_opened_by_zarr
     chunks = opened.chunks if is_zarr2 else opened.chunk_layout.read_chunk.shape
     bounds = [part.indices(size)[:2] for part, size in zip(index, opened.shape, strict=True)]
     numbers = (range(begin // size, -(-end // size)) for (begin, end), size in zip(bounds, chunks, strict=True))
@@ -36,7 +37,7 @@ def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> di
 def _in_zarr2(found: StoredArray, opened: Any, number: tuple[int, ...], chunks: Sequence[int]) -> bool:
     separator = found.header.get("dimension_separator", ".")
     file: Path = found.path / separator.join(map(str, number))
-    return file.exists()
+    return has_file(file)
 
 
 def _in_tensorstore(found: StoredArray, opened: Any, number: tuple[int, ...], chunks: Sequence[int]) -> bool:

@@ -26,12 +26,12 @@ from dacapo.errors import (
 )
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native
+from dacapo.utils.paths import is_url, user_path
 
 from .array import ArrayConfig
 from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
 from .chunk_cache import CachedReader
 from .containers import (
-    WRITABLE,
     dataset_name,
     find_array,
     group_attributes,
@@ -40,6 +40,7 @@ from .containers import (
     numpy_dtype,
     open_stored,
     read_checked,
+    read_tensorstore,
     stated_metadata,
 )
 from .metadata import ArrayMetadata
@@ -131,13 +132,13 @@ class ZarrArray(MetadataArray):
     @property
     def chunks(self) -> tuple[int, ...]:
         """Shape of what is stored as one file: a chunk, or a shard of chunks."""
-        if self._found.format == "zarr2":
+        if self._found.is_opened_by_zarr:
             return tuple(self._opened.chunks)
         return tuple(int(edge) for edge in self._opened.chunk_layout.write_chunk.shape)
 
     @property
     def writable(self) -> bool:
-        return self.mode != "r" and self._found.format in WRITABLE
+        return self.mode != "r" and self._found.is_writable
 
     @property
     def data(self) -> Any:
@@ -165,8 +166,8 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self}: cannot read roi {roi}, a chunk may be damaged: {error}") from error
 
     def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        is_checked = self._found.format == "zarr2"
-        return native(read_checked(self._opened, index) if is_checked else np.asarray(self._opened[index]))
+        is_checked = self._found.is_opened_by_zarr
+        return native(read_checked(self._opened, index) if is_checked else read_tensorstore(self._opened, index))
 
     def stored_chunks(self, roi: Roi) -> dict[tuple[int, ...], bool]:
         """Return for each chunk that overlaps a roi whether it is stored; others are read as the fill value.
@@ -181,7 +182,7 @@ class ZarrArray(MetadataArray):
 
     def _check_chunks(self, roi: Roi, index: tuple[slice, ...]) -> None:
         """Raise an error that names the first unreadable chunk at an index; TensorStore does so itself."""
-        if self._found.format != "zarr2":
+        if not self._found.is_opened_by_zarr:
             return
         chunks = self._opened.chunks
         bounds = [slice(*s.indices(size)) for s, size in zip(index, self._shape, strict=True)]
@@ -221,8 +222,9 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self}: cannot write roi {roi}: {error}") from error
 
     def _read_only_reason(self) -> str:
-        if self._found.format not in WRITABLE:
-            return f"it is stored as {self._found.format}, which is read only"
+        if not self._found.is_writable:
+            kind = "at a URL" if is_url(self.file_name) else f"as {self._found.format}"
+            return f"it is stored {kind}, which is read only"
         return "it was opened with mode 'r'"
 
     def add_metadata(self, metadata: Mapping[str, Any]) -> None:
@@ -409,7 +411,7 @@ class ZarrArrayConfig(ArrayConfig):
     array_type: ClassVar[type[ZarrArray]] = ZarrArray
     is_as_stored: ClassVar[bool] = True
 
-    file_name: Path = field("Container: a folder in Zarr or N5 format.", converter=Path)
+    file_name: Path = field("Container: a folder in Zarr or N5 format.", converter=user_path)
     dataset: str = field("Path of the array inside the container.")
     snap_to_grid: Coordinate | None = field(
         "Move the array to the next multiple of this, in world units, and crop it to end on one; for data whose offset "
@@ -456,7 +458,7 @@ class ZarrArrayConfig(ArrayConfig):
         try:
             find_array(self.file_name, self.dataset)
         except ArrayNotFoundError as error:
-            return False, f"{'dataset' if self.file_name.exists() else 'file_name'}: {error}"
+            return False, f"{'dataset' if is_url(self.file_name) or self.file_name.exists() else 'file_name'}: {error}"
         except DacapoError as error:
             return False, str(error)
         return ArrayConfig.verify(self)

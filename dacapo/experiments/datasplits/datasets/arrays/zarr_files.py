@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from dacapo.utils.paths import shown
+
 from .checked_blosc import CheckedBlosc, checked
 
 
@@ -61,11 +63,11 @@ def open_zarr2(path: Path, mode: str) -> Any:
     import zarr
 
     if not is_zarr3():
-        opened = zarr.open_array(str(path), mode=mode, write_empty_chunks=False)
+        opened = zarr.open_array(shown(path), mode=mode, write_empty_chunks=False)
         # Zarr looks a codec up by name and offers no public way to replace it.
         opened._compressor = checked(opened.compressor)
         return opened
-    opened = zarr.open_array(str(path), mode=mode, zarr_format=2, config={"write_empty_chunks": False})
+    opened = zarr.open_array(shown(path), mode=mode, zarr_format=2, config={"write_empty_chunks": False})
     metadata = dataclasses.replace(opened.metadata, compressor=checked(opened.metadata.compressor))
     inner = opened.async_array
     return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=inner.store_path, config=inner.config))

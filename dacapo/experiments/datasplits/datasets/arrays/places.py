@@ -1,0 +1,82 @@
+"""What containers ask of the files and folders that they consist of, on a disk or at a URL.
+
+Servers are not asked for lists of files, since an array can have millions of them, and not every server has any. The
+names of arrays at a URL come from the consolidated metadata of its container.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dacapo.errors import MetadataError, StorageError
+from dacapo.utils.paths import is_url, shown
+
+from .remote import in_memory, memory_folders, read_remote
+
+
+def read_file(path: Path) -> bytes | None:
+    """Return the content of a small file, None if it does not exist.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    if is_url(path):
+        return read_remote(path)
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, an empty one if the file does not exist.
+
+    Raises:
+        StorageError: If the file cannot be read.
+        MetadataError: If it holds something else.
+    """
+    read = read_file(path)
+    if read is None:
+        return {}
+    try:
+        content = json.loads(read)
+    except ValueError as error:
+        raise MetadataError(f"{shown(path)} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise MetadataError(f"{shown(path)} holds {type(content).__name__}; expected a JSON object")
+    return content
+
+
+def has_file(path: Path) -> bool:
+    """Return whether a small file exists."""
+    return read_remote(path) is not None if is_url(path) else path.is_file()
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a folder exists; True for URLs, which have none."""
+    return is_url(path) or path.is_dir()
+
+
+def folders_in(folder: Path) -> Iterator[Path]:
+    """Yield the folders in a folder, sorted; of a URL those that its consolidated metadata lists."""
+    if in_memory(folder):
+        yield from memory_folders(folder)
+    elif is_url(folder):
+        yield from sorted({folder / name.split("/")[0] for name in _consolidated(folder) if name})
+    elif folder.is_dir():
+        yield from sorted(child for child in folder.iterdir() if child.is_dir())
+
+
+def _consolidated(folder: Path) -> list[str]:
+    """Return the names of the groups and arrays below a folder, as far as its metadata lists them."""
+    listed = read_json(folder / ".zmetadata").get("metadata")
+    if isinstance(listed, Mapping):
+        return [name.rpartition("/")[0] for name in listed]
+    inside = read_json(folder / "zarr.json").get("consolidated_metadata")
+    listed = inside.get("metadata") if isinstance(inside, Mapping) else None
+    return list(listed) if isinstance(listed, Mapping) else []
