@@ -3,7 +3,7 @@
 ``s3://bucket/path`` takes credentials, region and endpoint from the environment variables of AWS, such as
 ``AWS_ACCESS_KEY_ID``, ``AWS_PROFILE``, ``AWS_REGION`` and ``AWS_ENDPOINT_URL``; ``gs://bucket/path`` from those of
 Google Cloud. Without any, requests are anonymous, as public data allows. Failed requests that may succeed later are
-repeated, after longer and longer pauses. ``memory://path`` is the file system in memory of fsspec, which Zarr writes to.
+repeated, after longer and longer pauses. ``memory://path`` is the file system in memory of fsspec.
 """
 
 from __future__ import annotations
