@@ -20,6 +20,7 @@ from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments import config as config_module
 from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits.datasets import Dataset
+from dacapo.experiments.datasplits.datasets.arrays import OnesArray
 from dacapo.experiments.run import Run
 from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig, DistanceTask, DistanceTaskConfig, Task
 from dacapo.experiments.tasks.predictors import OneHotPredictor
@@ -35,6 +36,7 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TorchTrainer,
     TorchTrainerConfig,
+    trainer_state,
 )
 from dacapo.experiments.trainers.batch_sampler import BatchSampler
 from dacapo.experiments.trainers.batch_stream import BatchStream
@@ -97,8 +99,39 @@ def test_class_counts_of_another_layout_are_refused() -> None:
     task, trainer = affinities(), GunpowderTrainer(GunpowderTrainerConfig("trainer", 1, 1e-3, 1))
     trainer.build_batch_provider([blobs()], task.create_model(TinyNet()), task)
     trainer.load_state_dict({"moving_class_counts": [([[(1.0, 2.0), (1.0, 2.0)]], None)] * 2})
-    with trainer, pytest.raises(TrainingError, match=r"counts of shapes \[\(1, 2, 2\), \(\)\], .* have \[\(3, 3\)\]"):
+    with trainer, pytest.raises(TrainingError, match=r"counts .*1\.0, 2\.0.*, but .* in arrays of shapes \[\(3, 3\)\]"):
         next(iter(trainer))
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        affinities(),
+        AffinitiesTask(AffinitiesTaskConfig("lsds", [Coordinate(1, 0), Coordinate(0, 1)], lsds=True)),
+        DistanceTask(DistanceTaskConfig("distance", ["a"], 4.0, 4.0)),
+    ],
+    ids=["affinities", "lsds", "distance"],
+)
+def test_class_counts_of_earlier_versions_are_taken_up(task: Task) -> None:
+    """A GunpowderTrainer used to keep what ``create_weight`` returned, once per worker process."""
+    dataset, predictor = blobs(), task.predictor
+    assert dataset.gt is not None
+    gt = dataset.gt
+    _, old = predictor.create_weight(gt, predictor.create_target(gt), OnesArray.like(gt))
+    trainer = GunpowderTrainer(GunpowderTrainerConfig("trainer", 1, 1e-3, 1))
+    model = task.create_model(TinyNet())
+    trainer.build_batch_provider([dataset], model, task)
+    with trainer:
+        fresh = next(iter(trainer)).moving_class_counts
+    trainer.iteration = 0
+    trainer.load_state_dict(trainer_state.to_state("GunpowderTrainer", [old, old], None))
+    with trainer:
+        continued = next(iter(trainer)).moving_class_counts
+    added = [np.asarray(after) - np.asarray(alone) for after, alone in zip(continued, fresh, strict=True)]
+    zeros, ones, total = added[0][0]
+    assert [zeros, ones] == [pairs[0] for pairs in predictor.unpack_counts(old)[0][0]]  # type: ignore[attr-defined]
+    assert total == zeros + ones
+    trainer.load_state_dict(trainer.state_dict())
 
 
 def test_subclasses_take_up_states_of_their_trainer() -> None:

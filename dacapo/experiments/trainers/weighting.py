@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterator, Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import torch
 
-from dacapo.errors import TrainingError
+from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
-from dacapo.experiments.tasks.predictors.class_weights import TensorCounts, class_weights, count_classes, no_counts
+from dacapo.experiments.tasks.predictors.class_weights import (
+    TensorCounts,
+    class_weights,
+    count_classes,
+    from_moving_counts,
+    no_counts,
+)
+from dacapo.experiments.tasks.predictors.tensor_predictor import TensorPredictor
 from dacapo.experiments.tasks.predictors.torch_target import TorchTarget
 from dacapo.utils import distributed
 
@@ -67,14 +76,14 @@ def weighted(batches: Iterator[UnweightedBatch], predictor: Predictor, counts: A
     for batch in batches:
         if isinstance(batch.target, TorchTarget):
             target = batch.target.target
-            weight, counts = _balanced(batch.target, counts)
+            weight, counts = _balanced(batch.target, predictor, counts)
         else:
             target, weight, counts = _from_arrays(batch.target, predictor, counts)
         raw, target, weight = (t.numpy() if t.device == CPU else t for t in (batch.raw, target, weight))
         yield TrainingBatch(batch.iteration, batch.part, raw, target, weight, batch.gt, batch.mask, counts)
 
 
-def _balanced(target: TorchTarget, counts: Any) -> tuple[torch.Tensor, TensorCounts]:
+def _balanced(target: TorchTarget, predictor: Predictor, counts: Any) -> tuple[torch.Tensor, TensorCounts]:
     """Return the weights of a batch, and the class counts after it, over all ranks."""
     new = count_classes(target.classes)
     if distributed.world_size() > 1:
@@ -82,16 +91,29 @@ def _balanced(target: TorchTarget, counts: Any) -> tuple[torch.Tensor, TensorCou
         torch.distributed.all_reduce(together)
         parts = torch.split(together, [part.numel() for part in new])
         new = [part.reshape(old.shape) for part, old in zip(parts, new, strict=True)]
-    before = no_counts(target.classes) if counts is None else counts
-    given, expected = [np.shape(old) for old in before], [tuple(part.shape) for part in new]
-    if given != expected:
-        raise TrainingError(
-            f"the checkpoint has class counts of shapes {given}, but those of this training have {expected}; it is of "
-            "another version or task. Start a new run; its start_config can take over the weights"
-        )
+    before = _earlier_counts(target, predictor, counts)
     # Counts of a checkpoint are arrays, and may come from another device.
     counts = [torch.as_tensor(old, device=part.device) + part for old, part in zip(before, new, strict=True)]
     return class_weights(target.classes, counts), counts
+
+
+def _earlier_counts(target: TorchTarget, predictor: Predictor, counts: Any) -> Sequence[Any]:
+    """Return the class counts before a batch, given those after the batch before or those of a checkpoint.
+
+    Checkpoints of a GunpowderTrainer of earlier versions have the counts that ``create_weight`` returned.
+    """
+    start = no_counts(target.classes)
+    shapes = [tuple(part.shape) for part in start]
+    if counts is None or (isinstance(counts, list) and [np.shape(part) for part in counts] == shapes):
+        return start if counts is None else counts
+    if isinstance(predictor, TensorPredictor):
+        with contextlib.suppress(ConfigError, TypeError, ValueError):
+            return from_moving_counts(target.classes, predictor.unpack_counts(counts))
+    raise TrainingError(
+        f"the checkpoint has class counts {shorten(str(counts), 200)}, but this training counts classes in arrays of "
+        f"shapes {shapes}; it is of another version or task. Start a new run; its start_config can take over the "
+        "weights"
+    )
 
 
 def _from_arrays(
