@@ -142,8 +142,10 @@ run_name = by_place_or_name("-r", "--run-name", help="Name of a stored run.")
 iteration = by_place_or_name("-i", "--iteration", type=click.IntRange(0), help="Iteration of the checkpoint.")
 
 inputs = several(
-    by_place_or_name("-ic", "--input-container", type=click.Path(path_type=Path), help="Zarr or N5 container."),
-    by_place_or_name("-id", "--input-dataset", help="Dataset inside the container."),
+    by_place_or_name(
+        "-ic", "--input-container", type=click.Path(path_type=Path), help="File, container or URL, in any format."
+    ),
+    by_place_or_name("-id", "--input-dataset", help="Dataset inside it; . for files of one array."),
 )
 
 outputs = several(

@@ -33,6 +33,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     TiffArrayConfig,
     open_array,
 )
+from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import share_cache
 from dacapo.experiments.datasplits.datasets.arrays.plane_cache import planes
 from dacapo.options import Options
 from dacapo.store.converter import from_plain, to_plain
@@ -218,6 +219,14 @@ def test_of_a_compressed_tiff_only_the_pages_that_are_asked_for_are_decoded(
     with Options.temporarily(chunk_cache_bytes=0):
         array[array.roi]
         assert len(planes._planes) == 1
+    size = VALUES[0].nbytes
+    try:
+        share_cache(2)
+        with Options.temporarily(chunk_cache_bytes=6 * size):
+            array[array.roi]
+            assert len(planes._planes) == 3
+    finally:
+        share_cache(1)
 
 
 # Stacks of images

@@ -23,6 +23,7 @@ import numpy as np
 from dacapo.options import Options
 
 from .containers import StoredArray, open_tensorstore, read_tensorstore, tensorstore_spec
+from .plane_cache import planes
 from .remote import CONTEXT
 
 _reads_cached: ContextVar[bool] = ContextVar("_reads_cached", default=False)
@@ -81,6 +82,7 @@ def share_cache(processes: int) -> None:
     Args:
         processes: Number of processes that read.
     """
+    planes.share(processes)
     with _lock:
         if processes != _pool.processes:
             _pool.processes, _pool.context = processes, None
