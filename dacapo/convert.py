@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_nam
 from dacapo.experiments.datasplits.datasets.arrays.opener import config_for, identifier_of
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
-
-logger = logging.getLogger(__name__)
+from dacapo.utils.paths import is_url, shown, user_path
 
 ZARR = ("zarr2", "zarr3")
 FORMATS = (*ZARR, *WRITERS)
@@ -103,7 +101,9 @@ def convert(
         BlockwiseError: If blocks failed; the same call does only those that are missing.
     """
     source = identifier_of(config_for(input_path, input_dataset))
-    target = _target(Path(output_path).expanduser(), output_dataset, source, file_format)
+    if is_url(output_path):
+        raise ConfigError(f"cannot write to {shown(output_path)}; give a file or folder of this machine")
+    target = _target(user_path(output_path), output_dataset, source, file_format)
     array = open_identifier(source)
     execution = Execution(num_workers, overwrite=overwrite, resume=Resume.of(overwrite, not overwrite))
     is_labels = _are_labels(array) if labels is None else labels

@@ -13,6 +13,7 @@ from dacapo.errors import ArrayNotFoundError, DacapoError, MetadataWarning
 from dacapo.experiments.datasplits.datasets.arrays import Array, open_array
 from dacapo.experiments.datasplits.datasets.arrays.listing import arrays_in, images_in
 from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
+from dacapo.utils.paths import shown
 from dacapo.utils.text_table import text_table
 
 
@@ -64,13 +65,13 @@ class Info:
     def as_plain(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         arrays = [attrs.asdict(array) for array in self.arrays]
-        return {"path": str(self.path), "arrays": arrays, "levels": dict(self.levels)}
+        return {"path": shown(self.path), "arrays": arrays, "levels": dict(self.levels)}
 
     def __str__(self) -> str:
         """Return a table of the arrays, and a line for each image, note and problem."""
         header = ["dataset", "format", "axes", "shape", "chunks", "type", "voxel size", "offset", "unit"]
         rows = [_row(array) for array in self.arrays if array.problem is None]
-        lines = [str(self.path), *([text_table(header, rows)] if rows else [])]
+        lines = [shown(self.path), *([text_table(header, rows)] if rows else [])]
         lines += [f"image {group or '.'}: levels {', '.join(names)}" for group, names in self.levels.items()]
         lines += [f"note: {note}" for array in self.arrays for note in array.notes]
         lines += [f"cannot open {array.dataset}: {array.problem}" for array in self.arrays if array.problem is not None]
@@ -89,7 +90,7 @@ def info(path: Path | str, dataset: str | None = None) -> Info:
     """
     container, names = arrays_in(path, dataset)
     if not names:
-        raise ArrayNotFoundError(f"{container} holds no arrays")
+        raise ArrayNotFoundError(f"{shown(container)} holds no arrays")
     return Info(container, [_describe(container, name) for name in names], dict(images_in(container, names)))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +178,7 @@ def test_an_existing_container_keeps_its_format(tmp_path: Path, source: Path) ->
     [
         ("out", {}, "the format of .*out is unknown; give the name an end such as .h5"),
         ("out.tif", {"output_dataset": "raw"}, "a TIFF file holds a single array"),
+        ("out.png", {"file_format": "png"}, "the format of .* is png; "),
     ],
 )
 def test_mistakes_are_told(target: str, options: dict[str, Any], message: str, tmp_path: Path, source: Path) -> None:
@@ -217,3 +221,19 @@ def test_info_lists_a_file_of_several_arrays(tmp_path: Path) -> None:
     assert [array.dataset for array in info(tmp_path / "several.h5", "a").arrays] == ["a/labels", "a/raw"]
     tifffile.imwrite(tmp_path / "one.tif", np.zeros((4, 5), np.uint8))
     assert [array.shape for array in info(tmp_path / "one.tif").arrays] == [[4, 5]]
+
+
+def test_a_url_is_read_and_not_written(tmp_path: Path, source: Path) -> None:
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/in.zarr/raw"
+        described = info(url)
+        assert [array.dataset for array in described.arrays] == ["raw"]
+        assert str(described).startswith(f"http://127.0.0.1:{server.server_port}/in.zarr\n")
+        written = convert(url, tmp_path / "out.n5")
+        with pytest.raises(ConfigError, match="cannot write to s3://bucket"):
+            convert(url, "s3://bucket/out.zarr")
+        server.shutdown()
+    array = open_array(written.container, written.dataset)
+    np.testing.assert_array_equal(array[array.roi], values())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from dacapo.utils.paths import user_path
+
 from .containers import is_array, list_datasets, multiscale_levels
 from .hdf5_array import HDF5ArrayConfig, list_hdf5
 from .opener import config_for, format_of, split_path
@@ -24,7 +26,7 @@ def arrays_in(path: Path | str, dataset: str | None = None) -> tuple[Path, list[
         ArrayNotFoundError: If the path does not exist.
         ConfigError: If the format is unknown.
     """
-    container, inside = split_path(Path(path).expanduser(), dataset)
+    container, inside = split_path(user_path(path), dataset)
     if container.is_file():
         names = list_hdf5(container) if format_of(container, bool(inside)).config is HDF5ArrayConfig else [""]
         return container, [name for name in names if not inside or name == inside or name.startswith(f"{inside}/")]
@@ -32,8 +34,8 @@ def arrays_in(path: Path | str, dataset: str | None = None) -> tuple[Path, list[
         return container, [inside]
     below = list_datasets(container / inside, limit=None)
     if not below and not inside:
-        config_for(container)  # a folder of images, or an error that names the formats
-        return container, [""]
+        # A folder of images, a URL, which cannot be listed, or an error that names the formats.
+        return container, [getattr(config_for(container), "dataset", "")]
     return container, ["/".join(filter(None, (inside, name))) for name in below]
 
 
