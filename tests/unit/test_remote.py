@@ -12,6 +12,7 @@ import zarr
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArrayConfig, open_array, read_all, remote
+from dacapo.experiments.datasplits.datasets.arrays.listing import arrays_in
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain, to_plain
 from tests.helpers.arrays import build
@@ -109,6 +110,13 @@ def test_what_does_not_exist_at_a_url(served: Any) -> None:
         open_array(f"{address}/a.zarr")
     with pytest.raises(ConfigError, match=r"a\.tif: Zarr, N5 and precomputed are read from URLs"):
         open_array(f"{address}/a.tif")
+
+
+def test_an_image_at_a_url_lists_its_levels(served: Any) -> None:
+    address, _ = served
+    assert arrays_in(f"{address}/b.zarr", "em")[1] == ["em/0", "em/1"]
+    with pytest.raises(ArrayNotFoundError, match=rf"{address}/b\.zarr/em has the levels 0, 1, but not '2'"):
+        open_array(f"{address}/b.zarr", "em", level="2")
 
 
 def test_consolidated_metadata_lists_what_there_is(served: Any, tmp_path: Path) -> None:

@@ -217,7 +217,8 @@ def list_datasets(container: Path, limit: int | None = MAX_LISTED) -> list[str]:
 def _walk(folder: Path, depth: int) -> Iterator[Path]:
     if is_array(folder):
         yield folder
-    elif scales := precomputed_scales(folder):
+    # A server is not asked what it has, but an image says it.
+    elif scales := multiscale_levels(folder) if is_url(folder) else precomputed_scales(folder):
         yield from (folder / scale for scale in scales)
     elif depth < MAX_DEPTH:
         for child in folders_in(folder):

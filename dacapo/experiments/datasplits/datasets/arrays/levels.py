@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dacapo.errors import ArrayNotFoundError
+from dacapo.utils.paths import shown
 
 from .array import Array
 from .containers import is_array, multiscale_levels
@@ -30,7 +31,7 @@ def chosen_level(container: Path, dataset: str, level: str | Sequence[float] | N
     if not names:
         if level is not None:
             raise ArrayNotFoundError(
-                f"{container / dataset} is no image with levels, so none is {level}; name an array"
+                f"{shown(container / dataset)} is no image with levels, so none is {level}; name an array"
             )
         return dataset
     paths = {name: f"{dataset}/{name}".strip("/") for name in names}
@@ -39,13 +40,15 @@ def chosen_level(container: Path, dataset: str, level: str | Sequence[float] | N
     if isinstance(level, str):
         if level in paths:
             return paths[level]
-        raise ArrayNotFoundError(f"{container / dataset} has the levels {', '.join(paths)}, but not {level!r}")
+        raise ArrayNotFoundError(f"{shown(container / dataset)} has the levels {', '.join(paths)}, but not {level!r}")
     sizes = {name: _open(container, path).spacing for name, path in paths.items()}
     for name, size in sizes.items():
         if len(size) == len(level) and all(map(math.isclose, size, level)):
             return paths[name]
     listed = ", ".join(f"{name} of {list(size)}" for name, size in sizes.items())
-    raise ArrayNotFoundError(f"{container / dataset} has the levels {listed}, but none with voxels of {list(level)}")
+    raise ArrayNotFoundError(
+        f"{shown(container / dataset)} has the levels {listed}, but none with voxels of {list(level)}"
+    )
 
 
 def level_configs(container: Path, dataset: str) -> list[ZarrArrayConfig]:
