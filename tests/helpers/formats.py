@@ -31,6 +31,39 @@ def zarr2(folder: Path, name: str, values: np.ndarray) -> ArrayConfig:
     return config_for(folder / "a.zarr", name)
 
 
+def zarr3(folder: Path, name: str, values: np.ndarray) -> ArrayConfig:
+    """Write Zarr v3 with shards."""
+    place = {"axes": ["z", "y", "x"], "resolution": [*SIZE], "offset": [*OFFSET], "units": ["nm"] * 3}
+    inner = {"chunk_shape": [4, 4, 4], "codecs": [{"name": "bytes"}, {"name": "gzip"}]}
+    metadata = {
+        "shape": values.shape,
+        "data_type": values.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [8, 8, 8]}},
+        "codecs": [{"name": "sharding_indexed", "configuration": inner}],
+        "attributes": place,
+    }
+    kvstore = {"driver": "file", "path": f"{folder / 'c.zarr' / name}/"}
+    spec = {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}
+    tensorstore.open(spec, create=True).result()[...] = values
+    return config_for(folder / "c.zarr", name)
+
+
+def n5(folder: Path, name: str, values: np.ndarray) -> ArrayConfig:
+    metadata = {
+        "dimensions": values.shape[::-1],
+        "blockSize": [8, 8, 8],
+        "dataType": values.dtype.name,
+        "compression": {"type": "gzip"},
+        "axes": ["x", "y", "z"],
+        "resolution": [*SIZE[::-1]],
+        "units": ["nm"] * 3,
+        "offset": [*OFFSET[::-1]],
+    }
+    kvstore = {"driver": "file", "path": f"{folder / 'a.n5' / name}/"}
+    tensorstore.open({"driver": "n5", "kvstore": kvstore, "metadata": metadata}, create=True).result()[...] = values.T
+    return config_for(folder / "a.n5", name)
+
+
 def hdf5(folder: Path, name: str, values: np.ndarray) -> ArrayConfig:
     folder.mkdir(parents=True, exist_ok=True)
     with h5py.File(folder / "a.h5", "a") as file:
@@ -114,6 +147,8 @@ def memory(folder: Path, name: str, values: np.ndarray) -> ArrayConfig:
 
 FORMATS: dict[str, Writer] = {
     "zarr2": zarr2,
+    "zarr3": zarr3,
+    "n5": n5,
     "hdf5": hdf5,
     "tiff": tiff,
     "ome_tiff": ome_tiff,

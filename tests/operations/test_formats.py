@@ -25,5 +25,5 @@ def test_a_format_trains_validates_predicts_and_is_segmented(
     if not as_zarr:
         as_zarr.update(results("zarr2", FORMATS["zarr2"], tmp_path / "zarr2", by_path=True))
     # By path and dataset where the file tells all itself.
-    by_path = name in ("hdf5", "precomputed")
+    by_path = name in ("hdf5", "n5", "precomputed", "zarr3")
     assert_same(results(name, FORMATS[name], tmp_path / name, by_path), as_zarr)
