@@ -12,6 +12,7 @@ import torch
 
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import annotated_part
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
+from dacapo.utils.balance_weights import MovingCounts
 from dacapo.utils.tensors import as_strided_tensor, as_tensor
 
 from .class_weights import Classes, class_weights, count_classes, from_moving_counts, to_moving_counts
@@ -21,7 +22,6 @@ from .torch_target import TorchTarget
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray
-    from dacapo.utils.balance_weights import MovingCounts
 
 EVERYWHERE = torch.ones((), dtype=torch.bool)
 """The mask of a voxel that is annotated."""
