@@ -45,6 +45,9 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     merge_instances_array,
 )
 from dacapo.experiments.datasplits.datasets.arrays.annotated_labels import AnnotatedLabels
+from dacapo.experiments.datasplits.datasets.arrays.hdf5_array import HDF5Array
+from dacapo.experiments.datasplits.datasets.arrays.image_stack_array import ImageStackArray
+from dacapo.experiments.datasplits.datasets.arrays.memory_array import MemoryArray
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArrayConfig
 from dacapo.experiments.tasks.hot_distance_task import FirstChannels
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -189,7 +192,7 @@ def test_every_kind_of_array_keeps_the_contract() -> None:
         return below | ({cls} if not inspect.isabstract(cls) and cls.__module__.startswith("dacapo.") else set())
 
     tested = {config.array_type for config in (*VIEWS.values(), *DEPENDENT.values())}
-    elsewhere = {DVIDArray}
+    elsewhere = {DVIDArray, HDF5Array, ImageStackArray, MemoryArray}
     others = {NumpyArray, DummyArrayConfig.array_type, ZarrArray, TiffArrayConfig.array_type, FirstChannels, *elsewhere}
     assert kinds(Array) - {AnnotatedLabels} == tested | others  # labels in memory, a NumpyArray but for one attribute
 

@@ -40,7 +40,7 @@ SIGNATURES = {
         "DVIDArray.add_metadata": "self, metadata",
     },
     "dacapo.experiments.datasplits.datasets.arrays.dvid_array_config": {
-        "DVIDArrayConfig.__init__": "self, name, source",
+        "DVIDArrayConfig.__init__": "self, name, source, world_unit=None",
         "DVIDArrayConfig.verify": "self",
     },
     "dacapo.ext": {
