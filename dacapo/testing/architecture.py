@@ -1,4 +1,4 @@
-"""What every architecture must do.
+"""The contract of an architecture, as a test suite.
 
 Subclass :class:`SeamlessArchitectureContract` for a network whose output does not depend on where in a block something
 lies, as blockwise prediction needs it, else :class:`ArchitectureContract`, and give it a small network::

@@ -1,4 +1,4 @@
-"""What every array must do.
+"""The contract of an array, as a test suite.
 
 Subclass :class:`ArrayContract` and give it an array of at least two voxels per axis, best with an offset and
 voxels larger than 1::

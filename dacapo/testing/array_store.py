@@ -1,4 +1,4 @@
-"""What every array store must do.
+"""The contract of an array store, as a test suite.
 
 Subclass :class:`ArrayStoreContract` and give it an empty store::
 

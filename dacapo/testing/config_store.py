@@ -1,4 +1,4 @@
-"""What every config store must do.
+"""The contract of a config store, as a test suite.
 
 Subclass :class:`ConfigStoreContract` and give it an empty store, and a second one on the same data::
 

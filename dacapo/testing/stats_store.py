@@ -1,4 +1,4 @@
-"""What every stats store must do.
+"""The contract of a stats store, as a test suite.
 
 Subclass :class:`StatsStoreContract` and give it an empty store, and a second one on the same data::
 

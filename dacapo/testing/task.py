@@ -1,4 +1,4 @@
-"""What every task must do.
+"""The contract of a task, as a test suite.
 
 Subclass :class:`TaskContract`, and say how a config of the task looks and what ground truth it learns from::
 

@@ -1,4 +1,4 @@
-"""What every trainer must do.
+"""The contract of a trainer, as a test suite.
 
 Subclass :class:`TrainerContract`, and say how to build the trainer and something small to train. The suite trains a few
 iterations at a time, stops, and goes on from what was saved, which has to give the same to the last bit::

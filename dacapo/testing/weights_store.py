@@ -1,4 +1,4 @@
-"""What every weights store must do.
+"""The contract of a weights store, as a test suite.
 
 Subclass :class:`WeightsStoreContract` and give it an empty store, and a second one on the same data::
 
