@@ -10,7 +10,7 @@ once, at a constant rate, with the same network, neighborhood, augmentations and
 interface; what it segments is scored here.
 
 Time is the user and system time of all processes, with one thread each, from the first batch on. Validation comes
-afterwards and does not count. The score is the variation of information (VOI, in bits) over labelled voxels of
+afterwards and does not count. The score is the variation of information (VOI, in bits) over labeled voxels of
 140 <= z < 180, of the best of the biases that each tries.
 """
 

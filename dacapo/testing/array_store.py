@@ -46,7 +46,7 @@ class ArrayStoreContract:
         }
         assert len(containers) == 4
 
-    def test_a_written_array_can_be_removed_and_its_neighbours_stay(self, store: ArrayStore) -> None:
+    def test_a_written_array_can_be_removed_and_its_neighbors_stay(self, store: ArrayStore) -> None:
         raw, gt = store.validation_input_arrays("run", "first")
         for identifier in (raw, gt):
             written = create_zarr2(identifier.container, identifier.dataset, (3,), (3,), np.dtype(float), {})

@@ -135,8 +135,8 @@ class BatchContract(BatchTrainers):
     def test_samples_are_centred_on_sample_points(self) -> None:
         points = [Coordinate(40, 60), Coordinate(100, 100)]
         dataset = coded_dataset(sample_points=points)
-        centres = {int(batch.gt[0, 9, 9]) for batch in self.batches(20, [dataset]) if batch.gt is not None}
-        assert centres == {10 * 40 + 15, 25 * 40 + 25}
+        centers = {int(batch.gt[0, 9, 9]) for batch in self.batches(20, [dataset]) if batch.gt is not None}
+        assert centers == {10 * 40 + 15, 25 * 40 + 25}
 
     def test_augmentations_change_raw_data_ground_truth_and_mask_alike(self) -> None:
         data = coded((60, 60))
@@ -150,7 +150,7 @@ class BatchContract(BatchTrainers):
             np.testing.assert_array_equal(batch.mask[0][inside], labels % 3 > 0)
             # Raw data is interpolated between voxels: rows differ by 60, columns by 1.
             difference = np.abs(batch.raw[0, 0, 1:-1, 1:-1][inside] - labels)
-            # Where raw data is mirrored the neighbour differs, so leave out the border of the volume.
+            # Where raw data is mirrored the neighbor differs, so leave out the border of the volume.
             border = (labels // 60 < 2) | (labels // 60 > 57) | (labels % 60 < 2) | (labels % 60 > 57)
             assert difference[~border].max() <= 31
             assert inside.mean() > 0.3
@@ -228,7 +228,7 @@ class BatchContract(BatchTrainers):
                     assert given_mask is not None
                     np.testing.assert_array_equal(given_mask[gt.roi], gt[gt.roi] > 1)
 
-    def test_affinities_at_the_border_see_the_neighbours_outside(self) -> None:
+    def test_affinities_at_the_border_see_the_neighbors_outside(self) -> None:
         labels = np.ones((60, 60), dtype=np.uint8)
         dataset = ArrayDataset(array(labels.astype(np.float32)), array(labels))
         (batch,) = self.batches(1, [dataset], affinities().create_model(TinyNet()), affinities())

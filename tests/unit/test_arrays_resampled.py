@@ -57,7 +57,7 @@ def test_linear_is_what_scikit_image_does(up: Any, down: Any, axes: str) -> None
     assert array.scale == tuple(scale)
 
 
-# A ramp is its own linear interpolation, so each new voxel must hold the world position of its centre.
+# A ramp is its own linear interpolation, so each new voxel must hold the world position of its center.
 @given(st.data())
 def test_positions_in_the_world_are_kept(data: st.DataObject) -> None:
     factor = st.integers(0, 3)
@@ -87,8 +87,8 @@ def test_the_nearest_voxel_is_the_one_around_the_centre(data: st.DataObject) -> 
     step = array.voxel_size[0]
     expected = []
     for i in range(array.roi.shape[0] // step):
-        centre = array.roi.begin[0] + i * step + step / 2
-        expected.append(values[int(np.floor((centre - begin) / 6))])
+        center = array.roi.begin[0] + i * step + step / 2
+        expected.append(values[int(np.floor((center - begin) / 6))])
     np.testing.assert_array_equal(array[array.roi], np.array(expected, dtype=np.uint64))
     assert array.dtype == np.uint64
 

@@ -125,7 +125,7 @@ def test_existing_arrays_are_kept(path: Path) -> None:
     assert not create(path, overwrite=True)[ROI].any()
 
 
-def test_overwriting_leaves_the_neighbours(path: Path) -> None:
+def test_overwriting_leaves_the_neighbors(path: Path) -> None:
     create(path, "a/b")[ROI] = 1
     create(path, "a/c")[ROI] = 2
     create(path, "a/b", overwrite=True, mode="w")

@@ -58,7 +58,7 @@ def test_all_criteria_equal_brute_force_with_uneven_voxels(truth, data):
     assume(truth.any() and test.any())
     a, b = np.argwhere(truth) * voxel_size, np.argwhere(test) * voxel_size
     distances = cdist(a, b)
-    # The tolerance is the distance between neighbours along an axis, which is still forgiven.
+    # The tolerance is the distance between neighbors along an axis, which is still forgiven.
     tol = 3
     result = scores(truth, test, voxel_size, clip=5.0, tol=tol)
     to_test, to_truth = distances.min(1), distances.min(0)

@@ -59,14 +59,14 @@ def write_levels(path: Path, group: str, values: np.ndarray, voxel_size: int, of
 
 
 def write_ome(
-    path: Path, group: str, values: np.ndarray, voxel_size: float, offset: float = 0, centred: bool = True
+    path: Path, group: str, values: np.ndarray, voxel_size: float, offset: float = 0, centered: bool = True
 ) -> None:
-    """Write levels named otherwise than s0, s1, as OME-NGFF in micrometers; translations are those of centres."""
+    """Write levels named otherwise than s0, s1, as OME-NGFF in micrometers; translations are those of centers."""
     datasets = []
     for level in range(3):
         factor = 2**level
         write(path, f"{group}/scale{level}", shrink(values, factor))
-        shift = offset + (voxel_size * (factor - 1) / 2 if centred else 0)
+        shift = offset + (voxel_size * (factor - 1) / 2 if centered else 0)
         transforms = [
             {"type": "scale", "scale": [voxel_size * factor / 1000] * 3},
             {"type": "translation", "translation": [shift / 1000] * 3},
@@ -328,12 +328,12 @@ class TestLevels:
         with pytest.raises(ConfigError, match="2 times larger"):
             made.compute()
 
-    @pytest.mark.parametrize("centred", [True, False])
-    def test_ome(self, tmp_path: Path, raw: np.ndarray, labels: np.ndarray, centred: bool) -> None:
-        """All levels begin at the same corner, whether their translations are of corners or of centres."""
+    @pytest.mark.parametrize("centered", [True, False])
+    def test_ome(self, tmp_path: Path, raw: np.ndarray, labels: np.ndarray, centered: bool) -> None:
+        """All levels begin at the same corner, whether their translations are of corners or of centers."""
         path = tmp_path / "ome.zarr"
-        write_ome(path, "em", raw, 4, 16, centred)
-        write_ome(path, "labels/mito", labels, 4, 16, centred)
+        write_ome(path, "em", raw, 4, 16, centered)
+        write_ome(path, "labels/mito", labels, 4, 16, centered)
         for size in (4, 8, 16):
             config = generator(spec(path, "labels/mito"), size=size).compute()
             level = {4: 0, 8: 1, 16: 2}[size]
@@ -345,7 +345,7 @@ class TestLevels:
     def test_raw_and_labels_in_containers_and_levels_of_their_own(
         self, tmp_path: Path, raw: np.ndarray, labels: np.ndarray
     ) -> None:
-        """Labels of a part of the volume, with finer voxels; translations of centres put them beside the grid."""
+        """Labels of a part of the volume, with finer voxels; translations of centers put them beside the grid."""
         write_ome(tmp_path / "em.zarr", "em", raw, 8, 0)
         fine = np.kron(labels[:24, :24, :24], np.ones((2, 2, 2), np.uint16))[:40, :40, :40]
         write_ome(tmp_path / "crop.zarr", "mito", fine, 2, 64 - 3)
@@ -365,7 +365,7 @@ class TestLevels:
         assert stored(config.train_configs[0].gt_config).dataset == "ids/s1"
         dataset = built(config)
         assert dataset.gt.roi.begin == Coordinate(72, 72, 72)
-        # The centre of the first voxel is at 76, in the voxel of 4 from 74 on, the third of s1, the fifth of s0.
+        # The center of the first voxel is at 76, in the voxel of 4 from 74 on, the third of s1, the fifth of s0.
         assert values(dataset)[1][0, 0, 0] == 5
 
     def test_a_single_level_beside_the_grid_is_moved(self, tmp_path: Path) -> None:
@@ -556,11 +556,11 @@ def test_datasets_are_of_raw_and_gt(volume: Path) -> None:
     assert all(isinstance(dataset, RawGTDatasetConfig) for dataset in generator(spec(volume)).compute().train_configs)
 
 
-@pytest.mark.parametrize("centred", [True, False])
-def test_voxels_with_fractions(tmp_path: Path, raw: np.ndarray, labels: np.ndarray, centred: bool) -> None:
+@pytest.mark.parametrize("centered", [True, False])
+def test_voxels_with_fractions(tmp_path: Path, raw: np.ndarray, labels: np.ndarray, centered: bool) -> None:
     """Levels of 2.62, 5.24 and 10.48 nm in micrometers; the class er has levels of 5.24 nm, then 10.48 and 20.96."""
     path = tmp_path / "cell.zarr"
-    write_ome(path, "em", raw, 2.62, centred=centred)
+    write_ome(path, "em", raw, 2.62, centered=centered)
     write_ome(path, "labels/mito", labels, 2.62)
     write_levels(path, "labels/er", shrink(labels, 2) // 2, 5.24)  # type: ignore[arg-type]
     made = built(generator(spec(path), size=5.24).compute())  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ ANISOTROPIC = Coordinate(40, 4)
 
 
 def places(shape: Sequence[int], voxel_size: Coordinate, offset: Sequence[int] = (0, 0)) -> np.ndarray:
-    """Return for every voxel where its centre is in the world, one channel per axis."""
+    """Return for every voxel where its center is in the world, one channel per axis."""
     axes = [o + (np.arange(n) + 0.5) * v for n, v, o in zip(shape, voxel_size, offset, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32)
 
@@ -69,7 +69,7 @@ BOTH = pytest.mark.parametrize("displacements", [node_displacements, torch_displ
 @BOTH
 @pytest.mark.parametrize("voxel_size", [ANISOTROPIC, Coordinate(8, 8)])
 def test_points_are_displaced_by_sigma_voxels_along_each_axis(displacements: Any, voxel_size: Coordinate) -> None:
-    # The first grid point inside lies half a spacing behind the corner: at the centre of a voxel if that is odd.
+    # The first grid point inside lies half a spacing behind the corner: at the center of a voxel if that is odd.
     config = ElasticAugmentConfig([5, 9], [0.5, 2.0], (0.0, 0.0))
     drawn: list[list[float]] = [[], []]
     for seed in range(40):

@@ -24,8 +24,8 @@ small_labels = hnp.array_shapes(min_dims=2, max_dims=3, min_side=1, max_side=5).
 def face_middles(labels):
     for voxel in itertools.product(*map(range, labels.shape)):
         for axis in range(labels.ndim):
-            neighbour = tuple(v + (a == axis) for a, v in enumerate(voxel))
-            if neighbour[axis] < labels.shape[axis] and labels[voxel] != labels[neighbour]:
+            neighbor = tuple(v + (a == axis) for a, v in enumerate(voxel))
+            if neighbor[axis] < labels.shape[axis] and labels[voxel] != labels[neighbor]:
                 yield [v + (a == axis) / 2 for a, v in enumerate(voxel)]
 
 

@@ -262,7 +262,7 @@ UNCHANGED = {"control_point_displacement_sigma": (0.0, 0.0), "rotation_interval"
 
 
 def _grid(shape: tuple[int, ...], voxel_size: tuple[int, ...]) -> NumpyArray:
-    """Return an array whose values are the world coordinates of the voxels' centres, one channel per axis."""
+    """Return an array whose values are the world coordinates of the voxels' centers, one channel per axis."""
     axes = [(np.arange(n) + 0.5) * v for n, v in zip(shape, voxel_size, strict=True)]
     return array(np.stack(np.meshgrid(*axes, indexing="ij")).astype(np.float32), voxel_size)
 
@@ -322,8 +322,8 @@ def test_elastic_deforms_all_arrays_alike(
         (array((labels % 7 > 0).astype(np.uint8), label_voxel), MASK, "zero", False),
     )
     augment = ElasticAugment((24,) * dims, (3.0,) * dims, (0.0, 1.0), subsample, uniform_3d_rotation=dims == 3)
-    centre = Coordinate((size // 2,) * dims)
-    raw_roi, roi = Roi(centre - 16, (32,) * dims), Roi(centre - 8, (16,) * dims)
+    center = Coordinate((size // 2,) * dims)
+    raw_roi, roi = Roi(center - 16, (32,) * dims), Roi(center - 8, (16,) * dims)
     batch = get(all_padded(*sources) + augment, {RAW: raw_roi, LABELS: roi, MASK: roi}, seed=3)
     assert batch[LABELS].data.dtype == labels.dtype
     np.testing.assert_array_equal(batch[MASK].data, batch[LABELS].data % 7 > 0)
@@ -344,7 +344,7 @@ def test_elastic_displaces_control_points_by_sigma() -> None:
     voxels, spacing, sigma = 4, 40, (3.0, 6.0)
     raw = _grid((200, 200), (voxels, voxels))
     augment = ElasticAugment((spacing, spacing), sigma, (0.0, 0.0))
-    # Control points lie half a spacing from the corner of the request, between voxels, hence the mean of neighbours.
+    # Control points lie half a spacing from the corner of the request, between voxels, hence the mean of neighbors.
     roi = Roi((100, 100), (600, 600))
     displacements = []
     for seed in range(4):

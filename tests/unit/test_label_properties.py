@@ -234,7 +234,7 @@ class TestRelabelling:
         labels, _, move = case
         result = absorb_small(labels, min_size)
         moved = absorb_small(names[move.volume(labels)], min_size)
-        # Which of two neighbours at the same distance grows into a voxel is not said, but that one does.
+        # Which of two neighbors at the same distance grows into a voxel is not said, but that one does.
         np.testing.assert_array_equal(moved > 0, move.volume(result > 0))
         kept = np.isin(labels, [label for label in range(1, LABELS + 1) if (labels == label).sum() >= min_size])
         np.testing.assert_array_equal(moved[move.volume(kept)], names[move.volume(labels)][move.volume(kept)])

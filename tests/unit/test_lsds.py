@@ -18,9 +18,9 @@ from tests.helpers.golden_data import item_arrays, items
 
 def blobs(shape, seed=0, count=6):
     rng = np.random.default_rng(seed)
-    centres = rng.uniform(0, 1, (count, len(shape))) * shape
+    centers = rng.uniform(0, 1, (count, len(shape))) * shape
     voxels = np.moveaxis(np.indices(shape), 0, -1)
-    squared = ((voxels[..., None, :] - centres) ** 2).sum(axis=-1)
+    squared = ((voxels[..., None, :] - centers) ** 2).sum(axis=-1)
     labels = squared.argmin(axis=-1).astype(np.uint64)
     return labels * 1_000_000_007  # the first stays background
 

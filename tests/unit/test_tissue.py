@@ -1,4 +1,4 @@
-"""Synthetic tissue: repeatable, completely labelled, and like a micrograph where it matters."""
+"""Synthetic tissue: repeatable, completely labeled, and like a micrograph where it matters."""
 
 from __future__ import annotations
 
