@@ -273,8 +273,11 @@ def test_a_unit_can_be_chosen(tmp_path: Path) -> None:
     assert array.voxel_size == Coordinate(450, 450, 450)
     halved = Coordinate(2, 2, 2), Coordinate(1, 1, 1), False
     assert build(ResampledArrayConfig("fine", array.config, *halved)).spacing == (2.25, 2.25, 2.25)
-    with pytest.raises(ConfigError, match="not an integer"):
-        build(ResampledArrayConfig("fine", open_(tmp_path / "in.zarr", "raw").config, *halved))
+    default = open_(tmp_path / "in.zarr", "raw").config
+    with pytest.raises(ConfigError, match=r"not an integer; .* or open the source with world_unit='1/20 nm'"):
+        build(ResampledArrayConfig("fine", default, *halved))
+    named = attrs.evolve(default, world_unit="1/20 nm")
+    assert build(ResampledArrayConfig("fine", named, *halved)).spacing == (2.25, 2.25, 2.25)
     with pytest.raises(MetadataError, match="no integer numbers of 1 nm"):
         open_(tmp_path / "in.zarr", "raw", world_unit="1 nm")
     for text in ("nm", "3 nm", "0 nm", "1/0 nm"):

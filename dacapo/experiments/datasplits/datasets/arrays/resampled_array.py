@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from typing import Any, ClassVar
 
 import attrs
@@ -44,10 +46,12 @@ class ResampledArray(ArrayView):
         )
         self._linear = array_config.interp_order
         size = self._source.voxel_size
-        if any(s * d % u for s, d, u in zip(size, self._down, self._up, strict=True)):
+        parts = [Fraction(s * d, u).denominator for s, d, u in zip(size, self._down, self._up, strict=True)]
+        if max(parts) > 1:
+            unit = attrs.evolve(self._source.world, parts=self._source.world.parts * math.lcm(*parts))
             raise ConfigError(
-                f"{self}: voxel size {size} times {self._down} divided by {self._up} is not an integer; "
-                "choose an upsample that divides the voxel size"
+                f"{self}: voxel size {size} times {self._down} divided by {self._up} is not an integer; choose an "
+                f"upsample that divides the voxel size, or open the source with world_unit={str(unit)!r}"
             )
         self._voxel_size = size * self._down / self._up
         self._roi = self._shrunk(self._source.roi)
