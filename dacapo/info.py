@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from dacapo.errors import ArrayNotFoundError, DacapoError, MetadataWarning
-from dacapo.experiments.datasplits.datasets.arrays import Array, open_array
+from dacapo.experiments.datasplits.datasets.arrays import open_array
 from dacapo.experiments.datasplits.datasets.arrays.listing import arrays_in, images_in
 from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
 from dacapo.utils.paths import shown
@@ -107,20 +107,13 @@ def _describe(container: Path, dataset: str) -> ArrayInfo:
         format=str(getattr(array, "format", type(array).__name__.removesuffix("Array").lower())),
         axes=list(array.axes),
         shape=list(VoxelReader(array).shape),
-        chunks=_chunks(array),
+        chunks=array.chunk_shape and list(array.chunk_shape),
         dtype=str(array.dtype),
         voxel_size=list(array.spacing),
         offset=list(array.world.in_units(array.roi.offset)),
         units=list(array.units),
         notes=notes,
     )
-
-
-def _chunks(array: Array) -> list[int] | None:
-    opened = array.data
-    layout = getattr(opened, "chunk_layout", None)
-    chunks = getattr(opened, "chunks", None) if layout is None else layout.read_chunk.shape
-    return None if chunks is None else [int(size) for size in chunks]
 
 
 def _row(array: ArrayInfo) -> list[str]:

@@ -126,6 +126,8 @@ def test_other_programs_read_the_files(tmp_path: Path, source: Path) -> None:
     convert(source, tmp_path / "out.h5", output_dataset="volumes/raw")
     with h5py.File(tmp_path / "out.h5") as file:
         np.testing.assert_array_equal(file["volumes/raw"][...], values())
+        (described,) = info(tmp_path / "out.h5").arrays
+        assert described.chunks == list(file["volumes/raw"].chunks)
     convert(source, tmp_path / "out.tif")
     with tifffile.TiffFile(tmp_path / "out.tif") as tiff:
         assert tiff.is_ome

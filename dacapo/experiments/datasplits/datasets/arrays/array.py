@@ -105,6 +105,11 @@ class Array(ABC):
         raise NotImplementedError
 
     @property
+    def chunk_shape(self) -> tuple[int, ...] | None:
+        """Shape of the chunks that are decoded as a whole, axes as in :attr:`axes`; None without chunks."""
+        return None
+
+    @property
     def is_stored(self) -> bool:
         """Whether reading waits for a disk or a network, and works in several threads at once."""
         return False

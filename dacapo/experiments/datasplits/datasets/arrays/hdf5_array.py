@@ -103,12 +103,18 @@ class HDF5Array(FileArray):
         """File and dataset, for messages."""
         return f"{self._file}/{self.config.dataset}"
 
+    @property
+    def chunk_shape(self) -> tuple[int, ...] | None:
+        """Shape of the chunks; None for a dataset that is stored in one piece."""
+        return self._chunk_shape
+
     def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], Candidates]:
         with _open.lock:
             values = _dataset(self._file, self.config.dataset)
             if values.dtype.kind not in "biuf":
                 raise DtypeError(f"{self.where} holds {values.dtype}; expected numbers")
             self._attributes = _plain_attributes(values.attrs)
+            self._chunk_shape: tuple[int, ...] | None = values.chunks
             labels = [dimension.label for dimension in values.dims]
             return tuple(values.shape), native_dtype(values.dtype), _candidates(self.where, self._attributes, labels)
 

@@ -130,6 +130,13 @@ class ZarrArray(MetadataArray):
         return self._roi
 
     @property
+    def chunk_shape(self) -> tuple[int, ...]:
+        """Shape of the chunks that are decoded as a whole."""
+        if self._found.is_opened_by_zarr:
+            return tuple(self._opened.chunks)
+        return tuple(int(edge) for edge in self._opened.chunk_layout.read_chunk.shape)
+
+    @property
     def chunks(self) -> tuple[int, ...]:
         """Shape of what is stored as one file: a chunk, or a shard of chunks."""
         if self._found.is_opened_by_zarr:
