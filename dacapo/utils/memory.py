@@ -10,6 +10,11 @@ from dacapo.errors import ConfigError
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(?:i?B)?", re.IGNORECASE)
 _UNITS = "KMGT"
 
+# Files of a control group with its limit and its use, by version.
+_GROUP_FILES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
+# Lines of its statistics, https://docs.kernel.org/admin-guide/cgroup-v2.html.
+_RECLAIMED = ("active_file", "inactive_file", "slab_reclaimable")
+
 
 def parse_size(size: str | int | float) -> int:
     """Return a size in bytes, rounded up.
@@ -83,9 +88,7 @@ def _free_of_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc
         if controllers not in ("", "memory"):
             continue
         base = root / controllers
-        names = (
-            ("memory.max", "memory.current") if not controllers else ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        )
+        names = _GROUP_FILES[2 if not controllers else 1]
         group = base / path.lstrip("/")
         # In a container the own group is the root, whatever its name is outside; parents limit their children.
         for folder in (group, *group.parents):
@@ -96,5 +99,20 @@ def _free_of_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc
             except OSError:
                 continue
             if limit != "max":
-                left.append(max(0, int(limit) - int(used)))
+                held = max(0, int(used) - _reclaimable(folder / "memory.stat"))
+                left.append(max(0, int(limit) - held))
     return left
+
+
+def _reclaimable(statistics: Path) -> int:
+    """Return how many of the bytes that a control group uses the kernel takes back when memory runs short.
+
+    Pages of files that were read or written count as used until then. Files in shared memory are not among them.
+    """
+    try:
+        lines = statistics.read_text().splitlines()
+    except OSError:
+        return 0
+    values = {name: int(value) for name, value in (line.split() for line in lines)}
+    # Version 1 states what the children use under names of its own.
+    return sum(values.get(f"total_{name}", values.get(name, 0)) for name in _RECLAIMED)

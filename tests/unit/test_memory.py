@@ -84,6 +84,26 @@ def test_control_groups_limit_what_is_free(tmp_path: Path) -> None:
     assert memory._free_of_groups(tmp_path / "cgroup", tmp_path / "missing") == []
 
 
+def test_memory_that_holds_files_is_free(tmp_path: Path) -> None:
+    """A group that has read a file of its limit's size has all of it cached, and yet can use it."""
+    second, first = tmp_path / "job", tmp_path / "memory" / "job"
+    for group in (second, first):
+        group.mkdir(parents=True)
+    (second / "memory.max").write_text("1000\n")
+    (second / "memory.current").write_text("990\n")
+    (second / "memory.stat").write_text(
+        "anon 200\nfile 700\nshmem 100\nactive_file 150\ninactive_file 450\nslab_reclaimable 50\n"
+    )
+    (first / "memory.limit_in_bytes").write_text("2000\n")
+    (first / "memory.usage_in_bytes").write_text("2000\n")
+    (first / "memory.stat").write_text(
+        "cache 0\nactive_file 0\ninactive_file 0\ntotal_cache 900\ntotal_active_file 300\ntotal_inactive_file 500\n"
+    )
+    own = tmp_path / "own"
+    own.write_text("4:memory:/job\n0::/job\n")
+    assert sorted(memory._free_of_groups(tmp_path, own)) == [660, 800]
+
+
 class TestForward:
     def test_pointwise(self) -> None:
         # The input and the result of one operation live at the same time.
