@@ -199,11 +199,11 @@ def _read(path: Path) -> bytes:
 
 
 def _parse(content: bytes, path: Path) -> dict[str, Any]:
-    import yaml
+    from dacapo.utils.plain_yaml import parse_yaml
 
     try:
-        values = yaml.safe_load(content.decode("utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        values = parse_yaml(content.decode("utf-8"), path.name)
+    except (UnicodeDecodeError, ConfigError) as error:
         raise ConfigError(f"options file {path} cannot be read: {error}") from error
     if values is None:
         return {}

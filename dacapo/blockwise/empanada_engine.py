@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import ConfigError, MissingDependencyError, PathNotFoundError
+from dacapo.utils.plain_yaml import parse_yaml
 
 if TYPE_CHECKING:
     import torch
@@ -147,16 +148,15 @@ def read_model_config(model_config: str | Path | Mapping[str, Any]) -> dict[str,
         PathNotFoundError: If no file or network has this name.
         ConfigError: If something is missing in it.
     """
-    import yaml
-
     if isinstance(model_config, Mapping):
         values: Any = dict(model_config)
     else:
         file = _config_file(model_config)
         try:
-            values = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} cannot be read: {error}") from error
+        values = parse_yaml(text, str(file))
         values = {"folder": file.parent, **values} if isinstance(values, dict) else {}
     missing = [name for name in _NEEDED if name not in values]
     if missing:

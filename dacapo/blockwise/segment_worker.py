@@ -18,6 +18,7 @@ from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.plain_yaml import parse_yaml
 
 PARAMETERS = "parameters.yaml"
 
@@ -62,14 +63,13 @@ def open_worker(
 
 
 def _read_parameters(file: Path) -> dict[str, Any]:
-    import yaml
-
     if not file.exists():
         return {}
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+    values = parse_yaml(text, str(file))
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{file} holds {values!r}; expected parameters by their names")
     return values or {}

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dacapo.errors import ConfigError, UnsafeFileError
+from dacapo.errors import UnsafeFileError
 from dacapo.store.files import read_text
+from dacapo.utils.plain_yaml import parse_yaml
 
 if TYPE_CHECKING:
     from yaml import SafeDumper, SafeLoader
 else:
-    # libyaml's classes, if PyYAML has them, are ten times as fast.
-    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    from dacapo.utils.plain_yaml import SafeLoader
+
     SafeDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 _FLOAT_TAG = "tag:yaml.org,2002:float"
@@ -81,14 +82,12 @@ def load_yaml(text: str, source: str = "this text") -> Any:
 
     Raises:
         UnsafeFileError: If a tag asks for a Python object other than a tuple.
-        ConfigError: If the text is not YAML.
+        ConfigError: If the text is not YAML, is nested too deeply, or its aliases repeat too many values.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        return parse_yaml(text, source, _Loader)
     except UnsafeFileError as error:
         raise UnsafeFileError(f"{source}: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source} is not valid YAML: {error}") from error
 
 
 def read_yaml(path: Path | str) -> Any:

@@ -23,6 +23,7 @@ from dacapo.experiments.model_state import load_common
 from dacapo.experiments.starts.start import Start, StartConfig
 from dacapo.store.files import read_text
 from dacapo.store.local_weights_store import read_tensors
+from dacapo.utils.plain_yaml import parse_yaml
 
 FOLDER_VARIABLE = "DACAPO_COSEM_DIR"
 LABELS_FILE = "channels.yaml"
@@ -113,15 +114,10 @@ def get_model_setup(run: str) -> list[str] | None:
         PathNotFoundError: If the folder does not exist.
         ConfigError: If the file does not hold such a list.
     """
-    import yaml
-
     path = _setup_folder(run) / LABELS_FILE
     if not path.is_file():
         return None
-    try:
-        labels = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from error
+    labels = parse_yaml(read_text(path), str(path))
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
         raise ConfigError(f"{path} must be a list of channel labels, for example '[mito, er]', got {labels!r}")
     return labels
