@@ -9,6 +9,11 @@ too. PYTHON is the interpreter of an environment with the original (see ``benchm
 once, at a constant rate, with the same network, neighborhood, augmentations and part of the volume through its own
 interface; what it segments is scored here.
 
+    python -m benchmarks.fib25 PATH --minutes 60 --until 25 --every 120 --ema 0.99 0.999 --seeds 1 2 3 --curves ema.json
+
+also averages the weights of the same training (``ema_decay``), scores raw weights and averages at the same times, and
+writes all scores to a file and a picture beside it, as they come; see ``benchmarks/curves.py``.
+
 Time is the user and system time of all processes, with one thread each, from the first batch on. Validation comes
 afterwards and does not count. The score is the variation of information (VOI, in bits) over labeled voxels of
 140 <= z < 180, of the best of the biases that each tries.
@@ -21,6 +26,7 @@ import importlib.util
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,18 +37,19 @@ import torch
 
 from dacapo import Options
 from dacapo.experiments import Run
+from dacapo.experiments.trainers.weight_average import WeightAverage
 from dacapo.report import text_table
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils.voi import voi
 from dacapo.validate import validate_run
 
 from .cpu_time import tree_seconds
+from .curves import Curves
 from .harness import machine
 from .peer import run_script
 
 ROOT = Path(__file__).parents[1]
 EARLY, ESTIMATE = 5, 50  # iterations between which the speed is first measured; the warm-up takes longer
-STEP = 300  # seconds between states that are scored
 HEADER = ("package", "trained for", "minutes", "iteration", "loss", "split", "merge", "VOI", "bias")
 
 
@@ -71,30 +78,58 @@ def example() -> ModuleType:
     return module
 
 
-def marks(minutes: float) -> list[float]:
-    """Return after how many seconds to keep the state of a training of the given length."""
-    return [*np.arange(STEP, minutes * 60, STEP).tolist(), minutes * 60]
+@attrs.frozen
+class Schedule:
+    """When a training ends, and when its states are scored; all in minutes of processor time.
+
+    Attributes:
+        minutes: Time over which the learning rate falls.
+        until: Time after which to stop, at most ``minutes``.
+        every: Time between states.
+    """
+
+    minutes: float
+    until: float
+    every: float
+
+    def marks(self) -> list[float]:
+        """Return after how many seconds to keep the state of a training."""
+        return [*np.arange(self.every, self.until, self.every) * 60, self.until * 60]
 
 
-def train(run: Run, seconds: list[float]) -> list[State]:
-    """Train for a time, and keep the weights at each of the given seconds, in ascending order."""
-    todo, states, losses, early = list(seconds), [], [], 0.0
+def train(run: Run, schedule: Schedule, averages: dict[Run, float]) -> list[State]:
+    """Train for a time, and keep the weights at each mark of the schedule.
+
+    Args:
+        run: The run to train.
+        schedule: How long, and when to keep weights.
+        averages: The decay of the average of the weights that each of other runs stands for.
+    """
+    todo, states, losses, early = schedule.marks(), [], [], 0.0
+    means = [(other, WeightAverage.of_model(run.model, decay)) for other, decay in averages.items()]
     before = tree_seconds()
     run.trainer.build_batch_provider(run.datasplit.train, run.model, run.task)
     with run.trainer as trainer:
         for stats in trainer.iterate(1_000_000, run.model, run.optimizer, torch.device("cpu")):
             losses.append(stats.loss)
+            for _, mean in means:
+                mean.update(run.model)
             spent = tree_seconds() - before
             if stats.iteration == EARLY:
                 early = spent
             if stats.iteration % ESTIMATE == 0 and stats.iteration > 0:
                 # The learning rate falls until the time is over, however fast the machine.
-                left = (stats.iteration - EARLY) / (spent - early) * (todo[-1] - spent)
+                left = (stats.iteration - EARLY) / (spent - early) * (schedule.minutes * 60 - spent)
                 trainer.decay_iterations = max(trainer.warmup_iterations + 1, round(stats.iteration + left))
                 print(f"{stats.iteration} {np.mean(losses[-ESTIMATE:]):.4f} {spent:.0f} s", flush=True)
             if spent < todo[0]:
                 continue
             create_weights_store().store_weights(run, len(losses))
+            for other, mean in means:
+                mean.show(run.model)
+                other.model.load_state_dict(run.model.state_dict())
+                mean.hide(run.model)
+                create_weights_store().store_weights(other, len(losses))
             states.append(State(spent, len(losses), float(np.mean(losses[-100:]))))
             del todo[0]
             if not todo:
@@ -102,28 +137,35 @@ def train(run: Run, seconds: list[float]) -> list[State]:
     return states
 
 
-def rows_of_ours(path: Path, folder: Path, minutes: float) -> list[list[str]]:
-    """Train ours for a time; return a row for each state on the way."""
+def rows_of_ours(
+    path: Path, folder: Path, schedule: Schedule, ema: Sequence[float], seed: int | None, curves: Curves
+) -> list[list[str]]:
+    """Train ours for a time; return a row for each state on the way, and for each average of its weights."""
     Options.instance(runs_base_dir=folder, compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
     config = example().run_config(path, 1_000_000)
     config.trainer_config.num_data_fetchers = 1
     config.trainer_config.decay_iterations = None
+    config.trainer_config.seed = seed
     run = Run(config)
+    averages = {Run(attrs.evolve(config, name=f"fib25_ema_{decay}")): decay for decay in ema}
+    names = {run: "ours"} | {other: f"ours, EMA {decay}" for other, decay in averages.items()}
     rows = []
-    for state in train(run, marks(minutes)):
-        create_weights_store().load_weights(run, state.iteration)
-        scores = validate_run(run, state.iteration).scores[0]
-        # Criteria come in the order split, merge and their sum.
-        best = min(range(len(scores)), key=lambda index: scores[index][2])
-        bias = list(run.task.parameters)[best].bias
-        rows.append(row("ours", minutes, state, scores[best][0], scores[best][1], str(bias)))
+    for state in train(run, schedule, averages):
+        for scored, name in names.items():
+            create_weights_store().load_model(scored, state.iteration)
+            scores = validate_run(scored, state.iteration).scores[0]
+            # Criteria come in the order split, merge and their sum.
+            best = min(range(len(scores)), key=lambda index: scores[index][2])
+            bias = list(run.task.parameters)[best].bias
+            rows.append(row(name, schedule.minutes, state, scores[best][0], scores[best][1], str(bias)))
+            curves.add(name, seed, state.seconds, state.iteration, *scores[best][:2], bias)
     Options.reset()
     return rows
 
 
-def rows_of_original(python: str, path: Path, folder: Path, minutes: float, labels: np.ndarray) -> list[list[str]]:
+def rows_of_original(python: str, path: Path, folder: Path, schedule: Schedule, labels: np.ndarray) -> list[list[str]]:
     """Train the original for a time, in a process of its own; return a row for each state on the way."""
-    seconds = [str(mark) for mark in marks(minutes)]
+    seconds = [str(mark) for mark in schedule.marks()]
     run_script(python, "fib25.py", [path, folder, "--seconds", *seconds], folder)
     rows = []
     for mark in json.loads((folder / "marks.json").read_text()):
@@ -133,7 +175,7 @@ def rows_of_original(python: str, path: Path, folder: Path, minutes: float, labe
         }
         best = min(scores, key=lambda bias: sum(scores[bias]))
         state = State(mark["seconds"], mark["iteration"], mark["loss"])
-        rows.append(row("original", minutes, state, *scores[best], best))
+        rows.append(row("original", schedule.minutes, state, *scores[best], best))
     return rows
 
 
@@ -148,21 +190,33 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.fib25", description="Train for a fixed processor time.")
     parser.add_argument("path", type=Path, help="Zarr container with the datasets raw and labels")
     parser.add_argument("--minutes", type=float, nargs="+", default=[20.0, 60.0], help="processor time of training")
+    parser.add_argument("--until", type=float, help="processor time after which to stop earlier, the rate still high")
+    parser.add_argument("--every", type=float, default=300, metavar="SECONDS", help="time between scored states")
+    parser.add_argument("--ema", type=float, nargs="*", default=[], metavar="DECAY", help="score averaged weights, too")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[None], help="seeds of trainings; one by default")
+    parser.add_argument("--curves", type=Path, metavar="JSON", help="file for all scores; a picture lies beside it")
     parser.add_argument("--original", metavar="PYTHON", help="interpreter of an environment with the original")
     parser.add_argument("--output", type=Path, help="folder to keep what is written; a temporary one without")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    about, rows = machine(), []
+    about, rows, curves = machine(), [], Curves(options.curves)
     with tempfile.TemporaryDirectory() as temporary:
         output = (options.output or Path(temporary)).resolve()
         path = options.path.resolve()
-        for minutes in options.minutes:
-            rows += rows_of_ours(path, made(output / f"ours_{minutes:g}"), minutes)
+        schedules = [Schedule(m, min(m, options.until or m), options.every / 60) for m in options.minutes]
+        for schedule in schedules:
+            for seed in options.seeds:
+                folder = made(output / f"ours_{schedule.minutes:g}" / ("" if seed is None else f"seed_{seed}"))
+                rows += rows_of_ours(path, folder, schedule, options.ema, seed, curves)
         if options.original:
-            labels = validation_labels(path)
-            rows += rows_of_original(options.original, path, made(output / "original"), max(options.minutes), labels)
+            longest = max(schedules, key=lambda schedule: schedule.minutes)
+            rows += rows_of_original(
+                options.original, path, made(output / "original"), longest, validation_labels(path)
+            )
     about.append(f"load        {', '.join(f'{load:.2f}' for load in os.getloadavg())} (after the last)")
     print("\n".join([*about, "", text_table(HEADER, rows)]))
+    if options.ema:
+        print(f"\n{curves.summary()}")
 
 
 def made(folder: Path) -> Path:

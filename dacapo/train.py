@@ -173,6 +173,7 @@ def _validation_is_due(run: Run) -> bool:
 
 
 def _validate(run: Run) -> None:
+    run.trainer.use_average(run.model)
     distributed.copy_buffers(run.model)
     # An interrupt, which is to finish the validation, would end worker processes.
     validate_run(run, run.training_stats.trained_until(), num_workers=1)

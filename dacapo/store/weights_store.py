@@ -70,9 +70,12 @@ class Weights:
     def of_run(cls, run: Run, iteration: int) -> Weights:
         """Take the states of a run, reduced to values that can be read back without executing code.
 
+        If the trainer averages weights, those of the model are the average from here to the next iteration.
+
         Raises:
             ConfigError: If a state holds something other than numbers, strings, tensors, and lists and dicts of them.
         """
+        run.trainer.use_average(run.model)
         model = run.model.state_dict()
         for name, value in model.items():
             model[name] = _plain(value, f"model.{name}")

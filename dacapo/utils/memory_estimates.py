@@ -82,7 +82,9 @@ def trained_batch_bytes(tensors: int, predicted_values: int) -> int:
     return network_bytes(tensors) + _LOSS_COPIES * _FLOAT * predicted_values
 
 
-def trainer_bytes(weights: int, sample_values: int, predicted_values: int, num_fetchers: int) -> int:
+def trainer_bytes(
+    weights: int, sample_values: int, predicted_values: int, num_fetchers: int, averages: bool = False
+) -> int:
     """Return the memory of a training, without that of its batch.
 
     Args:
@@ -90,10 +92,11 @@ def trainer_bytes(weights: int, sample_values: int, predicted_values: int, num_f
         sample_values: Number of values of a sample of raw data.
         predicted_values: Number of values of its prediction, thus of target and weight each.
         num_fetchers: Number of processes that make batches; 1 is the training process itself.
+        averages: Whether the weights are averaged over iterations, too.
     """
     fetchers = 0 if num_fetchers == 1 else num_fetchers * FETCHER_BYTES
     samples = _SAMPLE_COPIES * _FLOAT * (sample_values + 2 * predicted_values) * max(1, num_fetchers)
-    return _WEIGHT_COPIES * weights + process_bytes() + fetchers + samples
+    return (_WEIGHT_COPIES + averages) * weights + process_bytes() + fetchers + samples
 
 
 def voxelwise_bytes(voxels: int, channels: int, itemsize: int) -> int:

@@ -248,6 +248,80 @@ class TrainingOptionsContract(BatchTrainers):
         assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
         assert norms[1e6] == norms[None]
 
+    def test_averaged_weights_are_those_of_the_formula_and_training_is_as_without(self) -> None:
+        losses, weights = [], []
+        for decay in (None, 0.6):
+            task = classes()
+            trainer = self.trainer(warmup_iterations=0, ema_decay=decay, num_data_fetchers=1)
+            torch.manual_seed(0)
+            model = task.create_model(ConvNet())
+            trainer.build_batch_provider([blobs()], model, task)
+            held = [copied(model)]
+            with trainer:
+                for stats in trainer.iterate(8, model, trainer.create_optimizer(model), CPU):
+                    losses.append(stats.loss)
+                    held.append(copied(model))
+            weights.append((held, copied(model)))
+        assert losses[:8] == losses[8:]
+        (plain, _), (trained, averaged) = weights
+        for name, value in plain[0].items():
+            mean = value.double()
+            for number, (one, other) in enumerate(zip(plain[1:], trained[1:], strict=True), 1):
+                assert torch.equal(one[name], other[name])
+                decay = min(0.6, number / (number + 9))
+                mean = decay * mean + (1 - decay) * one[name]
+            torch.testing.assert_close(averaged[name], mean.float(), rtol=1e-6, atol=1e-7)
+            assert not torch.equal(averaged[name], plain[-1][name])
+
+    @pytest.mark.parametrize("showing_at", [None, 2])
+    def test_an_averaged_training_resumes_to_the_last_bit(self, showing_at: int | None) -> None:
+        def session() -> tuple[Any, Model, torch.optim.Optimizer]:
+            trainer = self.trainer(warmup_iterations=2, ema_decay=0.5, num_data_fetchers=1)
+            torch.manual_seed(0)
+            task = classes()
+            model = task.create_model(TinyNet())
+            trainer.build_batch_provider([blobs()], model, task)
+            return trainer, model, trainer.create_optimizer(model)
+
+        whole, first, second = session(), session(), session()
+        losses = []
+        with whole[0]:
+            for stats in whole[0].iterate(6, *whole[1:], CPU):
+                losses.append(stats.loss)
+                if stats.iteration == showing_at:
+                    whole[0].use_average(whole[1])  # as a validation or a checkpoint between two iterations does
+        with first[0]:
+            list(first[0].iterate(3, *first[1:], CPU))
+        second[1].load_state_dict(first[1].state_dict())
+        second[2].load_state_dict(first[2].state_dict())
+        second[0].load_state_dict(first[0].state_dict())
+        second[0].iteration = 3
+        with second[0]:
+            assert [stats.loss for stats in second[0].iterate(3, *second[1:], CPU)] == losses[3:]
+        assert all(torch.equal(value, second[1].state_dict()[name]) for name, value in whole[1].state_dict().items())
+        kept = [trainer.state_dict()["weight_average"] for trainer in (whole[0], second[0])]
+        assert kept[0]["updates"] == kept[1]["updates"] == 6
+        assert all(torch.equal(value, kept[1]["kept"][name]) for name, value in kept[0]["kept"].items())
+
+    def test_an_average_that_is_given_up_leaves_the_trained_weights(self) -> None:
+        task = classes()
+        torch.manual_seed(0)
+        trainer, model = self.trainer(ema_decay=0.5), task.create_model(ConvNet())
+        trainer.build_batch_provider([blobs()], model, task)
+        optimizer = trainer.create_optimizer(model)
+        with trainer:
+            list(trainer.iterate(2, model, optimizer, CPU))
+            trained = copied(model)
+            trainer.use_average(model)
+        other = self.trainer(learning_rate=1e-12)
+        other.build_batch_provider([blobs()], model, task)
+        other.load_state_dict(trainer.state_dict())
+        with other:
+            list(other.iterate(1, model, other.create_optimizer(model), CPU))
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, trained[name], rtol=1e-6, atol=1e-8)
+        assert "weight_average" not in other.state_dict()
+
     @pytest.mark.parametrize("task", [affinities, classes])
     def test_channels_last_gives_the_same(self, task: Any) -> None:
         plain, changed = self.trained(task=task()), self.trained(task=task(), channels_last=True)
@@ -278,6 +352,10 @@ def assert_same_training(one: tuple[list[float], Model], other: tuple[list[float
     assert one[0] == pytest.approx(other[0], rel=rtol)
     for (name, value), expected in zip(one[1].state_dict().items(), other[1].state_dict().values(), strict=True):
         torch.testing.assert_close(value, expected, rtol=rtol, atol=1e-5, msg=name)
+
+
+def copied(model: Model) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
 
 
 def scaler_state(scale: float) -> dict[str, Any]:

@@ -143,6 +143,7 @@ def shown(folder: Path) -> dict[str, Any]:
             classes(), accumulate=3, batch_size=2, snapshots=folder / f"{rank}.zarr", snapshot_interval=2
         ),
         "clipped": train(classes(), batch_size=6, clip_gradients=1e-3),
+        "averaged": train(classes(), batch_size=6, ema_decay=0.5),
         "half": train(classes(), batch_size=6, precision="float16"),
         "normalized": train(classes(), normalized=True),
         "signed": torch.from_numpy(signed(folder / "signed.zarr")),

@@ -45,7 +45,7 @@ def prepare(
     Options.instance(runs_base_dir=base)
     task = OneHotTaskConfig(name="classes", classes=[str(label) for label in range(12)])
     config = affinities_run_config(folder, NAME, 2, until, interval, task_config=task)
-    trainer = attrs.evolve(config.trainer_config, batch_size=batch_size)
+    trainer = attrs.evolve(config.trainer_config, batch_size=batch_size, ema_decay=0.5)
     split = attrs.evolve(
         config.datasplit_config,
         validate_configs=[dataset_config(folder / "validate.zarr", f"validate_{n}") for n in range(2 * validate)],
@@ -269,11 +269,12 @@ def test_ranks_have_the_samples_that_one_process_has(inside: tuple[Path, list[di
             np.testing.assert_array_equal(torch.cat(halves).numpy(), batch.raw)
 
 
-@pytest.mark.parametrize("name", ["accumulated", "clipped", "half"])
+@pytest.mark.parametrize("name", ["accumulated", "clipped", "averaged", "half"])
 def test_ranks_train_like_one_process(inside: tuple[Path, list[dict[str, Any]]], name: str) -> None:
     changes: dict[str, Any] = {
         "accumulated": {},
         "clipped": {"clip_gradients": 1e-3},
+        "averaged": {"ema_decay": 0.5},
         "half": {"precision": "float16"},
     }[name]
     expected, weights, _ = ranks.train(ranks.classes(), batch_size=12, **changes)

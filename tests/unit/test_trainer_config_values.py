@@ -56,6 +56,7 @@ BATCHES: dict[str, list[Any]] = {
     "precision": [*NO_TEXT, "int4"],
     "accumulate": [*NO_INT, 0],
     "clip_gradients": [*without_none(NO_NUMBER), 0.0, -1.0],
+    "ema_decay": [*without_none(NO_NUMBER), 0.0, 1.0, -0.5],
     "channels_last": NO_FLAG,
     "compile": NO_FLAG,
 }

@@ -27,6 +27,7 @@ from .snapshots import write_snapshot
 from .trained_network import TrainedNetwork
 from .trainer import Trainer, network_seed
 from .trainer_state import from_state, to_state
+from .weight_average import WeightAverage
 from .weighting import TrainingBatch
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class BatchTrainer(Trainer):
 
     With several ranks, each has its own batches, and gradients and losses are means over ranks. So n ranks train like
     one process with n times the batch size, except for statistics over a batch, such as those of batch normalization.
+
+    With ``ema_decay``, the model holds the average of its weights whenever it is not trained: outside of the trainer's
+    context, in checkpoints, and after :meth:`use_average` until the next iteration.
 
     Weights balance classes by their frequency in all batches so far, including the current one. Classes are counted
     where batches are put in order, so neither samples nor weights depend on the number of worker processes.
@@ -84,6 +88,7 @@ class BatchTrainer(Trainer):
         self.precision = trainer_config.precision
         self.accumulate = trainer_config.accumulate
         self.clip_gradients = trainer_config.clip_gradients
+        self.ema_decay = trainer_config.ema_decay
         self.compile = trainer_config.compile
         self.channels_last = trainer_config.channels_last
         self.seed = trainer_config.seed or 0
@@ -101,6 +106,7 @@ class BatchTrainer(Trainer):
         self._counts_of_ranks: list[Any] | None = None
         self._network: TrainedNetwork | None = None
         self._scaler_state: dict[str, Any] | None = None
+        self._average: WeightAverage | None = None
 
     @abstractmethod
     def _make_sampler(self, datasets: Sequence[Dataset], regions: SampleRegions, task: Task) -> PatchSampler:
@@ -196,6 +202,7 @@ class BatchTrainer(Trainer):
     def _step(self, model: Model, optimizer: torch.optim.Optimizer, device: torch.device) -> float:
         """Do one iteration and return its loss."""
         network = self._network_of(model, device)
+        average = self._average_of(model)
         self._set_learning_rate(optimizer, self.iteration)
         if not model.training:  # telling every layer takes time
             model.train()
@@ -217,6 +224,8 @@ class BatchTrainer(Trainer):
                 "data for values that are not finite, or lower the learning rate"
             )
         network.step(optimizer, self.clip_gradients)
+        if average is not None:
+            average.update(model)
         if shown is not None:
             assert self._snapshot_container is not None
             write_snapshot(self._snapshot_container, shown[0].on_cpu(), shown[1].numpy(force=True), self._regions)
@@ -230,6 +239,21 @@ class BatchTrainer(Trainer):
             state = self._scaling()
             self._network = TrainedNetwork(model, device, self.precision, self.channels_last, self.compile, state)
         return self._network
+
+    def _average_of(self, model: Model) -> WeightAverage | None:
+        """Return the average of the weights, if there is one to be, and give the model those that are trained."""
+        if self._average is not None:
+            self._average.hide(model)
+        if self.ema_decay is None:
+            self._average = None
+        elif self._average is None:
+            self._average = WeightAverage.of_model(model, self.ema_decay)
+        return self._average
+
+    def use_average(self, model: Model) -> None:
+        """Give the model the average of its weights, if it is averaged, until the next iteration."""
+        if self._average is not None:
+            self._average.show(model)
 
     def _set_learning_rate(self, optimizer: torch.optim.Optimizer, iteration: int) -> None:
         factor = learning_rate_factor(iteration, self.warmup_iterations, self.decay_iterations)
@@ -308,26 +332,29 @@ class BatchTrainer(Trainer):
             self._counts_of_ranks = distributed.gather(self._class_counts)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return kind, class counts as tensors and plain numbers, and with float16 the state of the gradient scaler.
+        """Return kind, class counts as tensors and plain numbers, and, if used, the states of scaler and average.
 
         With several ranks, class counts are those that ``collect_state`` collected.
         """
         counts = [self._class_counts] if self._counts_of_ranks is None else self._counts_of_ranks
-        return to_state(self.kind, counts, self._scaling())
+        average = None if self._average is None else self._average.state()
+        return to_state(self.kind, counts, self._scaling(), average)
 
     def _scaling(self) -> dict[str, Any] | None:
         """Return the state of the gradient scaler, None without one."""
         return self._scaler_state if self._network is None else self._network.scaler_state()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore class counts and the state of the gradient scaler. An empty state changes nothing.
+        """Restore class counts and the states of gradient scaler and average. An empty state changes nothing.
 
         Raises:
             TrainingError: If the state is of another kind of trainer.
         """
         if not state:
             return
-        counts, self._scaler_state = from_state(self.kind, state)
+        counts, self._scaler_state, average = from_state(self.kind, state)
+        # Without a decay, the average is dropped at the next iteration, which goes on from the weights beside it.
+        self._average = None if average is None else WeightAverage.from_state(average, self.ema_decay or 0.0)
         # The number of ranks may be another one than before.
         self._class_counts = counts[distributed.rank() % len(counts)]
         self._counts_of_ranks = None
@@ -345,9 +372,10 @@ class BatchTrainer(Trainer):
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
-        """End all worker processes, and release the connections to other ranks."""
+        """End all worker processes, release the connections to other ranks, and give the model its averaged weights."""
         self._next_part = None
         if self._network is not None:
+            self.use_average(self._network.model)
             self._scaler_state, self._network = self._scaling(), None
         self._is_entered = False
         if self._loader is not None:

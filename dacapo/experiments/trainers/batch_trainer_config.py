@@ -76,6 +76,12 @@ class BatchTrainerConfig(TrainerConfig):
         default=None,
         kw_only=True,
     )
+    ema_decay: float | None = field(
+        "Average the weights over iterations, with this decay, such as 0.999. The average is validated and applied; "
+        "its scores vary less from one checkpoint to the next. By default, weights are not averaged.",
+        default=None,
+        kw_only=True,
+    )
     channels_last: bool = field(
         "Keep the channels of a voxel next to each other in memory, which makes convolutions faster on some hardware. "
         "Mixed precision always does.",
@@ -116,6 +122,8 @@ class BatchTrainerConfig(TrainerConfig):
             return f"accumulate is {self.accumulate}, but an iteration needs at least 1 batch"
         if self.clip_gradients is not None and not self.clip_gradients > 0:
             return f"clip_gradients is {self.clip_gradients}, but must be above 0, or None for no limit"
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            return f"ema_decay is {self.ema_decay}, but must be between 0 and 1, or None for no average"
         if self.warmup_iterations < 0:
             return f"warmup_iterations is {self.warmup_iterations}, but cannot be negative"
         if self.decay_iterations is not None and self.decay_iterations <= self.warmup_iterations:

@@ -121,6 +121,13 @@ class Trainer(ABC):
         """
         return raw
 
+    def use_average(self, model: Model) -> None:  # noqa: B027  (most trainers average nothing)
+        """Give the model the weights to validate, store and apply, until the next iteration.
+
+        A trainer that averages weights over iterations overrides this. In checkpoints the model has these weights, and
+        :meth:`state_dict` those that training goes on from.
+        """
+
     def collect_state(self) -> None:  # noqa: B027  (most trainers have nothing to do)
         """Collect the state of all ranks for ``state_dict``; with several ranks, all call this at the same time."""
 

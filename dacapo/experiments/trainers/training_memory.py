@@ -67,7 +67,7 @@ def training_memory(trainer: BatchTrainer, model: Model, batch_size: int, accumu
         batch_size,
         accumulate,
         trained_batch_bytes(tensors, batch_size * predicted),
-        trainer_bytes(weights, sample, predicted, trainer.num_data_fetchers),
+        trainer_bytes(weights, sample, predicted, trainer.num_data_fetchers, trainer.ema_decay is not None),
     )
 
 

@@ -1,0 +1,105 @@
+"""Weights that are averaged over iterations: what is validated, stored, started from, and trained further."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import torch
+
+from dacapo.errors import ConfigError
+from dacapo.experiments.run import Run
+from dacapo.experiments.run_config import RunConfig
+from dacapo.experiments.starts import StartConfig
+from dacapo.experiments.trained_model import TrainedModel
+from dacapo.experiments.trainers import SimpleAugmentConfig, TorchTrainerConfig
+from dacapo.options import DaCapoConfig, Options
+from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+from dacapo.store.weights_store import Weights
+from dacapo.store.yaml_files import dump_yaml, read_yaml
+from dacapo.train import train
+from dacapo.validate import validate
+from tests.helpers.runs import affinities_run_config
+
+NAME = "averaged"
+
+
+def config(folder: Path, until: int = 4, decay: float | None = 0.6) -> RunConfig:
+    trainer = TorchTrainerConfig("trainer", 1, 1e-2, 1, [SimpleAugmentConfig()], warmup_iterations=0, ema_decay=decay)
+    return affinities_run_config(folder, NAME, 2, until, validation_interval=2, trainer_config=trainer)
+
+
+def train_to(run_config: RunConfig) -> Run:
+    store = create_config_store()
+    if NAME in store.retrieve_run_config_names():
+        store.delete_run_config(NAME)
+    store.store_run_config(run_config)
+    return train(NAME)
+
+
+def same(one: Any, other: Any) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Weights, dict[str, torch.Tensor], Any]:
+    """A folder of data and runs, the last checkpoint of a training, its model in memory, and its scores."""
+    folder = tmp_path_factory.mktemp("averaged")
+    Options.reset()
+    Options.instance(runs_base_dir=folder / "runs")
+    run = train_to(config(folder))
+    weights = create_weights_store().retrieve_weights(NAME, 4)
+    scores = [scores.scores for scores in run.validation_scores.scores]
+    Options.reset()
+    return folder, weights, run.model.state_dict(), scores
+
+
+def test_the_average_is_stored_and_left_in_the_model(trained: Any) -> None:
+    _, weights, model, _ = trained
+    assert same(weights.model, model)
+    kept = weights.trainer["weight_average"]
+    assert (kept["updates"], kept["is_shown"]) == (4, True)
+    assert kept["kept"].keys() < weights.model.keys()
+    assert not same(kept["kept"], {name: model[name] for name in kept["kept"]})
+
+
+def test_a_resumed_training_is_the_same_to_the_last_bit(trained: Any, options: DaCapoConfig) -> None:
+    folder, weights, _, scores = trained
+    train_to(config(folder, until=2))
+    run = train_to(config(folder, until=4))
+    resumed = create_weights_store().retrieve_weights(NAME, 4)
+    assert same(resumed.model, weights.model)
+    assert same(resumed.trainer["weight_average"]["kept"], weights.trainer["weight_average"]["kept"])
+    assert [scores.scores for scores in run.validation_scores.scores] == scores
+
+
+def test_the_average_is_validated_loaded_and_started_from(trained: Any, tmp_path: Path) -> None:
+    folder, weights, _, scores = trained
+    Options.instance(runs_base_dir=folder / "runs")
+    try:
+        stored = create_stats_store().retrieve_validation_iteration_scores(NAME)
+        assert [scores.scores for scores in stored] == scores
+        assert validate(NAME, 4).scores == scores[-1]
+        assert same(TrainedModel.load(NAME, 4).model.state_dict(), weights.model)
+        start = StartConfig(run=NAME, criterion="latest")
+        other = Run(attrs.evolve(config(folder), name="other", start_config=start))
+        assert same(other.model.state_dict(), weights.model)
+    finally:
+        Options.reset()
+
+
+def test_an_average_can_begin_in_an_older_run(options: DaCapoConfig, tmp_path: Path) -> None:
+    train_to(config(tmp_path, until=2, decay=None))
+    assert "weight_average" not in create_weights_store().retrieve_weights(NAME, 2).trainer
+    averaged = config(tmp_path, until=4)
+    with pytest.raises(ConfigError, match=r"trainer_config\.ema_decay was None and is 0\.6") as caught:
+        train_to(averaged)
+    recorded = options.runs_base_dir / NAME / "checkpoints" / "config.yaml"
+    assert f"make the same change in {recorded}" in str(caught.value)
+    plain = read_yaml(recorded)
+    plain["trainer_config"]["ema_decay"] = 0.6
+    recorded.write_text(dump_yaml(plain))
+    train_to(averaged)
+    assert create_weights_store().retrieve_weights(NAME, 4).trainer["weight_average"]["updates"] == 2
