@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from dacapo.commands import blockwise, doctor, files, parameters, runs
+from dacapo.commands import blockwise, doctor, files, parameters, runs, stores
 from dacapo.commands.blockwise import get_rois, run_blockwise, segment_blockwise, unpack_ctx
 from dacapo.commands.runs import apply, predict, train, validate
 from dacapo.config_commands import config as config_commands
@@ -96,7 +96,14 @@ def demo(output: Path, raw: Path | None, labels: Path | None, minutes: float, ov
         click.echo(f"  {line}")
 
 
-for command in (*runs.COMMANDS, *blockwise.COMMANDS, *doctor.COMMANDS, *files.COMMANDS, config_commands):
+for command in (
+    *runs.COMMANDS,
+    *blockwise.COMMANDS,
+    *doctor.COMMANDS,
+    *files.COMMANDS,
+    *stores.COMMANDS,
+    config_commands,
+):
     cli.add_command(command)
 
 

@@ -14,7 +14,9 @@ EXTRAS = {
     "matplotlib": "plot",
     "monai": "monai",
     "neuroglancer": "neuroglancer",
+    "psycopg": "postgresql",
     "pymongo": "mongo",
+    "sqlalchemy": "sql",
 }
 """The extra of this package that installs each optional package."""
 

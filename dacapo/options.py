@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import attrs
 
 from dacapo.errors import ConfigError
+from dacapo.utils.addresses import without_secrets
 
 ENVIRONMENT_VARIABLE = "DACAPO_OPTIONS_FILE"
 # The package's own variable comes first: another program may define the other one.
@@ -34,6 +35,11 @@ def _expand(path: Path | str) -> Path:
 def _is_text(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not isinstance(value, str):
         raise ConfigError(f"option {attribute.name} must be a string, got {value!r}")
+
+
+def _shown(address: str | None) -> str:
+    """Return the repr of an address without its password."""
+    return repr(address if address is None else without_secrets(address))
 
 
 def _is_size(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -56,7 +62,9 @@ def _option(help_text: str, **kwargs: Any) -> Any:
 class DaCapoConfig:
     """The settings, as read from a file."""
 
-    type: str = _option("Kind of the config and stats stores: 'files' or 'mongo'.", default="files", validator=_is_text)
+    type: str = _option(
+        "Kind of the config and stats stores: 'files', 'sql' or 'mongo'.", default="files", validator=_is_text
+    )
     runs_base_dir: Path = _option(
         "Folder that holds everything dacapo stores; ~ is expanded.",
         factory=lambda: Path("~/dacapo").expanduser(),
@@ -68,10 +76,22 @@ class DaCapoConfig:
         validator=_check_compute_context,
     )
     mongo_db_host: str | None = _option(
-        "Address of a MongoDB server, for type 'mongo'.", default=None, validator=_is_text
+        "Address of a MongoDB server, for type 'mongo'.", default=None, validator=_is_text, repr=_shown
     )
     mongo_db_name: str | None = _option(
         "Name of the MongoDB database, for type 'mongo'.", default=None, validator=_is_text
+    )
+    sql_url: str | None = _option(
+        "Address of a database, for type 'sql': sqlite:///<path> or postgresql://<user>@<host>/<database>. By default "
+        "the content of sql_url_file, $DACAPO_SQL_URL, or a SQLite file in runs_base_dir.",
+        default=None,
+        validator=_is_text,
+        repr=_shown,
+    )
+    sql_url_file: str | None = _option(
+        "File that holds the address of the database, to keep a password out of the options; ~ is expanded.",
+        default=None,
+        validator=_is_text,
     )
     chunk_cache_bytes: int = _option(
         "Memory for decoded chunks that training keeps for the next samples, over all its processes.",

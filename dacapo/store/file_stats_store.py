@@ -56,6 +56,9 @@ class FileStatsStore(RecordStatsStore):
     def _delete(self, kind: str, run_name: str) -> None:
         remove_file(self.path / kind / run_name, missing_ok=True)
 
+    def _run_names(self, kind: str) -> list[str]:
+        return [path.name for path in (self.path / kind).glob("*") if path.is_file()]
+
 
 def _is_pickle(path: Path) -> bool:
     with open(path, "rb") as file:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dacapo.errors import ConfigError, StorageError
 from dacapo.ext import optional_module
+from dacapo.utils.addresses import without_secrets
 
 if TYPE_CHECKING:
     from pymongo import MongoClient
@@ -78,15 +79,6 @@ def _client(db_host: str, pid: int) -> MongoClient[Document]:
     given = "serverselectiontimeoutms" in db_host.lower()
     options: dict[str, Any] = {} if given else {"serverSelectionTimeoutMS": _SELECTION_TIMEOUT_MS}
     return MongoClient(db_host, appname="dacapo", **options)
-
-
-def without_secrets(db_host: str) -> str:
-    """Return an address without its user, password and options, for messages.
-
-    >>> without_secrets("mongodb://me:secret@server:27017/?tls=true")
-    'mongodb://server:27017/'
-    """
-    return re.sub(r"^([\w+]+://)?.*@", r"\1", db_host).partition("?")[0]
 
 
 @contextmanager

@@ -79,14 +79,19 @@ class PlainConfigStore(ConfigStore):
         """Return the location of a collection or of one of its entries, for messages."""
         return f"{database.name}/{name}" if name else str(database.name)
 
+    def _contents(self, database: Any) -> Iterator[tuple[str, Any]]:
+        """Yield the names and plain values of all entries of a collection."""
+        for name in self._names(database):
+            yield name, self._read(database, name)
+
     def _names_of_runs(self, wanted: Mapping[str, Collection[str]]) -> list[str]:
         """Return the names of the runs whose parts have one of the wanted names.
 
         Args:
             wanted: Wanted names, by field of the run config (``task_config``, ...).
         """
-        runs = {name: self._read(self.runs, name) for name in self._names(self.runs)}
-        return [name for name, run in runs.items() if all(_part(run, part) in names for part, names in wanted.items())]
+        runs = self._contents(self.runs)
+        return [name for name, run in runs if all(_part(run, part) in names for part, names in wanted.items())]
 
     def store_run_config(self, run_config: RunConfig, ignore: Sequence[str] | None = None) -> None:
         if run_config.name in RESERVED_RUN_NAMES:

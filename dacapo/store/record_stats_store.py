@@ -34,8 +34,8 @@ T = TypeVar("T", TrainingIterationStats, ValidationIterationScores)
 class RecordStatsStore(StatsStore):
     """A store that keeps one list of entries per kind and run, ordered by iteration.
 
-    A subclass implements updating, reading and deleting such a list. Kinds are :data:`TRAINING` and :data:`VALIDATION`;
-    names of runs have been checked.
+    A subclass implements updating, reading, deleting and listing such lists. Kinds are :data:`TRAINING` and
+    :data:`VALIDATION`; names of runs have been checked.
     """
 
     @abstractmethod
@@ -52,6 +52,24 @@ class RecordStatsStore(StatsStore):
     def _delete(self, kind: str, run_name: str) -> None:
         """Delete the list, if it exists."""
         raise NotImplementedError
+
+    @abstractmethod
+    def _run_names(self, kind: str) -> list[str]:
+        """Return the names of the runs that have a list, in any order."""
+        raise NotImplementedError
+
+    def run_names(self) -> list[str]:
+        """Return the names of all runs with statistics or scores, sorted."""
+        return sorted({*self._run_names(TRAINING), *self._run_names(VALIDATION)})
+
+    def entries(self, kind: str, run_name: str) -> list[Any]:
+        """Return all entries of one kind."""
+        cls: Any = TrainingIterationStats if kind == TRAINING else ValidationIterationScores
+        return self._read(kind, _checked(run_name), cls, Choice())
+
+    def store_entries(self, kind: str, run_name: str, items: Sequence[Any]) -> None:
+        """Replace the tail of a list by ``items``, as the methods for each kind do."""
+        self._update(kind, _checked(run_name), items)
 
     def store_training_stats(self, run_name: str, stats: TrainingStats) -> None:
         self._update(TRAINING, _checked(run_name), stats.iteration_stats)

@@ -24,7 +24,7 @@ from dacapo.errors import ConfigError, DuplicateNameError, MissingDependencyErro
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
-from dacapo.store import mongo, mongo_stats_store
+from dacapo.store import mongo, table_stats_store
 from dacapo.store.config_store import ConfigStore
 from dacapo.store.converter import to_plain
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store
@@ -160,7 +160,7 @@ class TestStats:
             looked_at.append(entry.iteration)
             return attrs.asdict(entry)
 
-        monkeypatch.setattr(mongo_stats_store, "to_entry", to_entry)
+        monkeypatch.setattr(table_stats_store, "to_entry", to_entry)
         stats.store_training_stats("run", training(0, 302))
         assert set(looked_at) == {299, 300, 301}
         assert [document["_id"] for document in stats.training_stats.find()][:300] == before
