@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from dacapo import experiments as experiments
     from dacapo import utils as utils
     from dacapo.apply import apply as apply
@@ -55,8 +56,10 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f"dacapo.{name}"), name)
     if name in _MODULES:
         return importlib.import_module(f"dacapo.{name}")
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version(__name__)
     raise AttributeError(f"module 'dacapo' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "__version__"})

@@ -12,7 +12,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import attrs
@@ -121,6 +123,9 @@ class _Sources:
             raise ConfigError(f"{self.file}: {error}" if self.file is not None else str(error)) from error
 
 
+_overrides: ContextVar[Mapping[str, Any]] = ContextVar("_overrides", default=MappingProxyType({}))
+
+
 class Options:
     """Access to the settings of this process; see :meth:`instance`."""
 
@@ -138,15 +143,24 @@ class Options:
         """Return the current settings; the same object as long as nothing has changed.
 
         Each call looks for the file and reads it, so a changed file or working directory takes effect. A running
-        operation, such as a training, keeps the settings that it started with.
+        operation, such as a training, keeps the settings that it started with. Inside of :meth:`override`, the values
+        given there come first.
 
         Args:
             **kwargs: Settings that override those of the file. They stay in effect until a call with other settings,
-                which replaces all of them, or until :meth:`reset`.
+                which replaces all of them, or until :meth:`reset`. To change settings for a while, use
+                :meth:`override`.
 
         Raises:
             ConfigError: If the file cannot be read, or a setting is unknown or invalid.
         """
+        shared = cls._shared(**kwargs)
+        here = attrs.evolve(shared, **_overrides.get())
+        return shared if here == shared else here
+
+    @classmethod
+    def _shared(cls, **kwargs: Any) -> DaCapoConfig:
+        """Return the settings that all threads share."""
         if cls._kept is not None and not kwargs:
             return cls._kept
         given = _checked(kwargs, "Options.instance") if kwargs else cls._given
@@ -169,7 +183,7 @@ class Options:
         """
         with cls._lock:
             if cls._keepers == 0:
-                cls._kept = cls.instance()
+                cls._kept = cls._shared()
             cls._keepers += 1
         try:
             yield cls.instance()
@@ -181,13 +195,29 @@ class Options:
 
     @classmethod
     @contextmanager
-    def temporarily(cls, **kwargs: Any) -> Iterator[DaCapoConfig]:
-        """Override settings of the file inside a ``with`` block, as :meth:`instance` does until further notice."""
-        before = cls._given, cls._kept
+    def override(cls, **settings: Any) -> Iterator[DaCapoConfig]:
+        """Change settings inside a ``with`` block; all others stay as they are.
+
+        Blocks can be nested: the innermost value counts. They hold for the current thread or asyncio task, and for
+        the worker processes that its operations start; other threads do not notice. A thread that you start inside
+        the block does not inherit them, unless it runs in :func:`contextvars.copy_context`.
+
+        Args:
+            **settings: The fields of :class:`DaCapoConfig` to change.
+
+        Raises:
+            ConfigError: If a setting is unknown or invalid; nothing is changed then.
+
+        >>> with Options.override(runs_base_dir="experiment") as settings:
+        ...     print(settings.runs_base_dir, Options.instance().runs_base_dir)
+        experiment experiment
+        """
+        given = _checked(settings, "Options.override")
+        token = _overrides.set({**_overrides.get(), **given})
         try:
-            yield cls.instance(**kwargs)
+            yield cls.instance()
         finally:
-            cls._given, cls._kept = before
+            _overrides.reset(token)
 
     @classmethod
     def config_file(cls) -> Path | None:

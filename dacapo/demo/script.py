@@ -168,7 +168,7 @@ def _settings(folder: Path) -> Iterator[None]:
     make_folder(folder)
     settings = {"type": "files", "runs_base_dir": str(folder / "runs")}
     write_text(folder / "dacapo.yaml", MARK + yaml.safe_dump(settings))
-    with Options.temporarily(**settings, compute_context={"type": "LocalTorch", "config": {}}):
+    with Options.override(**settings, compute_context={"type": "LocalTorch", "config": {}}):
         yield
 
 

@@ -219,13 +219,13 @@ def test_of_a_compressed_tiff_only_the_pages_that_are_asked_for_are_decoded(
     for _ in range(2):
         np.testing.assert_array_equal(array[Roi((2, 3, 4), (2, 2, 2))], VALUES[2:4, 3:5, 4:6])
     assert decoded == [2, 3]
-    with Options.temporarily(chunk_cache_bytes=0):
+    with Options.override(chunk_cache_bytes=0):
         array[array.roi]
         assert len(planes._planes) == 1
     size = VALUES[0].nbytes
     try:
         share_cache(2)
-        with Options.temporarily(chunk_cache_bytes=6 * size):
+        with Options.override(chunk_cache_bytes=6 * size):
             array[array.roi]
             assert len(planes._planes) == 3
     finally:

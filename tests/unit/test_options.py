@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
+import threading
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
+import torch
 import yaml
 
+import dacapo
 from dacapo.compute_context import ComputeContext, LocalTorch, create_compute_context
 from dacapo.errors import BlockwiseError, ConfigError
+from dacapo.experiments.trainers.prefetch import Prefetcher
 from dacapo.options import ENVIRONMENT_VARIABLE, ENVIRONMENT_VARIABLES, DaCapoConfig, Options
 from dacapo.store.array_store import LocalContainerIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
@@ -100,8 +106,8 @@ def test_what_was_given_stays_when_the_file_changes(home: Path) -> None:
     Options.instance(runs_base_dir="given")
     _write(file, runs_base_dir="file", chunk_cache_bytes=2)
     assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("given"), 2)
-    with Options.temporarily(chunk_cache_bytes=3):
-        assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("file"), 3)
+    with Options.override(chunk_cache_bytes=3):
+        assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("given"), 3)
     assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("given"), 2)
     Options.reset()
     assert Options.instance().runs_base_dir == Path("file")
@@ -115,13 +121,63 @@ def test_options_are_kept_while_an_operation_lasts(home: Path, monkeypatch: pyte
             monkeypatch.chdir(home)
             assert Options.instance().runs_base_dir == Path("before")
         assert Options.instance().runs_base_dir == Path("before")
-        with Options.temporarily(runs_base_dir="for now"):
+        with Options.override(runs_base_dir="for now"):
             assert Options.instance().runs_base_dir == Path("for now")
         assert Options.instance().runs_base_dir == Path("before")
         given = Options.instance(runs_base_dir="given")
         assert Options.instance() is given
     Options.reset()
     assert Options.instance().runs_base_dir == home / "dacapo"
+
+
+def test_overridden_options_hold_inside_the_block_and_end_with_it(home: Path) -> None:
+    before = Options.instance()
+    with Options.override(runs_base_dir="outer", chunk_cache_bytes=1) as outer:
+        assert (outer.runs_base_dir, outer.chunk_cache_bytes) == (Path("outer"), 1)
+        with pytest.raises(ZeroDivisionError), Options.override(runs_base_dir="inner"):
+            assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("inner"), 1)
+            Options.instance(chunk_cache_bytes=7, mongo_db_name="for the process")
+            assert (Options.instance().chunk_cache_bytes, Options.instance().mongo_db_name) == (1, "for the process")
+            raise ZeroDivisionError
+        assert Options.instance().runs_base_dir == Path("outer")
+    assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (before.runs_base_dir, 7)
+    with pytest.raises(ConfigError, match="override: unknown option nonsense"), Options.override(nonsense=1):
+        pass
+    with pytest.raises(ConfigError, match="number of bytes"), Options.override(chunk_cache_bytes=-1):
+        pass
+    assert Options.instance().chunk_cache_bytes == 7
+
+
+def test_overridden_options_stay_in_their_thread(home: Path) -> None:
+    both_inside = threading.Barrier(2)
+    found = {}
+
+    def work(name: str) -> None:
+        with Options.override(runs_base_dir=name), Options.kept():
+            both_inside.wait(10)
+            found[name] = create_weights_store().basedir  # type: ignore[attr-defined]
+            both_inside.wait(10)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    assert Options.instance().runs_base_dir == home / "dacapo"
+    for thread in threads:
+        thread.join()
+    assert found == {name: Path(name) for name in ("one", "other")}
+
+
+def test_a_prefetched_item_is_made_with_the_overridden_options(home: Path) -> None:
+    with Options.override(chunk_cache_bytes=5):
+        fetcher = Prefetcher(
+            iter([0]), lambda _: Options.instance().chunk_cache_bytes, torch.device("cpu"), lambda _: iter(())
+        )
+        assert list(fetcher) == [5]
+
+
+def test_the_version_is_that_of_the_project(home: Path) -> None:
+    project = tomllib.loads((Path(dacapo.__file__).parents[1] / "pyproject.toml").read_text())
+    assert dacapo.__version__ == project["project"]["version"] == importlib.metadata.version("dacapo")
 
 
 def test_arguments_go_before_the_file(home: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +17,8 @@ U = TypeVar("U")
 
 class Prefetcher(Generic[T, U]):
     """Prepares one item ahead of the one in use, in a thread and on a CUDA stream of its own.
+
+    The thread works with the context variables, such as overridden options, of the one that made this object.
 
     A prepared item may be used at once: the stream of the user waits for its pending operations.
     """
@@ -41,7 +44,9 @@ class Prefetcher(Generic[T, U]):
         self._tensors = tensors
         self._done: queue.Queue[tuple[U | None, Any, BaseException | None]] = queue.Queue(maxsize=1)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._run,), name="batches", daemon=True
+        )
         self._thread.start()
 
     def __iter__(self) -> Iterator[U]:
