@@ -115,6 +115,31 @@ def list_types(type_name: str) -> None:
 
 @config.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--drop-scores", is_flag=True, help="Delete the validation scores so far, if they do not fit any more.")
+def replace(file: Path, yes: bool = False, drop_scores: bool = False) -> None:
+    """Let the run named in FILE go on with the config in FILE, from the checkpoints that it has.
+
+    Lists the differences and asks first. The old config is kept beside the checkpoints.
+    """
+    from dacapo.experiments.config_replacement import config_changes, replace_config
+    from dacapo.experiments.run_config import RunConfig
+    from dacapo.store.trained_config import in_words
+
+    new = read_config(file)
+    if not isinstance(new, RunConfig):
+        raise ConfigError(f"{file} holds a {type(new).__name__}; expected the config of a run")
+    found = config_changes(new)
+    for change in found:
+        click.echo(in_words(change))
+    if found and not yes:
+        click.confirm(f"Replace the config of run {new.name}?", abort=True)
+    replace_config(new, drop_scores)
+    click.echo(f"replaced the config of run {new.name}" if found else f"run {new.name} has this config already")
+
+
+@config.command()
+@click.argument("file", type=click.Path(path_type=Path))
 def store(file: Path) -> None:
     """Store the config in FILE under its name; a stored run can then be trained by that name."""
     from dacapo.store.create_store import create_config_store

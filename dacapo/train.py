@@ -31,26 +31,37 @@ CHECKPOINT_SECONDS = 600
 
 
 @Options.kept()
-def train(run_name: str, max_memory: str | int | None = None, check: bool = True) -> Run:
+def train(
+    run_name: str, max_memory: str | int | None = None, check: bool = True, num_iterations: int | None = None
+) -> Run:
     """Train a stored run to its end, from its latest checkpoint if it has one; see :func:`train_run`.
+
+    Args:
+        run_name: Name of the run.
+        max_memory: As in :func:`train_run`.
+        check: As in :func:`train_run`.
+        num_iterations: Lengthen the run to this number of iterations first; see :meth:`.Run.lengthen`.
 
     Raises:
         ConfigNotFoundError: If no run of that name is stored.
+        ConfigError: If ``num_iterations`` would shorten the run.
         KeyboardInterrupt: If Ctrl-C or SIGTERM stopped the training; everything is saved.
     """
     with distributed.process_group():
-        run = load_run(run_name)
+        run = load_run(run_name, num_iterations)
         stopped = train_or_stop(run, max_memory, check)
     return _or_interrupt(stopped, run)
 
 
-def load_run(run_name: str) -> Run:
-    """Return a stored run to train; it loads initial weights only before its first checkpoint.
+def load_run(run_name: str, num_iterations: int | None = None) -> Run:
+    """Return a stored run to train, lengthened if asked; it loads initial weights only before its first checkpoint.
 
     Raises:
         ConfigNotFoundError: If no run of that name is stored.
+        ConfigError: If ``num_iterations`` would shorten the run.
     """
-    return Run.to_train(create_config_store().retrieve_run_config(run_name))
+    run = Run.to_train(create_config_store().retrieve_run_config(run_name))
+    return run if num_iterations is None else run.lengthen(num_iterations)
 
 
 def train_run(run: Run, max_memory: str | int | None = None, check: bool = True) -> Run:

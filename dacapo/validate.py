@@ -9,6 +9,7 @@ import numpy.typing as npt
 from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError, EvaluationError
 from dacapo.experiments.best import keep_best
+from dacapo.experiments.checkpoints import check_place
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.fit import check_validation, ground_truth
 from dacapo.experiments.run import Run, run_of
@@ -84,6 +85,7 @@ def validate_run(
     datasets = run.datasplit.validate
     if not datasets:
         raise ConfigError(f"run {run.name!r} has no validation datasets; add some to its data split")
+    check_place(run)
     check_validation(run)
     _make_room(run, iteration, overwrite)
     execution = Execution(num_workers, max_memory)

@@ -31,12 +31,24 @@ TERMINATED = 143
     "into smaller batches.",
 )
 @click.option(
+    "--iterations",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Lengthen the run to this number of iterations in all first.",
+)
+@click.option(
     "--check/--no-check",
     default=True,
     show_default="check",
     help="Look at a sample of the data before the first iteration, as dacapo doctor does; errors stop.",
 )
-def train(run_name: str, devices: int = 1, max_memory: str | None = None, check: bool = True) -> None:
+def train(
+    run_name: str,
+    devices: int = 1,
+    max_memory: str | None = None,
+    iterations: int | None = None,
+    check: bool = True,
+) -> None:
     """Train RUN_NAME to its end, resuming from its last checkpoint.
 
     Ctrl-C finishes the current iteration, saves it and exits with status 130; run the same command to resume. Instead
@@ -49,6 +61,7 @@ def train(run_name: str, devices: int = 1, max_memory: str | None = None, check:
         # Without this, click would repeat the error that the failing rank has already reported.
         logging.getLogger("torch.distributed.elastic.multiprocessing.api").disabled = True
         options = [] if max_memory is None else ["--max-memory", max_memory]
+        options += [] if iterations is None else ["--iterations", str(iterations)]
         options += [] if check else ["--no-check"]
         raise SystemExit(
             distributed.launch(_same_command(click.get_current_context(), "train", *options, "--", run_name), devices)
@@ -57,7 +70,7 @@ def train(run_name: str, devices: int = 1, max_memory: str | None = None, check:
         main = distributed.is_main()
         if not main:
             logging.getLogger("dacapo").setLevel(logging.ERROR)
-        run = load_run(run_name)
+        run = load_run(run_name, iterations)
         stopped = train_or_stop(run, max_memory, check)
     if main:
         click.echo(progress_of(run))

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dacapo.experiments.config_replacement import replace_config as replace_config
     from dacapo.experiments.model import Model as Model
     from dacapo.experiments.run import Run as Run
     from dacapo.experiments.run_config import RunConfig as RunConfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Model": "model",
     "Run": "run",
+    "replace_config": "config_replacement",
     "RunConfig": "run_config",
     "TrainingIterationStats": "training_iteration_stats",
     "TrainingStats": "training_stats",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-from dacapo.errors import TrainingError
-from dacapo.experiments.run import Run
+from dacapo.errors import ConfigError, TrainingError
+from dacapo.options import Options
 from dacapo.store.create_store import create_stats_store, create_weights_store
 from dacapo.utils import distributed
+
+if TYPE_CHECKING:
+    from dacapo.experiments.run import Run
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +21,22 @@ def resume(run: Run) -> None:
 
     Raises:
         TrainingError: If the statistics end before the checkpoint.
-        ConfigError: If the config of the run differs from that of its checkpoints.
+        ConfigError: If the config of the run differs from that of its checkpoints, or the run was opened from a folder
+            that the options do not name.
+    """
+    check_place(run)
+    iteration = restore_record(run)
+    if iteration:
+        create_weights_store().load_weights(run, iteration)
+        logger.info("run %s resumes from iteration %d", run.name, iteration)
+    run.trainer.iteration = iteration
+
+
+def restore_record(run: Run) -> int:
+    """Load statistics and scores of a run until its latest checkpoint, and return the iteration of that one.
+
+    Raises:
+        TrainingError: If the statistics end before the checkpoint.
     """
     stats_store, weights_store = create_stats_store(), create_weights_store()
     iteration = weights_store.latest_iteration(run.name) or 0
@@ -28,13 +47,26 @@ def resume(run: Run) -> None:
             f"{run.training_stats.trained_until()} iterations; restore the statistics or remove the later checkpoints"
         )
     run.training_stats.delete_after(iteration)
-    for scores in stats_store.retrieve_validation_iteration_scores(run.name):
-        if scores.iteration <= iteration:
-            run.validation_scores.add_iteration_scores(scores)
-    if iteration:
-        weights_store.load_weights(run, iteration)
-        logger.info("run %s resumes from iteration %d", run.name, iteration)
-    run.trainer.iteration = iteration
+    scores = [s for s in stats_store.retrieve_validation_iteration_scores(run.name) if s.iteration <= iteration]
+    if scores:  # otherwise the data need not be there
+        run.validation_scores.scores = []
+    for one in scores:
+        run.validation_scores.add_iteration_scores(one)
+    return iteration
+
+
+def check_place(run: Run) -> None:
+    """Check that a run that was opened from a folder will be stored there.
+
+    Raises:
+        ConfigError: If the options name another folder for runs.
+    """
+    place = Options.instance().runs_base_dir
+    if run.opened_from is not None and run.opened_from != place.resolve():
+        raise ConfigError(
+            f"run {run.name!r} was opened from {run.opened_from}, but the options store runs in {place}; continue "
+            f"inside 'with Options.override(runs_base_dir={str(run.opened_from)!r}):'"
+        )
 
 
 def save(run: Run, previous: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,15 +10,20 @@ import torch
 from dacapo.errors import ConfigError
 from dacapo.experiments.architectures import Architecture
 from dacapo.experiments.build import blaming, build_network, run_seed
+from dacapo.experiments.checkpoints import restore_record
 from dacapo.experiments.config import built
 from dacapo.experiments.datasplits import DataSplit
+from dacapo.experiments.lengthen import lengthen
 from dacapo.experiments.model import Model
 from dacapo.experiments.preflight import SECONDS, Report, preflight
+from dacapo.experiments.selection import select_best
 from dacapo.experiments.starts import Start, load_start
+from dacapo.experiments.stored_run import stored_config, stores_of
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.trainers import Trainer
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_scores import ValidationScores
+from dacapo.options import Options
 from dacapo.store.create_store import create_config_store, create_weights_store
 
 if TYPE_CHECKING:
@@ -54,6 +60,7 @@ class Run:
         optimizer: Optimizer of the model.
         training_stats: Loss and time of each iteration so far.
         start: Source of the initial weights, None for random ones.
+        opened_from: The folder of runs that the run was opened from, None if it was not opened by its own folder.
     """
 
     name: str
@@ -88,6 +95,7 @@ class Run:
         self.validation_interval = run_config.validation_interval
         self._datasplit: DataSplit | None = None
         self._validation_scores: ValidationScores | None = None
+        self.opened_from: Path | None = None
 
         self.task, self.architecture, self.model = build_network(run_config)
         self.trainer = run_config.trainer_config.trainer_type(run_config.trainer_config)
@@ -108,6 +116,52 @@ class Run:
     def to_train(cls, run_config: RunConfig) -> Run:
         """Build a run that starts from other weights only if it has no checkpoint of its own."""
         return cls(run_config, load_starter_model=create_weights_store().latest_iteration(run_config.name) is None)
+
+    @classmethod
+    def open(cls, run: str | Path, iteration: int | None = None, best: bool | str = False) -> Run:
+        """Return a stored run as it is: with its losses, its scores, and the weights of a checkpoint.
+
+        A run without a checkpoint is returned as it begins. Training always goes on from the latest checkpoint,
+        whichever was opened.
+
+        Args:
+            run: Name of a stored run, or the folder of a run, ``<runs_base_dir>/<run>``.
+            iteration: The checkpoint to load; by default the latest.
+            best: Load the checkpoint that validated best, as :func:`dacapo.apply` chooses it: by this criterion, by
+                ``dataset/criterion``, or with True by ``voi``.
+
+        Raises:
+            NotFoundError: If the run or the checkpoint is not stored, or no score decides.
+            ConfigError: If both ``iteration`` and ``best`` are given, or the config of the run is another one than that
+                of its checkpoints; the message lists the differences.
+        """
+        if iteration is not None and best:
+            raise ConfigError(f"got iteration {iteration} and best {best!r}; give one of them")
+        with stores_of(run) as name:
+            opened = cls.to_train(stored_config(name))
+            if not isinstance(run, str) or run != name:
+                opened.opened_from = Options.instance().runs_base_dir
+            latest = restore_record(opened)
+            chosen = select_best(opened, best) if best else latest if iteration is None else iteration
+            if chosen or iteration is not None:
+                create_weights_store().load_weights(opened, chosen)
+            opened.trainer.iteration = chosen
+        return opened
+
+    def lengthen(self, num_iterations: int) -> Run:
+        """Train the run for more iterations in all than its config says, and store that; training comes next.
+
+        Args:
+            num_iterations: Number of all iterations, those that are done included.
+
+        Returns:
+            The run itself, with its config changed.
+
+        Raises:
+            ConfigError: If this is less than before, or the stored config of the run has been changed in another way.
+        """
+        lengthen(self, num_iterations)
+        return self
 
     @property
     def datasplit(self) -> DataSplit:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from dacapo.errors import ConfigError, NotFoundError
-from dacapo.experiments.run import Run
-from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import Task
 from dacapo.experiments.tasks.post_processors import PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.parameters_text import parse_parameters
-from dacapo.experiments.trained_model import TrainedModel
 from dacapo.experiments.validation_iteration_scores import MAX_LISTED, ValidationIterationScores
 from dacapo.store.create_store import create_stats_store
 from dacapo.utils.ranking import Choice, choose
+
+if TYPE_CHECKING:
+    from dacapo.experiments.run import Run
+    from dacapo.experiments.run_config import RunConfig
+    from dacapo.experiments.trained_model import TrainedModel
 
 
 @attrs.frozen
@@ -85,6 +88,20 @@ def select(
     if wanted is not None and compared is None:
         return Selection(best, wanted, f"{wanted}, as given; {reason}")
     return Selection(best, chosen, reason)
+
+
+def select_best(run: Run | TrainedModel, best: bool | str) -> int:
+    """Return the checkpoint that validated best.
+
+    Args:
+        run: The run, or its model.
+        best: A criterion, ``dataset/criterion``, or True for ``voi``.
+
+    Raises:
+        NotFoundError: If no score decides, or a name is unknown.
+    """
+    dataset, _, criterion = ("voi" if best is True else str(best)).rpartition("/")
+    return select(run, criterion, dataset or None).iteration
 
 
 def _dataset_names(config: RunConfig, scores: Sequence[ValidationIterationScores]) -> list[str]:

@@ -64,6 +64,11 @@ class ConfigStore(ABC):
         """Return the sorted names of all runs, or of those whose parts have one of the given names."""
         raise NotImplementedError
 
+    def replace_run_config(self, run_config: RunConfig) -> None:
+        """Store a run in place of the one that has its name."""
+        self.delete_run_config(run_config.name)
+        self.store_run_config(run_config)
+
     def delete_run_config(self, run_name: str) -> None:
         """Delete the config of a run; its checkpoints, statistics and arrays stay."""
         self.delete_config(self.runs, run_name)

@@ -39,6 +39,9 @@ class FileConfigStore(PlainConfigStore):
         write_text(path, dump_yaml(plain))
         return True
 
+    def _replace(self, database: Path, name: str, plain: dict[str, Any]) -> None:
+        write_text(_file(database, name), dump_yaml(plain))
+
     def _remove(self, database: Path, name: str) -> bool:
         path = _file(database, name)
         if not path.is_file():

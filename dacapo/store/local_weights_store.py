@@ -4,6 +4,7 @@
     <basedir>/<run>/checkpoints/<dataset>/<criterion>         the best one, self-contained
     <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
     <basedir>/<run>/checkpoints/config.yaml                   the config they were trained with
+    <basedir>/<run>/checkpoints/config.yaml.<number>          those that it replaced, counted from 1
 
 A checkpoint is a `torch.save` file of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
 ``trainer`` and ``config``. Reading never executes code: torch's restricted unpickler builds only tensors and plain
@@ -35,7 +36,7 @@ from dacapo.errors import (
     UnsafeFileError,
 )
 from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
-from dacapo.store.trained_config import check_trained_config, plain_config, write_trained_config
+from dacapo.store.trained_config import check_trained_config, keep_replaced_config, plain_config, write_trained_config
 from dacapo.store.weights_store import HasModel, Weights, WeightsStore
 from dacapo.store.yaml_files import read_yaml
 from dacapo.utils.names import check_name
@@ -107,6 +108,19 @@ class LocalWeightsStore(WeightsStore):
             check_trained_config(read_yaml(path), run.config, path)
         elif latest is not None:
             self.check_config(run, self.retrieve_weights(run, latest))
+        write_trained_config(path, plain_config(run.config))
+
+    def recorded_config(self, run: Run | str) -> dict[str, Any] | None:
+        path, latest = self._config(run), self.latest_iteration(run)
+        if path.is_file():
+            plain: dict[str, Any] = read_yaml(path)
+            return plain
+        return None if latest is None else self.retrieve_model(run, latest).config
+
+    def replace_config(self, run: Run) -> None:
+        old, path = self.recorded_config(run), self._config(run)
+        if old is not None:
+            keep_replaced_config(path, old, self.latest_iteration(run) or 0)
         write_trained_config(path, plain_config(run.config))
 
     def retrieve_weights(self, run: Run | str, iteration: int) -> Weights:
@@ -207,7 +221,7 @@ class LocalWeightsStore(WeightsStore):
 
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
-        if folder in (_ITERATIONS, _CONFIG):
+        if folder in (_ITERATIONS, _CONFIG) or folder.startswith(f"{_CONFIG}."):
             raise ConfigError(f"a dataset cannot be named {folder!r}, which dacapo uses itself; rename the dataset")
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 

@@ -58,6 +58,10 @@ class MongoConfigStore(MongoStore, PlainConfigStore):
                 return False
         return True
 
+    def _replace(self, database: Collection[Document], name: str, plain: dict[str, Any]) -> None:
+        with mongo_errors(self._place(database, name)):
+            database.replace_one({"name": name}, escape(plain))
+
     def _remove(self, database: Collection[Document], name: str) -> bool:
         with mongo_errors(self._place(database, name)):
             return database.delete_one({"name": name}).deleted_count > 0

@@ -70,6 +70,11 @@ class PlainConfigStore(ConfigStore):
         """Store plain values under a name if it is free, and return whether it was."""
         raise NotImplementedError
 
+    def _replace(self, database: Any, name: str, plain: dict[str, Any]) -> None:
+        """Store plain values in place of those under a name."""
+        self._remove(database, name)
+        self._write(database, name, plain)
+
     @abstractmethod
     def _remove(self, database: Any, name: str) -> bool:
         """Remove the entry under a name; return whether it existed."""
@@ -97,6 +102,11 @@ class PlainConfigStore(ConfigStore):
         if run_config.name in RESERVED_RUN_NAMES:
             raise ConfigError(f"a run cannot be named {run_config.name!r}, which is a folder of dacapo; rename the run")
         self._store(self.runs, run_config, ignore)
+
+    def replace_run_config(self, run_config: RunConfig) -> None:
+        name, plain = self._plain(self.runs, run_config)
+        self._content(self.runs, name)  # raises an error if none is there
+        self._replace(self.runs, name, plain)
 
     def retrieve_run_config(self, run_name: str) -> RunConfig:
         config: RunConfig = self._retrieve(self.runs, run_name)
@@ -192,23 +202,32 @@ class PlainConfigStore(ConfigStore):
             raise self._not_found(database, config_name)
 
     def _store(self, database: Any, config: Any, ignore: Sequence[str] | None) -> None:
-        kind = _singular(database)
+        name, plain = self._plain(database, config)
+        if self._write(database, name, plain):
+            return
+        place = self._place(database, name)
+        base = config_class(_BASES[database.name])
+        stored = to_plain(from_plain(self._content(database, name), base, source=place))
+        differing = list(_differences(stored, plain, set(ignore or ())))
+        if differing:
+            raise DuplicateNameError(
+                f"{_singular(database)} {name!r} is already stored with different content ({place}): "
+                f"{_listed(differing, '; ')}; choose another name, or delete the stored one first"
+            )
+
+    def _plain(self, database: Any, config: Any) -> tuple[str, dict[str, Any]]:
+        """Return the name and the plain values to store a config as.
+
+        Raises:
+            ConfigError: If it is of another kind, or could not be read back.
+        """
         base = config_class(_BASES[database.name])
         if not isinstance(config, base):
             raise ConfigError(f"expected a {base.__name__} to store under {database.name}, got {type(config).__name__}")
         name = _checked(database, getattr(config, "name", ""))
         plain = to_plain(config)
-        from_plain(plain, base, source=f"{kind} {name!r}")  # refuse to write a config that could not be read back
-        if self._write(database, name, plain):
-            return
-        place = self._place(database, name)
-        stored = to_plain(from_plain(self._content(database, name), base, source=place))
-        differing = list(_differences(stored, plain, set(ignore or ())))
-        if differing:
-            raise DuplicateNameError(
-                f"{kind} {name!r} is already stored with different content ({place}): "
-                f"{_listed(differing, '; ')}; choose another name, or delete the stored one first"
-            )
+        from_plain(plain, base, source=f"{_singular(database)} {name!r}")
+        return name, plain
 
     def _retrieve(self, database: Any, name: str) -> Any:
         content = self._content(database, _checked(database, name))

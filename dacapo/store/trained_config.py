@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.config import Config, changes
+from dacapo.experiments.config import Config, ConfigChange, changes
 from dacapo.store.converter import from_plain, to_plain
 from dacapo.store.files import read_text, write_text
 from dacapo.store.yaml_files import dump_yaml
@@ -47,6 +47,24 @@ def write_trained_config(path: Path, plain: dict[str, Any]) -> None:
         write_text(path, text)
 
 
+def keep_replaced_config(path: Path, plain: dict[str, Any], iteration: int) -> None:
+    """Keep a config that is about to be replaced beside the file of the one that counts.
+
+    Args:
+        path: The file of the one that counts.
+        plain: The config that is replaced.
+        iteration: The latest checkpoint that was trained with it.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    number = 1
+    while path.with_name(f"{path.name}.{number}").exists():
+        number += 1
+    note = f"# The config of this run until iteration {iteration}, when it was replaced on purpose.\n"
+    write_text(path.with_name(f"{path.name}.{number}"), note + dump_yaml(plain))
+
+
 def check_trained_config(plain: Any, config: Config, path: Path) -> None:
     """Check that a run may use checkpoints that were trained with a given config.
 
@@ -61,21 +79,24 @@ def check_trained_config(plain: Any, config: Config, path: Path) -> None:
     """
     trained = from_plain(plain, type(config), source=str(path))
     found = list(changes(trained, config))
-    refused, allowed = (
-        [f"{c.place} was {_short(c.old)} and is {_short(c.new)}" for c in found if c.alters_training is kind]
-        for kind in (True, False)
-    )
+    refused, allowed = ([in_words(c) for c in found if c.alters_training is kind] for kind in (True, False))
     name = getattr(config, "name", "")
     if refused:
         more = f"; and {len(refused) - _SHOWN} more" if len(refused) > _SHOWN else ""
         raise ConfigError(
             f"the config of run {name!r} was changed since its checkpoints were trained: {'; '.join(refused[:_SHOWN])}"
-            f"{more}. Restore the config, or store the changed one under another name. To use these checkpoints with "
-            f"the changed config anyway, make the same change in {path}; to train anew under the same name, "
-            f"delete the folder {path.parent}"
+            f"{more}. Restore the config, or store the changed one under another name. To go on from these "
+            f"checkpoints with the changed config on purpose, call dacapo.experiments.replace_config(config), or "
+            f"'dacapo config replace FILE'; it keeps the old config, recorded in {path}, beside that file. To train "
+            f"anew under the same name, delete the folder {path.parent}"
         )
     if allowed:
         logger.info("run %s resumes with a changed config: %s", name, "; ".join(allowed))
+
+
+def in_words(change: ConfigChange) -> str:
+    """Return a difference between two configs as part of a sentence."""
+    return f"{change.place} was {_short(change.old)} and is {_short(change.new)}"
 
 
 def _short(value: Any) -> str:

@@ -174,6 +174,16 @@ class WeightsStore(ABC):
             ConfigError: If checkpoints exist that were trained with a different config.
         """
 
+    def recorded_config(self, run: Run | str) -> dict[str, Any] | None:
+        """Return the config that the checkpoints of a run were trained with, in plain values.
+
+        None if it is not recorded, which is the default.
+        """
+        return None
+
+    def replace_config(self, run: Run) -> None:  # noqa: B027
+        """Record the config of a run in place of the one that its checkpoints were trained with, which is kept too."""
+
     @abstractmethod
     def latest_iteration(self, run: Run | str) -> int | None:
         """Return the highest iteration with a checkpoint, or None."""

@@ -134,6 +134,15 @@ class ConfigStoreContract:
             _call(store, "store", kind, wrong)
         assert _call(store, "names", kind) == []
 
+    def test_a_run_is_replaced_by_another_of_its_name(self, store: ConfigStore, reopened: ConfigStore) -> None:
+        with pytest.raises(NotFoundError):
+            store.replace_run_config(example("run"))
+        store.store_run_config(example("run"))
+        other, _ = changed("run")
+        store.replace_run_config(other)
+        assert reopened.retrieve_run_config("example") == other
+        assert reopened.retrieve_run_config_names() == ["example"]
+
     def test_a_deleted_config_is_gone(self, store: ConfigStore, kind: str) -> None:
         _call(store, "store", kind, example(kind))
         _call(store, "store", kind, example(kind, "other"))

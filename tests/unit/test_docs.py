@@ -25,8 +25,9 @@ def test_quickstart(
     blocks = code_blocks(page)
     assert len(blocks) > 4
     names: dict[str, object] = {"__name__": "quickstart"}
-    # The code on validation looks at the run of the quickstart.
-    for block in [*blocks, *code_blocks(DOCS / "concepts" / "validation.md")]:
+    # The code on validation and on configs looks at the run of the quickstart.
+    others = [block for page in ("validation", "configs") for block in code_blocks(DOCS / "concepts" / f"{page}.md")]
+    for block in [*blocks, *others]:
         exec(compile(block, str(page), "exec"), names)
     printed = capsys.readouterr().out
     assert "20 iterations" in printed

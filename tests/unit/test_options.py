@@ -134,10 +134,11 @@ def test_overridden_options_hold_inside_the_block_and_end_with_it(home: Path) ->
     before = Options.instance()
     with Options.override(runs_base_dir="outer", chunk_cache_bytes=1) as outer:
         assert (outer.runs_base_dir, outer.chunk_cache_bytes) == (Path("outer"), 1)
-        with pytest.raises(ZeroDivisionError), Options.override(runs_base_dir="inner"):
+        with Options.override(runs_base_dir="inner"):
             assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (Path("inner"), 1)
             Options.instance(chunk_cache_bytes=7, mongo_db_name="for the process")
             assert (Options.instance().chunk_cache_bytes, Options.instance().mongo_db_name) == (1, "for the process")
+        with pytest.raises(ZeroDivisionError), Options.override(runs_base_dir="inner"):
             raise ZeroDivisionError
         assert Options.instance().runs_base_dir == Path("outer")
     assert (Options.instance().runs_base_dir, Options.instance().chunk_cache_bytes) == (before.runs_base_dir, 7)
