@@ -33,6 +33,7 @@ from dacapo.inference.inputs import (
     source_path,
 )
 from dacapo.inference.prediction import predict_array
+from dacapo.inference.tta import with_tta
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
@@ -68,6 +69,7 @@ def apply(
     resume: bool = True,
     max_memory: str | int | None = None,
     precision: str = "float32",
+    tta: str = "none",
 ) -> Applied:
     """Segment a volume with the best checkpoint and parameters of a run.
 
@@ -103,6 +105,8 @@ def apply(
             watershed; see
             :class:`~dacapo.experiments.tasks.post_processors.watershed_post_processor.WatershedPostProcessor`.
         precision: Precision of the network, ``float32`` or ``bfloat16``.
+        tta: Test-time augmentation: ``"flips"`` averages the predictions for mirrored raw data, ``"turns"`` also those
+            for raw data turned by 90 degrees; see :mod:`dacapo.inference.tta`.
 
     Raises:
         NotFoundError: If the run, checkpoint, volume, dataset, criterion, or set of parameters does not exist.
@@ -112,7 +116,7 @@ def apply(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says how much is enough.
         BlockwiseError: If blocks failed; all others are done.
     """
-    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
+    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume), tta=tta)
     run, region = TrainedModel.of(run_name), parse_roi(roi)
     source = input_source(input_container, input_dataset)
     container = output_container(output_path, source_path(source))
@@ -151,6 +155,7 @@ def apply_run(
     resume: bool = True,
     max_memory: str | int | None = None,
     precision: str = "float32",
+    tta: str = "none",
 ) -> LocalArrayIdentifier:
     """Segment a volume with a given checkpoint and given parameters; see :func:`apply`.
 
@@ -158,7 +163,7 @@ def apply_run(
         The identifier of the output.
     """
     arrays = _Arrays(input_array_identifier, prediction_array_identifier, output_array_identifier, parse_roi(roi))
-    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
+    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume), tta=tta)
     _apply(TrainedModel.of(run), iteration, parameters, arrays, output_dtype, execution)
     return output_array_identifier
 
@@ -184,7 +189,7 @@ def _apply(
 ) -> None:
     raw = open_raw(run.config, arrays.raw)
     region = None if arrays.roi is None else placed_roi(arrays.roi, raw.world)
-    plan_blocks(run.model, raw, region)
+    plan_blocks(with_tta(run, raw.voxel_size, execution.tta).model, raw, region)
     for identifier in (arrays.prediction, arrays.output):
         check_free(identifier, execution.overwrite, execution.resume is not Resume.NEVER)
     create_weights_store().load_model(run, iteration)

@@ -27,6 +27,7 @@ from dacapo.inference.inputs import (
     source_path,
 )
 from dacapo.inference.prediction import predict_array
+from dacapo.inference.tta import with_tta
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
@@ -48,6 +49,7 @@ def predict(
     max_memory: str | int | None = None,
     precision: str = "float32",
     file_format: str = "zarr",
+    tta: str = "none",
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
 
@@ -77,6 +79,8 @@ def predict(
         precision: ``float32``, or ``bfloat16`` for mixed precision, which is faster and less exact.
         file_format: ``zarr`` writes OME-NGFF 0.4 in Zarr v2, ``zarr3`` OME-NGFF 0.5 in Zarr v3 with shards, if the
             container is new.
+        tta: Test-time augmentation: ``"flips"`` averages the predictions for mirrored raw data, ``"turns"`` also those
+            for raw data turned by 90 degrees; see :mod:`dacapo.inference.tta`.
 
     Returns:
         The array that was written. Channels come first, and the attribute ``value_range`` holds the lowest and the
@@ -90,13 +94,13 @@ def predict(
         MemoryBudgetError: If not even the smallest block fits into the memory; it says how much is enough.
         BlockwiseError: If blocks failed; all others are done.
     """
-    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume))
+    execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume), tta=tta)
     trained, roi = TrainedModel.of(run_name), parse_roi(output_roi)
     source = input_source(input_container, input_dataset)
     raw = open_raw(trained.config, source)
     region = None if roi is None else placed_roi(roi, raw.world)
     output = _prediction_identifier(trained.name, iteration, output_path, source)
-    plan_blocks(trained.model, raw, region)
+    plan_blocks(with_tta(trained, raw.voxel_size, tta).model, raw, region)
     check_free(output, overwrite, resume)
     create_weights_store().load_model(trained, iteration)
     prepare_container(output.container, file_format)

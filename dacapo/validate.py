@@ -34,6 +34,7 @@ def validate(
     output_dtype: npt.DTypeLike = "uint8",
     overwrite: bool = True,
     max_memory: str | int | None = None,
+    tta: str = "none",
 ) -> ValidationIterationScores:
     """Score a stored checkpoint of a run on all its validation datasets.
 
@@ -48,7 +49,7 @@ def validate(
     run.validation_scores.scores = []
     for earlier in create_stats_store().retrieve_validation_iteration_scores(run.name):
         run.validation_scores.add_iteration_scores(earlier)
-    return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory)
+    return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory, tta)
 
 
 @Options.kept()
@@ -59,6 +60,7 @@ def validate_run(
     output_dtype: npt.DTypeLike = "uint8",
     overwrite: bool = True,
     max_memory: str | int | None = None,
+    tta: str = "none",
 ) -> ValidationIterationScores:
     """Score the model of a run as it is on all validation datasets, with all post-processing parameters.
 
@@ -73,6 +75,7 @@ def validate_run(
         output_dtype: Type of the predictions, as in :func:`dacapo.predict.predict`.
         overwrite: Whether to replace scores of this iteration.
         max_memory: Limit on the memory of all processes together, such as ``"8GB"``; see :func:`dacapo.apply.apply`.
+        tta: Test-time augmentation of the predictions, as in :func:`dacapo.predict.predict`.
 
     Returns:
         Scores by dataset, parameters and criterion, where the dataset's mask is not 0. If the data does not allow to
@@ -88,7 +91,7 @@ def validate_run(
     check_place(run)
     check_validation(run)
     _make_room(run, iteration, overwrite)
-    execution = Execution(num_workers, max_memory)
+    execution = Execution(num_workers, max_memory, tta=tta)
     for dataset in datasets:
         _predict_dataset(run, iteration, dataset, output_dtype, execution)
     scores = _scores(run, iteration, execution)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dacapo.errors import RoiError
+from dacapo.utils.symmetries import NONE, TTA
 
 # Both spellings of a name work: --num-workers and --num_workers.
 SETTINGS: dict[str, Any] = {
@@ -181,6 +182,14 @@ num_workers = click.option(
     help="Maximum number of worker processes; on this machine at most its number of cores.",
 )
 
+tta = click.option(
+    "--tta",
+    type=click.Choice(TTA),
+    default=NONE,
+    help="Test-time augmentation: average the predictions for mirrored raw data (flips), and for raw data turned by 90 "
+    "degrees too (turns).",
+)
+
 # Parameters that predict and apply share.
 prediction = several(
     inputs,
@@ -193,6 +202,7 @@ prediction = several(
         default="float32",
         help="Precision of the network; bfloat16 is faster and less exact.",
     ),
+    tta,
     output_dtype,
     click.option(
         "--file-format",

@@ -93,6 +93,7 @@ def _same_command(ctx: click.Context, *arguments: str) -> list[str]:
 @given.iteration
 @given.num_workers
 @given.max_memory
+@given.tta
 @given.output_dtype
 @click.option(
     "-ow",
@@ -108,12 +109,13 @@ def validate(
     output_dtype: str = "uint8",
     overwrite: bool = True,
     max_memory: str | None = None,
+    tta: str = "none",
 ) -> None:
     """Score the checkpoint of ITERATION of RUN_NAME on its validation data."""
     from dacapo.report import score_table
     from dacapo.validate import validate as validate_run
 
-    validate_run(run_name, iteration, num_workers, output_dtype, overwrite, max_memory=max_memory)
+    validate_run(run_name, iteration, num_workers, output_dtype, overwrite, max_memory=max_memory, tta=tta)
     click.echo(score_table(run_name, iteration))
 
 
@@ -135,6 +137,7 @@ def predict(
     max_memory: str | None = None,
     precision: str = "float32",
     file_format: str = "zarr",
+    tta: str = "none",
 ) -> None:
     """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
     from dacapo.predict import predict as predict_volume
@@ -153,6 +156,7 @@ def predict(
         max_memory=max_memory,
         precision=precision,
         file_format=file_format,
+        tta=tta,
     )
     click.echo(f"{output.container}/{output.dataset}")
 
@@ -194,6 +198,7 @@ def apply(
     max_memory: str | None = None,
     precision: str = "float32",
     file_format: str = "zarr",
+    tta: str = "none",
 ) -> None:
     """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
     from dacapo.apply import apply as apply_to_volume
@@ -215,6 +220,7 @@ def apply(
         resume=not overwrite,
         max_memory=max_memory,
         precision=precision,
+        tta=tta,
     )
     click.echo(f"{applied.output.container}/{applied.output.dataset}")
 

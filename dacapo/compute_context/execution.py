@@ -13,6 +13,7 @@ from dacapo.utils import distributed
 from dacapo.utils.memory import parse_size
 from dacapo.utils.memory_estimates import default_memory, workers_within
 from dacapo.utils.precision import PRECISIONS
+from dacapo.utils.symmetries import NONE, TTA
 
 if TYPE_CHECKING:
     from dacapo.blockwise.journal import Resume
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 def _check_precision(instance: object, attribute: object, value: str) -> None:
     if value not in PRECISIONS:
         raise ConfigError(f"precision is {value!r}; expected one of {', '.join(PRECISIONS)}")
+
+
+def _check_tta(instance: object, attribute: object, value: str) -> None:
+    if value not in TTA:
+        raise ConfigError(f"tta is {value!r}; expected one of {', '.join(TTA)}")
 
 
 @attrs.frozen
@@ -39,6 +45,8 @@ class Execution:
         resume: How to treat earlier work with the same parameters. None starts over and keeps no journal.
         max_retries: Number of times to retry a failed block.
         timeout: Time limit of a block in a worker process, in seconds; None for no limit.
+        tta: Test-time augmentation: ``none``; ``flips`` averages the predictions for mirrored raw data; ``turns`` also
+            those for raw data turned by 90 degrees, between axes of the same voxel size.
 
     Raises:
         ConfigError: If a value is invalid.
@@ -51,6 +59,7 @@ class Execution:
     resume: Resume | None = None
     max_retries: int = 2
     timeout: float | None = None
+    tta: str = attrs.field(default=NONE, validator=_check_tta)
 
     def __attrs_post_init__(self) -> None:
         too_few = self.num_workers is not None and self.num_workers < 1

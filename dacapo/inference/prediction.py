@@ -31,11 +31,13 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trained_model import TrainedModel
 from dacapo.experiments.trainers.trained_network import LAYOUTS
 from dacapo.inference.budget import plan_within
+from dacapo.inference.tta import with_tta
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils import distributed
 from dacapo.utils.quantize import quantize, storage_type
+from dacapo.utils.symmetries import NONE
 from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
@@ -116,6 +118,7 @@ class Prediction(BlockwiseOperation):
         plan: The layout of the blocks, and the regions that they read.
         dtype: Data type of the stored prediction.
         precision: See :class:`BlockPredictor`.
+        tta: Test-time augmentation; see :mod:`dacapo.inference.tta`.
         metadata: Attributes of the output.
     """
 
@@ -126,6 +129,7 @@ class Prediction(BlockwiseOperation):
     plan: BlockPlan
     dtype: str
     precision: str = "float32"
+    tta: str = NONE
     metadata: dict[str, Any] = attrs.field(factory=dict)
 
     _here: tuple[TrainedModel, Array] | None = attrs.field(default=None, init=False)
@@ -152,6 +156,7 @@ class Prediction(BlockwiseOperation):
             "region": [list(map(int, part)) for part in (self.region.offset, self.region.shape)],
             "dtype": self.dtype,
             "precision": self.precision,
+            **({} if self.tta == NONE else {"tta": self.tta}),
         }
 
     def most_workers(self) -> int:
@@ -199,7 +204,8 @@ class Prediction(BlockwiseOperation):
             create_weights_store().retrieve_model(trained.name, self.iteration).put_into_model(trained)
             if weights_digest(trained.model) != self.weights:
                 raise ConfigError(f"the checkpoint {self.iteration} of run {trained.name!r} has changed; start over")
-            self._here = trained, self.raw_config.array_type(self.raw_config)
+            raw = self.raw_config.array_type(self.raw_config)
+            self._here = with_tta(trained, raw.voxel_size, self.tta), raw
         return self._here
 
     def process(self, block: daisy.Block) -> None:
@@ -282,6 +288,8 @@ def predict_array(
     """
     execution = execution or Execution(num_workers=1)
     trained = TrainedModel.of(run)
+    weights = weights_digest(trained.model)
+    trained = with_tta(trained, raw.voxel_size, execution.tta)
     dtype = storage_type(output_dtype, trained.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
     context = create_compute_context()
@@ -311,11 +319,12 @@ def predict_array(
         block_shape=plan.write_shape,
         run_config=trained.config,
         iteration=iteration,
-        weights=weights_digest(trained.model),
+        weights=weights,
         raw_config=raw_config,
         plan=plan,
         dtype=dtype.name,
         precision=execution.precision,
+        tta=execution.tta,
         metadata=metadata or {},
     ).keep(trained, raw)
     execution = attrs.evolve(

@@ -25,6 +25,8 @@ from dacapo.utils.byte_order import native
 if TYPE_CHECKING:
     from funlib.geometry import Roi
 
+    from dacapo.utils.symmetries import Symmetry
+
 # The Gaussian is cut off at this many sigmas.
 TRUNCATE = 3
 
@@ -56,6 +58,20 @@ def descriptor_names(dims: int) -> list[str]:
         *(f"lsd_correlation_{a}{b}" for a, b in itertools.combinations(axes, 2)),
         "lsd_size",
     ]
+
+
+def turned_descriptors(symmetry: Symmetry) -> list[int | None]:
+    """Return for each descriptor which one it is in a mirrored or turned volume; None if its direction is reversed."""
+    dims = len(symmetry.axes)
+    axes = [symmetry.result_axis(axis) for axis in range(dims)]
+    pairs = list(itertools.combinations(range(dims), 2))
+    turned: list[int | None] = [None if symmetry.is_mirrored(axis) else axes[axis] for axis in range(dims)]
+    turned += [dims + axis for axis in axes]
+    for one, other in pairs:
+        reverses = symmetry.is_mirrored(one) != symmetry.is_mirrored(other)
+        low, high = sorted((axes[one], axes[other]))
+        turned.append(None if reverses else 2 * dims + pairs.index((low, high)))
+    return [*turned, 2 * dims + len(pairs)]
 
 
 def local_shape_descriptors(

@@ -14,7 +14,15 @@ from dacapo.experiments.arraytypes import EmbeddingArray
 from dacapo.experiments.model import Model
 from dacapo.utils.affinities import affinities_of_shrunk, known_affinities, padding, with_background
 from dacapo.utils.balance_weights import MovingCounts
-from dacapo.utils.lsds import TRUNCATE, LsdExtractor, descriptor_names, local_shape_descriptors, num_descriptors
+from dacapo.utils.lsds import (
+    TRUNCATE,
+    LsdExtractor,
+    descriptor_names,
+    local_shape_descriptors,
+    num_descriptors,
+    turned_descriptors,
+)
+from dacapo.utils.symmetries import ChannelSource, Symmetry
 from dacapo.utils.tensors import as_array, is_set
 from dacapo.utils.torch_affinities import torch_affinities, torch_known_affinities
 
@@ -98,6 +106,30 @@ class AffinitiesPredictor(TensorPredictor):
         """Offsets such as ``aff(1,0,0)``, followed by the names of the descriptors."""
         affinities = [f"aff({','.join(str(int(o)) for o in offset)})" for offset in self.neighborhood]
         return affinities + (descriptor_names(self.dims) if self.lsds else [])
+
+    def channel_sources(self, symmetry: Symmetry) -> list[ChannelSource | None]:
+        """Return the affinities whose offsets become each other, and the descriptors.
+
+        The affinity of a voxel for an offset is that of its partner for the opposite offset. Offsets that the
+        neighborhood does not have in the changed volume have no source, and neither have the descriptors that a mirror
+        turns into their opposite, since on background they are 0 and have none.
+        """
+        offsets = [tuple(map(int, offset)) for offset in self.neighborhood]
+        sources: list[ChannelSource | None] = []
+        for offset in offsets:
+            turned = symmetry.turn(offset)
+            opposite = tuple(-value for value in turned)
+            if turned in offsets:
+                sources.append(ChannelSource(offsets.index(turned)))
+            elif opposite in offsets:
+                sources.append(ChannelSource(offsets.index(opposite), offset))
+            else:
+                sources.append(None)
+        if self.lsds:
+            count = len(offsets)
+            for source in turned_descriptors(symmetry):
+                sources.append(None if source is None else ChannelSource(count + source))
+        return sources
 
     @property
     def output_array_type(self) -> EmbeddingArray:

@@ -11,6 +11,7 @@ import torch
 
 from dacapo.errors import ConfigError
 from dacapo.utils.distances import normalize_distances, scale_of, signed_distance, trusted_distances
+from dacapo.utils.symmetries import ChannelSource, Symmetry, unchanged_channels
 from dacapo.utils.tensors import as_array, is_set
 
 from .predictor import grow_region, region_voxel_size, whole_voxels
@@ -58,6 +59,10 @@ class ClassDistancePredictor(TensorPredictor):
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of the channels of ground truth."""
         return list(self.channels)
+
+    def channel_sources(self, symmetry: Symmetry) -> list[ChannelSource | None]:
+        """Return that distances stay the same."""
+        return unchanged_channels(len(self.channel_names or ()))
 
     @property
     def label_channels(self) -> int:

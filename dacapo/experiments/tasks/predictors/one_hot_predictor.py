@@ -12,6 +12,7 @@ import torch
 from dacapo.errors import ConfigError
 from dacapo.experiments.arraytypes import ProbabilityArray
 from dacapo.experiments.model import Model
+from dacapo.utils.symmetries import ChannelSource, Symmetry, unchanged_channels
 from dacapo.utils.tensors import as_array
 
 from .class_weights import Classes
@@ -44,6 +45,10 @@ class OneHotPredictor(TensorPredictor):
         if not classes:
             raise ConfigError("one-hot predictions need at least one class, but none is named")
         self.classes = list(classes)
+
+    def channel_sources(self, symmetry: Symmetry) -> list[ChannelSource | None]:
+        """Return that classes stay the same."""
+        return unchanged_channels(len(self.classes))
 
     @property
     def embedding_dims(self) -> int:

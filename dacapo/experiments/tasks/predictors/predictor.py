@@ -17,6 +17,7 @@ from dacapo.errors import DimensionsError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.declarations import stands_for
+from dacapo.utils.symmetries import ChannelSource, Symmetry
 
 from .checks import check_label_channels, check_mask_channels
 
@@ -164,6 +165,17 @@ class Predictor(ABC):
     @property
     def channel_names(self) -> list[str] | None:
         """Label of every output channel, by which heads are matched; None if channels have no labels."""
+        return None
+
+    def channel_sources(self, symmetry: Symmetry) -> Sequence[ChannelSource | None] | None:
+        """Return where the values of each channel are in the prediction for mirrored or turned raw data.
+
+        Test-time augmentation averages them; see :mod:`dacapo.inference.tta`. None for a channel means that this
+        prediction does not have it, and None, the default, that the predictor does not say.
+
+        Args:
+            symmetry: How raw data is changed. The change of the prediction is undone before channels are looked up.
+        """
         return None
 
     @property
