@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from dacapo.report import text_table
+from dacapo.utils.text_table import text_table
 
 SETTLED = 600  # seconds of processor time after which scores should be steady
 GOAL = 0.15  # bits by which a state may be worse than the best before it

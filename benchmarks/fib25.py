@@ -38,8 +38,8 @@ import torch
 from dacapo import Options
 from dacapo.experiments import Run
 from dacapo.experiments.trainers.weight_average import WeightAverage
-from dacapo.report import text_table
 from dacapo.store.create_store import create_weights_store
+from dacapo.utils.text_table import text_table
 from dacapo.utils.voi import voi
 from dacapo.validate import validate_run
 

@@ -38,8 +38,8 @@ from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trainers import TorchTrainerConfig
-from dacapo.report import text_table
 from dacapo.utils.progress import progress
+from dacapo.utils.text_table import text_table
 
 from .arrays import on_disk
 from .batches import AFFINITIES, AUGMENTS

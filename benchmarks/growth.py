@@ -52,7 +52,6 @@ from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
-from dacapo.report import text_table
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.file_stats_store import FileStatsStore
@@ -63,6 +62,7 @@ from dacapo.utils.lsds import local_shape_descriptors
 from dacapo.utils.memory import available_memory
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import absorb_small, mutex_watershed
+from dacapo.utils.text_table import text_table
 from dacapo.utils.voi import contingency, voi
 from dacapo.validate import validate_run
 

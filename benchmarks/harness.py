@@ -129,7 +129,7 @@ def table(timings: list[Timing], original: dict[str, str] | None = None) -> str:
         timings: One per row.
         original: What the original takes by what the floor takes, by name, or why there is no such number.
     """
-    from dacapo.report import text_table
+    from dacapo.utils.text_table import text_table
 
     rows = [timing.row() for timing in timings]
     if original is None:

@@ -40,9 +40,9 @@ from dacapo.experiments.tasks import AffinitiesTaskConfig
 from dacapo.experiments.trainers import GunpowderTrainerConfig
 from dacapo.options import Options
 from dacapo.predict import predict
-from dacapo.report import text_table
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.utils.text_table import text_table
 
 from .data import DIRECT, VOXEL_SIZE
 from .floors import boxes, read_with_context

@@ -28,9 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArray, IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.inference.budget import plan_within
-from dacapo.report import text_table
 from dacapo.utils.quantize import dequantize, quantize
 from dacapo.utils.segmentation import mutex_watershed
+from dacapo.utils.text_table import text_table
 
 from . import gpu, scaling
 from .arrays import in_memory, on_disk

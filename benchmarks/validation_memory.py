@@ -37,10 +37,10 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DistanceTaskConfig, OneHotTaskConfig, TaskConfig
 from dacapo.experiments.trainers import DummyTrainerConfig
 from dacapo.options import Options
-from dacapo.report import text_table
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.blocks import BlockGrid
+from dacapo.utils.text_table import text_table
 from dacapo.validate import validate_run
 
 from .data import DIRECT, VOXEL_SIZE

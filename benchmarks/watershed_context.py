@@ -26,8 +26,8 @@ from funlib.geometry import Coordinate
 from scipy.ndimage import gaussian_filter
 
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
-from dacapo.report import text_table
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.text_table import text_table
 from dacapo.utils.voi import voi
 
 from .arrays import on_disk

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.ext import optional_module
+from dacapo.utils.label_colors import label_colors as label_colors
+from dacapo.utils.label_colors import match_labels as match_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,53 +104,6 @@ def save_overview(path: Path, slices: Slices, progress: Progress, title: str = "
         if title:
             figure.suptitle(title, x=0.012, ha="left", fontsize=13)
         figure.savefig(path, dpi=110)
-
-
-def label_colors(labels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Return an image of labels in colors that depend only on the label; 0 is black.
-
-    Args:
-        labels: Labels of any shape.
-
-    Returns:
-        Red, green and blue from 0 to 1, along an additional last axis.
-    """
-    from matplotlib.colors import hsv_to_rgb
-
-    ids = labels.astype(np.uint64)
-    # Multiples of the golden ratio spread hues evenly for successive labels.
-    hue = np.modf(ids * 0.6180339887498949)[0]
-    saturation = 0.35 + 0.5 * np.modf(ids * 0.7548776662466927)[0]
-    value = 0.55 + 0.43 * np.modf(ids * 0.5698402909980532)[0]
-    colors = hsv_to_rgb(np.stack([hue, saturation, value], axis=-1)).astype(np.float32)
-    colors[ids == 0] = 0
-    return colors
-
-
-def match_labels(segmentation: npt.NDArray[Any], truth: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Rename segments after the objects that they cover, so that both get the same colors.
-
-    A segment takes the label of the object that covers most of it, if that object has no larger part in another
-    segment. Other segments get new labels.
-
-    Args:
-        segmentation: Segments; 0 is kept.
-        truth: Objects, of the same shape; 0 counts as no object.
-
-    Returns:
-        The segmentation with each segment renamed to a unique label.
-    """
-    segments, segment_index = np.unique(segmentation, return_inverse=True)
-    objects, object_index = np.unique(truth, return_inverse=True)
-    overlap = np.zeros((len(segments), len(objects)), dtype=np.int64)
-    np.add.at(overlap, (segment_index.ravel(), object_index.ravel()), 1)
-    overlap[segments == 0] = overlap[:, objects == 0] = 0
-    names = np.arange(len(segments), dtype=np.uint64) + np.uint64(objects.max(initial=0)) + np.uint64(1)
-    for segment, best in enumerate(overlap.argmax(axis=1)):
-        if overlap[segment, best] and overlap[:, best].argmax() == segment:
-            names[segment] = objects[best]
-    names[segments == 0] = 0
-    return names[segment_index].reshape(segmentation.shape)
 
 
 def draw_loss(axes: Axes, losses: Sequence[float]) -> None:

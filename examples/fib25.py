@@ -52,13 +52,13 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TorchTrainerConfig,
 )
-from dacapo.report import text_table
 from dacapo.store.create_store import (
     create_array_store,
     create_config_store,
     create_weights_store,
 )
 from dacapo.train import train_run
+from dacapo.utils.text_table import text_table
 from dacapo.utils.voi import voi
 from dacapo.validate import validate_run
 

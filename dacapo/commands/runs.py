@@ -112,7 +112,7 @@ def validate(
     tta: str = "none",
 ) -> None:
     """Score the checkpoint of ITERATION of RUN_NAME on its validation data."""
-    from dacapo.report import score_table
+    from dacapo.tables import score_table
     from dacapo.validate import validate as validate_run
 
     validate_run(run_name, iteration, num_workers, output_dtype, overwrite, max_memory=max_memory, tta=tta)
@@ -228,7 +228,7 @@ def apply(
 @click.command()
 def runs() -> None:
     """List the stored runs."""
-    from dacapo.report import run_table
+    from dacapo.tables import run_table
 
     click.echo(run_table())
 

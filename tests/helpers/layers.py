@@ -34,7 +34,7 @@ LAYERS = [
     ["inference"],
     ["convert", "info"],
     # The worker of a prediction is an operation; the original has it in blockwise.
-    ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "report", "utils.view"],
+    ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "tables", "utils.view"],
     ["demo"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

@@ -9,8 +9,6 @@ from dacapo.experiments.run import Run
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.utils.text_table import text_table
 
-__all__ = ["run_table", "score_table", "text_table"]
-
 logger = logging.getLogger(__name__)
 
 
