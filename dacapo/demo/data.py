@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,13 +19,13 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
     ArrayConfig,
     CropArrayConfig,
-    IntensitiesArrayConfig,
     ZarrArray,
     ZarrArrayConfig,
     config_for,
 )
 from dacapo.experiments.datasplits.datasets.arrays.opener import identifier_of
 from dacapo.experiments.datasplits.datasets.arrays.view import build
+from dacapo.experiments.defaults import Facts, divide, intensity_range, scaled
 from dacapo.store.array_store import LocalArrayIdentifier
 
 from .tissue import synthetic_tissue
@@ -37,10 +36,8 @@ logger = logging.getLogger(__name__)
 SHAPES: Mapping[str, Sequence[int]] = {"train": (96, 160, 160), "validate": (60, 80, 80), "unseen": (64, 160, 160)}
 VOXEL_SIZE = Coordinate(8, 8, 8)  # nm
 
-# Fractions of a user's volume for training and validation; the demo segments the rest.
-TRAIN_PART, VALIDATE_PART = 0.6, 0.2
-LARGEST_SCORED = {2: 512, 3: 96}  # voxels per axis, by number of axes; limits the time for scoring
-PERCENTILES = (0.5, 99.5)
+# Where the parts of a user's volume for training and validation end; the demo segments the rest.
+ENDS = (0.6, 0.8)
 
 
 @attrs.frozen
@@ -53,9 +50,7 @@ class DemoData:
         unseen_raw: The volume to segment.
         unseen_truth: Its labels, for scoring.
         unseen_roi: The part of it to segment; None for the whole volume.
-        smallest_shape: Per axis, the smallest extent of the raw data over all parts, in voxels.
-        voxel_size: In world units.
-        channels: Number of channels of the raw data.
+        facts: What the decisions about the run follow from.
         unit: Unit of world coordinates.
         origin: Source of the raw data, if worth mentioning.
     """
@@ -65,9 +60,7 @@ class DemoData:
     unseen_raw: LocalArrayIdentifier
     unseen_truth: ArrayConfig
     unseen_roi: Roi | None
-    smallest_shape: Coordinate
-    voxel_size: Coordinate
-    channels: int = 1
+    facts: Facts
     unit: str = "nm"
     origin: str = ""
 
@@ -82,8 +75,7 @@ def synthetic_data(folder: Path, shapes: Mapping[str, Sequence[int]]) -> DemoDat
             name="unseen_labels", file_name=folder / "unseen.zarr", dataset="labels", mode="r"
         ),
         unseen_roi=None,
-        smallest_shape=Coordinate(np.min(list(shapes.values()), axis=0).tolist()),
-        voxel_size=VOXEL_SIZE,
+        facts=Facts(VOXEL_SIZE, Coordinate(np.min(list(shapes.values()), axis=0).tolist())),
         origin="synthetic tissue",
     )
 
@@ -91,15 +83,9 @@ def synthetic_data(folder: Path, shapes: Mapping[str, Sequence[int]]) -> DemoDat
 def _dataset(name: str, container: Path, raw: str, labels: str) -> RawGTDatasetConfig:
     return RawGTDatasetConfig(
         name=name,
-        raw_config=_scaled(ZarrArrayConfig(name=f"{name}_raw", file_name=container, dataset=raw, mode="r"), 0, 255),
+        raw_config=scaled(ZarrArrayConfig(name=f"{name}_raw", file_name=container, dataset=raw, mode="r"), 0, 255),
         gt_config=ZarrArrayConfig(name=f"{name}_labels", file_name=container, dataset=labels, mode="r"),
     )
-
-
-def _scaled(source: ArrayConfig, low: float, high: float) -> ArrayConfig:
-    """Scale a range to -1..1: networks learn faster from values around 0."""
-    middle = (low + high) / 2  # maps to 0, the upper end maps to 1
-    return IntensitiesArrayConfig(name=f"{source.name}_scaled", source_array_config=source, min=middle, max=float(high))
 
 
 def write_tissue(folder: Path, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -130,8 +116,8 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
     raw_leaf, labels_leaf = config_for(raw, name="raw_values"), config_for(labels, name="labels_values")
     raw_array, labels_array = build(raw_leaf), build(labels_leaf)
     _check_own(raw_array, labels_array)
-    train, validate_, unseen = _parts(raw_array)
-    low, high = _intensity_range(raw_array, train)
+    train, validate_, unseen = divide(raw_array.roi, raw_array.voxel_size, ENDS)
+    low, high = intensity_range(raw_array, train)
     logger.info("scaling intensities from %g to %g to -1 to 1", low, high)
     logger.info("training in %s, validating in %s, segmenting %s (world units)", train, validate_, unseen)
 
@@ -142,18 +128,16 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
         # Training sees nothing of the other parts; validation reads context around its part.
         train=RawGTDatasetConfig(
             name="train",
-            raw_config=_scaled(crop("train", raw_leaf, train), low, high),
+            raw_config=scaled(crop("train", raw_leaf, train), low, high),
             gt_config=crop("train", labels_leaf, train),
         ),
         validate=RawGTDatasetConfig(
-            name="validate", raw_config=_scaled(raw_leaf, low, high), gt_config=crop("validate", labels_leaf, validate_)
+            name="validate", raw_config=scaled(raw_leaf, low, high), gt_config=crop("validate", labels_leaf, validate_)
         ),
         unseen_raw=identifier_of(raw_leaf),
         unseen_truth=crop("unseen", labels_leaf, unseen),
         unseen_roi=unseen,
-        smallest_shape=train.shape / raw_array.voxel_size,
-        voxel_size=raw_array.voxel_size,
-        channels=raw_array.num_channels or 1,
+        facts=Facts(raw_array.voxel_size, train.shape / raw_array.voxel_size, raw_array.num_channels or 1),
         unit=raw_array.units[-1] or "world units",
     )
 
@@ -170,34 +154,3 @@ def _check_own(raw: Array, labels: Array) -> None:
             f"labels must cover the same region as the raw data: {labels.roi} with voxels of {labels.voxel_size}, "
             f"but raw data is {raw.roi} with voxels of {raw.voxel_size}"
         )
-
-
-def _parts(raw: Array) -> tuple[Roi, Roi, Roi]:
-    """Return the parts to train on, validate on and segment; the last two are cropped to limit the time for scoring."""
-    shape = raw.roi.shape / raw.voxel_size
-    axis = int(np.argmax(shape))
-    cuts = [0, int(shape[axis] * TRAIN_PART), int(shape[axis] * (TRAIN_PART + VALIDATE_PART)), shape[axis]]
-    parts: list[Roi] = []
-    for begin, end in itertools.pairwise(cuts):
-        low = [begin if a == axis else 0 for a in range(raw.dims)]
-        size = [end - begin if a == axis else shape[a] for a in range(raw.dims)]
-        if parts:
-            wanted = [min(s, LARGEST_SCORED[raw.dims]) for s in size]
-            low, size = [b + (s - w) // 2 for b, s, w in zip(low, size, wanted, strict=True)], wanted
-        parts.append(Roi(raw.roi.offset + Coordinate(low) * raw.voxel_size, Coordinate(size) * raw.voxel_size))
-    train, validate_, unseen = parts
-    return train, validate_, unseen
-
-
-def _intensity_range(raw: Array, train: Roi) -> tuple[float, float]:
-    """Return the intensities that map to -1 and 1: the full range of uint8, else percentiles of a sample."""
-    if raw.dtype == np.uint8:
-        return 0.0, 255.0
-    size = Coordinate(
-        min(s, 4 * v * LARGEST_SCORED[raw.dims] // 3) // v * v for s, v in zip(train.shape, raw.voxel_size, strict=True)
-    )
-    middle = Roi(train.offset + (train.shape - size) / 2 / raw.voxel_size * raw.voxel_size, size)
-    low, high = (float(value) for value in np.percentile(raw[middle], PERCENTILES))
-    if not low < high:
-        raise ConfigError(f"{raw} is constant ({low:g}) in the middle of its training part {middle}")
-    return low, high

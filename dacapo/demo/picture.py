@@ -24,7 +24,7 @@ def draw_picture(run_config: RunConfig, data: DemoData, folder: Path, applied: A
     """Draw a section of the segmented volume and the progress of training; return the file."""
     segmentation = ZarrArray.open_from_array_identifier(applied.output)
     prediction = ZarrArray.open_from_array_identifier(applied.prediction)
-    roi, voxel_size = segmentation.roi, data.voxel_size
+    roi, voxel_size = segmentation.roi, data.facts.voxel_size
     if roi.dims == 3:  # the middle section
         depth = roi.shape[0] // voxel_size[0] // 2 * voxel_size[0]
         roi = Roi(roi.offset + Coordinate(depth, 0, 0), Coordinate(voxel_size[0], *roi.shape[1:]))

@@ -14,7 +14,6 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.cli import cli
 from dacapo.demo import Demo, demo
 from dacapo.demo.data import own_data
-from dacapo.demo.description import INPUT_SIZES
 from dacapo.demo.script import ITERATIONS_PER_MINUTE
 from dacapo.demo.tissue import synthetic_tissue
 from dacapo.errors import ConfigError, DtypeError, InputTooSmallError, OutputExistsError, RoiError
@@ -22,6 +21,7 @@ from dacapo.experiments.architectures import CNNectomeUNet, CNNectomeUNetConfig
 from dacapo.experiments.architectures.architecture import compute_shape
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.view import build
+from dacapo.experiments.defaults.network import INPUT_SIZES
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.volumes import write_array
