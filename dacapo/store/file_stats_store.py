@@ -9,14 +9,37 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dacapo.errors import DamagedFileError, UnsafeFileError
-from dacapo.store.files import read_bytes, remove_file, write_bytes
-from dacapo.store.json_lines import Entry, encode, read_columns, read_entries, update_entries
-from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_columns, from_entries, to_entry
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.store.files import read_bytes, remove_file, status, write_bytes
+from dacapo.store.json_lines import (
+    Entry,
+    Mark,
+    columns_of,
+    encode,
+    entries_of,
+    read_appended,
+    read_columns,
+    read_entries,
+    read_last,
+    update_entries,
+)
+from dacapo.store.record_stats_store import (
+    TRAINING,
+    VALIDATION,
+    Choice,
+    RecordStatsStore,
+    T,
+    from_columns,
+    from_entries,
+    to_entry,
+)
+from dacapo.store.stats_store import NewLosses
+from dacapo.utils.names import check_name
 
 # Every pickle of protocol 2 and later begins with this byte, which JSON never does.
 _PICKLE_MARK = b"\x80"
@@ -52,6 +75,31 @@ class FileStatsStore(RecordStatsStore):
             return entries
         chosen = set(choice.of(entry.iteration for entry in entries))
         return [entry for entry in entries if entry.iteration in chosen]
+
+    def last_training_stats(self, run_name: str) -> TrainingIterationStats | None:
+        path = self._file(TRAINING, run_name)
+        if not path.is_file() or _is_pickle(path):
+            return super().last_training_stats(run_name)
+        entry = read_last(path)
+        return None if entry is None else from_entries([entry], TrainingIterationStats, path)[0]
+
+    def losses_since(self, run_name: str, mark: Any = None) -> NewLosses:
+        path = self._file(TRAINING, run_name)
+        if not path.is_file() or _is_pickle(path):
+            return super().losses_since(run_name)
+        lines, mark, anew = read_appended(path, mark or Mark())
+        columns = columns_of(lines) if lines else {"iteration": [], "loss": []}
+        if columns is not None and {"iteration", "loss"} <= set(columns):
+            return NewLosses(columns["iteration"], columns["loss"], mark, anew)
+        stats = from_entries(entries_of(lines, path), TrainingIterationStats, path)
+        return NewLosses([one.iteration for one in stats], [one.loss for one in stats], mark, anew)
+
+    def state(self, run_name: str) -> Hashable:
+        found = [status(self._file(kind, run_name)) for kind in (TRAINING, VALIDATION)]
+        return tuple(one and (one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
+
+    def _file(self, kind: str, run_name: str) -> Path:
+        return self.path / kind / check_name(run_name, "run name")
 
     def _delete(self, kind: str, run_name: str) -> None:
         remove_file(self.path / kind / run_name, missing_ok=True)

@@ -144,6 +144,20 @@ def read_text(path: Path | str) -> str:
         raise DamagedFileError(f"cannot read {path}: it is not UTF-8 text ({error}); it may be damaged") from error
 
 
+def status(path: Path | str) -> os.stat_result | None:
+    """Return size, times and so on of a file, None if it does not exist.
+
+    Raises:
+        StorageError: If its folder cannot be read; the message names the path and the cause.
+    """
+    try:
+        return Path(path).stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error("read", Path(path), error) from error
+
+
 def remove_file(path: Path | str, missing_ok: bool = False) -> None:
     """Delete one file.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import attrs
 import orjson
 
 from dacapo.errors import DamagedFileError, StorageError
@@ -22,6 +23,9 @@ from dacapo.store.files import make_folder, read_bytes, storage_error
 
 ITERATION = "iteration"
 _BLOCK = 1 << 16
+
+# Bytes before a mark that are compared; they hold several losses and times, which do not repeat.
+_KEPT = 200
 
 # Everything but numbers and the characters that end them.
 _NOT_OF_NUMBERS = bytes(set(range(256)) - set(b"0123456789+-.eE,\n"))
@@ -41,9 +45,7 @@ def read_entries(path: Path) -> list[Entry]:
     Raises:
         StorageError: If the file cannot be read, or a line before the last is not an entry.
     """
-    content = read_bytes(path)
-    entries = _read_at_once(content)
-    return [entry for entry, _, _ in _good_lines(content, path)] if entries is None else entries
+    return entries_of(read_bytes(path), path)
 
 
 def read_columns(path: Path) -> dict[str, list[Any]] | None:
@@ -56,7 +58,11 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
     Raises:
         StorageError: If the file cannot be read.
     """
-    content = read_bytes(path)
+    return columns_of(read_bytes(path))
+
+
+def columns_of(content: bytes) -> dict[str, list[Any]] | None:
+    """Do the same as :func:`read_columns`, with the content of a file."""
     lines = content if content.endswith(b"\n") else content[: content.rfind(b"\n") + 1]
     fields = list(_parse(lines[: lines.find(b"\n")]) or {})
     # Letters of field names that remain after everything but numbers is removed; remove them too.
@@ -71,6 +77,56 @@ def read_columns(path: Path) -> dict[str, list[Any]] | None:
     except ValueError:
         return None
     return {name: values[index :: len(fields)] for index, name in enumerate(fields)}
+
+
+def read_last(path: Path) -> Entry | None:
+    """Return the last entry of a file without reading the others, None if there is none.
+
+    Raises:
+        StorageError: If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return _last_line(file)[0]
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+
+
+@attrs.frozen
+class Mark:
+    """A place in a file: the end of a complete line, and the end of that line, to notice that it was replaced."""
+
+    position: int = 0
+    before: bytes = b""
+
+
+def read_appended(path: Path, mark: Mark) -> tuple[bytes, Mark, bool]:
+    """Return the complete lines that were appended to a file since an earlier call.
+
+    Args:
+        path: The file.
+        mark: The mark that the earlier call returned, or ``Mark()`` for all lines.
+
+    Returns:
+        The lines, the mark for the next call, and whether these are all lines, as they are too if those before the mark
+        were replaced.
+
+    Raises:
+        StorageError: If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(mark.position - len(mark.before))
+            anew = mark.position == 0 or file.read(len(mark.before)) != mark.before
+            start = 0 if anew else mark.position
+            file.seek(start)
+            content = file.read()
+    except OSError as error:
+        raise storage_error("read", path, error) from error
+    lines = content[: content.rfind(b"\n") + 1]
+    if not lines:
+        return b"", Mark() if anew else mark, anew
+    return lines, Mark(start + len(lines), lines[-_KEPT:]), anew
 
 
 def _lines_of(fields: Sequence[str]) -> re.Pattern[bytes]:
@@ -171,6 +227,16 @@ def _read_at_once(content: bytes) -> list[Entry] | None:
     except ValueError:
         return None
     return entries if len(entries) == lines.count(b"\n") and all(map(_is_entry, entries)) else None
+
+
+def entries_of(content: bytes, path: Path) -> list[Entry]:
+    """Return all entries that the content of a file holds.
+
+    Raises:
+        DamagedFileError: If a line before the last is not an entry.
+    """
+    entries = _read_at_once(content)
+    return [entry for entry, _, _ in _good_lines(content, path)] if entries is None else entries
 
 
 def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Entry, bytes, int]]:

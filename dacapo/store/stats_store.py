@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import attrs
+
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 
 if TYPE_CHECKING:
     from dacapo.experiments.validation_scores import ValidationScores
+
+
+@attrs.frozen
+class NewLosses:
+    """The losses that were stored since an earlier look.
+
+    Attributes:
+        iterations: Their iterations, ascending.
+        losses: The loss of each.
+        mark: The place up to which the record is read, for the next look.
+        anew: Whether these are all losses, because the ones read before were replaced, or none were read.
+    """
+
+    iterations: Sequence[int]
+    losses: Sequence[float]
+    mark: Any
+    anew: bool
 
 
 class StatsStore(ABC):
@@ -66,3 +87,23 @@ class StatsStore(ABC):
     def delete_validation_scores(self, run_name: str) -> None:
         """Delete the validation scores of a run, if any."""
         raise NotImplementedError
+
+    def last_training_stats(self, run_name: str) -> TrainingIterationStats | None:
+        """Return the statistics of the last iteration of a run, None if none are stored."""
+        stats = self.retrieve_training_stats(run_name).iteration_stats
+        return stats[-1] if stats else None
+
+    def losses_since(self, run_name: str, mark: Any = None) -> NewLosses:
+        """Return the losses of a run that are new since an earlier call, to follow a training at little cost.
+
+        Args:
+            run_name: Name of the run.
+            mark: The mark that the earlier call returned; None for all losses.
+        """
+        stats = self.retrieve_training_stats(run_name).iteration_stats
+        return NewLosses([one.iteration for one in stats], [one.loss for one in stats], None, True)
+
+    def state(self, run_name: str) -> Hashable:
+        """Return a value that changes whenever training or validation of a run stores something."""
+        scores = self.retrieve_validation_iteration_scores(run_name)
+        return repr((self.last_training_stats(run_name), scores[-1:], len(scores)))

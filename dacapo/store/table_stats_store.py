@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from dacapo.store.json_lines import Entry, encode
-from dacapo.store.record_stats_store import Choice, RecordStatsStore, T, from_entries, to_entry
+from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.store.json_lines import ITERATION, Entry, encode
+from dacapo.store.record_stats_store import (
+    TRAINING,
+    VALIDATION,
+    Choice,
+    RecordStatsStore,
+    T,
+    from_entries,
+    to_entry,
+)
+from dacapo.store.stats_store import NewLosses
+from dacapo.utils.names import check_name
 
 
 class Record(Protocol):
@@ -66,6 +77,25 @@ class TableStatsStore(RecordStatsStore):
         with self._open(kind, run_name) as record:
             found = record.since(None) if choice.all else record.of(choice.of(record.iterations()))
             return from_entries(found, cls, record.place)
+
+    def last_training_stats(self, run_name: str) -> TrainingIterationStats | None:
+        with self._open(TRAINING, check_name(run_name, "run name")) as record:
+            return _end(record, TrainingIterationStats, last=True)
+
+    def losses_since(self, run_name: str, mark: Any = None) -> NewLosses:
+        with self._open(TRAINING, check_name(run_name, "run name")) as record:
+            anew = mark is None or next(iter(record.of([mark[ITERATION]])), None) != mark
+            new = list(record.since(None if anew else mark[ITERATION] + 1))
+            stats = from_entries(new, TrainingIterationStats, record.place)
+        last = new[-1] if new else None if anew else mark
+        return NewLosses([one.iteration for one in stats], [one.loss for one in stats], last, anew)
+
+    def state(self, run_name: str) -> Hashable:
+        ends = []
+        for kind in (TRAINING, VALIDATION):
+            with self._open(kind, check_name(run_name, "run name")) as record:
+                ends.append(record.end(last=True))
+        return encode({"ends": ends})
 
     def _delete(self, kind: str, run_name: str) -> None:
         with self._open(kind, run_name, write=True) as record:

@@ -185,3 +185,34 @@ class StatsStoreContract:
     def test_run_names_cannot_lead_elsewhere(self, store: StatsStore, name: str) -> None:
         with pytest.raises(ConfigError, match="run name"):
             store.store_training_stats(name, training(0, 1))
+
+    def test_following_a_training(self, store: StatsStore, reopened: StatsStore) -> None:
+        assert reopened.last_training_stats("run") is None
+        assert list(reopened.losses_since("run").losses) == []
+        store.store_training_stats("run", training(0, 5))
+        first = reopened.losses_since("run")
+        assert first.anew
+        store.store_training_stats("run", training(0, 8))
+        second = reopened.losses_since("run", first.mark)
+        stored = training(0, 8).iteration_stats
+        seen = [*first.iterations, *second.iterations] if not second.anew else list(second.iterations)
+        assert seen == [one.iteration for one in stored]
+        assert reopened.last_training_stats("run") == stored[-1]
+
+    def test_following_a_training_that_goes_back(self, store: StatsStore, reopened: StatsStore) -> None:
+        store.store_training_stats("run", training(0, 8))
+        mark = reopened.losses_since("run").mark
+        shorter = training(0, 5)
+        shorter.iteration_stats += [TrainingIterationStats(i, 99.0 + i, 0.5) for i in range(5, 20)]
+        store.store_training_stats("run", shorter)
+        news = reopened.losses_since("run", mark)
+        assert news.anew
+        assert list(news.losses) == [one.loss for one in shorter.iteration_stats]
+
+    def test_the_state_tells_that_something_was_stored(self, store: StatsStore, reopened: StatsStore) -> None:
+        states = [reopened.state("run")]
+        store.store_training_stats("run", training(0, 5))
+        states += [reopened.state("run"), reopened.state("run")]
+        store.store_validation_iteration_scores("run", validation(100))
+        states.append(reopened.state("run"))
+        assert len(set(states)) == 3
