@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
+from funlib.geometry import Roi
 
 from dacapo.blockwise.conversion import WRITERS, Copy, Export, Layout
 from dacapo.blockwise.journal import Journal, Resume, journal_folder
 from dacapo.blockwise.journal.journal import is_complete
-from dacapo.blockwise.outputs import ORIGIN, prepare_container
+from dacapo.blockwise.outputs import prepare_container
 from dacapo.blockwise.pyramid import write_image
 from dacapo.blockwise.scheduling.run_operation import execute
 from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError, OutputExistsError
-from dacapo.experiments.datasplits.datasets.arrays import Array, open_identifier
+from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, CropArrayConfig, SelectArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name
 from dacapo.experiments.datasplits.datasets.arrays.opener import config_for, identifier_of
+from dacapo.experiments.datasplits.datasets.arrays.view import build
+from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.paths import is_url, shown, user_path
+from dacapo.utils.world_text import parse_roi
 
 ZARR = ("zarr2", "zarr3")
 FORMATS = (*ZARR, *WRITERS)
@@ -70,8 +76,12 @@ def convert(
     *,
     file_format: str | None = None,
     labels: bool | None = None,
+    roi: Roi | str | None = None,
+    level: str | Sequence[float] | None = None,
+    select: Mapping[str, int] | None = None,
     num_workers: int = 1,
     overwrite: bool = False,
+    **overrides: Any,
 ) -> LocalArrayIdentifier:
     """Convert an array to another file format, block by block.
 
@@ -88,28 +98,48 @@ def convert(
             container, or Zarr v2 for a new one.
         labels: Whether values are labels, which have no mean, for smaller levels of Zarr; by default integers of
             four bytes or more, and bool.
+        roi: Region to convert, in world units or lengths such as ``"[0:1.5um,0:524nm,0:524nm]"``; all by default.
+        level: The level of the input to convert, by its name or its voxel size; the finest by default.
+        select: The index along each axis of the input to drop, such as ``{"t": 0}``.
         num_workers: Maximum number of worker processes; HDF5 is written by one.
         overwrite: Whether to replace an earlier output.
+        **overrides: ``axes``, ``voxel_size``, ``offset`` and others, in place of the metadata of the input; see
+            :func:`~dacapo.experiments.datasplits.datasets.arrays.open_array`.
 
     Returns:
         The array that was written.
 
     Raises:
         ArrayNotFoundError: If the input does not exist.
+        RoiError: If the region is not inside the input.
         ConfigError: If the format is unknown, or cannot hold the array.
         OutputExistsError: If the output exists and must be kept.
         BlockwiseError: If blocks failed; the same call does only those that are missing.
     """
-    source = identifier_of(config_for(input_path, input_dataset))
+    source = config_for(input_path, input_dataset, level=level, select=select, **overrides)
     if is_url(output_path):
         raise ConfigError(f"cannot write to {shown(output_path)}; give a file or folder of this machine")
-    target = _target(user_path(output_path), output_dataset, source, file_format)
-    array = open_identifier(source)
+    target = _target(user_path(output_path), output_dataset, _identifier(source), file_format)
+    if roi is not None:
+        source = _cropped(source, roi)
+    array = build(source)
     execution = Execution(num_workers, overwrite=overwrite, resume=Resume.of(overwrite, not overwrite))
     is_labels = _are_labels(array) if labels is None else labels
     if target.file_format in ZARR:
         return _copy(source, array, target, execution, is_labels)
     return _export(source, array, target, execution)
+
+
+def _identifier(config: ArrayConfig) -> LocalArrayIdentifier:
+    return identifier_of(config.source_array_config if isinstance(config, SelectArrayConfig) else config)
+
+
+def _cropped(config: ArrayConfig, text: Roi | str) -> ArrayConfig:
+    array, parsed = build(config), parse_roi(text)
+    assert parsed is not None
+    roi = placed_roi(parsed, array.world)
+    array.check_roi(roi)
+    return CropArrayConfig(config.name, config, roi)
 
 
 def _are_labels(array: Array) -> bool:
@@ -140,26 +170,25 @@ def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_
 
 
 def _copy(
-    source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution, is_labels: bool
+    source: ArrayConfig, array: Array, target: _Target, execution: Execution, is_labels: bool
 ) -> LocalArrayIdentifier:
     """Write Zarr, with smaller levels."""
     prepare_container(target.container, "zarr3" if target.file_format == "zarr3" else "zarr")
     output = LocalArrayIdentifier(target.container, target.dataset)
     kept = {key: array.attrs[key] for key in _KEPT if key in array.attrs}
     operation = Copy(
-        input=source,
+        source=source,
         output=output,
         region=array.roi,
         block_shape=Layout.like(array).block_shape,
-        dtype=array.dtype.name,
-        metadata={ORIGIN: {"operation": "convert"}, **kept},
+        metadata=kept,
     )
     execute(operation, execution)
     write_image(output, execution, is_labels)
     return output
 
 
-def _export(source: LocalArrayIdentifier, array: Array, target: _Target, execution: Execution) -> LocalArrayIdentifier:
+def _export(source: ArrayConfig, array: Array, target: _Target, execution: Execution) -> LocalArrayIdentifier:
     """Write another format to a partial file or folder, which gets its name when it is whole."""
     output = LocalArrayIdentifier(target.container, target.dataset)
     journal = Journal.read(journal_folder(target.journal))
@@ -171,7 +200,7 @@ def _export(source: LocalArrayIdentifier, array: Array, target: _Target, executi
         journal.forget()  # what it describes was deleted
     layout = Layout.like(array)
     operation = Export(
-        input=source,
+        source=source,
         output=target.journal,
         region=array.roi,
         block_shape=layout.block_shape,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
 from dacapo.commands import parameters as given
+from dacapo.commands.reading import reading_options
 
 
 @click.command(cls=given.Command)
@@ -43,6 +45,8 @@ def info(path: str, dataset: str | None = None, as_json: bool = False) -> None:
     show_default="by the data type",
     help="Whether smaller levels have the most frequent value or the mean.",
 )
+@reading_options
+@given.roi_option("-roi", "--roi")
 @click.option(
     "-w", "--num-workers", type=click.IntRange(1), default=1, metavar="NUMBER", help="Maximum number of processes."
 )
@@ -50,6 +54,8 @@ def info(path: str, dataset: str | None = None, as_json: bool = False) -> None:
 def convert(
     input_path: str,
     output_path: str,
+    reading: dict[str, Any],
+    roi: Any = None,
     input_dataset: str | None = None,
     output_dataset: str | None = None,
     file_format: str | None = None,
@@ -73,6 +79,8 @@ def convert(
         labels=labels,
         num_workers=num_workers,
         overwrite=overwrite,
+        roi=roi,
+        **reading,
     )
     click.echo("/".join(filter(None, (str(written.container), written.dataset))))
 

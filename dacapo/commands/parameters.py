@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dacapo.commands.reading import reading_options
 from dacapo.errors import RoiError
 from dacapo.utils.symmetries import NONE, TTA
 
@@ -193,6 +194,7 @@ tta = click.option(
 # Parameters that predict and apply share.
 prediction = several(
     inputs,
+    reading_options,
     output_path,
     num_workers,
     max_memory,

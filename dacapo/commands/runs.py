@@ -130,6 +130,7 @@ def predict(
     input_container: Path,
     input_dataset: str,
     output_path: Path,
+    reading: dict[str, Any],
     output_roi: Any = None,
     num_workers: int | None = None,
     output_dtype: str = "uint8",
@@ -145,8 +146,7 @@ def predict(
     output = predict_volume(
         run_name,
         iteration,
-        input_container,
-        input_dataset,
+        *_volume(input_container, input_dataset, reading),
         output_path,
         output_roi,
         num_workers,
@@ -187,6 +187,7 @@ def apply(
     input_container: Path,
     input_dataset: str,
     output_path: Path,
+    reading: dict[str, Any],
     validation_dataset: str | None = None,
     criterion: str = "voi",
     iteration: int | None = None,
@@ -205,8 +206,7 @@ def apply(
 
     applied = apply_to_volume(
         run_name,
-        input_container,
-        input_dataset,
+        *_volume(input_container, input_dataset, reading),
         output_path,
         validation_dataset,
         criterion,
@@ -223,6 +223,15 @@ def apply(
         tta=tta,
     )
     click.echo(f"{applied.output.container}/{applied.output.dataset}")
+
+
+def _volume(container: Path, dataset: str, reading: dict[str, Any]) -> tuple[Any, str | None]:
+    """Return a volume as operations take it: where it is, or a config if options say how to read it."""
+    if not reading:
+        return container, dataset
+    from dacapo.experiments.datasplits.datasets.arrays import config_for
+
+    return config_for(container, dataset, **reading), None
 
 
 @click.command()

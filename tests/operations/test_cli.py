@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner, Result
 from funlib.geometry import Coordinate
 
@@ -29,7 +30,7 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
 from dacapo.train import train
 from tests.helpers.runs import affinities_run_config
-from tests.helpers.volumes import cells, write_array
+from tests.helpers.volumes import cells, stored_values, write_array
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,32 @@ def test_apply_picks_the_best_and_says_why(trained: Path, tmp_path: Path, caplog
     array = ZarrArray.open_from_array_identifier(LocalArrayIdentifier(tmp_path / "out.zarr", segmentation))
     assert array.dtype == np.uint64
     assert array.roi.shape == ZarrArray.open_from_array_identifier(LocalArrayIdentifier(data, "raw")).roi.shape
+
+
+def test_options_say_how_to_read_a_volume(trained: Path, tmp_path: Path) -> None:
+    data = LocalArrayIdentifier(trained / "data" / "new.zarr", "raw")
+    raw = ZarrArray.open_from_array_identifier(data)
+    tifffile.imwrite(tmp_path / "movie.tif", np.stack([0 * stored_values(data), stored_values(data)]))
+    size, corner = (",".join(map(str, values)) for values in (raw.voxel_size, raw.roi.offset))
+    options = [
+        "--axes",
+        "tzyx",
+        "--voxel-size",
+        f"1,{size}",
+        "--offset",
+        f"0,{corner}",
+        "--unit",
+        "nm",
+        "--select",
+        "t=1",
+    ]
+    for arguments in (["predict", "affinities", 4], ["apply", "affinities"]):
+        expected = run_cli(trained, *arguments, data.container, data.dataset, tmp_path / "expected.zarr")
+        got = run_cli(trained, *arguments, tmp_path / "movie.tif", ".", tmp_path / "got.zarr", *options)
+        assert (expected.exit_code, got.exit_code) == (0, 0), got.output
+        arrays = [dacapo.open_array(done.output.strip().splitlines()[-1]) for done in (expected, got)]
+        assert arrays[0].roi == arrays[1].roi
+        np.testing.assert_array_equal(*(array[array.roi] for array in arrays))
 
 
 @pytest.mark.destructive

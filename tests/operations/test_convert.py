@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 import tensorstore
 import tifffile
+import zarr
 from click.testing import CliRunner
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 
 from dacapo.cli import cli
 from dacapo.convert import FORMATS, convert
-from dacapo.errors import ArrayNotFoundError, BlockwiseError, ConfigError, OutputExistsError
+from dacapo.errors import ArrayNotFoundError, BlockwiseError, ConfigError, OutputExistsError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import Array, open_array
 from dacapo.info import info
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
@@ -239,3 +240,55 @@ def test_a_url_is_read_and_not_written(tmp_path: Path, source: Path) -> None:
         server.shutdown()
     array = open_array(written.container, written.dataset)
     np.testing.assert_array_equal(array[array.roi], values())
+
+
+def test_a_region_of_one_level_and_point_in_time(tmp_path: Path) -> None:
+    data = values((2, 1, 20, 64, 64), np.uint8)
+    pyramid = tmp_path / "movie.zarr"
+    _write_movie(pyramid, [data, data[..., ::2, ::2, ::2]])
+    written = convert(
+        pyramid, tmp_path / "out.zarr", level="1", select={"t": 1, "c": 0}, roi="[8:16,0:64,64:128]", num_workers=1
+    )
+    array = open_array(written.container, written.dataset)
+    assert (array.axes, array.roi) == (["z", "y", "x"], Roi((8, 0, 64), (8, 64, 64)))
+    np.testing.assert_array_equal(array[array.roi], data[1, 0, ::2, ::2, ::2][2:4, :16, 16:32])
+    with pytest.raises(RoiError, match="not inside"):
+        convert(pyramid, tmp_path / "no.zarr", level="1", select={"t": 1, "c": 0}, roi="[0:400,0:8,0:8]")
+
+
+def _write_movie(path: Path, levels: list[np.ndarray]) -> None:
+    """Write an OME-NGFF image with the axes TCZYX."""
+    group = zarr.open_group(str(path), mode="w")
+    datasets = []
+    for number, data in enumerate(levels):
+        group.create_dataset(str(number), data=data)
+        scale = [1, 1, *[2 * 2**number] * 3]
+        datasets.append({"path": str(number), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    axes = [{"name": name, "type": {"t": "time", "c": "channel"}.get(name, "space")} for name in "tczyx"]
+    for axis in axes[2:]:
+        axis["unit"] = "nanometer"
+    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+
+
+def test_metadata_of_the_input_can_be_replaced(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", values((5, 6, 7)))
+    command = ["convert", str(tmp_path / "in.tif"), str(tmp_path / "out.zarr")]
+    options = ["--voxel-size", "40,5.5,5.5", "--offset", "[80,0,11]", "--axes", "zyx", "--unit", "nm"]
+    done = CliRunner().invoke(cli, [*command, *options, "--roi", "[120nm:200nm,0nm:33nm,11nm:33nm]"])
+    assert done.exit_code == 0, done.output
+    array = open_array(tmp_path / "out.zarr")
+    assert (list(array.spacing), array.world.in_units(array.roi.offset)) == ([40, 5.5, 5.5], (120, 0, 11))
+    np.testing.assert_array_equal(array[array.roi], values((5, 6, 7))[1:3, :6, :4])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--voxel-size", "a,b"], "no list of numbers; write for example"),
+        (["--select", "t"], "write for example t=0"),
+    ],
+)
+def test_options_that_cannot_be_parsed(option: list[str], message: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["convert", str(tmp_path), str(tmp_path / "out.zarr"), *option])
+    assert done.exit_code == 2
+    assert message in done.output

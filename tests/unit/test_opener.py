@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import tensorstore
@@ -22,7 +23,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     open_identifier,
 )
 from dacapo.experiments.datasplits.datasets.arrays.opener import identifier_of
-from tests.helpers.volumes import write_array
+from tests.helpers.volumes import VOXEL_SIZE, write_array
 
 VALUES = np.arange(4 * 6, dtype=np.uint8).reshape(4, 6)
 SIZE, OFFSET = Coordinate(4, 2), Coordinate(8, 20)
@@ -136,3 +137,28 @@ def test_errors_name_what_there_is(container: Path) -> None:
 def test_configs_of_the_opener_open_in_other_processes(container: Path) -> None:
     config = config_for(container, "volumes/raw")
     assert config == ZarrArrayConfig("a.zarr/volumes/raw", container, "volumes/raw", mode="r")
+
+
+@pytest.mark.parametrize("name", ["raw.tif", "raw.h5", "raw.zarr"])
+def test_a_unit_that_the_file_lacks(name: str, tmp_path: Path) -> None:
+    data = np.zeros((2, 3, 4, 5), np.uint8)
+    if name == "raw.tif":
+        tifffile.imwrite(tmp_path / name, data)
+    elif name == "raw.h5":
+        with h5py.File(tmp_path / name, "w") as file:
+            file["raw"] = data
+    else:
+        zarr.open_group(str(tmp_path / name), mode="w").create_dataset("raw", data=data)
+    given = {"axes": ["t", "z", "y", "x"], "voxel_size": [1, 5, 4, 4], "offset": [0, 0, 0, 0]}
+    array = open_array(tmp_path / name, **given)
+    assert set(array.units) == {""}
+    array = open_array(tmp_path / name, **given, unit="um")
+    assert list(array.units) == ["", "um", "um", "um"]
+    assert list(array.spacing) == [1, 5, 4, 4]
+
+
+def test_a_unit_instead_of_that_of_the_file(tmp_path: Path) -> None:
+    written = write_array(tmp_path / "raw.zarr", "raw", np.zeros((2, 3, 4), np.uint8))
+    array = open_array(written.container, unit="um")
+    assert list(array.units) == ["um"] * 3
+    assert array.world.in_nanometers(array.voxel_size) == VOXEL_SIZE * 1000

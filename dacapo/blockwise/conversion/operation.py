@@ -1,4 +1,4 @@
-"""Copying an array block by block, into Zarr v2 or into any other format."""
+"""Copying an array block by block, into Zarr or into any other format."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
 
+from dacapo.blockwise.journal.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.voxelwise import VoxelwiseOperation
-from dacapo.experiments.datasplits.datasets.arrays import open_identifier
+from dacapo.blockwise.outputs import create_output
+from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
-from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.experiments.datasplits.datasets.arrays.view import build
+from dacapo.store.converter import to_plain
 
 from .layout import Layout
 from .writers import WRITERS, Writer
@@ -26,47 +28,86 @@ _VOXELS_PER_WORKER = 2**27
 
 
 @attrs.define(kw_only=True, eq=False)
-class Copy(VoxelwiseOperation):
-    """Writes an array as Zarr v2."""
+class Conversion(BlockwiseOperation):
+    """Copies an array, with its channels in front.
 
-    def compute(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return values
+    Attributes:
+        source: The array to read.
+    """
+
+    source: ArrayConfig
+
+    def parameters(self) -> dict[str, Any]:
+        return {**super().parameters(), "inputs": config_identities(to_plain(self.source))}
+
+    def most_workers(self) -> int:
+        voxels: int = math.prod(self.region.shape / build(self.source).voxel_size)
+        return max(1, voxels // _VOXELS_PER_WORKER)
+
+    def open(self) -> None:
+        self.array = build(self.source)
+
+    def values_of(self, block: daisy.Block) -> tuple[Roi, npt.NDArray[Any]]:
+        """Return the part of a block that the array has, and its values."""
+        roi = Roi(block.write_roi.offset, block.write_roi.shape).intersect(self.array.roi)
+        return roi, channels_first(self.array[roi], self.array.channel_axis, add_missing=False)
 
 
 @attrs.define(kw_only=True, eq=False)
-class Export(BlockwiseOperation):
+class Copy(Conversion):
+    """Writes an array as Zarr.
+
+    Attributes:
+        metadata: Attributes of the output.
+    """
+
+    metadata: dict[str, Any]
+
+    def create_output(self) -> None:
+        array = build(self.source)
+        channels = None if array.channel_axis is None else array.num_channels
+        output = create_output(
+            self.output, array, self.region, self.block_shape, channels, array.dtype, True, {"operation": "convert"}
+        )
+        output.add_metadata(self.metadata)
+
+    def open(self) -> None:
+        super().open()
+        self.target = ZarrArray.open_from_array_identifier(self.output)
+
+    def process(self, block: daisy.Block) -> None:
+        roi, values = self.values_of(block)
+        self.target[roi] = values
+
+
+@attrs.define(kw_only=True, eq=False)
+class Export(Conversion):
     """Writes an array in another format. The array that ``output`` names is only the place of the journal.
 
     Attributes:
-        input: The array to read.
         file_format: Name of the format.
         path: The file or folder to write to.
         dataset: Name of the array inside a file.
     """
 
-    input: LocalArrayIdentifier
     file_format: str
     path: str
     dataset: str
 
     def writer(self) -> Writer:
         """Return what writes the array."""
-        return WRITERS[self.file_format](Path(self.path), self.dataset, Layout.like(open_identifier(self.input)))
+        return WRITERS[self.file_format](Path(self.path), self.dataset, Layout.like(build(self.source)))
 
     def most_workers(self) -> int:
-        if WRITERS[self.file_format].alone:
-            return 1
-        voxels: int = math.prod(self.region.shape / open_identifier(self.input).voxel_size)
-        return max(1, voxels // _VOXELS_PER_WORKER)
+        return 1 if WRITERS[self.file_format].alone else super().most_workers()
 
     def create_output(self) -> None:
         self.writer().create()
 
     def open(self) -> None:
-        self.source = open_identifier(self.input)
+        super().open()
         self.target = self.writer()
 
     def process(self, block: daisy.Block) -> None:
-        roi = Roi(block.write_roi.offset, block.write_roi.shape).intersect(self.source.roi)
-        values = channels_first(self.source[roi], self.source.channel_axis, add_missing=False)
+        roi, values = self.values_of(block)
         self.target.write(self.target.layout.index(roi), np.ascontiguousarray(values))

@@ -224,7 +224,7 @@ class ArrayConfig(Config):
 
     def stated_metadata(self) -> frozenset[str]:
         """Return which of ``axes``, ``voxel_size`` and ``offset`` the source itself states; reads no voxels."""
-        return frozenset(("axes", "voxel_size", "offset"))
+        return frozenset(("axes", "voxel_size", "offset", "unit"))
 
     def counted_in(self, unit: str) -> ArrayConfig:
         """Return the config of the same array with world coordinates that count another unit.

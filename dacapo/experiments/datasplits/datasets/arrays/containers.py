@@ -344,28 +344,18 @@ def numpy_dtype(opened: Any) -> np.dtype[Any]:
     return native_dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
 
 
-def metadata_of(
-    found: StoredArray,
-    shape: tuple[int, ...],
-    axes: list[str] | None,
-    voxel_size: Sequence[float] | None = None,
-    offset: Sequence[float] | None = None,
-    world_unit: str | None = None,
-) -> ArrayMetadata:
-    """Read the position of an array in the world; see :func:`.read_metadata`.
+def metadata_of(found: StoredArray, shape: tuple[int, ...], **overrides: Any) -> ArrayMetadata:
+    """Read the position of an array in the world.
 
     Args:
         found: The array.
         shape: Its shape.
-        axes: Names of the axes, instead of those in the attributes.
-        voxel_size: In units of the array, instead of that in the attributes.
-        offset: In units of the array, instead of that in the attributes.
-        world_unit: What world coordinates are to count.
+        **overrides: Values in place of those in the attributes; see :func:`.metadata_from`.
 
     Raises:
         MetadataError: If the attributes contradict each other or the shape.
     """
-    return metadata_from(found.where, shape, _candidates(found), axes, voxel_size, offset, world_unit)
+    return metadata_from(found.where, shape, _candidates(found), **overrides)
 
 
 def stated_metadata(found: StoredArray) -> frozenset[str]:

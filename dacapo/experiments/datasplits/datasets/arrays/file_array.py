@@ -133,6 +133,9 @@ class FileArrayConfig(ArrayConfig):
         converter=optional_coordinate,
         kw_only=True,
     )
+    unit: str | None = field(
+        "Unit of voxel size and offset, such as nm, instead of that in the file.", default=None, kw_only=True
+    )
     world_unit: str | None = field(
         "Count world units in this unit, such as '0.01 nm'; by default in the unit of the file, or in the largest part "
         "of it that makes voxel size and offset integers.",

@@ -13,7 +13,7 @@ from .array import ArrayConfig
 
 C = TypeVar("C", bound=ArrayConfig)
 
-OVERRIDES = ("axes", "voxel_size", "offset", "snap_to_grid", "world_unit")
+OVERRIDES = ("axes", "voxel_size", "offset", "unit", "snap_to_grid", "world_unit")
 """Their names; a config has those that its format supports."""
 
 

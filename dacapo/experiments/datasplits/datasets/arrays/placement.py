@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .axes import TIME_AXES, axis_names
+from .axes import TIME_AXES, axis_names, spatial_axes_of
 from .metadata import ArrayMetadata, Candidates, read_metadata
 
-STATED = ("axes", "voxel_size", "offset")
-"""Names of the metadata that a file may state."""
+STATED = {"axes": "axes", "voxel_size": "voxel_size", "offset": "offset", "unit": "units"}
+"""Names of the metadata that a file may state, in configs and among the candidates."""
 
 
 def metadata_from(
@@ -20,6 +20,7 @@ def metadata_from(
     voxel_size: Sequence[float] | None = None,
     offset: Sequence[float] | None = None,
     world_unit: str | None = None,
+    unit: str | None = None,
 ) -> ArrayMetadata:
     """Determine the metadata of an array; see :func:`.metadata.read_metadata`.
 
@@ -31,6 +32,7 @@ def metadata_from(
         voxel_size: In units, instead of that in the file.
         offset: In units, instead of that in the file.
         world_unit: What world coordinates count; see :func:`.metadata.read_metadata`.
+        unit: Unit of voxel size and offset along each axis, instead of those in the file.
 
     Raises:
         MetadataError: If the values contradict each other or the shape.
@@ -40,12 +42,17 @@ def metadata_from(
         found.voxel_size = [("voxel_size of the config", list(voxel_size))]
     if offset is not None:
         found.offset = [("offset of the config", list(offset))]
+    if unit:
+        names = axis_names(axes) if axes is not None else found.axes[0][1] if found.axes else []
+        spatial = spatial_axes_of(names) or [""] * min(len(shape), 3)
+        units = ["" if name.lower() in TIME_AXES else unit for name in spatial]
+        found.units, found.shown = [("unit of the config", units)], []
     return read_metadata(where, shape, found, axes, world_unit)
 
 
 def stated_in(found: Candidates) -> frozenset[str]:
-    """Return which of ``axes``, ``voxel_size`` and ``offset`` a file states."""
-    return frozenset(name for name in STATED if getattr(found, name))
+    """Return which of ``axes``, ``voxel_size``, ``offset`` and ``unit`` a file states."""
+    return frozenset(name for name, candidates in STATED.items() if getattr(found, candidates))
 
 
 def _count_points_in_time(found: Candidates, axes: Sequence[str] | None) -> None:

@@ -46,7 +46,7 @@ from .containers import (
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray, snapped
 from .ome_images import forget_image
-from .overrides import optional_coordinate, optional_numbers, recounted
+from .overrides import optional_coordinate, optional_numbers, overrides_of, recounted
 from .stored_chunks import stored_chunks
 from .world import World
 from .zarr3_files import create_zarr3, is_zarr3_group, update_attributes
@@ -93,7 +93,7 @@ class ZarrArray(MetadataArray):
         self._dtype = numpy_dtype(self._opened)
         self._cached = CachedReader(self._found, self._dtype)
         self._attributes: dict[str, Any] = dict(self._found.attributes)
-        self._metadata = metadata_of(self._found, self._shape, *array_config.place)
+        self._metadata = metadata_of(self._found, self._shape, **array_config.place)
         self._roi = snapped(self, self._metadata.roi(self._shape), self.snap_to_grid)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -245,7 +245,7 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self} cannot be written: {self._read_only_reason()}")
         attributes = {**self._attributes, **metadata}
         found = dataclasses.replace(self._found, attributes=attributes)
-        placed = metadata_of(found, self._shape, *self.config.place)
+        placed = metadata_of(found, self._shape, **self.config.place)
         try:
             if self._found.format == "zarr3":
                 update_attributes(self._found.path, lambda own: own.update(metadata))
@@ -441,6 +441,9 @@ class ZarrArrayConfig(ArrayConfig):
         converter=optional_numbers,
     )
 
+    unit: str | None = field(
+        "Unit of voxel size and offset, such as nm, instead of that in the file.", default=None, kw_only=True
+    )
     world_unit: str | None = field(
         "Count world units in this unit, such as '0.01 nm'; by default in the unit of the file, or in the largest part "
         "of it that makes voxel size and offset integers.",
@@ -449,15 +452,16 @@ class ZarrArrayConfig(ArrayConfig):
     )
 
     @property
-    def place(self) -> tuple[list[str] | None, list[float] | None, list[float] | None, str | None]:
-        """Axes, voxel size and offset that replace those of the file, and the world unit; None for the file's."""
-        return self._axes, self.voxel_size, self.offset, self.world_unit
+    def place(self) -> dict[str, Any]:
+        """The fields that replace metadata of the file, as :func:`.placement.metadata_from` takes them."""
+        names = ("axes", "voxel_size", "offset", "world_unit", "unit")
+        return {name: value for name, value in overrides_of(self).items() if name in names}
 
     def counted_in(self, unit: str) -> ZarrArrayConfig:
         return recounted(self, unit)
 
     def stated_metadata(self) -> frozenset[str]:
-        """Return which of ``axes``, ``voxel_size`` and ``offset`` the file itself states."""
+        """Return which of ``axes``, ``voxel_size``, ``offset`` and ``unit`` the file itself states."""
         return stated_metadata(find_array(self.file_name, self.dataset))
 
     def verify(self) -> tuple[bool, str]:
