@@ -49,6 +49,11 @@ def _is_size(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
         raise ConfigError(f"option {attribute.name} must be a number of bytes, 0 or more, got {value!r}")
 
 
+def _is_count(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigError(f"option {attribute.name} must be a number from 1 on, or null for no limit, got {value!r}")
+
+
 def _check_compute_context(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
         raise ConfigError(
@@ -99,6 +104,17 @@ class DaCapoConfig:
         "Memory for decoded chunks that training keeps for the next samples, over all its processes.",
         default=512 * 2**20,
         validator=_is_size,
+    )
+
+    keep_checkpoints: int | None = _option(
+        "Number of latest checkpoints of a run to keep while it is trained, beside the best ones; by default, all.",
+        default=None,
+        validator=_is_count,
+    )
+    keep_checkpoints_every: int | None = _option(
+        "With keep_checkpoints, also keep the checkpoints of iterations that are a multiple of this number.",
+        default=None,
+        validator=_is_count,
     )
 
     def serialize(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from dacapo.errors import ConfigError, TrainingError
+from dacapo.experiments.retention import remove_old_checkpoints
 from dacapo.options import Options
 from dacapo.store.create_store import create_stats_store, create_weights_store
 from dacapo.utils import distributed
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def resume(run: Run) -> None:
-    """Load statistics, scores and the latest checkpoint of a run, if it has any.
+    """Load statistics, scores and the latest checkpoint of a run, if it has any; damaged ones are passed over.
 
     Raises:
         TrainingError: If the statistics end before the checkpoint.
@@ -25,21 +26,21 @@ def resume(run: Run) -> None:
             that the options do not name.
     """
     check_place(run)
-    iteration = restore_record(run)
+    # First, since statistics count until the checkpoint that can be loaded.
+    iteration = create_weights_store().load_latest(run) or 0
+    restore_record(run, iteration)
     if iteration:
-        create_weights_store().load_weights(run, iteration)
         logger.info("run %s resumes from iteration %d", run.name, iteration)
     run.trainer.iteration = iteration
 
 
-def restore_record(run: Run) -> int:
-    """Load statistics and scores of a run until its latest checkpoint, and return the iteration of that one.
+def restore_record(run: Run, iteration: int) -> None:
+    """Load statistics and scores of a run until a checkpoint.
 
     Raises:
-        TrainingError: If the statistics end before the checkpoint.
+        TrainingError: If the statistics end before it.
     """
-    stats_store, weights_store = create_stats_store(), create_weights_store()
-    iteration = weights_store.latest_iteration(run.name) or 0
+    stats_store = create_stats_store()
     run.training_stats = stats_store.retrieve_training_stats(run.name)
     if run.training_stats.trained_until() < iteration:
         raise TrainingError(
@@ -52,7 +53,6 @@ def restore_record(run: Run) -> int:
         run.validation_scores.scores = []
     for one in scores:
         run.validation_scores.add_iteration_scores(one)
-    return iteration
 
 
 def check_place(run: Run) -> None:
@@ -83,4 +83,5 @@ def save(run: Run, previous: int) -> int:
         weights_store.store_weights(run, iteration)
         if 0 < previous < iteration and previous % run.validation_interval:
             weights_store.remove(run.name, previous)
+        remove_old_checkpoints(run)
     return iteration

@@ -141,10 +141,14 @@ class Run:
             opened = cls.to_train(stored_config(name))
             if not isinstance(run, str) or run != name:
                 opened.opened_from = Options.instance().runs_base_dir
-            latest = restore_record(opened)
-            chosen = select_best(opened, best) if best else latest if iteration is None else iteration
-            if chosen or iteration is not None:
-                create_weights_store().load_weights(opened, chosen)
+            weights_store = create_weights_store()
+            if best or iteration is not None:
+                restore_record(opened, weights_store.latest_iteration(name) or 0)
+                chosen = select_best(opened, best) if iteration is None else iteration
+                weights_store.load_weights(opened, chosen)
+            else:
+                chosen = weights_store.load_latest(opened) or 0
+                restore_record(opened, chosen)
             opened.trainer.iteration = chosen
         return opened
 

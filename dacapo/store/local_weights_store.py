@@ -7,23 +7,20 @@
     <basedir>/<run>/checkpoints/config.yaml.<number>          those that it replaced, counted from 1
 
 A checkpoint is a `torch.save` file of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
-``trainer`` and ``config``. Reading never executes code: torch's restricted unpickler builds only tensors and plain
-containers. Checkpoints of the original dacapo hold one object of its class ``Weights``, which is allowed in addition.
+``trainer`` and ``config``, followed by a checksum; see :mod:`dacapo.store.checksums`. Reading never executes code:
+torch's restricted unpickler builds only tensors and plain containers. Checkpoints of the original dacapo hold one
+object of its class ``Weights``, which is allowed in addition.
 """
 
 from __future__ import annotations
 
-import errno
 import glob
 import json
 import os
-import pickle
-import re
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -31,11 +28,11 @@ from dacapo.errors import (
     CheckpointNotFoundError,
     ConfigError,
     DamagedFileError,
-    MemoryBudgetError,
     StorageError,
-    UnsafeFileError,
 )
-from dacapo.store.files import atomic_path, atomic_write, read_text, remove_file, storage_error, write_text
+from dacapo.store.checksums import check_content
+from dacapo.store.files import atomic_path, read_text, remove_file, storage_error, write_text
+from dacapo.store.tensor_files import read_tensors, write_tensors
 from dacapo.store.trained_config import check_trained_config, keep_replaced_config, plain_config, write_trained_config
 from dacapo.store.weights_store import HasModel, Weights, WeightsStore
 from dacapo.store.yaml_files import read_yaml
@@ -48,12 +45,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 _ITERATIONS = "iterations"
 _CONFIG = "config.yaml"
-
-# First bytes of a zip archive, the format of torch since 1.6, and of a bare pickle, its format before.
-_MAGIC = (b"PK\x03\x04", b"\x80")
-
-# torch keeps the list of classes that may be read per process, so changes to it need a lock.
-_reading = threading.Lock()
 
 
 class LocalWeightsStore(WeightsStore):
@@ -69,7 +60,11 @@ class LocalWeightsStore(WeightsStore):
         self.basedir = Path(basedir)
 
     def latest_iteration(self, run: Run | str) -> int | None:
-        return max(self._stored_iterations(run), default=None)
+        return max(self.iterations(run), default=None)
+
+    def iterations(self, run: Run | str) -> list[int]:
+        names = (path.name for path in _entries(self._checkpoints(run) / _ITERATIONS))
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def store_weights(self, run: Run, iteration: int) -> None:
         weights = Weights.of_run(run, iteration)
@@ -81,15 +76,7 @@ class LocalWeightsStore(WeightsStore):
             "trainer": weights.trainer,
             "config": weights.config,
         }
-        path = self._iteration(run, iteration)
-        try:
-            with atomic_write(path) as file:
-                torch.save(content, file)
-        except RuntimeError as error:
-            # torch's zip writer fails a second time when it closes a file after a failed write.
-            if isinstance(error.__context__, OSError):
-                raise storage_error("write", path, error.__context__) from error
-            raise StorageError(f"cannot write {path}: {error}") from error
+        write_tensors(self._iteration(run, iteration), content)
 
     def check_config(self, run: HasModel, weights: Weights) -> None:
         # A missing file is written from the config in the checkpoint or, for a checkpoint of the original, from that of
@@ -107,7 +94,7 @@ class LocalWeightsStore(WeightsStore):
         if latest is not None and path.is_file():
             check_trained_config(read_yaml(path), run.config, path)
         elif latest is not None:
-            self.check_config(run, self.retrieve_weights(run, latest))
+            self.check_config(run, self.retrieve_latest(run))
         write_trained_config(path, plain_config(run.config))
 
     def recorded_config(self, run: Run | str) -> dict[str, Any] | None:
@@ -195,12 +182,8 @@ class LocalWeightsStore(WeightsStore):
             # Last, since after a move an absolute link may lead to a file of another run.
             yield path
 
-    def _stored_iterations(self, run: Run | str) -> list[int]:
-        names = (path.name for path in _entries(self._checkpoints(run) / _ITERATIONS))
-        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
-
     def _not_there(self, run: Run | str, iteration: int) -> str:
-        stored = self._stored_iterations(run)
+        stored = self.iterations(run)
         known = f"stored are {', '.join(map(str, stored[-10:]))}" if stored else "none is stored"
         return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {self._checkpoints(run)}; {known}"
 
@@ -235,9 +218,11 @@ def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
             use, so use them at once.
 
     Raises:
-        StorageError: If the file cannot be read, is damaged or not a checkpoint.
+        StorageError: If the file cannot be read or is not a checkpoint; a
+            :class:`~dacapo.errors.DamagedFileError` if its content has changed, or a weight is not finite.
         UnsafeFileError: If it would execute code.
     """
+    check_content(path)
     content = read_tensors(path, mapped=model_only)
     if isinstance(content, Weights):
         # The restricted unpickler fills the object without calling __init__.
@@ -249,6 +234,7 @@ def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
         raise StorageError(
             f"{path} has checkpoint format {content['format']}, this version reads format {FORMAT}; update dacapo"
         )
+    _check_finite(path, content["model"])
     return Weights(
         content["model"],
         {} if model_only else content["optimizer"],
@@ -258,51 +244,18 @@ def read_checkpoint(path: Path, model_only: bool = False) -> Weights:
     )
 
 
-def read_tensors(path: Path, mapped: bool = False) -> Any:
-    """Read a `torch.save` file of tensors in plain containers, to the CPU.
-
-    Args:
-        path: The file.
-        mapped: Whether to read the values of a tensor on first use, if the format of the file allows it.
-
-    Raises:
-        StorageError: If the file cannot be read or is damaged.
-        UnsafeFileError: If it would execute code.
-        MemoryBudgetError: If it does not fit into memory.
-    """
-    try:
-        with open(path, "rb") as file:
-            first = file.read(4)
-            if not first.startswith(_MAGIC):
-                raise DamagedFileError(f"{path} is damaged or not a torch.save file; remove it or restore a copy")
-            file.seek(0)
-            return _load_tensors(file, path, mapped and first.startswith(_MAGIC[0]))
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage_error("read", path, error) from error
-
-
-def _load_tensors(file: BinaryIO, path: Path, mapped: bool) -> Any:
-    """Do the same as :func:`read_tensors` for an open file. Reading a damaged file can raise almost any error."""
-    try:
-        with _reading, torch.serialization.safe_globals([Weights]):
-            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
-    except pickle.UnpicklingError as error:
-        # Omit the rest of torch's message, which recommends to read the file anyway.
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        raise UnsafeFileError(
-            f"{path} was not read: it holds more than tensors and plain values and could execute code"
-            + (f", namely {named.group(1)}" if named else "; or it is damaged")
-        ) from error
-    except Exception as error:
-        # An invalid argument can only be a negative offset, which means that the end of the file is missing.
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        if isinstance(error, MemoryError) or "allocate memory" in reason:
-            raise MemoryBudgetError(f"{path} was not read: it does not fit into memory ({reason})") from error
-        raise DamagedFileError(f"{path} is damaged or cut off ({reason}); remove it or restore a copy") from error
+def _check_finite(path: Path, state: dict[str, Any]) -> None:
+    """Refuse a checkpoint with weights that are NaN or infinite; training never stores any."""
+    found = [
+        name
+        for name, value in state.items()
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(torch.isfinite(value).all())
+    ]
+    if found:
+        raise DamagedFileError(
+            f"{path} is damaged: weights are not finite ({', '.join(found[:3])}{', ...' if found[3:] else ''}); remove "
+            "it or restore a copy"
+        )
 
 
 def _name(item: Any) -> str:

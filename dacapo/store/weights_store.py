@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from dacapo.errors import ConfigError
+from dacapo.errors import CheckpointNotFoundError, ConfigError, DamagedFileError
 from dacapo.experiments.model_state import load_model_state
 from dacapo.store.trained_config import plain_config
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from dacapo.experiments.model import Model
     from dacapo.experiments.run import Run
     from dacapo.experiments.run_config import RunConfig
+
+logger = logging.getLogger(__name__)
 
 _PLAIN_TYPES = (type(None), bool, int, float, str)
 
@@ -134,6 +137,20 @@ class WeightsStore(ABC):
         self.check_config(run, weights)
         weights.put_into(run)
 
+    def load_latest(self, run: Run) -> int | None:
+        """Restore a run from its latest checkpoint that is not damaged, and return its iteration; None without any.
+
+        Raises:
+            ConfigError: If it does not fit the run, or the run's config has changed since.
+            DamagedFileError: If all checkpoints are damaged.
+        """
+        if not self.iterations(run):
+            return None
+        weights = self.retrieve_latest(run)
+        self.check_config(run, weights)
+        weights.put_into(run)
+        return weights.iteration
+
     def load_model(self, run: HasModel, iteration: int) -> None:
         """Restore only the model of a run from a checkpoint, for prediction.
 
@@ -188,6 +205,36 @@ class WeightsStore(ABC):
     def latest_iteration(self, run: Run | str) -> int | None:
         """Return the highest iteration with a checkpoint, or None."""
         raise NotImplementedError
+
+    def iterations(self, run: Run | str) -> list[int]:
+        """Return all iterations with a checkpoint, in ascending order.
+
+        A store that can list them overrides this; the default knows the latest only.
+        """
+        latest = self.latest_iteration(run)
+        return [] if latest is None else [latest]
+
+    def retrieve_latest(self, run: Run | str) -> Weights:
+        """Return the checkpoint of the highest iteration that is not damaged; a warning names those that are.
+
+        Raises:
+            CheckpointNotFoundError: If no checkpoint is stored.
+            DamagedFileError: If all of them are damaged.
+        """
+        damage: DamagedFileError | None = None
+        for iteration in reversed(self.iterations(run)):
+            try:
+                weights = self.retrieve_weights(run, iteration)
+            except DamagedFileError as error:
+                damage = damage or error
+                logger.warning("%s; the checkpoint before it is used", error)
+            else:
+                weights.iteration = iteration
+                return weights
+        if damage is not None:
+            raise damage
+        name = getattr(run, "name", run)
+        raise CheckpointNotFoundError(f"run {name!r} has no checkpoint; train it first")
 
     @abstractmethod
     def store_weights(self, run: Run, iteration: int) -> None:

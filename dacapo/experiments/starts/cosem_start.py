@@ -22,7 +22,7 @@ from dacapo.experiments.model import Model
 from dacapo.experiments.model_state import load_common
 from dacapo.experiments.starts.start import Start, StartConfig
 from dacapo.store.files import read_text
-from dacapo.store.local_weights_store import read_tensors
+from dacapo.store.tensor_files import read_tensors
 from dacapo.utils.plain_yaml import parse_yaml
 
 FOLDER_VARIABLE = "DACAPO_COSEM_DIR"

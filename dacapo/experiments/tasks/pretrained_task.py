@@ -12,7 +12,7 @@ import torch
 from dacapo.errors import DamagedFileError, PathNotFoundError
 from dacapo.experiments.config import field
 from dacapo.experiments.model_state import load_common
-from dacapo.store.local_weights_store import read_tensors
+from dacapo.store.tensor_files import read_tensors
 from dacapo.store.weights_store import Weights
 
 from .task import Task, TaskConfig
