@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dacapo.compute_context.block_memory import BlockMemory
 from dacapo.compute_context.compute_context import create_compute_context
+from dacapo.compute_context.local_torch import LocalTorch
 from dacapo.compute_context.worker_count import DEFAULT_WORKERS
 from dacapo.errors import ConfigError
 from dacapo.utils import distributed
 from dacapo.utils.memory import parse_size
-from dacapo.utils.memory_estimates import default_memory, workers_within
 from dacapo.utils.precision import PRECISIONS
 from dacapo.utils.symmetries import NONE, TTA
 
@@ -76,13 +77,23 @@ class Execution:
             return self.num_workers
         return 1 if distributed.world_size() > 1 else DEFAULT_WORKERS
 
+    @property
+    def block_memory(self) -> BlockMemory:
+        """The limits of memory for work that needs no network."""
+        return BlockMemory.of(self.max_memory, create_compute_context())
+
+    @property
+    def memory_here(self) -> BlockMemory:
+        """The limits of memory for work that this process does, wherever workers run."""
+        return BlockMemory.of(self.max_memory, LocalTorch())
+
     def for_blocks(self, block_bytes: int) -> Execution:
         """Return the execution with as many workers as fit into memory, for work that needs no network.
 
         Args:
             block_bytes: Memory that a block takes.
+
+        Raises:
+            MemoryBudgetError: If a single block is too large.
         """
-        limit = self.max_memory
-        if limit is None and self.num_workers is None and create_compute_context().local_cores is not None:
-            limit = default_memory()
-        return attrs.evolve(self, num_workers=workers_within(limit, self.workers, block_bytes))
+        return attrs.evolve(self, num_workers=self.block_memory.workers(self.workers, block_bytes))

@@ -186,8 +186,9 @@ def plan_within(
 ) -> Budget:
     """Choose the largest blocks that fit into memory, and as many workers as fit.
 
-    Without a limit, an ``eval_shape_increase`` of the architecture determines the block size. If the memory of the
-    machine or GPU that runs the network is unknown, the input shape of the network does.
+    Without a limit, an ``eval_shape_increase`` of the architecture determines the block size, unless all the memory
+    that is free does not suffice. If the memory of the machine or GPU that runs the network is unknown, the input shape
+    of the network does.
 
     Args:
         model: The network.
@@ -203,7 +204,8 @@ def plan_within(
         here: Whether they are this process, or those that train together with it, whatever the context.
 
     Raises:
-        MemoryBudgetError: If not even the smallest block fits; the message says how much memory is enough.
+        MemoryBudgetError: If not even the smallest block fits; the message says how much memory is enough. Without a
+            limit, if it exceeds all memory that is free on this machine.
         ConfigError: If a limit is given, and the memory of the network cannot be estimated.
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
@@ -221,16 +223,20 @@ def plan_within(
             raise unknown_network_bytes(error) from error
         return Budget(plan, num_workers, None, process, None)
     limits = _limits(max_memory, default, context, is_remote, on_gpu)
+    utmost = _limits(max_memory, default, context, is_remote, on_gpu, uses_all=True)
     is_fixed = model.architecture.has_fixed_shape
     is_decided = is_fixed or any(model.architecture.eval_shape_increase)
-    if max_memory is None and (is_decided or not limits.are_known(num_workers)):
-        return limits.annotate(default)
+    if max_memory is None:
+        if not limits.are_known(num_workers) or (is_decided and utmost.allow(default)):
+            return utmost.annotate(default)
+        if is_decided and not is_fixed:
+            logger.warning("%s; blocks become smaller than eval_shape_increase makes them", utmost.annotate(default))
     smallest = default
     if not is_fixed:
         smallest = costs.of(plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw)))
     smallest = limits.annotate(_for_most_workers(smallest, num_workers, limits))
     if not limits.allow(smallest):
-        return _too_large(smallest, limits)
+        return _too_large(smallest, limits, utmost)
     return smallest if is_fixed else _largest(smallest, limits, costs)
 
 
@@ -244,15 +250,17 @@ def _for_most_workers(smallest: Budget, num_workers: int, limits: _Limits) -> Bu
     return attrs.evolve(smallest, num_workers=1 if limits.are_shared else max(1, min(num_workers, most)))
 
 
-def _too_large(smallest: Budget, limits: _Limits) -> Budget:
+def _too_large(smallest: Budget, limits: _Limits, utmost: _Limits) -> Budget:
     """Return the smallest budget although it exceeds the default limits.
 
     Raises:
-        MemoryBudgetError: If it exceeds a given limit.
+        MemoryBudgetError: If it exceeds a given limit, or all free memory of this machine.
     """
     least = f"{smallest}; this network and volume need at least that"
     if limits.everything is not None and smallest.total > limits.everything:
         raise MemoryBudgetError(f"{least}, so allow {format_size(smallest.total)}")
+    if utmost.are_shared and not utmost.allow(smallest):
+        raise MemoryBudgetError(f"{least}, which is more than is free here; use a machine with more memory")
     logger.warning("%s", least)
     return smallest
 
@@ -272,12 +280,18 @@ def _largest(smallest: Budget, limits: _Limits, costs: _Costs) -> Budget:
 
 
 def _limits(
-    max_memory: str | int | None, default: Budget, context: ComputeContext, is_remote: bool, on_gpu: bool
+    max_memory: str | int | None,
+    default: Budget,
+    context: ComputeContext,
+    is_remote: bool,
+    on_gpu: bool,
+    uses_all: bool = False,
 ) -> _Limits:
+    """Return the limits of a prediction; ``uses_all`` replaces the default share of memory by all that is free."""
     everything = None if max_memory is None else parse_size(max_memory)
-    most = None if on_gpu else default.process_bytes + DEFAULT_BLOCK_BYTES
+    most = None if on_gpu or uses_all else default.process_bytes + DEFAULT_BLOCK_BYTES
     # Measured once, so that all comparisons use the same number.
-    usable = None if is_remote or everything is not None else default_memory()
+    usable = None if is_remote or everything is not None else default_memory(1.0 if uses_all else DEFAULT_SHARE)
 
     def host(num_workers: int) -> int | None:
         if is_remote:
@@ -290,7 +304,7 @@ def _limits(
     def gpu(num_workers: int) -> int | None:
         if num_workers not in known:
             there = context.free_gpu_memory(num_workers) if is_remote else free_gpu_memory(context.device, num_workers)
-            known[num_workers] = None if there is None else int(DEFAULT_SHARE * there)
+            known[num_workers] = None if there is None else int((1.0 if uses_all else DEFAULT_SHARE) * there)
         return known[num_workers]
 
     return _Limits(everything, host, gpu if on_gpu else None, not is_remote)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import attrs
-from funlib.geometry import Roi
+from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.scheduling.run_operation import execute
@@ -23,7 +24,7 @@ from dacapo.experiments.tasks.evaluators.block_evaluator import IN_BLOCKS, Block
 from dacapo.experiments.tasks.evaluators.volumes import Volumes, block_shape
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.capabilities import can
-from dacapo.utils.memory_estimates import EVALUATED_BLOCK_BYTES
+from dacapo.utils.memory_estimates import EVALUATED_VOXEL_BYTES
 from dacapo.utils.tally import Tally, add_up
 
 if TYPE_CHECKING:
@@ -96,14 +97,22 @@ def evaluate_array(
         BlockwiseError: If a block failed in a worker.
     """
     evaluator: Evaluator = run.task.evaluator
-    execution = execution.for_blocks(EVALUATED_BLOCK_BYTES)
-    with evaluator.masked_by(dataset.mask):
-        if execution.workers > 1 and _in_blocks(evaluator) and _is_described(dataset):
-            volumes = evaluator.open(output, truth)
-            operation = _operation(run, dataset, output, volumes, evaluator.voxels_per_block(volumes))
+    if not _in_blocks(evaluator):
+        with evaluator.masked_by(dataset.mask):
+            return evaluator.evaluate(output, truth)
+    most = execution.block_memory.largest_block
+    voxels = None if most is None else most // EVALUATED_VOXEL_BYTES
+    with evaluator.masked_by(dataset.mask), evaluator.limited_to(voxels):
+        volumes = evaluator.open(output, truth)
+        block = block_shape(volumes.shape, evaluator.voxels_per_block(volumes))
+        channels = evaluator.block_voxels // evaluator.voxels_per_block(volumes)
+        execution = execution.for_blocks(math.prod(block) * channels * EVALUATED_VOXEL_BYTES)
+        if execution.workers > 1 and _is_described(dataset):
+            operation = _operation(run, dataset, output, volumes, block)
             if operation.most_workers() > 1:
                 return evaluator.scores_of(volumes, _tally(operation, evaluator.tally_type, execution))
-        return evaluator.evaluate(output, truth)
+        scores: EvaluationScores = evaluator.evaluate(output, truth)
+        return scores
 
 
 def _in_blocks(evaluator: Evaluator) -> TypeGuard[BlockEvaluator[Any]]:
@@ -117,13 +126,13 @@ def _is_described(dataset: Dataset) -> bool:
 
 
 def _operation(
-    run: Run, dataset: Dataset, output: LocalArrayIdentifier, volumes: Volumes, max_voxels: int
+    run: Run, dataset: Dataset, output: LocalArrayIdentifier, volumes: Volumes, block: Coordinate
 ) -> Evaluation:
     config: Any = dataset.config
     return Evaluation(
         output=output,
         region=volumes.roi,
-        block_shape=block_shape(volumes.shape, max_voxels) * volumes.voxel_size,
+        block_shape=block * volumes.voxel_size,
         task_config=run.config.task_config,
         truth_config=config.gt_config,
         mask_config=None if dataset.mask is None else config.mask_config,

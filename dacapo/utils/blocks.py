@@ -13,6 +13,9 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, RoiError
 
+LEAST_EDGE = 32
+"""Blocks are made smaller to fit into memory until their edges have this number of voxels."""
+
 
 @attrs.frozen
 class BlockGrid:
@@ -71,6 +74,21 @@ def fit_block_shape(block_shape: Sequence[int], volume_shape: Sequence[int]) -> 
         raise ConfigError(f"a block shape needs at least 1 voxel along each axis, got {tuple(block_shape)}")
     shape = last_axes(block_shape, len(volume_shape))
     return Coordinate(min(b, max(1, v)) for b, v in zip(shape, volume_shape, strict=True))
+
+
+def smaller_block(block_shape: Coordinate, context: Coordinate, most_voxels: float) -> Coordinate:
+    """Halve a block until it and its context, both in voxels, fit into a number of voxels.
+
+    Edges stay at least :data:`LEAST_EDGE` long, even if such a block does not fit.
+
+    >>> smaller_block(Coordinate(256, 256, 256), Coordinate(32, 32, 32), 10**7)
+    (128, 128, 256)
+    """
+    shape = [int(extent) for extent in block_shape]
+    while math.prod(Coordinate(shape) + context * 2) > most_voxels and max(shape) > LEAST_EDGE:
+        longest = shape.index(max(shape))
+        shape[longest] = max(LEAST_EDGE, -(-shape[longest] // 2))
+    return Coordinate(shape)
 
 
 def last_axes(extent: Sequence[int], dims: int) -> tuple[int, ...]:

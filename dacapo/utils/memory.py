@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
 
 from dacapo.errors import ConfigError
@@ -10,6 +11,7 @@ from dacapo.errors import ConfigError
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([KMGT])(?:i?B)?", re.IGNORECASE)
 _UNITS = "KMGT"
 
+_SYSTEM, _PROCESS = Path("/proc/meminfo"), Path("/proc/self/status")
 # Files of a control group with its limit and its use, by version.
 _GROUP_FILES = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
 # Lines of its statistics, https://docs.kernel.org/admin-guide/cgroup-v2.html.
@@ -52,19 +54,33 @@ def format_size(number: float) -> str:
 def available_memory() -> int | None:
     """Return how many bytes this process can still take without swapping, None where the system does not tell.
 
-    Limits of control groups, which clusters and containers set, count.
+    Limits of control groups, which clusters and containers set, count, and so does that of ``ulimit -v``.
     """
-    found = [free for free in (_free_of_system(), *_free_of_groups()) if free is not None]
-    return min(found) if found else None
+    free = [_line(_SYSTEM, "MemAvailable:"), _free_addresses()]
+    free += [max(0, limit - used) for limit, used in _groups()]
+    return min((each for each in free if each is not None), default=None)
+
+
+def total_memory() -> int | None:
+    """Return how many bytes this machine or the control group has, used or not, None where the system does not tell."""
+    known = [_line(_SYSTEM, "MemTotal:"), _most_addresses(), *(limit for limit, _ in _groups())]
+    return min((each for each in known if each is not None), default=None)
 
 
 def process_memory() -> int | None:
     """Return how many bytes this process holds, None where the system does not tell."""
-    return _line(Path("/proc/self/status"), "VmRSS:")
+    return _line(_PROCESS, "VmRSS:")
 
 
-def _free_of_system() -> int | None:
-    return _line(Path("/proc/meminfo"), "MemAvailable:")
+def _most_addresses() -> int | None:
+    """Return the limit of this process's address space, in bytes."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _free_addresses() -> int | None:
+    limit, used = _most_addresses(), _line(_PROCESS, "VmSize:")
+    return None if limit is None or used is None else max(0, limit - used)
 
 
 def _line(file: Path, name: str) -> int | None:
@@ -76,13 +92,13 @@ def _line(file: Path, name: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
 
 
-def _free_of_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
-    """Return what is left to the control groups of this process, in their second and their first version."""
+def _groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[tuple[int, int]]:
+    """Return limit and use of the control groups of this process, in their second and their first version."""
     try:
         lines = own.read_text().splitlines()
     except OSError:
         return []
-    left = []
+    found = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers not in ("", "memory"):
@@ -99,9 +115,8 @@ def _free_of_groups(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc
             except OSError:
                 continue
             if limit != "max":
-                held = max(0, int(used) - _reclaimable(folder / "memory.stat"))
-                left.append(max(0, int(limit) - held))
-    return left
+                found.append((int(limit), max(0, int(used) - _reclaimable(folder / "memory.stat"))))
+    return found
 
 
 def _reclaimable(statistics: Path) -> int:

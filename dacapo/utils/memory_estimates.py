@@ -7,16 +7,16 @@ in bytes, were measured on 64-bit Linux, and are slightly above the measurements
 from __future__ import annotations
 
 from dacapo.errors import ConfigError
-from dacapo.utils.memory import available_memory, process_memory
+from dacapo.utils.memory import available_memory, process_memory, total_memory
 
-PROCESS_BYTES = 600 * 1024**2
-"""A process that has loaded PyTorch and reads and writes arrays."""
+PROCESS_BYTES = 512 * 1024**2
+"""A process that has loaded PyTorch and reads and writes arrays, which takes some 480 MB."""
 WORKER_BYTES = 300 * 1024**2
 """A worker process without PyTorch."""
 FETCHER_BYTES = 150 * 1024**2
 """A forked process that makes batches, without the memory that it shares with its parent."""
-EVALUATED_BLOCK_BYTES = 700 * 1024**2
-"""A block of 2^24 voxels that is scored: the labels of two arrays, and their pairs."""
+EVALUATED_VOXEL_BYTES = 44
+"""A voxel of a block that is scored: the labels of two arrays, and their pairs."""
 
 DEFAULT_SHARE = 0.5
 """Without a limit, work uses this share of the free memory of this machine or of a GPU."""
@@ -43,10 +43,28 @@ def process_bytes(is_this_one: bool = True) -> int:
     return max(PROCESS_BYTES, (process_memory() or 0) if is_this_one else 0)
 
 
-def default_memory() -> int | None:
-    """Return the memory that all processes on this machine share without a limit; None if it is unknown."""
+def default_memory(share: float = DEFAULT_SHARE) -> int | None:
+    """Return the memory that all processes on this machine share without a limit; None if it is unknown.
+
+    Args:
+        share: The part of the free memory to use, besides that which this process holds.
+    """
     free = available_memory()
-    return None if free is None else int(DEFAULT_SHARE * free) + (process_memory() or 0)
+    return None if free is None else int(share * free) + (process_memory() or 0)
+
+
+def free_memory() -> int | None:
+    """Return the memory that this process can still take; None if it is unknown."""
+    return available_memory()
+
+
+def planned_memory() -> int | None:
+    """Return the memory that a block may take without a limit, if results depend on blocks; None if it is unknown.
+
+    It follows from the memory of the machine or the container, and not from what is free at the moment.
+    """
+    total = total_memory()
+    return None if total is None else max(0, int(DEFAULT_SHARE * (total - PROCESS_BYTES)))
 
 
 def network_bytes(tensors: int) -> int:
@@ -114,16 +132,3 @@ def watershed_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> flo
     """
     each = 6 if itemsize == 1 else 26 + 2 * itemsize
     return _WATERSHED_MARGIN * (53 + num_offsets * each) + max(0, channels - num_offsets) * itemsize
-
-
-def workers_within(max_memory: int | None, num_workers: int, block_bytes: int) -> int:
-    """Return how many worker processes without a network fit into memory with this process, at least 1.
-
-    Args:
-        max_memory: Limit of all processes together; None for no limit.
-        num_workers: Number of workers to start if they fit.
-        block_bytes: Memory that a block takes.
-    """
-    if max_memory is None:
-        return num_workers
-    return max(1, min(num_workers, (max_memory - PROCESS_BYTES) // (WORKER_BYTES + block_bytes)))

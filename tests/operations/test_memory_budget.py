@@ -32,10 +32,11 @@ from dacapo.experiments.tasks.post_processors import (
 )
 from dacapo.inference.budget import Budget, block_bytes, plan_within
 from dacapo.inference.prediction import predict_array
-from dacapo.options import DaCapoConfig
+from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.utils.memory import parse_size, process_memory
+from dacapo.utils.memory_estimates import PROCESS_BYTES
 from tests.helpers.memory import VOXEL, large
 from tests.helpers.runs import unet_run
 
@@ -60,7 +61,7 @@ def hungry_run(folder: Path) -> Run:
 
 def process_bytes() -> int:
     """Return about what this process takes, which is large among other tests, or what is assumed of any."""
-    return max(process_memory() or 0, parse_size("600MB")) + parse_size("5MB")
+    return max(process_memory() or 0, PROCESS_BYTES) + parse_size("5MB")
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -113,6 +114,25 @@ def test_an_evaluation_shape_decides_unless_there_is_a_budget(tmp_path: Path) ->
     assert fixed / VOXEL == run.model.compute_output_shape(run.model.eval_input_shape)[1]
     budget = process_bytes() + parse_size("2GB")
     assert math.prod(plan_within(run.model, raw, max_memory=budget).plan.write_shape) > math.prod(fixed)
+
+
+def test_an_evaluation_shape_that_does_not_fit_is_made_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run, raw = unet_run(tmp_path, 3, eval_shape_increase=Coordinate(240, 240, 240), padding="same"), large(tmp_path)
+    monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("2GB"))
+    budget = plan_within(run.model, raw, context=LocalTorch(device="cpu"))
+    assert budget.total <= parse_size("1GB") + process_bytes()
+    assert "blocks become smaller than eval_shape_increase makes them" in caplog.text
+    fitting = unet_run(tmp_path, 3, eval_shape_increase=Coordinate(60, 60, 60), padding="same")
+    assert plan_within(fitting.model, raw).plan == plan_blocks(fitting.model, raw)
+
+
+def test_what_is_not_free_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, raw = unet_run(tmp_path, 3, num_fmaps=64), large(tmp_path)
+    monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("10MB"))
+    with pytest.raises(MemoryBudgetError, match="which is more than is free here"):
+        plan_within(run.model, raw, context=LocalTorch(device="cpu"))
 
 
 class TestGpus:
@@ -221,9 +241,14 @@ class TestPostProcessing:
     """What becomes of a budget behind the network, for predictions of which nothing is on disk."""
 
     def planned(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, edge: int, budget: str | None
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, edge: int, budget: str | None, memory: str = "99GB"
     ) -> tuple[Coordinate, int] | None:
-        """Return the blocks of a mutex watershed and its workers, None for a volume that is segmented as a whole."""
+        """Return the blocks of a mutex watershed and its workers, None for a volume that is segmented as a whole.
+
+        All of the memory of the machine is free.
+        """
+        for name in ("available_memory", "total_memory"):
+            monkeypatch.setattr(f"dacapo.utils.memory_estimates.{name}", lambda: parse_size(memory))
         prediction, planned = affinities(folder, edge), []
         post_processor = WatershedPostProcessor(OFFSETS)
         post_processor.set_prediction(prediction)
@@ -243,8 +268,8 @@ class TestPostProcessing:
             (320, None, None),
             (320, "5GB", None),
             (320, "3GB", ((128, 256, 256), 1)),
-            (320, "1GB", ((64, 64, 128), 1)),
-            (320, "100MB", ((32, 32, 32), 1)),
+            (320, "1GB", ((64, 128, 128), 1)),
+            (320, "700MB", ((32, 64, 64), 1)),
             (1024, None, ((256, 256, 256), 8)),
             (1024, "5GB", ((256, 256, 256), 1)),
             (1024, "9GB", ((256, 256, 256), 2)),
@@ -256,12 +281,36 @@ class TestPostProcessing:
     ) -> None:
         assert self.planned(tmp_path, monkeypatch, edge, budget) == expected
 
+    def test_a_budget_for_no_block_at_all_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(MemoryBudgetError, match=r"a block takes about .* allow at least 602 MB"):
+            self.planned(tmp_path, monkeypatch, 320, "100MB")
+
+    @pytest.mark.parametrize(
+        ("memory", "expected"),
+        [
+            ("9GB", None),
+            ("3GB", ((128, 128, 256), 1)),
+            ("2GB", ((128, 128, 128), 1)),
+        ],
+    )
+    def test_the_memory_of_the_machine_is_a_limit_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str, expected: Any
+    ) -> None:
+        assert self.planned(tmp_path, monkeypatch, 320, None, memory) == expected
+
+    def test_so_is_the_memory_of_a_job(
+        self, options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Options.instance(compute_context={"type": "Slurm", "config": {"memory": "2GB"}})
+        assert self.planned(tmp_path, monkeypatch, 1024, None) == ((128, 128, 256), 8)
+
     def test_others_get_fewer_workers(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[int] = []
         monkeypatch.setattr(
             "dacapo.blockwise.scheduling.run_operation.execute",
             lambda what, execution: asked.append(execution.workers),
         )
+        monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("99GB"))
         post_processor, prediction = ThresholdPostProcessor(), affinities(tmp_path, 1024)
         post_processor.set_prediction(prediction)
         for budget in (None, "1GB", "9GB"):

@@ -31,11 +31,11 @@ from dacapo.compute_context import (
 )
 from dacapo.compute_context.batch_system import megabytes, seconds
 from dacapo.compute_context.local_torch import one_gpu
-from dacapo.errors import BlockwiseError, ConfigError
+from dacapo.errors import BlockwiseError, ConfigError, MemoryBudgetError
 from dacapo.experiments.tasks.post_processors import ArgmaxPostProcessor, ThresholdPostProcessor, WatershedPostProcessor
 from dacapo.options import DaCapoConfig, Options
 from dacapo.predict import predict
-from dacapo.utils.memory_estimates import workers_within
+from dacapo.utils.memory_estimates import PROCESS_BYTES, WORKER_BYTES
 from dacapo.validate import validate, validate_run
 from tests.helpers.cluster import install_bsub
 
@@ -252,17 +252,35 @@ class TestLocalTorch:
     def test_operations_leave_the_number_of_workers_to_one_rule(self, operation: Callable[..., Any]) -> None:
         assert inspect.signature(operation).parameters["num_workers"].default is None
 
-    def test_nobody_asked_for_more_workers_than_fit_into_half_of_the_free_memory(
+    def test_no_more_workers_than_fit_into_half_of_the_free_memory(
         self, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: 8 << 30)
         monkeypatch.setattr("dacapo.utils.memory_estimates.process_memory", lambda: 0)
-        expected = workers_within(4 << 30, DEFAULT_WORKERS, 1 << 30)
+        expected = ((4 << 30) - PROCESS_BYTES) // ((1 << 30) + WORKER_BYTES)
         assert 1 < expected < DEFAULT_WORKERS
         assert Execution().for_blocks(1 << 30).num_workers == expected
-        assert Execution(20).for_blocks(1 << 30).num_workers == 20
+        assert Execution(20).for_blocks(1 << 30).num_workers == expected, "even if someone asked for more"
+        assert Execution(20).for_blocks(6 << 30).num_workers == 1
+        with pytest.raises(MemoryBudgetError, match=r"a block takes about 9.0 GB of memory, but only 8.0 GB may be"):
+            Execution(20).for_blocks(9 << 30)
         Options.instance(compute_context={"type": "Slurm"})  # its jobs have memory of their own
         assert Execution().for_blocks(1 << 30).num_workers == DEFAULT_WORKERS
+        assert Execution().for_blocks(99 << 30).num_workers == DEFAULT_WORKERS
+
+    def test_a_block_fits_into_the_memory_of_a_job(self, options: DaCapoConfig) -> None:
+        Options.instance(compute_context={"type": "Slurm", "config": {"memory": "2GB"}})
+        assert Execution(20).for_blocks(1 << 30).num_workers == 20
+        assert Execution().block_memory.largest_block == (2 << 30) - WORKER_BYTES
+        assert Execution(max_memory="1GB").block_memory.largest_block == (1 << 30) - PROCESS_BYTES  # type: ignore[arg-type]
+        with pytest.raises(MemoryBudgetError, match=r"but only 2.0 GB may be used"):
+            Execution(20).for_blocks(2 << 30)
+
+    def test_workers_that_fit_beside_this_process(self, options: DaCapoConfig) -> None:
+        budgets = ("1.3GB", "1.5GB", "2.5GB", "4.5GB", "99GB")
+        assert [Execution(16, budget).for_blocks(700 << 20).num_workers for budget in budgets] == [1, 1, 2, 4, 16]  # type: ignore[arg-type]
+        with pytest.raises(MemoryBudgetError, match=r"allow at least 1.2 GB"):
+            Execution(16, "600MB").for_blocks(700 << 20)  # type: ignore[arg-type]
 
     def test_ranks_share_the_work_without_workers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("dacapo.utils.distributed.world_size", lambda: 2)

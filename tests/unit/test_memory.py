@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.architectures.network_memory import forward_bytes, training_bytes
 from dacapo.utils import memory
 from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
-from dacapo.utils.memory_estimates import network_bytes, process_bytes, watershed_voxel_bytes, workers_within
+from dacapo.utils.memory_estimates import PROCESS_BYTES, network_bytes, process_bytes, watershed_voxel_bytes
 
 
 @pytest.mark.parametrize(
@@ -31,12 +33,6 @@ from dacapo.utils.memory_estimates import network_bytes, process_bytes, watershe
 )
 def test_parse(text: str | float, size: int) -> None:
     assert parse_size(text) == size
-
-
-def test_workers_that_fit_beside_this_process() -> None:
-    assert workers_within(None, 16, 1 << 40) == 16
-    budgets = ("600MB", "1.5GB", "2.6GB", "5GB", "99GB")
-    assert [workers_within(parse_size(budget), 16, 700 << 20) for budget in budgets] == [1, 1, 2, 4, 16]
 
 
 @pytest.mark.parametrize("wrong", ["8", "GB", "-1GB", "0GB", "8 GBs", "", 0, -4, True, None, [1]])
@@ -67,6 +63,17 @@ def test_memory_of_this_process_grows_with_what_it_holds() -> None:
     assert free > 0
 
 
+def test_the_address_space_limits_what_is_free() -> None:
+    script = (
+        "import resource; from dacapo.utils.memory import available_memory, total_memory; "
+        "resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30)); print(total_memory(), available_memory())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    total, free = map(int, done.stdout.split())
+    assert total == 1 << 30
+    assert 0 < free < total
+
+
 def test_control_groups_limit_what_is_free(tmp_path: Path) -> None:
     group = tmp_path / "cgroup" / "user" / "job"
     group.mkdir(parents=True)
@@ -80,8 +87,8 @@ def test_control_groups_limit_what_is_free(tmp_path: Path) -> None:
     (first / "memory.usage_in_bytes").write_text("500\n")
     own = tmp_path / "own"
     own.write_text("4:memory:/job\n3:cpuset:/\n0::/user/job\n")
-    assert sorted(memory._free_of_groups(tmp_path / "cgroup", own)) == [0, 600]
-    assert memory._free_of_groups(tmp_path / "cgroup", tmp_path / "missing") == []
+    assert sorted(memory._groups(tmp_path / "cgroup", own)) == [(300, 500), (1000, 400)]
+    assert memory._groups(tmp_path / "cgroup", tmp_path / "missing") == []
 
 
 def test_memory_that_holds_files_is_free(tmp_path: Path) -> None:
@@ -101,7 +108,7 @@ def test_memory_that_holds_files_is_free(tmp_path: Path) -> None:
     )
     own = tmp_path / "own"
     own.write_text("4:memory:/job\n0::/job\n")
-    assert sorted(memory._free_of_groups(tmp_path, own)) == [660, 800]
+    assert sorted(memory._groups(tmp_path, own)) == [(1000, 340), (2000, 1200)]
 
 
 class TestForward:
@@ -144,6 +151,6 @@ class TestTraining:
 
 def test_estimates_have_a_margin() -> None:
     assert network_bytes(1000) == 1250
-    assert process_bytes() >= process_bytes(is_this_one=False) == parse_size("600MB")
+    assert process_bytes() >= process_bytes(is_this_one=False) == PROCESS_BYTES
     # Channels behind the affinities are only read.
     assert watershed_voxel_bytes(3, 5, 4) == watershed_voxel_bytes(3, 3, 4) + 8 == 1.2 * (53 + 3 * 34) + 8

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from funlib.geometry import Roi
 
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.tasks.evaluators.evaluator import EvaluationScores, Evaluator
-from dacapo.experiments.tasks.evaluators.volumes import Volumes
+from dacapo.experiments.tasks.evaluators.volumes import CHUNK, Volumes
 from dacapo.utils.capabilities import declares
 from dacapo.utils.progress import progress
 from dacapo.utils.tally import Tally, add_up
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
 
 T = TypeVar("T", bound=Tally)
+
+LEAST_VOXELS = CHUNK**3
+"""Smaller blocks would mostly read chunks of which they need a part."""
 
 IN_BLOCKS = "scores follow from what tally counts in blocks"
 """Declared by :meth:`BlockEvaluator.evaluate`; an override of ``evaluate`` may compute scores another way."""
@@ -68,6 +72,16 @@ class BlockEvaluator(Evaluator, Generic[T]):
         """Return the maximum number of voxels of a block."""
         arrays = (volumes.output, volumes.truth)
         return self.block_voxels // max((array.num_channels or 1) if "c" in array.axes else 1 for array in arrays)
+
+    @contextmanager
+    def limited_to(self, max_voxels: int | None) -> Iterator[None]:
+        """Use smaller blocks inside a ``with`` block, but none below :data:`LEAST_VOXELS`; None keeps their size."""
+        before = self.block_voxels
+        self.block_voxels = before if max_voxels is None else min(before, max(LEAST_VOXELS, max_voxels))
+        try:
+            yield
+        finally:
+            self.block_voxels = before
 
     @abstractmethod
     def tally(self, volumes: Volumes, block: Roi) -> T:

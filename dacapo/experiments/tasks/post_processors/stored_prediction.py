@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
 import numpy as np
 from funlib.geometry import Coordinate
 
@@ -13,7 +14,7 @@ from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import PostProcessor
-from dacapo.utils.blocks import fit_block_shape
+from dacapo.utils.blocks import fit_block_shape, smaller_block
 from dacapo.utils.memory_estimates import voxelwise_bytes
 
 if TYPE_CHECKING:
@@ -72,9 +73,13 @@ class StoredPredictionPostProcessor(PostProcessor):
         from dacapo.blockwise.scheduling.run_operation import execute
 
         prediction = self.prediction_array
-        voxels = math.prod(operation.block_shape / prediction.voxel_size)
-        taken = voxelwise_bytes(voxels, prediction.num_channels or 1, prediction.dtype.itemsize)
-        execute(operation, execution.for_blocks(taken))
+        each = voxelwise_bytes(1, prediction.num_channels or 1, prediction.dtype.itemsize)
+        most = execution.block_memory.largest_block
+        block = operation.block_shape / prediction.voxel_size
+        if most is not None:  # the result does not depend on the blocks
+            block = smaller_block(block, block * 0, most / each)
+        operation = attrs.evolve(operation, block_shape=block * prediction.voxel_size)
+        execute(operation, execution.for_blocks(each * math.prod(block)))
         return ZarrArray.open_from_array_identifier(operation.output)
 
     def create_labels(self, identifier: LocalArrayIdentifier, block_size: Sequence[int]) -> ZarrArray:

@@ -16,9 +16,9 @@ from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
 from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
-from dacapo.utils.blocks import fit_block_shape, last_axes
+from dacapo.utils.blocks import fit_block_shape, last_axes, smaller_block
 from dacapo.utils.capabilities import can, declares
-from dacapo.utils.memory_estimates import PROCESS_BYTES, watershed_voxel_bytes
+from dacapo.utils.memory_estimates import watershed_voxel_bytes
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
 from dacapo.utils.wording import in_channels
@@ -33,8 +33,6 @@ DEFAULT_BIASES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 TOGETHER = "results of several parameters are those of the mutex watershed of the whole volume"
 """Declared by :meth:`WatershedPostProcessor.process`; an override may compute something else."""
-
-_LEAST_EDGE = 32
 
 SEGMENT_FUNCTION = "dacapo.blockwise.watershed_function"
 MIN_OVERLAP = 0.5
@@ -83,8 +81,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
 
     Attributes:
         whole_voxels: Size of the largest volume to segment at once. This takes some 80 bytes of memory per voxel with 6
-            offsets stored as ``uint8``, 3 GB for 2^25 voxels, and so does a block with its context in each worker. With
-            a ``max_memory`` the largest volume, the blocks and the number of workers may be smaller.
+            offsets stored as ``uint8``, 3 GB for 2^25 voxels, and so does a block with its context in each worker. The
+            largest volume, the blocks and the number of workers are smaller if they do not fit into a ``max_memory``,
+            or without one into half of the memory that this machine, container or job has.
     """
 
     whole_voxels: int = 2**25
@@ -207,17 +206,15 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
     def _takes_blocks(self, execution: Execution) -> bool:
         prediction = self.prediction_array
         voxels: int = math.prod(prediction.roi.shape / prediction.voxel_size)
-        return voxels > min(self.whole_voxels, self._most_voxels(execution))
+        return voxels > min(self.whole_voxels, self._most_voxels(execution.memory_here.planned))
 
     def _voxel_bytes(self) -> float:
         prediction = self.prediction_array
         return watershed_voxel_bytes(len(self.offsets), prediction.num_channels or 1, prediction.dtype.itemsize)
 
-    def _most_voxels(self, execution: Execution) -> float:
-        """Return the number of voxels that fit into memory for segmenting at once in this process."""
-        if execution.max_memory is None:
-            return math.inf
-        return max(0, execution.max_memory - PROCESS_BYTES) / self._voxel_bytes()
+    def _most_voxels(self, limit: int | None) -> float:
+        """Return the number of voxels whose segmentation at once fits into a limit in bytes, None for no limit."""
+        return math.inf if limit is None else limit / self._voxel_bytes()
 
     def _segment_in_blocks(
         self,
@@ -232,8 +229,8 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         check_offsets(len(self.offsets), prediction.dims, self.offsets)
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
         context = Coordinate(max(1, extent) for extent in last_axes(parameters.context, prediction.dims))
-        # Blocks depend only on the memory budget, since other blocks would give other segments.
-        block_shape = _within(block_shape, context, self._most_voxels(execution))
+        # Blocks depend on a limit that is the same each time, since other blocks would give other segments.
+        block_shape = smaller_block(block_shape, context, self._most_voxels(execution.block_memory.largest_block))
         seen = math.prod(block_shape + context * 2)
         logger.info("segmenting %s in blocks of %s voxels with a context of %s", prediction.roi, block_shape, context)
         block = Roi((0,) * prediction.dims, block_shape * prediction.voxel_size)
@@ -258,12 +255,3 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         )
         run_segmentation(plan, execution.for_blocks(int(seen * self._voxel_bytes())))
         return ZarrArray.open_from_array_identifier(output)
-
-
-def _within(block_shape: Coordinate, context: Coordinate, most_voxels: float) -> Coordinate:
-    """Halve a block until it and its context fit into a number of voxels, but keep its edges above those of a chunk."""
-    shape = [int(extent) for extent in block_shape]
-    while math.prod(Coordinate(shape) + context * 2) > most_voxels and max(shape) > _LEAST_EDGE:
-        longest = shape.index(max(shape))
-        shape[longest] = max(_LEAST_EDGE, -(-shape[longest] // 2))
-    return Coordinate(shape)
