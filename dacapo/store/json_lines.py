@@ -150,8 +150,12 @@ def update_entries(path: Path, items: Sequence[Any], to_entry: Callable[[Any], E
         StorageError: If the file cannot be read or written.
     """
     make_folder(path.parent)
+    if path.is_symlink():
+        raise StorageError(
+            f"cannot write {path}: it is a link, which leads to {path.resolve()}; replace it by that file"
+        )
     try:
-        with open(path, "r+b" if path.exists() else "x+b") as file:
+        with open(path, "r+b" if path.exists() else "x+b", opener=_open_no_link) as file:
             position, first_new = _common(file, path, items, to_entry)
             lines = b"".join(encode(to_entry(item)) + b"\n" for item in items[first_new:])
             file.seek(position)
@@ -163,6 +167,10 @@ def update_entries(path: Path, items: Sequence[Any], to_entry: Callable[[Any], E
         raise
     except OSError as error:
         raise storage_error("write", path, error) from error
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 def _common(file: BinaryIO, path: Path, items: Sequence[Any], to_entry: Callable[[Any], Entry]) -> tuple[int, int]:

@@ -54,6 +54,7 @@ class LocalArrayStore(ArrayStore):
         return LocalContainerIdentifier(self._run_folder(run_name) / "validation.zarr")
 
     def remove(self, array_identifier: LocalArrayIdentifier) -> None:
+        self._check_container(array_identifier.container)
         path = _path_inside(array_identifier)
         if not path.is_dir() and not path.is_symlink():
             raise ArrayNotFoundError(
@@ -66,6 +67,30 @@ class LocalArrayStore(ArrayStore):
                 shutil.rmtree(path)
         except OSError as error:
             raise StorageError(f"cannot remove {path}: {error}") from error
+
+    def _check_container(self, container: Path) -> None:
+        """Check that a container lies in the folder of a run.
+
+        The base folder and those of runs may be links to another disk, but nothing inside them.
+
+        Raises:
+            ConfigError: If it does not.
+        """
+        bases = (self.basedir, self.basedir.absolute(), self.basedir.resolve())
+        above = container.parent.parent.resolve()
+        paths = (container, container.absolute(), above.joinpath(*container.parts[-2:]))
+        inside = [path.relative_to(base) for path in paths for base in bases if path.is_relative_to(base)]
+        parts = inside[0].parts if inside else ()
+        if len(parts) < 2 or ".." in parts:
+            raise ConfigError(
+                f"{container} is not in the folder of a run in {self.basedir}, so nothing is removed from it"
+            )
+        expected = (self.basedir / parts[0]).resolve().joinpath(*parts[1:])
+        if container.resolve() != expected:
+            raise ConfigError(
+                f"{container} is a link to {container.resolve()}, so nothing is removed from it; move it here, or make "
+                f"{self.basedir / parts[0]} the link"
+            )
 
     def _run_folder(self, run_name: str) -> Path:
         return self.basedir / check_name(run_name, "run name")

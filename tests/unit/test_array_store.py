@@ -73,3 +73,43 @@ def test_a_link_to_a_folder_elsewhere_is_not_followed(tmp_path: Path) -> None:
     store.remove(LocalArrayIdentifier(container, "link"))
     assert (precious / "raw").is_dir()
     assert not (container / "link").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "where", ["../elsewhere/data.zarr", "run/../../elsewhere/data.zarr", "run", "run/../other/data.zarr"]
+)
+def test_only_containers_of_runs_are_touched(tmp_path: Path, where: str) -> None:
+    for folder in ("elsewhere/data.zarr/raw", "runs/run/raw", "runs/other/data.zarr/raw"):
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.raises(ConfigError, match="nothing is removed"):
+        LocalArrayStore(tmp_path / "runs").remove(LocalArrayIdentifier(tmp_path / "runs" / where, "raw"))
+    assert len(list(tmp_path.rglob("raw"))) == 3
+
+
+@pytest.mark.parametrize("target", ["elsewhere", "runs/run/checkpoints", "runs/run"])
+def test_a_container_that_is_a_link_is_not_touched(tmp_path: Path, target: str) -> None:
+    store = LocalArrayStore(tmp_path / "runs")
+    identifier = store.validation_prediction_array("run", 1, "data")
+    (tmp_path / target / identifier.dataset).mkdir(parents=True)
+    identifier.container.parent.mkdir(parents=True, exist_ok=True)
+    identifier.container.symlink_to(tmp_path / target)
+    with pytest.raises(ConfigError, match="is a link to"):
+        store.remove(identifier)
+    assert (tmp_path / target / identifier.dataset).is_dir()
+
+
+@pytest.mark.parametrize("linked", ["runs", "runs/run"])
+def test_folders_of_runs_may_be_links_to_another_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: str
+) -> None:
+    disk, link = tmp_path / "disk", tmp_path / linked
+    disk.mkdir()
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(disk)
+    monkeypatch.chdir(tmp_path)
+    for basedir in (tmp_path / "runs", Path("runs"), Path("disk/../runs")):
+        store = LocalArrayStore(basedir)
+        for container in {store.validation_container("run").container, tmp_path / "runs/run/validation.zarr"}:
+            (container / "raw").mkdir(parents=True)
+            store.remove(LocalArrayIdentifier(container, "raw"))
+            assert not (container / "raw").exists()

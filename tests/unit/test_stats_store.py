@@ -325,3 +325,25 @@ def test_a_damaged_pickle_is_an_error(store: FileStatsStore, file: Path, content
     file.write_bytes(content)
     with pytest.raises(StorageError):
         store.retrieve_training_stats("run")
+
+
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    store, outside = FileStatsStore(tmp_path / "stats"), tmp_path / "outside"
+    outside.write_bytes(b"precious")
+    store.store_training_stats("run", training(0, 2))
+    (file,) = [path for path in (tmp_path / "stats").rglob("run") if path.is_file()]
+    for target in (outside, tmp_path / "missing"):
+        file.unlink()
+        file.symlink_to(target)
+        with pytest.raises(StorageError, match="is a link, which leads to"):
+            store.store_training_stats("run", training(0, 3))
+    assert outside.read_bytes() == b"precious"
+    assert not (tmp_path / "missing").exists()
+
+
+def test_the_folder_of_statistics_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "stats").symlink_to(tmp_path / "disk")
+    store = FileStatsStore(tmp_path / "stats")
+    store.store_training_stats("run", training(0, 3))
+    assert store.retrieve_training_stats("run").trained_until() == 3
