@@ -115,6 +115,10 @@ class BatchError(TrainingError):
     """A batch could not be made. The network keeps the state of the previous iteration, which can be saved."""
 
 
+class RunInUseError(TrainingError):
+    """Another process trains the run at the moment."""
+
+
 class BlockwiseError(DacapoError, RuntimeError):
     """One or more blocks of a blockwise operation failed."""
 

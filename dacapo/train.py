@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from dacapo.compute_context import create_compute_context
@@ -15,6 +16,7 @@ from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
+from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
 from dacapo.utils.progress import progress
@@ -89,6 +91,7 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True)
 
     Raises:
         KeyboardInterrupt: In all processes, if a signal stopped one of them; everything is saved.
+        RunInUseError: If another process trains the run; the message says which one, and since when.
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
         BatchError: If a batch could not be made, for example because a fetcher was killed; the iterations before are
             saved first, unless several ranks train.
@@ -103,7 +106,7 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True)
 @Options.kept()
 def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True) -> bool:
     """Train like :func:`train_run`, but return whether Ctrl-C or SIGTERM stopped training before its end."""
-    with distributed.process_group():
+    with distributed.process_group(), training_lock(run.name) if distributed.is_main() else nullcontext():
         if max_memory is not None:
             train_within(run.trainer, run.model, max_memory)
         resume(run)

@@ -1,0 +1,133 @@
+"""A lock on a run, so that no two processes train it at the same time.
+
+It is a lock of the operating system on the file ``<runs_base_dir>/<run>/training.lock``, which is released when the
+process ends, however it ends. The file says who holds it. The lock belongs to the process and not to an open file, so
+that processes that make batches, which are forked from it, do not keep it when it is killed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import getpass
+import json
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dacapo.errors import RunInUseError
+from dacapo.options import DaCapoConfig, Options
+from dacapo.store.files import make_folder, storage_error
+from dacapo.utils.names import check_name
+
+logger = logging.getLogger(__name__)
+
+FILE = "training.lock"
+_LONGEST = 4096  # bytes of its content that are read
+
+_TAKEN = {errno.EACCES, errno.EAGAIN}
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+
+# The locks of this process, which the system would grant it once more; a forked process has none of its parent.
+_held: dict[Path, int] = {}
+_changing = threading.Lock()
+
+
+@contextmanager
+def training_lock(run_name: str, options: DaCapoConfig | None = None) -> Iterator[None]:
+    """Lock a run inside a ``with`` block; the lock of a process that has ended does not count.
+
+    On a file system without locks, a warning says so, and nothing is locked.
+
+    Args:
+        run_name: Name of the run.
+        options: Name the folder of runs; by default those in use.
+
+    Raises:
+        RunInUseError: If another training holds it; the message says which one, and since when.
+        StorageError: If the file cannot be written.
+    """
+    base = (options or Options.instance()).runs_base_dir
+    folder = (base / check_name(run_name, "run name")).resolve()
+    is_new = not folder.exists()
+    path = make_folder(folder) / FILE
+    handle = None
+    try:
+        with _changing:
+            handle = _acquire(run_name, path)
+        yield
+    finally:
+        if handle is not None:
+            with _changing:
+                path.unlink(missing_ok=True)
+                os.close(handle)
+                del _held[path]
+        if is_new:
+            with suppress(OSError):  # it holds files now, as a rule
+                folder.rmdir()
+
+
+def _acquire(run_name: str, path: Path) -> int | None:
+    """Return the open file with the lock; None if there are no locks."""
+    # Before the file is opened, since closing it again would release the lock.
+    if _held.get(path) == os.getpid():
+        raise _in_use(run_name, path.read_bytes())
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise storage_error("write", path, error) from error
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, _LONGEST, 0)
+            os.close(handle)
+            if error.errno in _TAKEN:
+                raise _in_use(run_name, holder) from error
+            if error.errno not in _UNSUPPORTED:
+                raise storage_error("lock", path, error) from error
+            logger.warning(
+                "the file system of %s has no locks (%s): make sure that no other process trains run %r",
+                path.parent,
+                error.strerror,
+                run_name,
+            )
+            path.unlink(missing_ok=True)
+            return None
+        if _is_at(handle, path):
+            os.truncate(handle, 0)
+            os.pwrite(handle, json.dumps(_this_process()).encode(), 0)
+            _held[path] = os.getpid()
+            return handle
+        os.close(handle)  # its holder has just ended, and removed the file
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Return whether an open file is the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _this_process() -> dict[str, str | int]:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in containers
+        user = str(os.getuid())
+    since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return {"pid": os.getpid(), "user": user, "host": socket.gethostname(), "since": since}
+
+
+def _in_use(run_name: str, holder: bytes) -> RunInUseError:
+    try:
+        known = json.loads(holder)
+        who = f"process {known['pid']} of {known['user']} on {known['host']} since {known['since']}"
+    except (ValueError, KeyError, TypeError):  # it is about to write who it is
+        who = "another process"
+    return RunInUseError(f"run {run_name!r} is being trained by {who}; wait for it, or end it")
