@@ -265,7 +265,7 @@ def test_a_damaged_chunk_is_named(options: DaCapoConfig, tmp_path: Path, values:
         block_shape=Coordinate(SHAPE) * VOXEL_SIZE,
         threshold=100,
     )
-    chunk = tmp_path / "in.zarr" / "raw" / "0.0.0"
+    chunk = tmp_path / "in.zarr" / "raw" / "0/0/0"
     good = chunk.read_bytes()
     if how == "short":  # well formed, but with too few values
         import numcodecs

@@ -356,7 +356,7 @@ def test_opening_to_write_changes_no_file(path: Path) -> None:
 def test_a_damaged_chunk_names_array_and_roi(path: Path) -> None:
     array = create(path, write_size=Coordinate(40, 160, 240))
     array[ROI] = np.random.default_rng(0).integers(0, 255, (10, 20, 30))
-    (path / "raw" / "1.0.0").write_bytes(b"not what it was")
+    (path / "raw" / "1/0/0").write_bytes(b"not what it was")
     good, bad = Roi(ROI.offset, (40, 160, 240)), Roi((48, 16, 24), (8, 8, 8))
     assert array[good].any()
     with pytest.raises(StorageError, match=r"data\.zarr/raw.*cannot read roi \[48:56, 16:24, 24:32\]"):

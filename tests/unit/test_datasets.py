@@ -78,7 +78,9 @@ def test_needs_no_ground_truth(stored: Any) -> None:
 def test_building_reads_no_voxels(stored: Any, tmp_path: Path) -> None:
     config = RawGTDatasetConfig("d", raw_config=stored("raw"), gt_config=stored("gt"))
     for name in ("raw", "gt"):
-        (tmp_path / "data.zarr" / name / "0.0.0").write_bytes(b"damaged")
+        chunk = tmp_path / "data.zarr" / name / "0" / "0" / "0"
+        chunk.parent.mkdir(parents=True, exist_ok=True)
+        chunk.write_bytes(b"damaged")
     build(config)
 
 

@@ -90,7 +90,7 @@ def both(*changes: Change) -> Change:
 
 def file_of_chunk(config: RunConfig) -> Path:
     source = dataset(config).raw_config.source_array_config
-    return Path(source.file_name) / source.dataset / "0.0"
+    return Path(source.file_name) / source.dataset / "0/0"
 
 
 def remove_chunk(config: RunConfig, folder: Path) -> None:

@@ -134,7 +134,7 @@ def test_chunks_at_a_url_are_requested_once(served: Any) -> None:
     for _ in range(3):
         (values,) = read_all([(array, array.roi)])
         np.testing.assert_array_equal(values, VALUES)
-    asked = [request for request in handler.requests if request.endswith("/0.0.0")]
+    asked = [request for request in handler.requests if request.endswith("/0/0/0")]
     assert len(asked) == 1
 
 

@@ -300,10 +300,10 @@ def test_a_damaged_chunk_stops_the_training_and_is_named(tmp_path: Path, fetcher
         )
         made[made.roi] = one.data
         stored.append(ZarrArray.open_from_array_identifier(identifier, mode="r"))
-    chunk = tmp_path / "data.zarr" / "gt" / "0.0"
+    chunk = tmp_path / "data.zarr" / "gt" / "0/0"
     os.truncate(chunk, chunk.stat().st_size // 2)
     source = sampler(Data(*stored))
-    with source, pytest.raises(TrainingError, match=r"data\.zarr/gt.* chunk .*data\.zarr/gt/0\.0 is"):
+    with source, pytest.raises(TrainingError, match=r"data\.zarr/gt.* chunk .*data\.zarr/gt/0/0 is"):
         next(load_batches(stream(source), fetchers))
 
 

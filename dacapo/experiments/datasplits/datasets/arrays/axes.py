@@ -11,6 +11,9 @@ NON_SPATIAL_AXES = ("b", "c")
 TIME_AXES = ("t", "time")
 """Names of the axis whose entries are points in time, which are counted; select one to get an image in space."""
 
+CHUNK_EDGE = {1: 2**18, 2: 512, 3: 64}
+"""Edge length in voxels of a chunk that a viewer loads quickly, by the number of spatial axes."""
+
 # All axes in one word, such as zyx, czyx or c^zyx.
 _WORD = re.compile(r"(?:[bctzyx]\^?)+", re.IGNORECASE)
 

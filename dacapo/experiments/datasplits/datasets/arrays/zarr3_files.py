@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,9 +19,9 @@ import numpy as np
 
 from dacapo.store.files import atomic_path, storage_error
 
+from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, spatial_axes_of
+
 HEADER = "zarr.json"
-MAX_CHUNK_EDGE = 64
-"""Longest edge of a chunk inside a shard."""
 
 
 def is_zarr3_group(folder: Path) -> bool:
@@ -79,8 +80,12 @@ def create_zarr3(
         },
     ]
     index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    chunk = [max(n for n in range(1, min(edge, MAX_CHUNK_EDGE) + 1) if edge % n == 0) for edge in shards]
-    sharding = {"chunk_shape": chunk, "codecs": inner, "index_codecs": index, "index_location": "end"}
+    sharding = {
+        "chunk_shape": chunks_in_shard(shards, axes),
+        "codecs": inner,
+        "index_codecs": index,
+        "index_location": "end",
+    }
     metadata = {
         "shape": list(shape),
         "data_type": dtype.name,
@@ -93,6 +98,23 @@ def create_zarr3(
     }
     store = {"driver": "file", "path": f"{target.resolve()}/"}
     tensorstore.open({"driver": "zarr3", "kvstore": store, "metadata": metadata, "create": True}).result()
+
+
+def chunks_in_shard(shards: Sequence[int], axes: Sequence[str]) -> list[int]:
+    """Return the shape of the chunks inside a shard: along each axis the part of it closest to :data:`.CHUNK_EDGE`.
+
+    A shard whose edge is a prime has one chunk along it, since parts of one voxel would take more room than the data.
+
+    >>> chunks_in_shard([12, 256, 106, 67], ["c", "z", "y", "x"]), chunks_in_shard([2048, 2048], ["y", "x"])
+    ([12, 64, 53, 67], [512, 512])
+    """
+    wanted = CHUNK_EDGE.get(len(spatial_axes_of(list(axes))), 16)
+
+    def closest(edge: int) -> int:
+        parts = (edge // n for n in range(1, edge + 1) if edge % n == 0)
+        return min(parts, key=lambda part: abs(math.log(part / wanted)))
+
+    return [edge if axis in NON_SPATIAL_AXES else closest(edge) for edge, axis in zip(shards, axes, strict=True)]
 
 
 def read_json(file: Path) -> dict[str, Any]:

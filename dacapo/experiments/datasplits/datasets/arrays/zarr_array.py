@@ -29,7 +29,7 @@ from dacapo.utils.byte_order import native
 from dacapo.utils.paths import is_url, user_path
 
 from .array import ArrayConfig
-from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
+from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, axis_names, spatial_axes_of
 from .chunk_cache import CachedReader
 from .containers import (
     dataset_name,
@@ -56,8 +56,6 @@ if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
 
 MODES = ("r", "r+", "a", "w")
-DEFAULT_CHUNK = {1: 2**18, 2: 512, 3: 64}
-"""Edge length of a chunk in voxels, by the number of spatial axes."""
 MAX_CHUNK_BYTES = 256 * 2**20
 """Larger chunks are split. Compressors are limited to 2 GiB, and a reader holds a whole chunk in memory."""
 
@@ -376,7 +374,7 @@ def chunk_shape(
         write_shape: Voxels per single write, per spatial axis; None for a default.
     """
     dims = len(spatial_axes_of(list(axes)))
-    wanted = iter(write_shape if write_shape is not None else (DEFAULT_CHUNK.get(dims, 16),) * dims)
+    wanted = iter(write_shape if write_shape is not None else (CHUNK_EDGE.get(dims, 16),) * dims)
     chunks = [
         size if axis in NON_SPATIAL_AXES else max(1, min(size, int(next(wanted))))
         for axis, size in zip(axes, shape, strict=True)

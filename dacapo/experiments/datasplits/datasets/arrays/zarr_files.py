@@ -31,6 +31,8 @@ def create_zarr2(
 ) -> Any:
     """Create an array filled with zeros, in place of an existing one, and the groups above it.
 
+    Chunks lie in a folder per index, ``4/0/17``, since a folder with millions of files is slow on most file systems.
+
     Raises:
         OSError: If the folder cannot be written.
         KeyError: Likewise; version 2 of zarr makes it of an error of the file system.
@@ -38,16 +40,22 @@ def create_zarr2(
     import numcodecs
     import zarr
 
+    is_new = is_zarr3()
+    nested: dict[str, Any] = (
+        {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
+        if is_new
+        else {"zarr_version": 2, "dimension_separator": "/"}
+    )
     created = zarr.create(
         shape=tuple(shape),
         chunks=tuple(chunks),
         dtype=dtype,
         fill_value=0,
         compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
-        store=str(container) if is_zarr3() else zarr.DirectoryStore(str(container)),
+        store=str(container) if is_new else zarr.DirectoryStore(str(container)),
         path=dataset,
         overwrite=True,
-        **{"zarr_format" if is_zarr3() else "zarr_version": 2},
+        **nested,
     )
     created.attrs.put(dict(attributes))
     return created
