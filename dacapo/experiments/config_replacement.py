@@ -13,6 +13,7 @@ from dacapo.experiments.stored_run import stored_config
 from dacapo.store.converter import from_plain
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.trained_config import in_words
+from dacapo.store.training_lock import training_lock
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,14 @@ def replace_config(config: RunConfig, drop_scores: bool = False) -> list[ConfigC
     Raises:
         ConfigNotFoundError: If no run of that name is stored.
         ConfigError: If the checkpoints do not fit the new config, or the scores do not and are not to be dropped.
+        RunInUseError: If the run is being trained.
     """
     old = _trained_config(config.name)
+    with training_lock(config.name):
+        return _replace(old, config, drop_scores)
+
+
+def _replace(old: RunConfig, config: RunConfig, drop_scores: bool) -> list[ConfigChange]:
     found = list(changes(old, config))
     run, weights = Run(config, load_starter_model=False), create_weights_store()
     latest = weights.latest_iteration(config.name)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dacapo.errors import ConfigError
+from dacapo.experiments import replace_config
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import StartConfig
@@ -18,7 +19,6 @@ from dacapo.experiments.trainers import SimpleAugmentConfig, TorchTrainerConfig
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.weights_store import Weights
-from dacapo.store.yaml_files import dump_yaml, read_yaml
 from dacapo.train import train
 from dacapo.validate import validate
 from tests.helpers.runs import affinities_run_config
@@ -90,16 +90,21 @@ def test_the_average_is_validated_loaded_and_started_from(trained: Any, tmp_path
         Options.reset()
 
 
-def test_an_average_can_begin_in_an_older_run(options: DaCapoConfig, tmp_path: Path) -> None:
+def test_an_average_can_begin_and_end_in_a_run_whose_config_is_replaced(options: DaCapoConfig, tmp_path: Path) -> None:
+    store = create_weights_store()
     train_to(config(tmp_path, until=2, decay=None))
-    assert "weight_average" not in create_weights_store().retrieve_weights(NAME, 2).trainer
-    averaged = config(tmp_path, until=4)
-    with pytest.raises(ConfigError, match=r"trainer_config\.ema_decay was None and is 0\.6") as caught:
-        train_to(averaged)
-    recorded = options.runs_base_dir / NAME / "checkpoints" / "config.yaml"
-    assert f"make the same change in {recorded}" in str(caught.value)
-    plain = read_yaml(recorded)
-    plain["trainer_config"]["ema_decay"] = 0.6
-    recorded.write_text(dump_yaml(plain))
-    train_to(averaged)
-    assert create_weights_store().retrieve_weights(NAME, 4).trainer["weight_average"]["updates"] == 2
+    assert "weight_average" not in store.retrieve_weights(NAME, 2).trainer
+    with pytest.raises(ConfigError, match=r"trainer_config\.ema_decay was None and is 0\.6"):
+        train_to(config(tmp_path, until=4))
+    replace_config(config(tmp_path, until=4))
+    train(NAME)
+    averaged = store.retrieve_weights(NAME, 4).trainer["weight_average"]
+    assert averaged["updates"] == 2
+
+    plain = config(tmp_path, until=5, decay=None)
+    replace_config(attrs.evolve(plain, trainer_config=attrs.evolve(plain.trainer_config, learning_rate=1e-12)))
+    train(NAME)
+    last = store.retrieve_weights(NAME, 5)
+    assert "weight_average" not in last.trainer
+    for name, value in averaged["kept"].items():  # training went on from the weights that were not averaged
+        torch.testing.assert_close(last.model[name], value, rtol=1e-6, atol=1e-8)

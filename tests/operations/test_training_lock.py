@@ -18,6 +18,7 @@ import attrs
 import pytest
 
 from dacapo.errors import RunInUseError, StorageError
+from dacapo.experiments import replace_config
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.training_lock import FILE, training_lock
@@ -116,6 +117,8 @@ def test_a_process_can_train_a_run_once_at_a_time(options: DaCapoConfig) -> None
             thread = threading.Thread(target=train_too)
             thread.start()
             thread.join()
+        with pytest.raises(RunInUseError):
+            replace_config(dummy_run_config(num_iterations=30))
     assert len(found) == 2
     assert f"process {os.getpid()} of " in found[0]
     train("dummy")

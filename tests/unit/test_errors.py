@@ -35,6 +35,7 @@ from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
+from dacapo.store.training_lock import training_lock
 from dacapo.train import train
 from dacapo.utils.affinities import seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
@@ -259,6 +260,12 @@ def data_that_is_damaged(folder: Path) -> None:
         chunk.write_bytes(b"damaged")
     with run.trainer:
         next(iter(run.trainer.iterate(1, run.model, run.optimizer, torch.device("cpu"))))
+
+
+@mistake(errors.RunInUseError, RuntimeError)
+def a_run_that_is_trained_already(folder: Path) -> None:
+    with training_lock("run"), training_lock("run"):
+        pass
 
 
 @mistake(errors.BlockwiseError, RuntimeError)
