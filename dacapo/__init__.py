@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     from dacapo.blockwise import run_blockwise as run_blockwise
     from dacapo.blockwise import segment_blockwise as segment_blockwise
     from dacapo.experiments.datasplits.datasets.arrays import open_array as open_array
+    from dacapo.loaded_model import LoadedModel as LoadedModel
+    from dacapo.loaded_model import load_model as load_model
     from dacapo.options import Options as Options
     from dacapo.predict import predict as predict
+    from dacapo.segment import segment as segment
     from dacapo.train import train as train
     from dacapo.validate import validate as validate
 
 # Functions that share the name of their module.
-_FUNCTIONS = ("apply", "predict", "train", "validate")
+_FUNCTIONS = ("apply", "predict", "segment", "train", "validate")
 _MODULES = ("experiments", "utils")
 # Other public names, and their modules.
 _HOMES = {
+    "LoadedModel": "dacapo.loaded_model",
     "Options": "dacapo.options",
+    "load_model": "dacapo.loaded_model",
     "open_array": "dacapo.experiments.datasplits.datasets.arrays",
     "run_blockwise": "dacapo.blockwise",
     "segment_blockwise": "dacapo.blockwise",

@@ -53,7 +53,7 @@ class Applied:
 
 @Options.kept()
 def apply(
-    run_name: str | Run,
+    run_name: str | Run | TrainedModel,
     input_container: Path | str | ArrayConfig,
     input_dataset: str | None,
     output_path: Path | str,
@@ -77,7 +77,7 @@ def apply(
     call does only the missing work; see :mod:`dacapo.blockwise.journal`.
 
     Args:
-        run_name: Name of a stored run, or a run, whose model then gets the weights of the checkpoint.
+        run_name: Name of a stored run, or a run or its model, which then gets the weights of the checkpoint.
         input_container: File or container of the raw data, or the config of an array, as in
             :func:`dacapo.predict.predict`.
         input_dataset: Dataset inside it; None or empty for files of one array, and for configs.

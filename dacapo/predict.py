@@ -36,7 +36,7 @@ from dacapo.utils.world_text import parse_roi
 
 @Options.kept()
 def predict(
-    run_name: str | Run,
+    run_name: str | Run | TrainedModel,
     iteration: int,
     input_container: Path | str | ArrayConfig,
     input_dataset: str | None,
@@ -58,7 +58,7 @@ def predict(
     :func:`dacapo.inference.inputs.open_raw`.
 
     Args:
-        run_name: Name of a stored run, or a run, whose model then gets the weights of the checkpoint.
+        run_name: Name of a stored run, or a run or its model, which then gets the weights of the checkpoint.
         iteration: Iteration of the checkpoint.
         input_container: File or container of the raw data, in any format that
             :func:`~dacapo.experiments.datasplits.datasets.arrays.open_array` opens; or a config of an array, which can

@@ -24,7 +24,7 @@ from dacapo.compute_context import Execution, create_compute_context, prediction
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
-from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, NumpyArray, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
@@ -61,7 +61,7 @@ class BlockPredictor:
         run: A run or its model, with the weights to use.
         raw: The input, with the changes that raw data goes through before training.
         plan: The layout of the blocks.
-        output: The array to write.
+        output: The array that :meth:`process` writes; None if only :meth:`compute` is called.
         device: Device of the network.
         precision: ``bfloat16`` computes most of the network with 8 bits of precision, which is faster.
     """
@@ -71,7 +71,7 @@ class BlockPredictor:
         run: Run | TrainedModel,
         raw: Array,
         plan: BlockPlan,
-        output: ZarrArray,
+        output: ZarrArray | NumpyArray | None,
         device: torch.device,
         precision: str = "float32",
     ) -> None:
@@ -81,6 +81,12 @@ class BlockPredictor:
 
     def process(self, write_roi: Roi) -> None:
         """Predict a block and write it."""
+        assert self.output is not None
+        values = quantize(self.compute(write_roi), self.trained.task.predictor.output_range, self.output.dtype)
+        self.output[write_roi] = in_form_of(self.output, values, channel_axis=0)
+
+    def compute(self, write_roi: Roi) -> npt.NDArray[np.float32]:
+        """Return the prediction of a block, channels first."""
         voxel_size = self.plan.output_voxel_size
         read_roi = self.plan.read_roi(write_roi)
         values = self.trained.prepare_input(self.raw.read_padded(read_roi))
@@ -89,9 +95,7 @@ class BlockPredictor:
         first = (write_roi.begin - read_roi.begin - before) / voxel_size
         extent = write_roi.shape / voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
-        value_range = self.trained.task.predictor.output_range
-        values = quantize(predicted[(slice(None), *inner)], value_range, self.output.dtype)
-        self.output[write_roi] = in_form_of(self.output, values, channel_axis=0)
+        return predicted[(slice(None), *inner)]
 
     def _predict(self, values: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return the output of the network, without the axis of the batch."""

@@ -38,22 +38,37 @@ def read_reflected(array: Any, roi: Roi) -> npt.NDArray[Any]:
     """
     if array.roi.contains(roi):
         return np.asarray(array[roi])
-    voxel_size, origin = array.voxel_size, array.roi.offset
     check_aligned(array, roi)
-    begin = (roi.offset - origin) / voxel_size
-    end = begin + roi.shape / voxel_size
-    size = array.roi.shape / voxel_size
-    indices = [reflected_indices(int(b), int(e), int(n)) for b, e, n in zip(begin, end, size, strict=True)]
-    lower = [int(i.min()) for i in indices]
-    upper = [int(i.max()) + 1 for i in indices]
-    extent = Coordinate(u - lo for lo, u in zip(lower, upper, strict=True))
-    needed = Roi(origin + voxel_size * Coordinate(lower), voxel_size * extent)
-    values = np.asarray(array[needed])
+    indices = _indices(array, roi)
+    values = np.asarray(array[_region_of(array, indices)])
     spatial = [axis for axis, name in enumerate(array.axes) if name not in ("c", "b")]
-    for axis, index, low in zip(spatial, indices, lower, strict=True):
+    for axis, index in zip(spatial, indices, strict=True):
+        low = int(index.min())
         if not np.array_equal(index, np.arange(values.shape[axis]) + low):
             values = np.take(values, index - low, axis=axis)
     return values
+
+
+def reflected_region(array: Any, roi: Roi) -> Roi:
+    """Return the region of an array that :func:`read_reflected` reads, in world units.
+
+    An array of that region alone gives the same values.
+    """
+    return _region_of(array, _indices(array, roi))
+
+
+def _indices(array: Any, roi: Roi) -> list[npt.NDArray[np.intp]]:
+    """Return for each spatial axis the voxels of the array that those of a region are reflected to."""
+    begin = (roi.offset - array.roi.offset) / array.voxel_size
+    end = begin + roi.shape / array.voxel_size
+    size = array.roi.shape / array.voxel_size
+    return [reflected_indices(int(b), int(e), int(n)) for b, e, n in zip(begin, end, size, strict=True)]
+
+
+def _region_of(array: Any, indices: list[npt.NDArray[np.intp]]) -> Roi:
+    lower = Coordinate(int(index.min()) for index in indices)
+    extent = Coordinate(int(index.max()) + 1 for index in indices) - lower
+    return Roi(array.roi.offset + array.voxel_size * lower, array.voxel_size * extent)
 
 
 def read_zero_padded(array: Any, roi: Roi) -> npt.NDArray[Any]:

@@ -35,6 +35,7 @@ LAYERS = [
     ["convert", "info"],
     # The worker of a prediction is an operation; the original has it in blockwise.
     ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "tables", "utils.view"],
+    ["segment", "loaded_model"],
     ["demo"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

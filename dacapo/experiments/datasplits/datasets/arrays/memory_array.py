@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import attrs
@@ -12,7 +14,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ArrayNotFoundError, DtypeError
 from dacapo.experiments.config import field
-from dacapo.utils.byte_order import native
+from dacapo.utils.byte_order import native, native_dtype
 
 from .array import ArrayConfig
 from .metadata import Candidates
@@ -20,7 +22,7 @@ from .metadata_array import MetadataArray, snapped
 from .overrides import optional_coordinate, optional_numbers, recounted
 from .placement import metadata_from
 
-_values: dict[str, np.ndarray[Any, Any]] = {}
+_values: dict[str, Any] = {}
 """The values that were given in this process, by their digest."""
 
 
@@ -42,7 +44,7 @@ class MemoryArray(MetadataArray):
                 "MemoryArrayConfig.of, or write them to a file"
             )
         self._data = _values[array_config.digest]
-        self._shape, self._dtype = self._data.shape, self._data.dtype
+        self._shape, self._dtype = self._data.shape, native_dtype(self._data.dtype)
         found = Candidates(axes=[("axes", list(array_config.axes))])
         if array_config.unit:
             found.units.append(("unit", [array_config.unit] * len(array_config.voxel_size)))
@@ -74,7 +76,7 @@ class MemoryArray(MetadataArray):
         return False
 
     @property
-    def data(self) -> np.ndarray[Any, Any]:
+    def data(self) -> Any:
         """The values, which must not be changed."""
         return self._data
 
@@ -125,8 +127,7 @@ class MemoryArrayConfig(ArrayConfig):
         Raises:
             DtypeError: If the values are no numbers.
         """
-        if values.dtype.kind not in "biuf":
-            raise DtypeError(f"array {name!r} holds {values.dtype}; expected numbers")
+        _check_numbers(values, name)
         kept = np.ascontiguousarray(native(values))
         if kept is values or kept.base is not None:
             kept = kept.copy()  # its owner may change the values
@@ -134,8 +135,58 @@ class MemoryArrayConfig(ArrayConfig):
         digest = hashlib.blake2b(f"{kept.dtype} {kept.shape} ".encode(), digest_size=16)
         digest.update(kept.data)
         _values[digest.hexdigest()] = kept
+        return cls._placed(name, digest.hexdigest(), axes, voxel_size, offset, unit)
+
+    @classmethod
+    @contextmanager
+    def lent(
+        cls,
+        values: Any,
+        name: str,
+        axes: Sequence[str],
+        voxel_size: Sequence[float],
+        offset: Sequence[float] | None = None,
+        unit: str = "",
+    ) -> Iterator[MemoryArrayConfig]:
+        """Give values for the time of a ``with`` block only, without a copy; arrays that are built inside keep them.
+
+        Args:
+            values: Numbers, as anything with a shape and a data type that slicing makes a numpy array of, such as a
+                dask array. Nobody may change them.
+            name: As in :meth:`of`, like all others.
+            axes: Names of the axes.
+            voxel_size: In the unit, per spatial axis.
+            offset: Corner of the first voxel, in the unit.
+            unit: Such as ``nm``.
+
+        Raises:
+            DtypeError: If the values are no numbers.
+        """
+        _check_numbers(values, name)
+        key = f"lent {secrets.token_hex(8)}"
+        _values[key] = values
+        try:
+            yield cls._placed(name, key, axes, voxel_size, offset, unit)
+        finally:
+            del _values[key]
+
+    @classmethod
+    def _placed(
+        cls,
+        name: str,
+        digest: str,
+        axes: Sequence[str],
+        voxel_size: Sequence[float],
+        offset: Sequence[float] | None,
+        unit: str,
+    ) -> MemoryArrayConfig:
         begin = [0.0] * len(voxel_size) if offset is None else list(offset)
-        return cls(name, digest.hexdigest(), list(axes), list(voxel_size), begin, unit)
+        return cls(name, digest, list(axes), list(voxel_size), begin, unit)
 
     def counted_in(self, unit: str) -> MemoryArrayConfig:
         return recounted(self, unit)
+
+
+def _check_numbers(values: Any, name: str) -> None:
+    if values.dtype.kind not in "biuf":
+        raise DtypeError(f"array {name!r} holds {values.dtype}; expected numbers")
