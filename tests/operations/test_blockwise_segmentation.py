@@ -23,6 +23,7 @@ from dacapo.blockwise.segmentation.fragments import Fragments
 from dacapo.blockwise.segmentation.lookup_table import SMALL, dense_numbers
 from dacapo.blockwise.segmentation.matching import Matching
 from dacapo.blockwise.segmentation.relabeling import Relabeling
+from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
@@ -419,3 +420,21 @@ def test_applying_a_run_to_a_large_volume_goes_on(
     labels = apply("blocks", bias)
     assert labels.max() == whole.max() > 1
     assert same_parts(labels, whole)
+
+
+def test_killed_while_intermediate_results_are_deleted(
+    options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.kron(CHECKERS, np.ones((2, 2, 2), np.uint8))
+    remove = Workspace.remove
+
+    def remove_and_die(workspace: Workspace) -> None:
+        remove(workspace)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workspace, "remove", remove_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            segment(folder, values, (3, 3, 3))
+    labels = segment(folder, values, (3, 3, 3))
+    assert same_parts(labels, ndimage.label(values)[0])

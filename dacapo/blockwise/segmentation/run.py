@@ -58,14 +58,14 @@ def run_segmentation(
         into_existing=into_existing,
         check=functools.partial(check_output, plan),
     ) as journal:
-        if journal.is_complete:
-            return
         folder = journal.folder.resolve()
-        journal.create(functools.partial(create_arrays, plan, Workspace(folder), journal.into_existing))
-        _run_passes(plan, folder, journal, execution, upstream_tasks)
+        if not journal.is_complete:
+            journal.create(functools.partial(create_arrays, plan, Workspace(folder), journal.into_existing))
+            _run_passes(plan, folder, journal, execution, upstream_tasks)
+            journal.complete()
+        # Afterwards: a process that is killed in between could not go on without them.
         if not keep:
             Workspace(folder).remove()
-        journal.complete()
 
 
 def _run_passes(
