@@ -80,7 +80,7 @@ def start(work: Callable[[Callable[[str], None]], object], log: Path) -> Child:
         os.dup2(output, 2)
         work(lambda line: void(os.write(writing, f"{line}\n".encode())))
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # it is written to the log, and the exit code tells
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -199,7 +199,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for problem in (*tally.lost, *tally.differing):
                 print("   ", problem, flush=True)
     rows = [[t.name, str(t.kills), str(t.rounds), str(len(t.lost)), str(len(t.differing))] for t in tallies]
-    totals = [sum(column) for column in zip(*((t.kills, t.rounds, len(t.lost), len(t.differing)) for t in tallies), strict=True)]
+    totals = [
+        sum(column)
+        for column in zip(*((t.kills, t.rounds, len(t.lost), len(t.differing)) for t in tallies), strict=True)
+    ]
     rows.append(["all", *map(str, totals)])
     print(text_table(("work", "kills", "brought to the end", "losses", "other results"), rows))
     sys.exit(1 if totals[2] or totals[3] else 0)

@@ -45,7 +45,7 @@ class Writer(ABC):
         self.folder = folder
         Options.instance(runs_base_dir=folder / "runs")
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027  # most need nothing
         """Write what the work needs."""
 
     @abstractmethod

@@ -7,6 +7,7 @@ beyond which there is little to gain. :func:`~dacapo.experiments.architectures.n
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from dacapo.utils.memory_estimates import (
     network_bytes,
     predicted_bytes,
     process_bytes,
+    steady_memory,
     unknown_network_bytes,
 )
 
@@ -197,9 +199,10 @@ def plan_within(
         dtype: Data type of the stored prediction.
         num_workers: Maximum number of processes; 1 stands for this one, unless the context distributes workers.
         max_memory: Limit of all processes together, GPUs included, such as ``"8GB"``. The default is half of the free
-            memory of this machine, but on CPUs at most 2 GB for the block of each process. A cluster job never takes
-            more than its ``memory``. At most half of the free memory of a GPU is used, divided by the processes that
-            share it; a job uses half of its ``gpu_memory``, or else of the free memory of this machine's GPU.
+            memory of this machine. On CPUs it is at most 2 GB for the block of each process, and blocks follow from
+            half of all memory as long as that much is free, so that they are the same each time. A cluster job never
+            takes more than its ``memory``. At most half of the free memory of a GPU is used, divided by the processes
+            that share it; a job uses half of its ``gpu_memory``, or else of the free memory of this machine's GPU.
         context: Where the processes run, by default that of the options.
         here: Whether they are this process, or those that train together with it, whatever the context.
 
@@ -222,8 +225,8 @@ def plan_within(
         if max_memory is not None:
             raise unknown_network_bytes(error) from error
         return Budget(plan, num_workers, None, process, None)
-    limits = _limits(max_memory, default, context, is_remote, on_gpu)
-    utmost = _limits(max_memory, default, context, is_remote, on_gpu, uses_all=True)
+    limits = _limits(max_memory, default, context, is_remote, on_gpu, default_memory)
+    utmost = _limits(max_memory, default, context, is_remote, on_gpu, functools.partial(default_memory, 1.0), share=1.0)
     is_fixed = model.architecture.has_fixed_shape
     is_decided = is_fixed or any(model.architecture.eval_shape_increase)
     if max_memory is None:
@@ -234,10 +237,29 @@ def plan_within(
     smallest = default
     if not is_fixed:
         smallest = costs.of(plan_blocks(model, raw, output_roi, write_shape=_least_shape(model, raw)))
+    if max_memory is None and not is_fixed and not on_gpu and not is_remote:
+        steady = _steady_plan(costs, plan, smallest.plan, num_workers, context)
+        budget = None if steady is None else _for_most_workers(costs.of(steady), num_workers, limits)
+        if budget is not None and utmost.allow(budget):
+            return utmost.annotate(budget)
     smallest = limits.annotate(_for_most_workers(smallest, num_workers, limits))
     if not limits.allow(smallest):
         return _too_large(smallest, limits, utmost)
     return smallest if is_fixed else _largest(smallest, limits, costs)
+
+
+def _steady_plan(
+    costs: _Costs, default: BlockPlan, least: BlockPlan, num_workers: int, context: ComputeContext
+) -> BlockPlan | None:
+    """Return a plan that is the same each time on the same machine, None if its memory does not suffice.
+
+    It does not depend on what is free at the moment: a network rounds differently in blocks of other shapes, which can
+    change a segmentation of its prediction.
+    """
+    costs = attrs.evolve(costs, process=process_bytes(is_this_one=False))
+    limits = _limits(None, costs.of(default), context, False, False, steady_memory)
+    smallest = _for_most_workers(costs.of(least), num_workers, limits)
+    return _largest(smallest, limits, costs).plan if limits.allow(smallest) else None
 
 
 def _for_most_workers(smallest: Budget, num_workers: int, limits: _Limits) -> Budget:
@@ -285,13 +307,24 @@ def _limits(
     context: ComputeContext,
     is_remote: bool,
     on_gpu: bool,
-    uses_all: bool = False,
+    measure: Callable[[], int | None],
+    share: float = DEFAULT_SHARE,
 ) -> _Limits:
-    """Return the limits of a prediction; ``uses_all`` replaces the default share of memory by all that is free."""
+    """Return the limits of a prediction.
+
+    Args:
+        max_memory: Limit of all processes together, if one is given.
+        default: The budget that the architecture determines.
+        context: Where the processes run.
+        is_remote: Whether they run on other machines.
+        on_gpu: Whether they run on GPUs.
+        measure: Returns the memory of all processes on this machine without a given limit; None if it is unknown.
+        share: Part of the free memory of a GPU to use; with all of it, blocks have no limit of their own.
+    """
     everything = None if max_memory is None else parse_size(max_memory)
-    most = None if on_gpu or uses_all else default.process_bytes + DEFAULT_BLOCK_BYTES
+    most = None if on_gpu or share == 1 else default.process_bytes + DEFAULT_BLOCK_BYTES
     # Measured once, so that all comparisons use the same number.
-    usable = None if is_remote or everything is not None else default_memory(1.0 if uses_all else DEFAULT_SHARE)
+    usable = None if is_remote or everything is not None else measure()
 
     def host(num_workers: int) -> int | None:
         if is_remote:
@@ -304,7 +337,7 @@ def _limits(
     def gpu(num_workers: int) -> int | None:
         if num_workers not in known:
             there = context.free_gpu_memory(num_workers) if is_remote else free_gpu_memory(context.device, num_workers)
-            known[num_workers] = None if there is None else int((1.0 if uses_all else DEFAULT_SHARE) * there)
+            known[num_workers] = None if there is None else int(share * there)
         return known[num_workers]
 
     return _Limits(everything, host, gpu if on_gpu else None, not is_remote)

@@ -58,6 +58,12 @@ def free_memory() -> int | None:
     return available_memory()
 
 
+def steady_memory() -> int | None:
+    """Return the memory that all processes on this machine share, whatever is free; None if it is unknown."""
+    total = total_memory()
+    return None if total is None else int(DEFAULT_SHARE * total)
+
+
 def planned_memory() -> int | None:
     """Return the memory that a block may take without a limit, if results depend on blocks; None if it is unknown.
 

@@ -120,7 +120,8 @@ def test_an_evaluation_shape_that_does_not_fit_is_made_smaller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     run, raw = unet_run(tmp_path, 3, eval_shape_increase=Coordinate(240, 240, 240), padding="same"), large(tmp_path)
-    monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("2GB"))
+    for name in ("available_memory", "total_memory"):
+        monkeypatch.setattr(f"dacapo.utils.memory_estimates.{name}", lambda: parse_size("2GB"))
     budget = plan_within(run.model, raw, context=LocalTorch(device="cpu"))
     assert budget.total <= parse_size("1GB") + process_bytes()
     assert "blocks become smaller than eval_shape_increase makes them" in caplog.text
@@ -228,8 +229,24 @@ class TestGpus:
         assert "this network and volume need at least that" in caplog.text
 
 
+def test_blocks_do_not_depend_on_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks round differently in other blocks, so work that starts over could differ from the first attempt."""
+    run, raw, context = hungry_run(tmp_path), large(tmp_path), LocalTorch(device="cpu")
+    monkeypatch.setattr("dacapo.utils.memory_estimates.total_memory", lambda: parse_size("8GB"))
+
+    def planned(free: str, workers: int) -> Budget:
+        monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size(free))
+        return plan_within(run.model, raw, num_workers=workers, context=context)
+
+    for workers in (1, 2):
+        much, little = planned("8GB", workers), planned("3GB", workers)
+        assert much.plan == little.plan
+        assert (much.num_workers, little.num_workers) == (workers, 1)
+
+
 def test_processes_on_cpus_take_2_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dacapo.utils.memory_estimates.available_memory", lambda: parse_size("100GB"))
+    for name in ("available_memory", "total_memory"):
+        monkeypatch.setattr(f"dacapo.utils.memory_estimates.{name}", lambda: parse_size("100GB"))
     run = hungry_run(tmp_path)
     for workers in (1, 4):
         budget = plan_within(run.model, large(tmp_path), num_workers=workers, context=LocalTorch(device="cpu"))
