@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -83,6 +84,33 @@ class FileHandler(http.server.SimpleHTTPRequestHandler):
         super().do_GET()
 
 
+class RangeHandler(FileHandler):
+    """Serves parts of files too, as most web servers do."""
+
+    def do_GET(self) -> None:
+        """Send a part, or the whole file if no part is asked for."""
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        path = Path(self.translate_path(self.path))
+        if asked is None or not path.is_file():
+            return super().do_GET()
+        content = path.read_bytes()
+        begin, end = int(asked[1]), min(int(asked[2]) + 1, len(content))
+        self.requests.append(f"{self.path} {begin}-{end}")
+        if begin >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return None
+        self.send_response(206)
+        self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(content)}")
+        self.send_header("Content-Length", str(end - begin))
+        self.send_header("ETag", f'"{hash(content)}"')
+        self.end_headers()
+        self.wfile.write(content[begin:end])
+        return None
+
+
 class CloudStorageHandler(FileHandler):
     """Serves files at the paths of Google Cloud Storage."""
 
@@ -104,6 +132,10 @@ class CloudStorageHandler(FileHandler):
         self.wfile.write(answer)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # with the default of 5, many connections at once have to be tried again
+
+
 @contextlib.contextmanager
 def file_server(folder: Path, handler: type[FileHandler] = FileHandler) -> Iterator[tuple[str, type[FileHandler]]]:
     """Serve a folder and yield the address, and the handler of this server."""
@@ -112,7 +144,7 @@ def file_server(folder: Path, handler: type[FileHandler] = FileHandler) -> Itera
     def serve(*args: Any) -> FileHandler:
         return own(*args, directory=str(folder))  # type: ignore[no-any-return]
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+    with _Server(("127.0.0.1", 0), serve) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", own

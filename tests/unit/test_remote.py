@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import h5py
+import imageio.v3
 import numpy as np
 import pytest
+import tifffile
 import zarr
+from funlib.geometry import Roi
 
+from dacapo.blockwise.journal.identity import array_identity
 from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArrayConfig, open_array, read_all, remote
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArrayConfig, open_array, read_all, remote, remote_file
 from dacapo.experiments.datasplits.datasets.arrays.listing import arrays_in
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import from_plain, to_plain
 from tests.helpers.arrays import build
 from tests.helpers.formats import FORMATS, OFFSET
-from tests.helpers.servers import CREDENTIALS, file_server, s3_server
+from tests.helpers.servers import CREDENTIALS, RangeHandler, file_server, s3_server, upload
 
 VALUES = np.random.default_rng(0).integers(1, 250, (6, 7, 9)).astype(np.uint8)
 
@@ -108,7 +114,7 @@ def test_what_does_not_exist_at_a_url(served: Any) -> None:
         open_array(f"{address}/a.zarr", "em")
     with pytest.raises(ConfigError, match=rf"{address}/a\.zarr cannot be listed; name the dataset"):
         open_array(f"{address}/a.zarr")
-    with pytest.raises(ConfigError, match=r"a\.tif: Zarr, N5 and precomputed are read from URLs"):
+    with pytest.raises(StorageError, match=r"a\.tif does not exist"):
         open_array(f"{address}/a.tif")
 
 
@@ -174,3 +180,91 @@ def test_arrays_in_memory_of_fsspec(tmp_path: Path) -> None:
     np.testing.assert_array_equal(values, VALUES)
     with pytest.raises(ArrayNotFoundError, match=r"memory://unit/a\.zarr holds raw"):
         open_array("memory://unit/a.zarr", "em")
+
+
+LARGE = np.random.default_rng(1).integers(0, 255, (40, 300, 300)).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a volume as HDF5 and TIFF, of several megabytes, and an image."""
+    folder = tmp_path_factory.mktemp("files")
+    with h5py.File(folder / "a.h5", "w") as file:
+        file.create_dataset("volumes/raw", data=LARGE, chunks=(10, 64, 64), compression="gzip")
+        file["volumes/raw"].attrs.update({"resolution": [40, 4, 4], "axes": ["z", "y", "x"], "units": ["nm"] * 3})
+    tifffile.imwrite(folder / "plain.tif", LARGE)
+    tifffile.imwrite(folder / "packed.tif", LARGE, compression="zlib")
+    imageio.v3.imwrite(folder / "plane.png", LARGE[0])
+    return folder
+
+
+def check_files(address: str) -> None:
+    array = open_array(f"{address}/a.h5")
+    assert (array.voxel_size, set(array.units)) == ((40, 4, 4), {"nm"})
+    part = Roi((400, 40, 40), (400, 400, 400))
+    np.testing.assert_array_equal(array[part], LARGE[10:20, 10:110, 10:110])
+    np.testing.assert_array_equal(open_array(f"{address}/a.h5/volumes/raw")[part], array[part])
+    assert arrays_in(f"{address}/a.h5") == (Path(f"{address}/a.h5"), ["volumes/raw"])
+    for name in ("plain.tif", "packed.tif"):
+        array = open_array(f"{address}/{name}", axes=["z", "y", "x"])
+        np.testing.assert_array_equal(array[array.roi], LARGE)
+    array = open_array(f"{address}/plane.png")
+    np.testing.assert_array_equal(array[array.roi], LARGE[0])
+    for name in ("none.h5", "none.tif", "none.png"):
+        with pytest.raises((ArrayNotFoundError, StorageError), match=rf"{address}/{name} does not exist"):
+            open_array(f"{address}/{name}")
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_over_http(files: Path) -> None:
+    with file_server(files, RangeHandler) as (address, handler):
+        check_files(address)
+        sizes = [(files / name).stat().st_size for name in ("a.h5", "plain.tif", "packed.tif", "plane.png")]
+        sent = sum(int(end) - int(begin) for begin, end in re.findall(r" (\d+)-(\d+)", "\n".join(handler.requests)))
+        assert sent < 1.5 * sum(sizes)  # each block once
+
+
+@pytest.mark.usefixtures("quick")
+def test_files_in_s3(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server() as address:
+        upload(files, f"{address}/bucket/deep")
+        for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        check_files("s3://bucket/deep")
+
+
+def test_files_in_memory_of_fsspec(files: Path) -> None:
+    fsspec.filesystem("memory").put(str(files), "/files", recursive=True)
+    check_files("memory://files")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_server_that_sends_only_whole_files(files: Path) -> None:
+    with file_server(files) as (address, _), pytest.raises(StorageError, match="sends only whole files; download it"):
+        open_array(f"{address}/plain.tif")
+
+
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1025, 3 * 2**20 + 17])
+def test_the_size_of_a_remote_file(size: int, tmp_path: Path) -> None:
+    content = np.random.default_rng(size).bytes(size)
+    (tmp_path / "file.bin").write_bytes(content)
+    with file_server(tmp_path, RangeHandler) as (address, _):
+        if size == 0:
+            with pytest.raises(StorageError, match="is empty"):
+                remote_file.RemoteFile(Path(f"{address}/file.bin"))
+            return
+        file = remote_file.RemoteFile(Path(f"{address}/file.bin"))
+        assert (file.size, file.seek(0, 2), file.read(1)) == (size, size, b"")
+        file.seek(size // 3)
+        assert file.readall() == content[size // 3 :]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_changed_file_at_a_url_is_noticed(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.h5").write_bytes((files / "a.h5").read_bytes())
+    with file_server(tmp_path, RangeHandler) as (address, _):
+        place = LocalArrayIdentifier(Path(f"{address}/a.h5"), "volumes/raw")
+        before = array_identity(place)
+        assert before == array_identity(place)
+        (tmp_path / "a.h5").write_bytes((files / "a.h5").read_bytes() + b"\0")
+        assert before != array_identity(place)

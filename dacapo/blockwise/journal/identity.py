@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
+from dacapo.experiments.datasplits.datasets.arrays.opener import is_file
+from dacapo.experiments.datasplits.datasets.arrays.places import has_file
+from dacapo.experiments.datasplits.datasets.arrays.remote_file import version_of
 from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.paths import resolved
@@ -68,12 +71,11 @@ def array_identity(identifier: LocalArrayIdentifier) -> dict[str, Any]:
     }
 
 
-def _created(identifier: LocalArrayIdentifier) -> int | None:
-    if identifier.container.is_file():
-        return identifier.container.stat().st_mtime_ns
+def _created(identifier: LocalArrayIdentifier) -> int | str | None:
+    if is_file(identifier.container):
+        return version_of(identifier.container)
     folder = identifier.container / identifier.dataset
-    times = [(folder / name).stat().st_mtime_ns for name in _METADATA_FILES if (folder / name).is_file()]
-    return times[0] if times else None
+    return next((version_of(folder / name, is_small=True) for name in _METADATA_FILES if has_file(folder / name)), None)
 
 
 def code_identity(source: str | Path) -> str | None:
@@ -104,6 +106,6 @@ def config_identities(plain: Any) -> list[dict[str, Any]]:
     file, dataset = plain.get("file_name"), plain.get("dataset")
     if isinstance(file, str) and isinstance(dataset, str):
         return [array_identity(LocalArrayIdentifier(Path(file), dataset)), *inner]
-    if isinstance(file, str) and Path(file).is_file():
-        return [{"path": str(Path(file).resolve()), "made": Path(file).stat().st_mtime_ns}, *inner]
+    if isinstance(file, str) and is_file(Path(file)):
+        return [{"path": resolved(Path(file)), "made": version_of(Path(file))}, *inner]
     return inner

@@ -49,7 +49,7 @@ def can_be_forked(datasets: Sequence[Dataset]) -> bool:
 
 def _uses_tensorstore(value: Any) -> bool:
     """Return whether TensorStore reads an array, or one that it is made from."""
-    if type(value).__module__.partition(".")[0] == "tensorstore":
+    if type(value).__module__.partition(".")[0] == "tensorstore" or getattr(value, "uses_tensorstore", False):
         return True
     if isinstance(value, Array):
         value = vars(value)

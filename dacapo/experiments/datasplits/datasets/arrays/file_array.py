@@ -13,13 +13,14 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ArrayNotFoundError, DacapoError, StorageError
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native
-from dacapo.utils.paths import user_path
+from dacapo.utils.paths import is_url, shown, user_path
 
 from .array import ArrayConfig
 from .metadata import Candidates
 from .metadata_array import MetadataArray, snapped
 from .overrides import optional_coordinate, optional_numbers, overrides_of, recounted
 from .placement import metadata_from
+from .remote_file import exists
 from .voxel_reader import VoxelReader
 
 
@@ -38,8 +39,8 @@ class FileArray(MetadataArray):
         self.config = array_config
         self.name = array_config.name
         self._file = array_config.file_name
-        if not self._file.exists():
-            raise ArrayNotFoundError(f"array {self.name!r}: file {self._file} does not exist")
+        if not exists(self._file):
+            raise ArrayNotFoundError(f"array {self.name!r}: file {shown(self._file)} does not exist")
         self._shape, self._dtype, found = self._header()
         self._attributes: dict[str, Any] = {}
         given = overrides_of(array_config)
@@ -58,9 +59,14 @@ class FileArray(MetadataArray):
         raise NotImplementedError
 
     @property
+    def uses_tensorstore(self) -> bool:
+        """Whether TensorStore reads the file, which it does at a URL."""
+        return is_url(self._file)
+
+    @property
     def where(self) -> str:
         """The file, for messages."""
-        return str(self._file)
+        return shown(self._file)
 
     def __str__(self) -> str:
         return f"array {self.name!r} ({self.where})"
@@ -149,4 +155,4 @@ class FileArrayConfig(ArrayConfig):
     def verify(self) -> tuple[bool, str]:
         """Check that the file exists and its metadata is valid. Reads no voxels."""
         works, why = ArrayConfig.verify(self)
-        return works, why if works or self.file_name.exists() else f"file_name: {why}"
+        return works, why if works or exists(self.file_name) else f"file_name: {why}"

@@ -16,11 +16,13 @@ from dacapo.errors import ArrayNotFoundError, DtypeError, StorageError
 from dacapo.experiments.config import field
 from dacapo.ext import optional_module
 from dacapo.utils.byte_order import native_dtype
+from dacapo.utils.paths import shown
 
 from .containers import dataset_name, listing, the_only
 from .file_array import FileArray, FileArrayConfig
 from .metadata import Candidates, plain_candidates
 from .placement import stated_in
+from .remote_file import readable
 
 
 class _OpenFiles:
@@ -40,9 +42,9 @@ class _OpenFiles:
         if key not in self._files:
             h5py = optional_module("h5py", f"{path} is an HDF5 file, which h5py reads")
             try:
-                self._files[key] = h5py.File(key, "r")
+                self._files[key] = h5py.File(readable(path), "r")
             except OSError as error:
-                raise StorageError(f"cannot open {path} as HDF5: {error}") from error
+                raise StorageError(f"cannot open {shown(path)} as HDF5: {error}") from error
         return self._files[key]
 
     def close_all(self) -> None:
@@ -101,7 +103,7 @@ class HDF5Array(FileArray):
     @property
     def where(self) -> str:
         """File and dataset, for messages."""
-        return f"{self._file}/{self.config.dataset}"
+        return f"{shown(self._file)}/{self.config.dataset}"
 
     @property
     def chunk_shape(self) -> tuple[int, ...] | None:
@@ -136,7 +138,7 @@ def _dataset(path: Path, dataset: str) -> Any:
         what = "does not exist" if found is None else "is a group, not an array"
         held = list_hdf5(path)
         holds = f"it holds {listing(held)}" if held else "it holds no arrays"
-        raise ArrayNotFoundError(f"dataset {dataset!r} {what} in {path}; {holds}")
+        raise ArrayNotFoundError(f"dataset {dataset!r} {what} in {shown(path)}; {holds}")
     return found
 
 

@@ -13,12 +13,14 @@ import numpy as np
 
 from dacapo.errors import ArrayNotFoundError, DtypeError, MetadataError, StorageError
 from dacapo.utils.byte_order import native_dtype
+from dacapo.utils.paths import shown
 
 from .file_array import FileArray, FileArrayConfig
 from .metadata import Candidates
 from .placement import stated_in
 from .plane_cache import planes
 from .plane_reader import read_planes
+from .remote_file import readable, version_of
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 """Endings of the files that count as planes."""
@@ -45,12 +47,12 @@ def read_image(path: Path) -> np.ndarray[Any, Any]:
         if path.suffix.lower() in (".tif", ".tiff"):
             import tifffile
 
-            return np.asarray(tifffile.imread(path))
+            return np.asarray(tifffile.imread(readable(path)))
         import imageio.v3
 
-        return np.asarray(imageio.v3.imread(path))
+        return np.asarray(imageio.v3.imread(readable(path), extension=path.suffix))
     except Exception as error:
-        raise StorageError(f"cannot read the image {path}: {error}") from error
+        raise StorageError(f"cannot read the image {shown(path)}: {error}") from error
 
 
 class ImageStackArray(FileArray):
@@ -81,7 +83,7 @@ class ImageStackArray(FileArray):
 
     def _plane(self, number: int) -> np.ndarray[Any, Any]:
         file = self._files[number]
-        plane = planes.get((str(file), file.stat().st_mtime_ns), partial(read_image, file))
+        plane = planes.get((str(file), version_of(file)), partial(read_image, file))
         if plane.shape != self._plane_shape or native_dtype(plane.dtype) != self._dtype:
             raise StorageError(
                 f"{file} has shape {plane.shape} and type {plane.dtype}, but the first plane, {self._files[0].name}, "

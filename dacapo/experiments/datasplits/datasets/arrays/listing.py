@@ -9,7 +9,7 @@ from dacapo.utils.paths import user_path
 
 from .containers import is_array, list_datasets, multiscale_levels
 from .hdf5_array import HDF5ArrayConfig, list_hdf5
-from .opener import config_for, format_of, split_path
+from .opener import config_for, format_of, is_file, split_path
 
 
 def arrays_in(path: Path | str, dataset: str | None = None) -> tuple[Path, list[str]]:
@@ -27,7 +27,7 @@ def arrays_in(path: Path | str, dataset: str | None = None) -> tuple[Path, list[
         ConfigError: If the format is unknown.
     """
     container, inside = split_path(user_path(path), dataset)
-    if container.is_file():
+    if is_file(container):
         names = list_hdf5(container) if format_of(container, bool(inside)).config is HDF5ArrayConfig else [""]
         return container, [name for name in names if not inside or name == inside or name.startswith(f"{inside}/")]
     if is_array(container / inside):
@@ -46,7 +46,7 @@ def images_in(container: Path, names: Sequence[str]) -> Iterator[tuple[str, list
         container: The container.
         names: Names of its arrays; groups above them are looked at.
     """
-    if container.is_file():
+    if is_file(container):
         return
     for group in dict.fromkeys(name.rpartition("/")[0] for name in names):
         levels = multiscale_levels(container / group)

@@ -15,15 +15,17 @@ from dacapo.utils.paths import is_url, user_path
 from .array import Array, ArrayConfig
 from .containers import dataset_name, default_dataset, is_container
 from .hdf5_array import HDF5ArrayConfig, only_dataset
-from .image_stack_array import ImageStackArrayConfig, planes_in
+from .image_stack_array import SUFFIXES, ImageStackArrayConfig, planes_in
 from .levels import chosen_level
-from .remote import check_readable
+from .remote_file import open_file
 from .select_array import SelectArrayConfig
 from .tiff_array import TiffArrayConfig
 from .view import build
 from .zarr_array import ZarrArrayConfig
 
 CONTAINER_SUFFIXES = (".zarr", ".n5")
+FILE_SUFFIXES = (*SUFFIXES, ".h5", ".hdf5", ".hdf")
+"""Ends of the names of files, by which they are told from containers at URLs."""
 
 
 @attrs.frozen
@@ -43,16 +45,23 @@ class FileFormat:
     default_dataset: Callable[[Path], str] | None = None
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a path is that of a file; at a URL by its name."""
+    return path.suffix.lower() in FILE_SUFFIXES if is_url(path) else path.is_file()
+
+
 def _is_container(path: Path) -> bool:
-    return is_url(path) or (path.is_dir() and (path.suffix in CONTAINER_SUFFIXES or is_container(path)))
+    if is_url(path):
+        return not is_file(path)
+    return path.is_dir() and (path.suffix in CONTAINER_SUFFIXES or is_container(path))
 
 
 def _begins_with(*headers: bytes) -> Callable[[Path], bool]:
     def recognizes(path: Path) -> bool:
-        if not path.is_file():
+        if not is_file(path):
             return False
-        with path.open("rb") as file:
-            return file.read(max(map(len, headers))).startswith(headers)
+        with open_file(path) as file:
+            return bool(file.read(max(map(len, headers))).startswith(headers))
 
     return recognizes
 
@@ -164,10 +173,10 @@ def split_path(path: Path, dataset: str | None) -> tuple[Path, str]:
         ArrayNotFoundError: If nothing exists at the path.
     """
     if is_url(path):
-        check_readable(path)
-        outer = [parent for parent in [*reversed(path.parents), path] if parent.suffix in CONTAINER_SUFFIXES]
-        if dataset is None and outer:
-            return outer[0], dataset_name(path.relative_to(outer[0]).as_posix())
+        suffixes = (*CONTAINER_SUFFIXES, *FILE_SUFFIXES)
+        outer = [parent for parent in [*reversed(path.parents), path] if parent.suffix.lower() in suffixes]
+        if outer and (dataset is None or outer[0].suffix.lower() in FILE_SUFFIXES):
+            return outer[0], dataset_name(f"{path.relative_to(outer[0]).as_posix()}/{dataset or ''}")
         return path, dataset_name(dataset or "")
     if dataset is not None and path.is_dir():
         return path, dataset_name(dataset)

@@ -24,6 +24,9 @@ class PlaneCache:
         self._bytes = 0
         self._share = 1
 
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._planes
+
     def get(self, key: Hashable, decode: Callable[[], Plane]) -> Plane:
         """Return a plane, decoded unless it is in the cache. It must not be changed."""
         with self.lock:

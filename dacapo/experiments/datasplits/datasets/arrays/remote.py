@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from dacapo.errors import ConfigError, StorageError
+from dacapo.errors import StorageError
 from dacapo.utils.paths import shown, url_parts
 
 RETRIES = {"max_retries": 6, "initial_delay": "250ms", "max_delay": "8s"}
@@ -104,6 +104,12 @@ def cause(error: Exception) -> str:
     return text or type(error).__name__
 
 
+def memory_file(path: Path) -> Any | None:
+    """Open a file in memory for reading; None if it does not exist."""
+    file_system, key = _memory(path)
+    return file_system.open(key, "rb") if file_system.isfile(key) else None
+
+
 def memory_folders(path: Path) -> list[Path]:
     """Return the folders in a folder in memory, sorted."""
     file_system, key = _memory(path)
@@ -132,16 +138,3 @@ def _context(process: int) -> Any:
 def open_context() -> Any:
     """Return the settings with which this process opens remote arrays."""
     return _context(os.getpid())
-
-
-def check_readable(path: Path) -> None:
-    """Raise an error for the URL of a file that can only be read from a disk.
-
-    Raises:
-        ConfigError: If its name ends as those of HDF5, TIFF or images do.
-    """
-    if path.suffix.lower() in (".h5", ".hdf5", ".hdf", ".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp"):
-        raise ConfigError(
-            f"{shown(path)}: Zarr, N5 and precomputed are read from URLs, {path.suffix} files only from a disk; "
-            "download it, or convert it"
-        )

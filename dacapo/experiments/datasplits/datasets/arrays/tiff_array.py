@@ -16,6 +16,7 @@ import numpy as np
 from dacapo.errors import ArrayNotFoundError, DacapoError, MetadataError, StorageError
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native_dtype
+from dacapo.utils.paths import is_url, shown
 
 from .axes import axis_names
 from .file_array import FileArray, FileArrayConfig
@@ -24,6 +25,7 @@ from .overrides import optional_numbers
 from .placement import stated_in
 from .plane_cache import planes
 from .plane_reader import read_planes
+from .remote_file import exists, readable, version_of
 from .tiff_metadata import tiff_candidates
 
 
@@ -37,12 +39,12 @@ def opened(path: Path) -> Iterator[Any]:
     import tifffile
 
     try:
-        with tifffile.TiffFile(path) as file:
+        with tifffile.TiffFile(readable(path)) as file:
             yield file
     except DacapoError:
         raise
     except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
-        raise StorageError(f"cannot read {path} as TIFF: {error}") from error
+        raise StorageError(f"cannot read {shown(path)} as TIFF: {error}") from error
 
 
 class TiffArray(FileArray):
@@ -55,18 +57,19 @@ class TiffArray(FileArray):
     config: TiffArrayConfig
 
     def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], Candidates]:
-        if not self._file.is_file():
+        if self._file.is_dir():
             raise ArrayNotFoundError(f"array {self.name!r}: {self._file} is not a file")
         with opened(self._file) as file:
             series = file.series[0]
             shape, page = tuple(series.shape), series.keyframe.shape
-            self._mappable = series.dataoffset is not None
+            self._mappable = series.dataoffset is not None and not is_url(self._file)
             self._page_ndim = len(page)
             outer = shape[: len(shape) - len(page)]
             self._by_page = shape[len(outer) :] == tuple(page) and len(series.pages) == int(np.prod(outer))
             self._opened_by: tuple[int, Any, threading.Lock] | None = None
             self._check(shape)
-            return shape, native_dtype(series.dtype), tiff_candidates(str(self._file), file, series)
+            self._made = version_of(self._file)
+            return shape, native_dtype(series.dtype), tiff_candidates(self.where, file, series)
 
     def _check(self, shape: tuple[int, ...]) -> None:
         axes = self.config.axes
@@ -91,7 +94,7 @@ class TiffArray(FileArray):
     def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         if self._mappable:
             return np.asarray(self._map()[index])
-        made = self._file.stat().st_mtime_ns
+        made = self._made
         if not self._by_page:
             return planes.get((str(self._file), made, "all"), self._whole)[index]
 
@@ -110,7 +113,7 @@ class TiffArray(FileArray):
 
         if self._opened_by is None or self._opened_by[0] != os.getpid():
             # Never used by a forked process, where its lock may be held and its file position is shared.
-            self._opened_by = os.getpid(), tifffile.TiffFile(self._file), threading.Lock()
+            self._opened_by = os.getpid(), tifffile.TiffFile(readable(self._file)), threading.Lock()
         _, file, lock = self._opened_by
         with lock:
             found = file.series[0].pages[number]
@@ -147,7 +150,7 @@ class TiffArrayConfig(FileArrayConfig):
     def verify(self) -> tuple[bool, str]:
         """Check that the file exists and the other fields match it. Reads no voxels."""
         works, why = FileArrayConfig.verify(self)
-        return works, why if self.file_name.is_file() or why.startswith("file_name") else f"file_name: {why}"
+        return works, why if exists(self.file_name) or why.startswith("file_name") else f"file_name: {why}"
 
 
 # An alias of its former name. Stored configs identify classes by name, so the class needs its own.
