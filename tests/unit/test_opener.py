@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -162,3 +163,15 @@ def test_a_unit_instead_of_that_of_the_file(tmp_path: Path) -> None:
     array = open_array(written.container, unit="um")
     assert list(array.units) == ["um"] * 3
     assert array.world.in_nanometers(array.voxel_size) == VOXEL_SIZE * 1000
+
+
+def test_a_single_point_in_time_needs_no_choice(tmp_path: Path) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    group.create_dataset("one", data=VALUES[None])
+    group.create_dataset("two", data=np.stack([VALUES, VALUES]))
+    given: dict[str, Any] = {"axes": ["t", "y", "x"], "voxel_size": [1, 4, 2], "offset": [0, 8, 20]}
+    array = open_array(tmp_path / "a.zarr", "one", **given)
+    assert (array.axes, array.voxel_size, array.roi.offset) == (["y", "x"], SIZE, OFFSET)
+    np.testing.assert_array_equal(array[array.roi], VALUES)
+    assert open_array(tmp_path / "a.zarr", "two", **given).axes == ["t", "y", "x"]
+    assert open_array(tmp_path / "a.zarr", "two", **given, select={"t": 1}).axes == ["y", "x"]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from dacapo.errors import ArrayNotFoundError, ConfigError
+from dacapo.errors import ArrayNotFoundError, ConfigError, DacapoError, MetadataWarning
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.paths import is_url, user_path
 
 from .array import Array, ArrayConfig
+from .axes import TIME_AXES, spatial_axes_of
 from .containers import dataset_name, default_dataset, is_container
 from .hdf5_array import HDF5ArrayConfig, only_dataset
 from .image_stack_array import SUFFIXES, ImageStackArrayConfig, planes_in
@@ -22,6 +25,8 @@ from .select_array import SelectArrayConfig
 from .tiff_array import TiffArrayConfig
 from .view import build
 from .zarr_array import ZarrArrayConfig
+
+logger = logging.getLogger(__name__)
 
 CONTAINER_SUFFIXES = (".zarr", ".n5")
 FILE_SUFFIXES = (*SUFFIXES, ".h5", ".hdf5", ".hdf")
@@ -143,7 +148,24 @@ def config_for(
             f"{', '.join(unknown)} cannot be given for {container} ({kind.name}); known are {', '.join(known)}"
         )
     config = kind.config(**given, **overrides)
-    return SelectArrayConfig(config.name, config, dict(select)) if select else config
+    index = {**_only_points_in_time(config), **(select or {})}
+    return SelectArrayConfig(config.name, config, index) if index else config
+
+
+def _only_points_in_time(config: ArrayConfig) -> dict[str, int]:
+    """Return the index along a time axis of a single entry, as converters of microscope files write it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MetadataWarning)  # opening the array warns
+            array = build(config)
+    except DacapoError:
+        return {}  # opening the array raises the same error, with the name that the user gave
+    lengths = dict(zip(spatial_axes_of(array.axes), array.roi.shape / array.voxel_size, strict=True))
+    index = {axis: 0 for axis, length in lengths.items() if axis.lower() in TIME_AXES and length == 1}
+    if index and len(index) < len(lengths):
+        logger.info("%s has a single point in time, which is used", array)
+        return index
+    return {}
 
 
 def open_identifier(identifier: LocalArrayIdentifier, name: str = "") -> Array:
