@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dacapo.blockwise import run_blockwise as run_blockwise
     from dacapo.blockwise import segment_blockwise as segment_blockwise
     from dacapo.experiments.datasplits.datasets.arrays import open_array as open_array
+    from dacapo.export import export_model as export_model
     from dacapo.loaded_model import LoadedModel as LoadedModel
     from dacapo.loaded_model import load_model as load_model
     from dacapo.options import Options as Options
@@ -33,6 +34,7 @@ _MODULES = ("experiments", "utils")
 _HOMES = {
     "LoadedModel": "dacapo.loaded_model",
     "Options": "dacapo.options",
+    "export_model": "dacapo.export",
     "load_model": "dacapo.loaded_model",
     "open_array": "dacapo.experiments.datasplits.datasets.arrays",
     "run_blockwise": "dacapo.blockwise",

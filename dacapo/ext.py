@@ -14,6 +14,7 @@ EXTRAS = {
     "matplotlib": "plot",
     "monai": "monai",
     "neuroglancer": "neuroglancer",
+    "onnx": "export",
     "psycopg": "postgresql",
     "pymongo": "mongo",
     "sqlalchemy": "sql",

@@ -36,6 +36,7 @@ LAYERS = [
     # The worker of a prediction is an operation; the original has it in blockwise.
     ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "tables", "utils.view"],
     ["segment", "loaded_model"],
+    ["export"],
     ["demo"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

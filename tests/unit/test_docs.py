@@ -35,6 +35,19 @@ def test_quickstart(
     assert (tmp_path / "quickstart" / "runs" / "cells" / "checkpoints" / "iterations" / "20").is_file()
 
 
+def test_own_data_and_export(
+    tmp_path: Path, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "own_data"}
+    for page in (DOCS / "own_data.md", DOCS / "export.md"):
+        for block in code_blocks(page):
+            exec(compile(block, str(page), "exec"), names)
+    printed = capsys.readouterr().out
+    assert "(9, 40, 48, 64) float32" in printed
+    assert "WatershedPostProcessorParameters" in printed
+
+
 def test_parts_of_ones_own(tmp_path: Path) -> None:
     # In a process of its own, since configs are registered for good by being defined.
     file = tmp_path / "test_parts.py"
