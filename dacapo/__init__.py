@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from dacapo.loaded_model import load_model as load_model
     from dacapo.options import Options as Options
     from dacapo.predict import predict as predict
+    from dacapo.report import report as report
     from dacapo.segment import segment as segment
     from dacapo.train import train as train
     from dacapo.validate import validate as validate
 
 # Functions that share the name of their module.
-_FUNCTIONS = ("apply", "predict", "segment", "train", "validate")
+_FUNCTIONS = ("apply", "predict", "report", "segment", "train", "validate")
 _MODULES = ("experiments", "utils")
 # Other public names, and their modules.
 _HOMES = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from dacapo.commands import blockwise, doctor, export, files, parameters, runs, stores
+from dacapo.commands import blockwise, doctor, export, files, parameters, runs, stores, watching
 from dacapo.commands.blockwise import get_rois, run_blockwise, segment_blockwise, unpack_ctx
 from dacapo.commands.runs import apply, predict, train, validate
 from dacapo.config_commands import config as config_commands
@@ -103,6 +103,7 @@ for command in (
     *export.COMMANDS,
     *files.COMMANDS,
     *stores.COMMANDS,
+    *watching.COMMANDS,
     config_commands,
 ):
     cli.add_command(command)

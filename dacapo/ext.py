@@ -18,6 +18,8 @@ EXTRAS = {
     "psycopg": "postgresql",
     "pymongo": "mongo",
     "sqlalchemy": "sql",
+    "starlette": "dashboard",
+    "uvicorn": "dashboard",
 }
 """The extra of this package that installs each optional package."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import numpy as np
@@ -25,11 +26,19 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Selection:
-    """The checkpoint and post-processing parameters to use, and the reason for the choice."""
+    """The checkpoint and post-processing parameters to use, and the reason for the choice.
+
+    Attributes:
+        iteration: The checkpoint.
+        parameters: The parameters.
+        reason: Why, in words.
+        value: The score that decided, NaN if both were given.
+    """
 
     iteration: int
     parameters: PostProcessorParameters
     reason: str
+    value: float = math.nan
 
 
 def select(
@@ -59,13 +68,45 @@ def select(
     wanted = parse_parameters(parameters, run.task.parameters) if isinstance(parameters, str) else parameters
     if iteration is not None and wanted is not None:
         return Selection(iteration, wanted, f"iteration {iteration} and {wanted}, as given")
+    scores = create_stats_store().retrieve_validation_iteration_scores(run.name)
+    return select_among(scores, run, criterion, validation_dataset, iteration, wanted)
+
+
+class Scored(Protocol):
+    """A run or its model, or any other object that has its task."""
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        ...
+
+    @property
+    def config(self) -> RunConfig:
+        """Config of the run."""
+        ...
+
+    @property
+    def task(self) -> Task:
+        """The task, which knows the criteria and the parameters."""
+        ...
+
+
+def select_among(
+    scores: Sequence[ValidationIterationScores],
+    run: Scored,
+    criterion: str,
+    validation_dataset: str | None = None,
+    iteration: int | None = None,
+    wanted: PostProcessorParameters | None = None,
+) -> Selection:
+    """Choose by given scores of a run, as :func:`select` does by the stored ones."""
     # Untried parameters have no scores, so they cannot rank the iterations.
     compared = wanted if wanted in list(run.task.parameters) else None
     meant = matching_criteria(run.task.evaluation_scores.criteria, criterion)
-    scores = sorted(create_stats_store().retrieve_validation_iteration_scores(run.name), key=lambda s: s.iteration)
-    names = _dataset_names(run.config, scores)
+    scores = sorted(scores, key=lambda s: s.iteration)
+    names = dataset_names(run.config, scores)
     counted = _counted(run.name, names, validation_dataset)
-    table = _table(run.name, run.task, scores, names)
+    table = score_array(run.name, run.task, scores, names)
     candidates = [
         (i, p)
         for i, s in enumerate(scores)
@@ -86,8 +127,8 @@ def select(
     where = validation_dataset or "the validation datasets"
     reason = f"iteration {best} with {chosen}: {criterion} {choice.value:.4g} on {where} is the best{left_out}"
     if wanted is not None and compared is None:
-        return Selection(best, wanted, f"{wanted}, as given; {reason}")
-    return Selection(best, chosen, reason)
+        return Selection(best, wanted, f"{wanted}, as given; {reason}", choice.value)
+    return Selection(best, chosen, reason, choice.value)
 
 
 def select_best(run: Run | TrainedModel, best: bool | str) -> int:
@@ -104,7 +145,7 @@ def select_best(run: Run | TrainedModel, best: bool | str) -> int:
     return select(run, criterion, dataset or None).iteration
 
 
-def _dataset_names(config: RunConfig, scores: Sequence[ValidationIterationScores]) -> list[str]:
+def dataset_names(config: RunConfig, scores: Sequence[ValidationIterationScores]) -> list[str]:
     """Return the names of the validation datasets, without opening them if possible: the data may have moved."""
     configs = getattr(config.datasplit_config, "validate_configs", None)
     if configs is not None:
@@ -136,7 +177,7 @@ def _counted(run_name: str, names: Sequence[str], dataset: str | None) -> list[i
     return [i for i, name in enumerate(names) if dataset in (None, name)]
 
 
-def _table(
+def score_array(
     run_name: str, task: Task, scores: Sequence[ValidationIterationScores], names: Sequence[str]
 ) -> npt.NDArray[np.float64]:
     """Return all scores by iteration, dataset, parameters, criterion.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dacapo.errors import DuplicateNameError as DuplicateNameError
@@ -63,6 +63,10 @@ class ConfigStore(ABC):
     ) -> list[str]:
         """Return the sorted names of all runs, or of those whose parts have one of the given names."""
         raise NotImplementedError
+
+    def run_config_state(self, run_name: str) -> Hashable:
+        """Return a value that changes whenever the config of a run does."""
+        return repr(self.retrieve_run_config(run_name))
 
     def replace_run_config(self, run_config: RunConfig) -> None:
         """Store a run in place of the one that has its name."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from dacapo.store.files import remove_file, write_text
+from dacapo.store.files import remove_file, status, write_text
 from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 from dacapo.store.plain_config_store import RESERVED_RUN_NAMES as RESERVED_RUN_NAMES
 from dacapo.store.yaml_files import dump_yaml, read_yaml
+from dacapo.utils.names import check_name
 
 
 class FileConfigStore(PlainConfigStore):
@@ -22,6 +24,12 @@ class FileConfigStore(PlainConfigStore):
         self.path = Path(path)
         for name in COLLECTIONS:
             setattr(self, name, self.path / name)
+
+    def run_config_state(self, run_name: str) -> Hashable:
+        found = status(_file(self.runs, check_name(run_name, "run name")))
+        if found is None:
+            raise self._not_found(self.runs, run_name)
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _names(self, database: Path) -> list[str]:
         return [path.stem for path in database.glob("*.yaml") if path.is_file()]

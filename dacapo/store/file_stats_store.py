@@ -8,6 +8,7 @@ the next save converts them.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -95,8 +96,13 @@ class FileStatsStore(RecordStatsStore):
         return NewLosses([one.iteration for one in stats], [one.loss for one in stats], mark, anew)
 
     def state(self, run_name: str) -> Hashable:
-        found = [status(self._file(kind, run_name)) for kind in (TRAINING, VALIDATION)]
-        return tuple(one and (one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
+        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) if one else None for one in self._statuses(run_name))
+
+    def changed(self, run_name: str) -> float | None:
+        return max((one.st_mtime for one in self._statuses(run_name) if one), default=None)
+
+    def _statuses(self, run_name: str) -> list[os.stat_result | None]:
+        return [status(self._file(kind, run_name)) for kind in (TRAINING, VALIDATION)]
 
     def _file(self, kind: str, run_name: str) -> Path:
         return self.path / kind / check_name(run_name, "run name")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dacapo.errors import ConfigError, ConfigNotFoundError, DuplicateNameError
@@ -102,6 +102,9 @@ class PlainConfigStore(ConfigStore):
         if run_config.name in RESERVED_RUN_NAMES:
             raise ConfigError(f"a run cannot be named {run_config.name!r}, which is a folder of dacapo; rename the run")
         self._store(self.runs, run_config, ignore)
+
+    def run_config_state(self, run_name: str) -> Hashable:
+        return repr(self._content(self.runs, _checked(self.runs, run_name)))
 
     def replace_run_config(self, run_config: RunConfig) -> None:
         name, plain = self._plain(self.runs, run_config)

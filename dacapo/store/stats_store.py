@@ -107,3 +107,7 @@ class StatsStore(ABC):
         """Return a value that changes whenever training or validation of a run stores something."""
         scores = self.retrieve_validation_iteration_scores(run_name)
         return repr((self.last_training_stats(run_name), scores[-1:], len(scores)))
+
+    def changed(self, run_name: str) -> float | None:
+        """Return when a run last stored something, in seconds since 1970; None if the store does not know."""
+        return None

@@ -25,6 +25,7 @@ from dacapo.experiments.datasplits.datasets.arrays.viewing import (
     neuroglancer_layer,
     open_viewer,
 )
+from dacapo.experiments.score_book import default_criterion
 from dacapo.store.create_store import create_array_store, create_stats_store
 from dacapo.utils.ranking import first_best
 
@@ -153,8 +154,8 @@ class BestScore:
         kept = [name for name in scores.criteria if scores.store_best(name)]
         if criterion is not None and criterion not in kept:
             raise ConfigError(f"the best by {criterion!r} is not kept, only by {', '.join(kept) or 'no criterion'}")
-        by_default = [name for name in kept if name.rpartition("__")[2] == "voi"] + kept
-        self.criterion = criterion if criterion is not None else next(iter(by_default), None)
+        default = default_criterion(run.task)
+        self.criterion = criterion if criterion is not None else default if default in kept else None
         self.best: dict[str, Best] = {}
 
     def get_ds(self, iteration: int, validation_dataset: Dataset | str) -> ZarrArray:

@@ -33,10 +33,12 @@ LAYERS = [
     ["experiments"],
     ["inference"],
     ["convert", "info"],
+    ["web"],  # pages about runs, for the report and the dashboard
     # The worker of a prediction is an operation; the original has it in blockwise.
     ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "tables", "utils.view"],
     ["segment", "loaded_model"],
     ["export"],
+    ["report", "dashboard", "view"],
     ["demo"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

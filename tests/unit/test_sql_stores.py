@@ -270,7 +270,7 @@ class TestOptions:
             file_of(sql_url_file=str(tmp_path / "missing"))
 
     def test_a_training_writes_there(self, tmp_path: Path) -> None:
-        with Options.temporarily(type="sql", runs_base_dir=tmp_path):
+        with Options.override(type="sql", runs_base_dir=tmp_path):
             create_stats_store().store_training_stats("run", training(0, 3))
             assert create_stats_store().retrieve_training_stats("run").trained_until() == 3
 

@@ -1,0 +1,118 @@
+"""All scores of a run by name, without its data: for pages, which show runs whose data may have moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.errors import NotFoundError
+from dacapo.experiments.selection import Selection, dataset_names, score_array, select_among
+from dacapo.experiments.tasks import Task
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.utils.ranking import first_best
+
+if TYPE_CHECKING:
+    from dacapo.experiments.run_config import RunConfig
+
+
+@attrs.frozen
+class TaskOfRun:
+    """A run of which only the task is built."""
+
+    config: RunConfig
+    task: Task
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.config.name
+
+
+def default_criterion(task: Task) -> str | None:
+    """Return the criterion that decides by default: the variation of information, or the first one to keep the best of.
+
+    Of several classes, the one of the first class that has it; None for a task without criteria.
+    """
+    scores = task.evaluation_scores
+    kept = [name for name in scores.criteria if scores.store_best(name)]
+    by_default = [name for name in kept if name.rpartition("__")[2] == "voi"]
+    return next(iter([*by_default, *kept, *scores.criteria]), None)
+
+
+@attrs.frozen(eq=False)
+class ScoreBook:
+    """The scores of a run.
+
+    Attributes:
+        run: The run, with its task.
+        datasets: Names of the validation datasets.
+        iterations: The validated iterations, ascending.
+        values: Scores by iteration, dataset, parameters and criterion; NaN where one is missing.
+        stored: The scores as stored.
+    """
+
+    run: TaskOfRun
+    datasets: list[str]
+    iterations: list[int]
+    values: npt.NDArray[np.float64]
+    stored: list[ValidationIterationScores]
+
+    @classmethod
+    def of(cls, run: TaskOfRun, stored: Sequence[ValidationIterationScores]) -> ScoreBook:
+        """Put stored scores together.
+
+        Raises:
+            RecordError: If they belong to datasets with other names.
+            ConfigError: If the number of datasets, parameters or criteria differs from the config.
+        """
+        stored = sorted(stored, key=lambda one: one.iteration)
+        names = dataset_names(run.config, stored) if stored else []
+        values = score_array(run.name, run.task, stored, names)
+        return cls(run, names, [one.iteration for one in stored], values, stored)
+
+    @property
+    def criteria(self) -> list[str]:
+        """Names of the criteria."""
+        return list(self.run.task.evaluation_scores.criteria)
+
+    @property
+    def main_criteria(self) -> list[str]:
+        """The criteria whose best results are kept, the one that decides by default first."""
+        about, first = self.run.task.evaluation_scores, default_criterion(self.run.task)
+        kept = [name for name in self.criteria if about.store_best(name) and name != first]
+        return [] if first is None else [first, *kept]
+
+    @property
+    def parameters(self) -> list[Any]:
+        """The post-processing parameters."""
+        return list(self.run.task.parameters)
+
+    def is_higher_better(self, criterion: str) -> bool:
+        """Return the direction of a criterion."""
+        return self.run.task.evaluation_scores.higher_is_better(criterion)
+
+    def best(self, criterion: str, dataset: str | None = None) -> Selection | None:
+        """Return what :func:`dacapo.experiments.selection.select` chooses, None if no score decides."""
+        if not self.stored:
+            return None
+        try:
+            return select_among(self.stored, self.run, criterion, dataset)
+        except NotFoundError:
+            return None
+
+    def course(self, criterion: str, dataset: int) -> npt.NDArray[np.float64]:
+        """Return the score of each iteration with its best parameters; NaN where all are missing."""
+        table = self.values[:, dataset, :, self.criteria.index(criterion)]
+        index, found = first_best(table, self.is_higher_better(criterion))
+        if not table.size:
+            return np.full(len(table), np.nan)
+        return np.where(found, np.take_along_axis(table, index[:, np.newaxis], axis=1)[:, 0], np.nan)
+
+    def score(self, iteration: int, dataset: int, parameters: Any, criterion: str) -> float:
+        """Return one score."""
+        place = self.iterations.index(iteration), dataset, self.parameters.index(parameters)
+        return float(self.values[place][self.criteria.index(criterion)])

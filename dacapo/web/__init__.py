@@ -1,0 +1,1 @@
+"""Pages about runs: what the report writes into a file, and the dashboard serves."""
