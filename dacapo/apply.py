@@ -12,7 +12,7 @@ import numpy.typing as npt
 from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Resume, check_free, is_complete
-from dacapo.blockwise.outputs import prepare_container
+from dacapo.blockwise.outputs import output_exists, prepare_container
 from dacapo.blockwise.pyramid import holds_labels, write_image
 from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
@@ -134,8 +134,9 @@ def apply(
 
 def _output_identifier(container: Path, long_name: str, run_name: str, selection: Selection) -> LocalArrayIdentifier:
     """Return where a segmentation goes: among the labels of the prediction, or where an earlier version put it."""
-    if (container / long_name).exists():
-        return LocalArrayIdentifier(container, long_name)
+    earlier = LocalArrayIdentifier(container, long_name)
+    if output_exists(earlier):
+        return earlier
     digest = hashlib.blake2b(str(selection.parameters).encode(), digest_size=4).hexdigest()
     return LocalArrayIdentifier(container, f"labels/{run_name}_{selection.iteration}_{digest}/s0")
 

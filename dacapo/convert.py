@@ -11,7 +11,7 @@ import attrs
 from funlib.geometry import Roi
 
 from dacapo.blockwise.conversion import WRITERS, Copy, Export, Layout
-from dacapo.blockwise.journal import Journal, Resume, journal_folder
+from dacapo.blockwise.journal import Journal, Resume
 from dacapo.blockwise.journal.journal import is_complete
 from dacapo.blockwise.outputs import prepare_container
 from dacapo.blockwise.pyramid import write_image
@@ -21,6 +21,7 @@ from dacapo.errors import ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, CropArrayConfig, SelectArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name
 from dacapo.experiments.datasplits.datasets.arrays.opener import config_for, identifier_of
+from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import is_zarr3_group
@@ -90,7 +91,7 @@ def convert(
 
     Args:
         input_path: File, container, or path of a dataset inside a container, in any format that can be read.
-        output_path: File or container to write, or the path of a dataset inside a container.
+        output_path: File or container to write, or the path of a dataset inside a container; for Zarr also a URL.
         input_dataset: Dataset inside the input, where the path does not name it.
         output_dataset: Dataset inside the output; by default that of the path, or of the input. An HDF5 file holds one.
         file_format: ``zarr2`` and ``zarr3`` (OME-NGFF 0.4 and 0.5), ``n5``, ``tiff`` or ``hdf5``; by default from the
@@ -117,9 +118,13 @@ def convert(
         BlockwiseError: If blocks failed; the same call does only those that are missing.
     """
     source = config_for(input_path, input_dataset, level=level, select=select, **overrides)
-    if is_url(output_path):
-        raise ConfigError(f"cannot write to {shown(output_path)}; give a file or folder of this machine")
+    check_writable_place(user_path(output_path))
     target = _target(user_path(output_path), output_dataset, _identifier(source), file_format)
+    if is_url(target.container) and target.file_format not in ZARR:
+        raise ConfigError(
+            f"{shown(target.container)}: only Zarr is written to URLs, not {target.file_format}; "
+            f"choose {' or '.join(ZARR)}, or give a file or folder of this machine"
+        )
     if roi is not None:
         source = _cropped(source, roi)
     array = build(source)
@@ -153,13 +158,13 @@ def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_
     name = file_format or (suffixes[containers[0].suffix.lower()] if containers else None)
     if name not in FORMATS:
         raise ConfigError(
-            f"the format of {path} is {name or 'unknown'}; give the name an end such as {', '.join(sorted(suffixes))}, "
-            f"or choose one of {', '.join(FORMATS)}"
+            f"the format of {shown(path)} is {name or 'unknown'}; give the name an end such as "
+            f"{', '.join(sorted(suffixes))}, or choose one of {', '.join(FORMATS)}"
         )
     container = containers[0] if containers else path
     if name == "zarr2" and is_zarr3_group(container):
         if file_format is not None:
-            raise ConfigError(f"{container} exists and is Zarr v3; name a new container, or choose zarr3")
+            raise ConfigError(f"{shown(container)} exists and is Zarr v3; name a new container, or choose zarr3")
         name = "zarr3"
     inside = dataset_name(f"{path.relative_to(container).as_posix()}/{dataset or ''}")
     if name == "tiff":
@@ -191,7 +196,7 @@ def _copy(
 def _export(source: ArrayConfig, array: Array, target: _Target, execution: Execution) -> LocalArrayIdentifier:
     """Write another format to a partial file or folder, which gets its name when it is whole."""
     output = LocalArrayIdentifier(target.container, target.dataset)
-    journal = Journal.read(journal_folder(target.journal))
+    journal = Journal.read(target.journal)
     done = journal is not None and is_complete(target.journal)
     if target.path.exists() and not execution.overwrite and not done:
         raise OutputExistsError(f"{target.path} exists; allow overwriting it, or name another output")

@@ -21,6 +21,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.utils.addresses import without_secrets
+from dacapo.utils.paths import is_url, shown
 
 ENVIRONMENT_VARIABLE = "DACAPO_OPTIONS_FILE"
 # The package's own variable comes first: another program may define the other one.
@@ -31,6 +32,10 @@ PLACES = ("dacapo.yaml", "~/dacapo.yaml", "~/.config/dacapo/dacapo.yaml")
 def _expand(path: Path | str) -> Path:
     if not isinstance(path, (str, Path)) or not str(path):
         raise ConfigError(f"option runs_base_dir must be a path, got {path!r}")
+    if is_url(path):
+        raise ConfigError(
+            f"option runs_base_dir is {shown(path)}, but runs are kept in a folder; only volumes are written to URLs"
+        )
     return Path(path).expanduser()
 
 

@@ -11,8 +11,11 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.containers import is_array, is_container
+from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import create_zarr3_group, is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import is_url, shown, user_path
 
 # Attribute that marks arrays written by the operations of this package.
 ORIGIN = "dacapo"
@@ -24,15 +27,17 @@ def output_container(output_path: Path | str, input_container: Path | str, file_
     """Return the container that results about an input are written to.
 
     Args:
-        output_path: A container (its name ends in ``.zarr``), or a folder for a container of the input's name.
+        output_path: A container (its name ends in ``.zarr``), or a folder for a container of the input's name; either
+            on a disk or at a URL.
         input_container: Container of the input.
         file_format: See :func:`prepare_container`.
 
     Raises:
-        ConfigError: If another format is asked for.
+        ConfigError: If another format is asked for, or the place cannot be written.
     """
     _check_format(file_format)
-    path = Path(output_path)
+    path = user_path(output_path)
+    check_writable_place(path)
     return path if path.suffix == ".zarr" else path / f"{Path(input_container).stem}.zarr"
 
 
@@ -48,8 +53,11 @@ def prepare_container(container: Path, file_format: str) -> None:
     """
     _check_format(file_format)
     if file_format == "zarr3":
-        if container.exists() and not is_zarr3_group(container):
-            raise ConfigError(f"{container} exists and is not Zarr v3; name a new container, or leave out 'zarr3'")
+        exists = is_container(container) if is_url(container) else container.exists()
+        if exists and not is_zarr3_group(container):
+            raise ConfigError(
+                f"{shown(container)} exists and is not Zarr v3; name a new container, or leave out 'zarr3'"
+            )
         create_zarr3_group(container)
 
 
@@ -58,17 +66,25 @@ def _check_format(file_format: str) -> None:
         raise ConfigError(f"results are written as {' or '.join(map(repr, FILE_FORMATS))}, not as {file_format!r}")
 
 
+def output_exists(identifier: LocalArrayIdentifier) -> bool:
+    """Return whether anything is in the place of an output; at a URL, whether an array is."""
+    path = identifier.container / identifier.dataset
+    return is_array(path) if is_url(path) else path.exists()
+
+
 def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
-    """Refuse to write over an array that must be kept.
+    """Refuse to write over an array that must be kept, or where nothing can be written.
 
     With ``overwrite``, results of this package may be replaced, but nothing else.
 
     Raises:
         OutputExistsError: If the array exists and must be kept.
+        ConfigError: If it is at a URL that cannot be written.
     """
-    path = identifier.container / identifier.dataset
-    if not path.exists():
+    check_writable_place(identifier.container)
+    if not output_exists(identifier):
         return
+    path = shown(identifier.container / identifier.dataset)
     if ORIGIN not in ZarrArray.open_from_array_identifier(identifier, mode="r").attrs:
         raise OutputExistsError(f"{path} exists and was not written by dacapo, so it is kept; name another output")
     if not overwrite:

@@ -9,7 +9,7 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.blockwise.journal import Journal, Resume, journal_folder
+from dacapo.blockwise.journal import Journal, Resume
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.scheduling.run_operation import execute
@@ -138,7 +138,7 @@ def _operation(
     voxel_size = array.voxel_size * Coordinate(factors)
     shape = Coordinate(-(-extent // size) for extent, size in zip(array.roi.shape, voxel_size, strict=True))
     block = Coordinate(min(pair) for pair in zip(_block_voxels(array), shape, strict=True))
-    made = Journal.read(journal_folder(finer))
+    made = Journal.read(finer)
     return Downsample(
         input=finer,
         output=level,

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from dacapo.commands import parameters as given
+from dacapo.utils.paths import shown
 
 
 def unpack_ctx(ctx: click.Context) -> tuple[list[Any], dict[str, Any]]:
@@ -169,9 +170,9 @@ def run_blockwise(
     source = open_identifier(identifier)
     _, read_roi, write_roi = get_rois(total_roi, read_roi_size, write_roi_size, source)
     names: dict[str, Any] = {
-        "input_container": str(input_container),
+        "input_container": shown(input_container),
         "input_dataset": input_dataset,
-        "output_container": str(output_container),
+        "output_container": shown(output_container),
         "output_dataset": output_dataset,
         **kwargs,
     }
@@ -199,7 +200,7 @@ def run_blockwise(
     execute(operation, execution)
     output = ZarrArray.open_from_array_identifier(operation.output, mode="r")
     write_image(operation.output, execution, guess_labels(output))
-    click.echo(f"{output_container}/{output_dataset}")
+    click.echo(shown(output_container / output_dataset))
 
 
 def _dtype(name: str) -> Any:
@@ -290,7 +291,7 @@ def segment_blockwise(
         **names,
         **kwargs,
     )
-    click.echo(f"{output_container}/{output_dataset}")
+    click.echo(shown(output_container / output_dataset))
 
 
 COMMANDS = (run_blockwise, segment_blockwise)

@@ -9,6 +9,7 @@ import click
 
 from dacapo.commands import parameters as given
 from dacapo.commands.reading import reading_options
+from dacapo.utils.paths import shown
 
 
 @click.command(cls=given.Command)
@@ -82,7 +83,7 @@ def convert(
         roi=roi,
         **reading,
     )
-    click.echo("/".join(filter(None, (str(written.container), written.dataset))))
+    click.echo(shown(written.container / written.dataset))
 
 
 COMMANDS = (info, convert)

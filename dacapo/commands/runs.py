@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from dacapo.commands import parameters as given
+from dacapo.utils.paths import shown
 
 # Exit statuses of commands that Ctrl-C or SIGTERM ended, by the convention of shells.
 INTERRUPTED = 130
@@ -158,7 +159,7 @@ def predict(
         file_format=file_format,
         tta=tta,
     )
-    click.echo(f"{output.container}/{output.dataset}")
+    click.echo(shown(output.container / output.dataset))
 
 
 @click.command(cls=given.Command)
@@ -222,7 +223,7 @@ def apply(
         precision=precision,
         tta=tta,
     )
-    click.echo(f"{applied.output.container}/{applied.output.dataset}")
+    click.echo(shown(applied.output.container / applied.output.dataset))
 
 
 def _volume(container: Path, dataset: str, reading: dict[str, Any]) -> tuple[Any, str | None]:

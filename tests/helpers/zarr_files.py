@@ -31,3 +31,8 @@ def write_zarr2(
     array[...] = values
     array.attrs.put(dict(attributes))
     return array
+
+
+def chunk_files(array: Path) -> list[Path]:
+    """Return the files of the chunks of an array on disk, in nested folders or not."""
+    return sorted(file for file in array.rglob("*") if file.is_file() and not file.name.startswith("."))

@@ -235,8 +235,8 @@ def test_a_url_is_read_and_not_written(tmp_path: Path, source: Path) -> None:
         assert [array.dataset for array in described.arrays] == ["raw"]
         assert str(described).startswith(f"http://127.0.0.1:{server.server_port}/in.zarr\n")
         written = convert(url, tmp_path / "out.n5")
-        with pytest.raises(ConfigError, match="cannot write to s3://bucket"):
-            convert(url, "s3://bucket/out.zarr")
+        with pytest.raises(ConfigError, match=r"cannot write to http://.*/out\.zarr"):
+            convert(url, f"{url.removesuffix('in.zarr/raw')}out.zarr")
         server.shutdown()
     array = open_array(written.container, written.dataset)
     np.testing.assert_array_equal(array[array.roi], values())

@@ -23,6 +23,7 @@ from dacapo.store.create_store import create_config_store, create_stats_store, c
 from dacapo.train import train, train_run
 from tests.helpers.processes import wait_until
 from tests.helpers.runs import affinities_run_config, unet_config
+from tests.helpers.zarr_files import chunk_files
 
 pytestmark = pytest.mark.destructive
 
@@ -108,7 +109,7 @@ def test_data_that_cannot_be_read_any_more_costs_no_work(
 ) -> None:
     run = stored(tmp_path, config_type, fetchers)
     labels = tmp_path / "train.zarr" / "labels"
-    intact = {chunk: chunk.read_bytes() for chunk in labels.iterdir() if not chunk.name.startswith(".")}
+    intact = {chunk: chunk.read_bytes() for chunk in chunk_files(labels)}
 
     def damage() -> None:
         for chunk in intact:

@@ -28,6 +28,7 @@ from dacapo.utils import distributed
 from tests.helpers import ranks
 from tests.helpers.processes import Started, free_port, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config, dataset_config, dummy_run_config
+from tests.helpers.zarr_files import chunk_files
 
 pytestmark = [pytest.mark.slow, pytest.mark.destructive]
 
@@ -220,9 +221,8 @@ def test_an_error_on_one_rank_is_shown_once_and_ends_all(alone: tuple[Path, Path
     for rank in (0, 1):
         shutil.copytree(alone[0], tmp_path / f"data_{rank}")
         prepare(tmp_path / str(rank), tmp_path / f"data_{rank}")
-    for chunk in (tmp_path / "data_1" / "train.zarr" / "labels").iterdir():
-        if not chunk.name.startswith("."):
-            chunk.write_bytes(b"damaged")
+    for chunk in chunk_files(tmp_path / "data_1" / "train.zarr" / "labels"):
+        chunk.write_bytes(b"damaged")
     with two_ranks([tmp_path / "0", tmp_path / "1"]) as processes:
         errors = "".join(finish(process, 1)[1] for process in processes)
     found = re.findall("^Error: .*", errors, re.MULTILINE)

@@ -43,6 +43,7 @@ from dacapo.utils.contingency import check_labels
 from dacapo.utils.names import check_name
 from tests.helpers.runs import affinities_run_config, stored_run
 from tests.helpers.volumes import new_volume
+from tests.helpers.zarr_files import chunk_files
 
 CLASSES = {cls for _, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, DacapoError)}
 MISTAKES: dict[str, tuple[type[DacapoError], set[type[Exception]], Callable[[Path], object]]] = {}
@@ -256,7 +257,7 @@ def a_trainer_without_batches(folder: Path) -> None:
 def data_that_is_damaged(folder: Path) -> None:
     run = Run(affinities_run_config(folder))
     run.trainer.build_batch_provider(run.datasplit.train, run.model, run.task)
-    for chunk in (folder / "train.zarr" / "raw").glob("[0-9]*"):
+    for chunk in chunk_files(folder / "train.zarr" / "raw"):
         chunk.write_bytes(b"damaged")
     with run.trainer:
         next(iter(run.trainer.iterate(1, run.model, run.optimizer, torch.device("cpu"))))

@@ -34,6 +34,7 @@ from dacapo.utils.segmentation import absorb_small, mutex_watershed
 from dacapo.utils.voi import voi
 from tests.helpers.golden_data import item_arrays, items
 from tests.helpers.segments import noisy_cells
+from tests.helpers.zarr_files import chunk_files
 
 GOLDEN = items("post_processors")
 WATERSHEDS = [name for name in GOLDEN if name.startswith("watershed_function")]
@@ -321,7 +322,7 @@ def test_a_prediction_must_be_set(post_processor, identifier):
 def test_failing_block_fails_the_call(predict, identifier, tmp_path):
     post_processor = ThresholdPostProcessor()
     post_processor.set_prediction(predict(np.ones((8, 8), np.uint8), dims=2))
-    chunk = next(p for p in (tmp_path / "volumes.zarr" / "prediction").iterdir() if p.name[0].isdigit())
+    chunk = chunk_files(tmp_path / "volumes.zarr" / "prediction")[0]
     chunk.write_bytes(b"damaged")
     with pytest.raises(BlockwiseError, match=f"chunk {chunk} is damaged"):
         post_processor.process(ThresholdPostProcessorParameters(0, 0), identifier("output"))

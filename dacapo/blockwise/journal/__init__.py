@@ -1,6 +1,7 @@
 """The journal of an output: the parameters that define it, and which of its blocks are done.
 
-It is a folder beside the output, ``.<dataset>.blocks`` in the same container::
+It is a folder beside the output, ``.<dataset>.blocks`` in the same container, or, for an output at a URL, in
+``<runs_base_dir>/.journals``::
 
     parameters.json     the parameters, how the region is cut into blocks, and an id that the output has as well
     <operation>/        Daisy's done markers
@@ -12,7 +13,16 @@ other parameters the call is refused, or starts over if it may replace the outpu
 folder is locked against a second process; the operating system releases the lock however the first process ends.
 """
 
-from .journal import Journal, Resume, is_complete, journal_folder
+from .journal import Journal, Resume, is_complete, journal_container, journal_folder
 from .open_journal import check_free, check_same_work, open_journal
 
-__all__ = ["Journal", "Resume", "check_free", "check_same_work", "is_complete", "journal_folder", "open_journal"]
+__all__ = [
+    "Journal",
+    "Resume",
+    "check_free",
+    "check_same_work",
+    "is_complete",
+    "journal_container",
+    "journal_folder",
+    "open_journal",
+]

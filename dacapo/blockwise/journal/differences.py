@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dacapo.utils.paths import shown
+
 _LISTED = 5
 
 
@@ -32,11 +34,11 @@ def why_kept(path: Path, changed: list[str]) -> str:
         changed: The differences between the earlier parameters and those of the call.
     """
     if not changed:
-        return f"{path} exists already; name another output or allow overwriting"
+        return f"{shown(path)} exists already; name another output or allow overwriting"
     more = f" and {len(changed) - _LISTED} more" if len(changed) > _LISTED else ""
     return (
-        f"{path} was started with other parameters, so it cannot be resumed: {'; '.join(changed[:_LISTED])}{more}; "
-        "repeat the earlier call, name another place, or allow overwriting (or delete it) to start over"
+        f"{shown(path)} was started with other parameters, so it cannot be resumed: {'; '.join(changed[:_LISTED])}"
+        f"{more}; repeat the earlier call, name another place, or allow overwriting (or delete it) to start over"
     )
 
 

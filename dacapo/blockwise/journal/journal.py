@@ -14,11 +14,16 @@ from typing import Any, Self
 import attrs
 
 from dacapo.blockwise.journal.identity import JOURNAL_ID, journal_id
+from dacapo.blockwise.outputs import output_exists
 from dacapo.errors import StorageError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import url_parts, user_path
 
 PARAMETERS = "parameters.json"
+JOURNALS = ".journals"
+"""Folder beside the runs for the journals of outputs at URLs."""
 _COMPLETE, _LOGS = "complete", "logs"
 
 
@@ -40,9 +45,21 @@ class Resume(enum.Enum):
         return cls.UNFINISHED if overwrite else cls.ALWAYS
 
 
+def journal_container(output: LocalArrayIdentifier) -> Path:
+    """Return the folder that the journal of an output lies in: its container, or a folder of this machine for a URL.
+
+    A journal is locked, and marked after each block, which a URL does not allow. That of ``s3://bucket/out.zarr`` is in
+    ``<runs_base_dir>/.journals/s3/bucket/out.zarr``, where all machines of a cluster see it, like the runs.
+    """
+    parts = url_parts(output.container)
+    if parts is None:
+        return output.container
+    return user_path(Options.instance().runs_base_dir).joinpath(JOURNALS, *parts)
+
+
 def journal_folder(output: LocalArrayIdentifier) -> Path:
     """Return the folder of the journal of an output."""
-    path = output.container / output.dataset
+    path = journal_container(output) / output.dataset
     return path.parent / f".{path.name}.blocks"
 
 
@@ -69,15 +86,14 @@ class Journal:
     into_existing: bool = False
 
     @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """Return the journal in a folder, None if it is missing or unreadable.
+    def read(cls, output: LocalArrayIdentifier) -> Self | None:
+        """Return the journal of an output, None if it is missing or unreadable.
 
         Without a readable journal the work starts over, if the output may be replaced.
         """
         try:
-            content = json.loads((folder / PARAMETERS).read_text(encoding="utf-8"))
-            name = folder.name.removeprefix(".").removesuffix(".blocks")
-            return cls(output=LocalArrayIdentifier(folder.parent, name), **content)
+            content = json.loads((journal_folder(output) / PARAMETERS).read_text(encoding="utf-8"))
+            return cls(output=output, **content)
         except (OSError, ValueError, TypeError):
             return None
 
@@ -88,7 +104,7 @@ class Journal:
 
     @property
     def path(self) -> Path:
-        """Path of the output."""
+        """Path of the output, for messages."""
         return self.output.container / self.output.dataset
 
     @property
@@ -109,14 +125,14 @@ class Journal:
         """Return whether the output on disk is still the one that this journal describes."""
         if not self.created or not self.has_array:
             return self.created
-        return self.path.exists() and journal_id(self.output) == self.id
+        return output_exists(self.output) and journal_id(self.output) == self.id
 
     def is_untouched(self) -> bool:
         """Return whether the output is missing, or was created and never written.
 
         A process can die after creating the output and before noting so.
         """
-        if not self.path.exists():
+        if not output_exists(self.output):
             return True
         data = ZarrArray.open_from_array_identifier(self.output, mode="r").data
         return journal_id(self.output) == self.id or not getattr(data, "nchunks_initialized", 1)
@@ -130,7 +146,7 @@ class Journal:
         except BaseException:
             self.forget()
             raise
-        self.has_array = self.path.exists()
+        self.has_array = output_exists(self.output)
         if self.has_array:
             ZarrArray.open_from_array_identifier(self.output).add_metadata({JOURNAL_ID: self.id})
         self.created = True
@@ -166,11 +182,11 @@ class Journal:
         with suppress(OSError):
             for above in self.folder.parents:
                 above.rmdir()
-                if above == self.output.container:
+                if above == journal_container(self.output):
                     break
 
 
 def is_complete(output: LocalArrayIdentifier) -> bool:
     """Return whether an output was finished block by block, with any parameters, and still exists."""
-    earlier = Journal.read(journal_folder(output))
+    earlier = Journal.read(output)
     return earlier is not None and earlier.is_complete and earlier.fits_output()

@@ -11,10 +11,11 @@ from typing import Any
 
 from dacapo.blockwise.journal.differences import differences, why_kept
 from dacapo.blockwise.journal.identity import CLASS_KEY, journal_id
-from dacapo.blockwise.journal.journal import PARAMETERS, Journal, Resume, journal_folder
+from dacapo.blockwise.journal.journal import PARAMETERS, Journal, Resume
 from dacapo.blockwise.journal.lock import locked
-from dacapo.blockwise.outputs import check_output
+from dacapo.blockwise.outputs import check_output, output_exists
 from dacapo.errors import DacapoError, OutputExistsError, StorageError
+from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
 from dacapo.store.array_store import LocalArrayIdentifier
 
 
@@ -24,7 +25,7 @@ def check_free(output: LocalArrayIdentifier, overwrite: bool, resume: bool) -> N
     Raises:
         OutputExistsError: If it exists and must be kept.
     """
-    if not resume or Journal.read(journal_folder(output)) is None:
+    if not resume or Journal.read(output) is None:
         check_output(output, overwrite)
 
 
@@ -60,7 +61,9 @@ def open_journal(
         OutputExistsError: If the output exists and must be kept.
         BlockwiseError: If another process works on it.
         StorageError: If nothing can be written there.
+        ConfigError: If it is at a URL that cannot be written.
     """
+    check_writable_place(output.container)
     given = Journal(output, *(json.loads(json.dumps(part)) for part in (parameters, blocks)))
     folder = given.folder
     existed = folder.exists()
@@ -95,18 +98,17 @@ def _resumed(
     Raises:
         OutputExistsError: If neither is allowed.
     """
-    earlier = Journal.read(given.folder)
+    earlier = Journal.read(given.output)
     if earlier is not None and not earlier.created and not earlier.into_existing and earlier.is_untouched():
         return None
     if earlier is None or not earlier.fits_output():
-        if given.path.exists():
+        if output_exists(given.output):
             _check_foreign(given, earlier, overwrite, into_existing)
         return None
     changed = differences(earlier.parameters, given.parameters)
     if fixed_blocks:
         changed = list(dict.fromkeys([*changed, *differences(earlier.blocks, given.blocks)]))
     if not changed and (resume is Resume.ALWAYS or (resume is Resume.UNFINISHED and not earlier.is_complete)):
-        earlier.output = given.output
         return earlier
     same_operation = earlier.parameters.get(CLASS_KEY) == given.parameters.get(CLASS_KEY)
     if into_existing and earlier.is_complete and same_operation:

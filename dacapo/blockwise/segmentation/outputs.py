@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 from funlib.geometry import Coordinate
 
-from dacapo.blockwise.outputs import ORIGIN
+from dacapo.blockwise.outputs import ORIGIN, output_exists
 from dacapo.blockwise.segmentation.plan import SegmentationPlan, open_array
 from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import shown
 from dacapo.utils.wording import in_channels
 
 _CHUNK_EDGES = (16, 64)
@@ -30,7 +31,7 @@ def create_arrays(plan: SegmentationPlan, workspace: Workspace, keep_output: boo
     Raises:
         ConfigError: If the existing output cannot be written in such blocks.
     """
-    if not keep_output or not (plan.output.container / plan.output.dataset).exists():
+    if not keep_output or not output_exists(plan.output):
         _create(plan, plan.output, plan.block_shape)
     check_output(plan)
     shutil.rmtree(workspace.fragments.container, ignore_errors=True)
@@ -45,7 +46,7 @@ def check_output(plan: SegmentationPlan) -> None:
         DacapoError: If its axes, voxels, values or region do not fit, or blocks would share its chunks.
     """
     output = open_array(plan.output)
-    where = f"{plan.output.container}/{plan.output.dataset}"
+    where = shown(plan.output.container / plan.output.dataset)
     output.check_roi(plan.region)
     if output.dtype.kind not in "iu" or output.num_channels not in (None, 1) or output.voxel_size != plan.voxel_size:
         raise ConfigError(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import daisy.v2 as daisy
 
-from dacapo.blockwise.journal import Journal, open_journal
+from dacapo.blockwise.journal import Journal, journal_container, open_journal
 from dacapo.blockwise.scheduling.run_operation import run_stage
 from dacapo.blockwise.segmentation.fragments import Fragments
 from dacapo.blockwise.segmentation.lookup_table import write_lookup_table
@@ -42,8 +42,9 @@ def run_segmentation(
         DacapoError: As :func:`~dacapo.blockwise.segment_blockwise`.
     """
     if execution.resume is None:
-        plan.output.container.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".segments_", dir=plan.output.container) as temporary:
+        beside = journal_container(plan.output)
+        beside.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".segments_", dir=beside) as temporary:
             folder = Path(temporary).resolve()
             create_arrays(plan, Workspace(folder), into_existing is not False)
             _run_passes(plan, folder, None, execution, upstream_tasks)

@@ -20,6 +20,7 @@ from .placement import metadata_from, stated_in
 from .places import folders_in, has_file, read_json
 from .precomputed import PRECOMPUTED, in_order_of_axes, precomputed_scale, precomputed_scales, precomputed_spec
 from .remote import TIMEOUT, cause, in_memory, kvstore_spec, open_context
+from .remote_files import is_writable_place
 from .zarr_files import fills_results, open_zarr2
 
 ALIASES = "dacapo_names"
@@ -71,7 +72,7 @@ class StoredArray:
     @property
     def is_writable(self) -> bool:
         """Whether its format and place can be written."""
-        return self.format in WRITABLE and (not is_url(self.container) or self.is_opened_by_zarr)
+        return self.format in WRITABLE and (is_writable_place(self.container) or self.is_opened_by_zarr)
 
     @property
     def path(self) -> Path:
@@ -182,11 +183,11 @@ def find_array(container: Path, dataset: str) -> StoredArray:
         UnsafeFileError: If reading the array could execute code.
     """
     name = dataset_name(dataset)
-    if name and not is_url(container) and not (container / name).exists():
-        name = group_attributes(container).get(ALIASES, {}).get(name, name)
     if not is_url(container) and not container.exists():
         raise ArrayNotFoundError(f"container {container} does not exist (requested dataset {dataset!r})")
     identified = _identify(container / name)
+    if identified is None and name and (other := group_attributes(container).get(ALIASES, {}).get(name)):
+        name, identified = other, _identify(container / other)
     if identified is None and is_url(container):
         held = list_datasets(container)
         holds = f"{shown(container)} holds {listing(held)}" if held else "its container cannot be listed"
@@ -335,6 +336,18 @@ def read_tensorstore(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, A
     """
     try:
         return np.asarray(opened[index].read().result(TIMEOUT))
+    except TimeoutError as error:
+        raise ValueError(cause(error)) from error
+
+
+def write_tensorstore(opened: Any, index: tuple[slice, ...], value: np.ndarray[Any, Any]) -> None:
+    """Write to an array opened by TensorStore.
+
+    Raises:
+        ValueError: If it cannot be written, in time.
+    """
+    try:
+        opened[index].write(value).result(TIMEOUT)
     except TimeoutError as error:
         raise ValueError(cause(error)) from error
 

@@ -72,6 +72,13 @@ def folders_in(folder: Path) -> Iterator[Path]:
         yield from sorted(child for child in folder.iterdir() if child.is_dir())
 
 
+def has_group(folder: Path) -> bool:
+    """Return whether a folder says that it is a group, or, on a disk, has folders inside."""
+    if is_url(folder):
+        return has_file(folder / ".zgroup") or has_file(folder / "zarr.json")
+    return folder.is_dir() and any(child.is_dir() for child in folder.iterdir())
+
+
 def _consolidated(folder: Path) -> list[str]:
     """Return the names of the groups and arrays below a folder, as far as its metadata lists them."""
     listed = read_json(folder / ".zmetadata").get("metadata")

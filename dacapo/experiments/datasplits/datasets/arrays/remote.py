@@ -18,7 +18,7 @@ from dacapo.utils.paths import shown, url_parts
 
 RETRIES = {"max_retries": 6, "initial_delay": "250ms", "max_delay": "8s"}
 TIMEOUT = 120.0
-"""Seconds to wait for a region, all repetitions included."""
+"""Seconds to wait for a region to be read or written, all repetitions included."""
 CONTEXT: dict[str, Any] = {f"{kind}_request_retries": RETRIES for kind in ("s3", "gcs", "http")}
 """Settings of TensorStore for requests."""
 

@@ -9,7 +9,6 @@ import fcntl
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +17,12 @@ from typing import Any
 import numpy as np
 
 from dacapo.store.files import atomic_path, storage_error
+from dacapo.utils.paths import is_url
 
 from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, spatial_axes_of
+from .places import has_file, read_file, read_json
+from .remote_files import change_remote
+from .remote_zarr import create_with_tensorstore
 
 HEADER = "zarr.json"
 
@@ -35,10 +38,14 @@ def create_zarr3_group(folder: Path) -> None:
     Raises:
         StorageError: If it cannot be written.
     """
-    if (folder / HEADER).exists():
+    if has_file(folder / HEADER):
+        return
+    header = json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}, indent=2)
+    if is_url(folder):
+        change_remote(folder / HEADER, lambda before: header.encode() if before is None else None)
         return
     with atomic_path(folder / HEADER) as path:
-        path.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}, indent=2))
+        path.write_text(header)
 
 
 def create_zarr3(
@@ -56,16 +63,11 @@ def create_zarr3(
         OSError: If the folder cannot be written.
         ValueError: Likewise, or if the format has no such data type.
     """
-    import tensorstore
-
     folder = container
     create_zarr3_group(folder)
     for part in dataset.split("/")[:-1]:
         folder = folder / part
         create_zarr3_group(folder)
-    target = container / dataset
-    if target.exists():
-        shutil.rmtree(target)
     inner: list[dict[str, Any]] = [
         {"name": "bytes", "configuration": {"endian": "little"}},
         {
@@ -96,8 +98,7 @@ def create_zarr3(
         "dimension_names": list(axes),
         "attributes": dict(attributes),
     }
-    store = {"driver": "file", "path": f"{target.resolve()}/"}
-    tensorstore.open({"driver": "zarr3", "kvstore": store, "metadata": metadata, "create": True}).result()
+    create_with_tensorstore("zarr3", container / dataset, metadata)
 
 
 def chunks_in_shard(shards: Sequence[int], axes: Sequence[str]) -> list[int]:
@@ -117,31 +118,14 @@ def chunks_in_shard(shards: Sequence[int], axes: Sequence[str]) -> list[int]:
     return [edge if axis in NON_SPATIAL_AXES else closest(edge) for edge, axis in zip(shards, axes, strict=True)]
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the content of a metadata file, empty if there is none.
-
-    Raises:
-        StorageError: If it cannot be read.
-    """
-    try:
-        found: dict[str, Any] = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except OSError as error:
-        raise storage_error("read", file, error) from error
-    return found
-
-
 def read_attributes(folder: Path) -> dict[str, Any]:
     """Return the attributes of an array or a group of Zarr v2 or v3."""
-    if (folder / HEADER).exists():
-        found: dict[str, Any] = read_json(folder / HEADER).get("attributes", {})
-        return found
-    return read_json(folder / ".zattrs")
+    header = read_json(folder / HEADER)
+    return dict(header.get("attributes", {})) if header else read_json(folder / ".zattrs")
 
 
 def update_attributes(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change the attributes of an array or a group of Zarr v2 or v3, as the only one of all processes.
+    """Change the attributes of an array or a group of Zarr v2 or v3, as the only one of all processes on this disk.
 
     Args:
         folder: The array or group.
@@ -150,16 +134,24 @@ def update_attributes(folder: Path, change: Callable[[dict[str, Any]], object]) 
     Raises:
         StorageError: If they cannot be written.
     """
-    is_v3 = (folder / HEADER).exists()
+    is_v3 = has_file(folder / HEADER)
     file = folder / (HEADER if is_v3 else ".zattrs")
+
+    def changed(before: bytes | None) -> bytes | None:
+        content = json.loads(before or b"{}")
+        text = json.dumps(content)
+        change(content.setdefault("attributes", {}) if is_v3 else content)
+        return None if json.dumps(content) == text else json.dumps(content, indent=4).encode()
+
+    if is_url(folder):
+        change_remote(file, changed)
+        return
     try:
         with _alone(folder):
-            content = read_json(file)
-            before = json.dumps(content)
-            change(content.setdefault("attributes", {}) if is_v3 else content)
-            if json.dumps(content) != before:
+            after = changed(read_file(file))
+            if after is not None:
                 with atomic_path(file) as path:
-                    path.write_text(json.dumps(content, indent=4))
+                    path.write_bytes(after)
     except OSError as error:
         raise storage_error("write", file, error) from error
 

@@ -26,7 +26,7 @@ from dacapo.errors import (
 )
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native
-from dacapo.utils.paths import is_url, user_path
+from dacapo.utils.paths import is_url, shown, user_path
 
 from .array import ArrayConfig
 from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, axis_names, spatial_axes_of
@@ -42,11 +42,15 @@ from .containers import (
     read_checked,
     read_tensorstore,
     stated_metadata,
+    write_tensorstore,
 )
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray, snapped
 from .ome_images import forget_image
 from .overrides import optional_coordinate, optional_numbers, overrides_of, recounted
+from .places import has_group
+from .remote_files import check_writable_place, is_writable_place
+from .remote_zarr import create_remote_zarr2
 from .stored_chunks import stored_chunks
 from .world import World
 from .zarr3_files import create_zarr3, is_zarr3_group, update_attributes
@@ -222,13 +226,16 @@ class ZarrArray(MetadataArray):
         if value.ndim and value.shape != shape:
             raise RoiError(f"{self}: a value of shape {value.shape} does not fit roi {roi}, which has shape {shape}")
         try:
-            self._opened[index] = value if value.ndim else value[()]
+            if self._found.is_opened_by_zarr:
+                self._opened[index] = value if value.ndim else value[()]
+            else:
+                write_tensorstore(self._opened, index, value.astype(self._dtype, copy=False))
         except Exception as error:
             raise StorageError(f"{self}: cannot write roi {roi}: {error}") from error
 
     def _read_only_reason(self) -> str:
         if not self._found.is_writable:
-            kind = "at a URL" if is_url(self.file_name) else f"as {self._found.format}"
+            kind = f"as {self._found.format}" if is_writable_place(self.file_name) else "at a URL"
             return f"it is stored {kind}, which is read only"
         return "it was opened with mode 'r'"
 
@@ -245,10 +252,10 @@ class ZarrArray(MetadataArray):
         found = dataclasses.replace(self._found, attributes=attributes)
         placed = metadata_of(found, self._shape, **self.config.place)
         try:
-            if self._found.format == "zarr3":
-                update_attributes(self._found.path, lambda own: own.update(metadata))
-            else:
+            if self._found.is_opened_by_zarr:
                 self._opened.attrs.update(dict(metadata))
+            else:
+                update_attributes(self._found.path, lambda own: own.update(metadata))
         except (OSError, KeyError) as error:
             raise StorageError(f"{self}: cannot write attributes: {error.__cause__ or error}") from error
         self._found, self._metadata, self._attributes = found, placed, attributes
@@ -301,7 +308,7 @@ class ZarrArray(MetadataArray):
             OutputExistsError: If an array exists and ``overwrite`` is false, or a group with arrays.
             RoiError: If the roi is empty or not a multiple of the voxel size.
             ConfigError: If axes, channels and roi do not match.
-            StorageError: If the folder cannot be written.
+            StorageError: If the folder, or URL, cannot be written.
         """
         kept = _check_axes(axis_names(axes), roi, num_channels, voxel_size)
         if mode not in MODES[1:]:
@@ -343,20 +350,23 @@ def _plain_dtype(dtype: Any) -> np.dtype[Any]:
 def _check_target(container: Path, dataset: str, overwrite: bool) -> None:
     """Raise an error if creating the array would destroy other data."""
     target = container / dataset
+    check_writable_place(container)
     if group_attributes(container).get("n5"):
         raise StorageError(
-            f"{container} is N5, not a Zarr v2 container or one of v3, the only kinds written; name another"
+            f"{shown(container)} is N5, not a Zarr v2 container or one of v3, the only kinds written; name another"
         )
     parts = dataset.split("/") if dataset else []
     for depth in range(len(parts)):
         parent = container.joinpath(*parts[:depth])
         if is_array(parent):
-            raise OutputExistsError(f"cannot create {target}: {parent} is an array, which cannot hold other arrays")
+            raise OutputExistsError(
+                f"cannot create {shown(target)}: {shown(parent)} is an array, which cannot hold other arrays"
+            )
     if is_array(target):
         if not overwrite:
-            raise OutputExistsError(f"{target} exists; allow overwriting it, or choose another dataset")
-    elif target.is_dir() and dataset and any(child.is_dir() for child in target.iterdir()):
-        raise OutputExistsError(f"{target} is a nonempty group; an array cannot replace it")
+            raise OutputExistsError(f"{shown(target)} exists; allow overwriting it, or choose another dataset")
+    elif dataset and has_group(target):
+        raise OutputExistsError(f"{shown(target)} is a nonempty group; an array cannot replace it")
 
 
 def chunk_shape(
@@ -403,10 +413,12 @@ def _create(
     try:
         if is_zarr3_group(container):
             create_zarr3(container, dataset, shape, chunks, dtype, axes, attributes)
+        elif is_url(container):
+            create_remote_zarr2(container, dataset, shape, chunks, dtype, attributes)
         else:
             create_zarr2(container, dataset, shape, chunks, dtype, attributes)
     except (OSError, KeyError, ValueError) as error:
-        raise StorageError(f"cannot create {container / dataset}: {error.__cause__ or error}") from error
+        raise StorageError(f"cannot create {shown(container / dataset)}: {error.__cause__ or error}") from error
 
 
 @attrs.define
