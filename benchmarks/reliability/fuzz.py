@@ -126,6 +126,7 @@ def judge_all(place: Place, folder: Path, seed: int, numbers: range) -> Callable
         logging.disable()
         warnings.simplefilter("ignore")
         reader = place.reader(folder)
+        reader.read(reader.good)
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         # Each thread of a library reserves addresses, which are not memory.
         resource.setrlimit(resource.RLIMIT_AS, (size + 2 * MEMORY, size + 2 * MEMORY))
@@ -151,8 +152,8 @@ def fuzz(place: Place, inputs: int, seed: int, folder: Path) -> Found:
         is_stuck = not child.wait(SECONDS * 6 + len(numbers))
         code = child.end(signal.SIGKILL if is_stuck else None)
         lines = [json.loads(line) for line in child.lines]
-        if not lines:
-            raise RuntimeError(f"{place} cannot be made: {(folder / 'log').read_text()[-3000:]}")
+        if not lines or (len(lines) < 2 * len(numbers) and len(lines) % 2 == 0):
+            raise RuntimeError(f"{place} ended by itself: {(folder / 'log').read_text()[-3000:]}")
         if len(lines) < 2 * len(numbers):
             lines.append(["hangs" if is_stuck else f"ends the process with {code}", ""])
         for (_, example), (verdict, _) in zip(lines[::2], lines[1::2], strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import re
@@ -13,7 +14,8 @@ NUMBERS = (
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 10**12, 2**63, 1e308, float("nan"), float("inf"), "", "a", "../../x", "\0", "\ud800",
-    "<f8", "|O", "<M8[ns]", [], [[]], [0], [-1, 5], [10**12] * 3, {}, {"a": {}}, {"": 1}, "9" * 50, [1.5] * 4, ["z"] * 4,
+    "<f8", "|O", "<M8[ns]", [], [[]], [0], [-1, 5], [10**12] * 3, {}, {"a": {}}, {"": 1}, "9" * 50, [1.5] * 4,
+    ["z"] * 4,
 )  # fmt: skip
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
 
@@ -88,7 +90,7 @@ def _change(document: Any, dice: random.Random) -> None:
     elif kind == 3 and isinstance(parent[key], (int, float)):
         parent[key] = parent[key] * dice.choice((-1, 0, 10**6, 10**12, 0.5))
     else:
-        parent[key] = dice.choice(VALUES)
+        parent[key] = copy.deepcopy(dice.choice(VALUES))
 
 
 def _keys(value: Any) -> list[Any]:

@@ -59,8 +59,8 @@ def texts() -> Iterator[Reader]:
     yaml = b"a: &x [1, 2.5, {b: c}]\nd: *x\ne: !!python/tuple [3, 4]\nf: 'g'\n"
     yield Reader("YAML", yaml, of_text, _text(load_yaml), 3)
     for name, good, parse in (
-        ("region", b"[0:80, -40:1.5um, 10:524nm]", parse_roi),
-        ("extent", b"[64um, 32nm, 8]", parse_extent),
+        ("region", b"[0nm:1.5um, -40nm:524nm, 10nm:64nm]", parse_roi),
+        ("extent", b"[64um, 32nm, 8nm]", parse_extent),
         ("size of memory", b"1.5 GiB", parse_size),
         ("size of a job", b"1.5 GiB", megabytes),
         ("time limit", b"1-12:00:00", seconds),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from dacapo.errors import UnsafeFileError
+from dacapo.errors import ConfigError, UnsafeFileError
 from dacapo.store.files import read_text
 from dacapo.utils.plain_yaml import parse_yaml
 
@@ -40,7 +40,8 @@ class _Dumper(SafeDumper):
 
 
 def _construct_tuple(loader: SafeLoader, node: yaml.Node) -> tuple[Any, ...]:
-    assert isinstance(node, yaml.SequenceNode)
+    if not isinstance(node, yaml.SequenceNode):
+        raise ConfigError(f"the tuple in line {node.start_mark.line + 1} is no list; write its items in brackets")
     return tuple(loader.construct_sequence(node, deep=True))
 
 

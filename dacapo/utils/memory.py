@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import resource
 from pathlib import Path
@@ -27,11 +28,11 @@ def parse_size(size: str | int | float) -> int:
     Raises:
         ConfigError: If it is neither, or not above 0.
     """
-    if isinstance(size, (int, float)) and not isinstance(size, bool) and size > 0:
+    if isinstance(size, (int, float)) and not isinstance(size, bool) and 0 < size < math.inf:
         return -int(-size // 1)
     match = _SIZE.fullmatch(size.strip()) if isinstance(size, str) else None
     number = 0.0 if match is None else float(match[1]) * 1024 ** (_UNITS.index(match[2].upper()) + 1)
-    if number <= 0:
+    if not 0 < number < math.inf:
         raise ConfigError(
             f"memory must be a size with its unit K, M, G or T, such as '16GB' or '500MB', or bytes; got {size!r}"
         )

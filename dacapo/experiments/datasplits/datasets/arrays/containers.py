@@ -14,6 +14,7 @@ from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError, UnsafeF
 from dacapo.utils.byte_order import native_dtype
 from dacapo.utils.paths import is_url, shown
 
+from .foreign import check_sizes, metadata_errors
 from .metadata import ArrayMetadata, Candidates, n5_candidates, plain_candidates
 from .ome_metadata import ome_candidates
 from .placement import metadata_from, stated_in
@@ -180,8 +181,14 @@ def find_array(container: Path, dataset: str) -> StoredArray:
 
     Raises:
         ArrayNotFoundError: If the container or the dataset does not exist; the message lists the existing datasets.
+        MetadataError: If the metadata is damaged, or states sizes that cannot be.
         UnsafeFileError: If reading the array could execute code.
     """
+    with metadata_errors(shown(container / dataset)):
+        return _find_array(container, dataset)
+
+
+def _find_array(container: Path, dataset: str) -> StoredArray:
     name = dataset_name(dataset)
     if not is_url(container) and not container.exists():
         raise ArrayNotFoundError(f"container {container} does not exist (requested dataset {dataset!r})")
@@ -201,6 +208,7 @@ def find_array(container: Path, dataset: str) -> StoredArray:
         holds = f"it holds {listing(held)}" if held else "it holds no arrays"
         raise ArrayNotFoundError(f"dataset {dataset!r} {what} in {container}; {holds}")
     found = StoredArray(container, name, *identified)
+    check_sizes(found.where, found.format, found.header)
     _refuse_objects(found)
     return found
 

@@ -16,6 +16,7 @@ from dacapo.utils.byte_order import native
 from dacapo.utils.paths import is_url, shown, user_path
 
 from .array import ArrayConfig
+from .foreign import metadata_errors
 from .metadata import Candidates
 from .metadata_array import MetadataArray, snapped
 from .overrides import optional_coordinate, optional_numbers, overrides_of, recounted
@@ -41,12 +42,13 @@ class FileArray(MetadataArray):
         self._file = array_config.file_name
         if not exists(self._file):
             raise ArrayNotFoundError(f"array {self.name!r}: file {shown(self._file)} does not exist")
-        self._shape, self._dtype, found = self._header()
         self._attributes: dict[str, Any] = {}
-        given = overrides_of(array_config)
-        grid = given.pop("snap_to_grid", None)
-        self._metadata = metadata_from(self.where, self._shape, found, **given)
-        self._roi = snapped(self, self._metadata.roi(self._shape), grid)
+        with metadata_errors(self.where):
+            self._shape, self._dtype, found = self._header()
+            given = overrides_of(array_config)
+            grid = given.pop("snap_to_grid", None)
+            self._metadata = metadata_from(self.where, self._shape, found, **given)
+            self._roi = snapped(self, self._metadata.roi(self._shape), grid)
 
     @abstractmethod
     def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], Candidates]:

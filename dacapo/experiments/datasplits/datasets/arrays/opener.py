@@ -12,11 +12,12 @@ import attrs
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, DacapoError, MetadataWarning
 from dacapo.store.array_store import LocalArrayIdentifier
-from dacapo.utils.paths import is_url, user_path
+from dacapo.utils.paths import is_url, shown, user_path
 
 from .array import Array, ArrayConfig
 from .axes import TIME_AXES, spatial_axes_of
 from .containers import dataset_name, default_dataset, is_container
+from .foreign import metadata_errors
 from .hdf5_array import HDF5ArrayConfig, only_dataset
 from .image_stack_array import SUFFIXES, ImageStackArrayConfig, planes_in
 from .levels import chosen_level
@@ -131,6 +132,15 @@ def config_for(
         ConfigError: If the format is unknown, or its config lacks one of the overrides.
     """
     container, wanted = split_path(user_path(path), dataset)
+    with metadata_errors(shown(container)):
+        config = _config_of(container, wanted, name, level, overrides)
+        index = {**_only_points_in_time(config), **(select or {})}
+    return SelectArrayConfig(config.name, config, index) if index else config
+
+
+def _config_of(
+    container: Path, wanted: str, name: str, level: str | Sequence[float] | None, overrides: Mapping[str, Any]
+) -> ArrayConfig:
     kind = format_of(container, holds_datasets=bool(wanted))
     given: dict[str, Any] = {"name": name, "file_name": container}
     if kind.default_dataset is not None:
@@ -147,9 +157,7 @@ def config_for(
         raise ConfigError(
             f"{', '.join(unknown)} cannot be given for {container} ({kind.name}); known are {', '.join(known)}"
         )
-    config = kind.config(**given, **overrides)
-    index = {**_only_points_in_time(config), **(select or {})}
-    return SelectArrayConfig(config.name, config, index) if index else config
+    return kind.config(**given, **overrides)
 
 
 def _only_points_in_time(config: ArrayConfig) -> dict[str, int]:

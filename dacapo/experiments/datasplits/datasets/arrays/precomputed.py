@@ -43,6 +43,7 @@ def precomputed_scale(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]
         header = {
             "shape": [*([channels] if channels > 1 else []), *scale["size"][::-1]],
             "dtype": info["data_type"],
+            "chunks": [_with_channels(edges, channels) for edges in scale["chunk_sizes"]],
             "scale_index": number,
         }
         attributes = {
@@ -53,6 +54,11 @@ def precomputed_scale(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]
         }
         return PRECOMPUTED, header, attributes
     return None
+
+
+def _with_channels(edges: Any, channels: int) -> Any:
+    """Return the shape of a chunk, which holds all channels."""
+    return [*([channels] if channels > 1 else []), *edges[::-1]] if isinstance(edges, list) else edges
 
 
 def precomputed_spec(header: Mapping[str, Any], kvstore: Mapping[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from .containers import (
     stated_metadata,
     write_tensorstore,
 )
+from .foreign import check_readable, metadata_errors
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray, snapped
 from .ome_images import forget_image
@@ -90,13 +91,14 @@ class ZarrArray(MetadataArray):
         if self.mode not in MODES:
             raise ConfigError(f"array {self.name!r}: mode is {self.mode!r}; expected one of {', '.join(MODES)}")
         self._found = find_array(self.file_name, self.dataset)
-        self._opened = open_stored(self._found, self.mode)
-        self._shape = tuple(int(n) for n in self._opened.shape)
-        self._dtype = numpy_dtype(self._opened)
-        self._cached = CachedReader(self._found, self._dtype)
-        self._attributes: dict[str, Any] = dict(self._found.attributes)
-        self._metadata = metadata_of(self._found, self._shape, **array_config.place)
-        self._roi = snapped(self, self._metadata.roi(self._shape), self.snap_to_grid)
+        with metadata_errors(self._found.where):
+            self._opened = open_stored(self._found, self.mode)
+            self._shape = tuple(int(n) for n in self._opened.shape)
+            self._dtype = numpy_dtype(self._opened)
+            self._cached = CachedReader(self._found, self._dtype)
+            self._attributes: dict[str, Any] = dict(self._found.attributes)
+            self._metadata = metadata_of(self._found, self._shape, **array_config.place)
+            self._roi = snapped(self, self._metadata.roi(self._shape), self.snap_to_grid)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_opened"}
@@ -165,6 +167,7 @@ class ZarrArray(MetadataArray):
             StorageError: If a chunk cannot be read, for example because it is damaged; the message names it.
         """
         index = self.slices(roi)
+        check_readable(self, index, self._shape, self._dtype.itemsize)
         values = self._cached.read(index)
         if values is not None:
             return values
