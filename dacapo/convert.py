@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,11 +15,17 @@ from dacapo.blockwise.conversion import WRITERS, Copy, Export, Layout
 from dacapo.blockwise.journal import Journal, Resume
 from dacapo.blockwise.journal.journal import is_complete
 from dacapo.blockwise.outputs import prepare_container
-from dacapo.blockwise.pyramid import write_image
+from dacapo.blockwise.pyramid import level_factors, write_image
 from dacapo.blockwise.scheduling.run_operation import execute
 from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError, OutputExistsError
-from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, CropArrayConfig, SelectArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays import (
+    Array,
+    ArrayConfig,
+    CropArrayConfig,
+    SelectArrayConfig,
+    ZarrArrayConfig,
+)
 from dacapo.experiments.datasplits.datasets.arrays.containers import dataset_name
 from dacapo.experiments.datasplits.datasets.arrays.opener import config_for, identifier_of
 from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
@@ -29,9 +36,12 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.paths import is_url, shown, user_path
 from dacapo.utils.world_text import parse_roi
 
+logger = logging.getLogger(__name__)
+
 ZARR = ("zarr2", "zarr3")
 FORMATS = (*ZARR, *WRITERS)
 _KEPT = ("value_range",)
+_LEVEL = "s{}"
 
 
 @attrs.frozen
@@ -50,8 +60,8 @@ class _Target:
 
     @property
     def is_file(self) -> bool:
-        """Whether the array is written to a file of its own."""
-        return self.file_format in ("tiff", "hdf5")
+        """Whether the array is all of what is written, a file or a folder."""
+        return self.file_format not in ZARR and not WRITERS[self.file_format].is_container
 
     @property
     def path(self) -> Path:
@@ -94,9 +104,9 @@ def convert(
         output_path: File or container to write, or the path of a dataset inside a container; for Zarr also a URL.
         input_dataset: Dataset inside the input, where the path does not name it.
         output_dataset: Dataset inside the output; by default that of the path, or of the input. An HDF5 file holds one.
-        file_format: ``zarr2`` and ``zarr3`` (OME-NGFF 0.4 and 0.5), ``n5``, ``tiff`` or ``hdf5``; by default from the
-            end of the name, and for ``.zarr`` that of the
-            container, or Zarr v2 for a new one.
+        file_format: ``zarr2`` and ``zarr3`` (OME-NGFF 0.4 and 0.5), ``n5``, ``tiff``, ``hdf5``, ``precomputed``, or
+            ``png`` and ``tiff-planes`` for a folder of images; by default from the end of the name, and for ``.zarr``
+            that of the container, or Zarr v2 for a new one.
         labels: Whether values are labels, which have no mean, for smaller levels of Zarr; by default integers of
             four bytes or more, and bool.
         roi: Region to convert, in world units or lengths such as ``"[0:1.5um,0:524nm,0:524nm]"``; all by default.
@@ -132,7 +142,7 @@ def convert(
     is_labels = _are_labels(array) if labels is None else labels
     if target.file_format in ZARR:
         return _copy(source, array, target, execution, is_labels)
-    return _export(source, array, target, execution)
+    return _export(source, array, target, execution, "mode" if is_labels else "mean")
 
 
 def _identifier(config: ArrayConfig) -> LocalArrayIdentifier:
@@ -167,9 +177,9 @@ def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_
             raise ConfigError(f"{shown(container)} exists and is Zarr v3; name a new container, or choose zarr3")
         name = "zarr3"
     inside = dataset_name(f"{path.relative_to(container).as_posix()}/{dataset or ''}")
-    if name == "tiff":
+    if name not in ZARR and not WRITERS[name].holds_datasets:
         if inside:
-            raise ConfigError(f"a TIFF file holds a single array, so {container} has no dataset {inside!r}")
+            raise ConfigError(f"{container} holds a single array ({name}), so it has no dataset {inside!r}")
         return _Target(name, container, "")
     return _Target(name, container, inside or dataset_name(source.dataset) or source.container.stem)
 
@@ -193,7 +203,9 @@ def _copy(
     return output
 
 
-def _export(source: ArrayConfig, array: Array, target: _Target, execution: Execution) -> LocalArrayIdentifier:
+def _export(
+    source: ArrayConfig, array: Array, target: _Target, execution: Execution, method: str
+) -> LocalArrayIdentifier:
     """Write another format to a partial file or folder, which gets its name when it is whole."""
     output = LocalArrayIdentifier(target.container, target.dataset)
     journal = Journal.read(target.journal)
@@ -203,23 +215,54 @@ def _export(source: ArrayConfig, array: Array, target: _Target, execution: Execu
     is_lost = not (target.path if done else target.partial).exists()
     if journal is not None and is_lost:
         journal.forget()  # what it describes was deleted
-    layout = Layout.like(array)
+    writer = WRITERS[target.file_format]
     operation = Export(
         source=source,
         output=target.journal,
         region=array.roi,
-        block_shape=layout.block_shape,
+        block_shape=writer.block_shape(Layout.like(array)),
         file_format=target.file_format,
         path=str(target.partial.resolve()),
-        dataset=target.dataset,
+        dataset=_LEVEL.format(0) if writer.has_levels else target.dataset,
+        method=method,
     )
     target.path.parent.mkdir(parents=True, exist_ok=True)
-    WRITERS[target.file_format].prepare(target.container)
+    writer.prepare(target.container)
     execute(operation, execution)
     if target.partial.exists():
+        if writer.has_levels:
+            _export_levels(operation, array, target, execution)
         operation.writer().finish()
         _replace(target.partial, target.path)
     return output
+
+
+def _export_levels(finest: Export, array: Array, target: _Target, execution: Execution) -> None:
+    """Write smaller levels until one is small, each from the one before."""
+    number = 0
+    while (factors := level_factors(array)) is not None:
+        number += 1
+        source = ZarrArrayConfig("level", target.partial.resolve(), _LEVEL.format(number - 1), mode="r")
+        layout = Layout.like(build(source)).coarser(factors)
+        if not WRITERS[target.file_format].can_hold(layout):
+            logger.warning(
+                "%s has no level with voxels of %s, since it would not begin at a whole voxel; its corner is at %s",
+                target.container,
+                layout.voxel_size,
+                layout.roi.offset,
+            )
+            return
+        operation = attrs.evolve(
+            finest,
+            source=source,
+            output=LocalArrayIdentifier(target.journal.container, f"{target.journal.dataset}.{number}"),
+            region=layout.roi,
+            block_shape=WRITERS[target.file_format].block_shape(layout),
+            dataset=_LEVEL.format(number),
+            factors=factors,
+        )
+        execute(operation, execution)
+        array = build(attrs.evolve(source, dataset=operation.dataset))
 
 
 def _replace(partial: Path, path: Path) -> None:

@@ -14,7 +14,7 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.scheduling.run_operation import execute
 from dacapo.compute_context import Execution
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.axes import NON_SPATIAL_AXES
 from dacapo.experiments.datasplits.datasets.arrays.ome_images import is_image, level_name, list_image
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -118,7 +118,7 @@ def write_image(identifier: LocalArrayIdentifier, execution: Execution, is_label
     list_image(identifier.container, levels, method, bool(is_labels))
 
 
-def level_factors(array: ZarrArray) -> list[int] | None:
+def level_factors(array: Array) -> list[int] | None:
     """Return by how much the voxels of the next level are larger, None if there needs to be no other.
 
     Only axes whose voxels are about as short as the shortest are halved, so that voxels become cubes.

@@ -36,7 +36,7 @@ def info(path: str, dataset: str | None = None, as_json: bool = False) -> None:
     "-f",
     "--format",
     "file_format",
-    type=click.Choice(["zarr2", "zarr3", "n5", "tiff", "hdf5"]),
+    type=click.Choice(["zarr2", "zarr3", "n5", "tiff", "hdf5", "precomputed", "png", "tiff-planes"]),
     show_default="from the end of the name, zarr2 for .zarr",
     help="Format of the output; zarr2 and zarr3 are OME-NGFF 0.4 and 0.5.",
 )

@@ -26,7 +26,12 @@ from dacapo.info import info
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 SHAPE = (70, 130, 40)
-NAMES = {"zarr2": "out.zarr", "zarr3": "out.zarr", "n5": "out.n5", "tiff": "out.tif", "hdf5": "out.h5"}
+NAMES = {
+    **{"zarr2": "out.zarr", "zarr3": "out.zarr", "n5": "out.n5", "tiff": "out.tif", "hdf5": "out.h5"},
+    **{"precomputed": "out", "png": "images", "tiff-planes": "images"},
+}
+PLACED = [name for name in FORMATS if NAMES[name] != "images"]
+"""Formats that keep voxel size and offset."""
 
 
 def values(shape: tuple[int, ...] = SHAPE, dtype: Any = np.uint16) -> np.ndarray:
@@ -47,7 +52,7 @@ def describe(array: Array) -> tuple[Any, ...]:
     return array.axes, array.spacing, array.world.in_units(array.roi.offset), list(array.world.shown), array.dtype
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", PLACED)
 def test_values_and_place_are_kept(file_format: str, tmp_path: Path, source: Path) -> None:
     written = convert(source, tmp_path / NAMES[file_format], file_format=file_format)
     array, original = open_array(written.container, written.dataset or None), open_array(source)
@@ -55,7 +60,7 @@ def test_values_and_place_are_kept(file_format: str, tmp_path: Path, source: Pat
     assert describe(array) == describe(original)
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", PLACED)
 def test_channels_come_first(file_format: str, tmp_path: Path) -> None:
     data = values((3, 10, 12, 14), np.float32)
     source = stored(tmp_path, data)
@@ -65,7 +70,7 @@ def test_channels_come_first(file_format: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(array[array.roi], data)
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", sorted({*PLACED} - {"precomputed"}))
 def test_planes(file_format: str, tmp_path: Path) -> None:
     data = values((50, 60), bool)
     source = stored(tmp_path, data, voxel_size=Coordinate(4, 4), offset=Coordinate(0, 8))
@@ -74,7 +79,7 @@ def test_planes(file_format: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(array[array.roi], data)
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("file_format", PLACED)
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_an_interrupted_conversion_is_resumed(file_format: str, num_workers: int, tmp_path: Path, source: Path) -> None:
     chunk = source / "0" / "2" / "0"
@@ -180,8 +185,8 @@ def test_an_existing_container_keeps_its_format(tmp_path: Path, source: Path) ->
     ("target", "options", "message"),
     [
         ("out", {}, "the format of .*out is unknown; give the name an end such as .h5"),
-        ("out.tif", {"output_dataset": "raw"}, "a TIFF file holds a single array"),
-        ("out.png", {"file_format": "png"}, "the format of .* is png; "),
+        ("out.tif", {"output_dataset": "raw"}, r"out\.tif holds a single array \(tiff\)"),
+        ("out.bmp", {"file_format": "bmp"}, "the format of .* is bmp; "),
     ],
 )
 def test_mistakes_are_told(target: str, options: dict[str, Any], message: str, tmp_path: Path, source: Path) -> None:
@@ -292,3 +297,59 @@ def test_options_that_cannot_be_parsed(option: list[str], message: str, tmp_path
     done = CliRunner().invoke(cli, ["convert", str(tmp_path), str(tmp_path / "out.zarr"), *option])
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_precomputed_has_levels_that_others_read(tmp_path: Path) -> None:
+    labels = np.repeat(np.arange(300 * 20, dtype=np.uint64).reshape(20, 300, 1), 600, axis=2)
+    source = stored(tmp_path, labels, voxel_size=Coordinate(20, 5, 5), offset=Coordinate(40, 20, 60))
+    written = convert(source, tmp_path / "seg.precomputed", num_workers=2)
+    described = json.loads((written.container / "info").read_text())
+    assert described["type"] == "segmentation"
+    assert [scale["resolution"] for scale in described["scales"]] == [[5, 5, 20], [10, 10, 20], [20, 20, 20]]
+    for level, step in enumerate((1, 2, 4)):
+        opened = tensorstore.open(
+            {
+                "driver": "neuroglancer_precomputed",
+                "kvstore": {"driver": "file", "path": f"{written.container}/"},
+                "scale_index": level,
+            }
+        ).result()
+        array = open_array(written.container, f"s{level}")
+        got = opened[..., 0].read().result().T
+        np.testing.assert_array_equal(got, array[array.roi])
+        assert got.shape == (20, 300 // step, 600 // step)
+        assert set(np.unique(got)) <= set(range(300 * 20))
+        assert array.roi.offset == Coordinate(40, 20, 60)
+
+
+def test_precomputed_has_the_levels_that_begin_at_whole_voxels(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = stored(tmp_path, values((4, 300, 300)), voxel_size=Coordinate(4, 4, 4), offset=Coordinate(0, 4, 0))
+    written = convert(source, tmp_path / "out", file_format="precomputed")
+    assert len(json.loads((written.container / "info").read_text())["scales"]) == 1
+    assert "no level with voxels of (8, 8, 8)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "message"),
+    [
+        (values((4, 5, 6), np.float64), {}, "hold uint8, .*, not float64"),
+        (values((5, 6)), {"voxel_size": Coordinate(4, 4), "offset": Coordinate(0, 0)}, "axes z, y, x"),
+        (values((4, 5, 6)), {"offset": Coordinate(81, 40, 40)}, "no multiple of the voxel size"),
+    ],
+)
+def test_what_precomputed_cannot_hold(data: np.ndarray, place: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        convert(stored(tmp_path, data, **place), tmp_path / "out", file_format="precomputed")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_images_cannot_hold(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="uint8 or uint16, not uint64"):
+        convert(stored(tmp_path, values((4, 5, 6), np.uint64)), tmp_path / "out", file_format="png")
+    source = stored(tmp_path, values((2, 4, 5, 6)), "several")
+    with pytest.raises(ConfigError, match="planes of y and x along z"):
+        convert(source, tmp_path / "out", file_format="tiff-planes")
+    convert(source, tmp_path / "out", file_format="tiff-planes", select={"c": 1})
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"000{number}.tif" for number in range(4)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -48,6 +49,12 @@ class Layout:
         channels = None if array.channel_axis is None else int(array.num_channels or 0)
         axes = [*(["c"] if channels is not None else []), *spatial_axes_of(array.axes)]
         return cls(axes, channels, array.roi, array.voxel_size, array.dtype, array.world)
+
+    def coarser(self, factors: Sequence[int]) -> Layout:
+        """Return the layout with voxels that are larger by a factor along each spatial axis."""
+        voxel_size = self.voxel_size * Coordinate(factors)
+        shape = Coordinate(-(-extent // size) for extent, size in zip(self.roi.shape, voxel_size, strict=True))
+        return attrs.evolve(self, roi=Roi(self.roi.offset, shape * voxel_size), voxel_size=voxel_size)
 
     @property
     def shape(self) -> tuple[int, ...]:

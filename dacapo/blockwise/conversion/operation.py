@@ -19,9 +19,11 @@ from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.converter import to_plain
+from dacapo.utils.downsampling import METHODS
 
+from .formats import WRITERS
 from .layout import Layout
-from .writers import WRITERS, Writer
+from .writers import Writer
 
 # A worker takes about as long to start as to copy this many voxels.
 _VOXELS_PER_WORKER = 2**27
@@ -88,15 +90,22 @@ class Export(Conversion):
         file_format: Name of the format.
         path: The file or folder to write to.
         dataset: Name of the array inside a file.
+        factors: How many times larger voxels become, per spatial axis; None for the array itself.
+        method: ``mean`` or ``mode`` of the voxels that become one.
     """
 
     file_format: str
     path: str
     dataset: str
+    factors: list[int] | None = None
+    method: str = "mean"
 
     def writer(self) -> Writer:
         """Return what writes the array."""
-        return WRITERS[self.file_format](Path(self.path), self.dataset, Layout.like(build(self.source)))
+        layout = Layout.like(build(self.source))
+        if self.factors is not None:
+            layout = layout.coarser(self.factors)
+        return WRITERS[self.file_format](Path(self.path), self.dataset, layout)
 
     def most_workers(self) -> int:
         return 1 if WRITERS[self.file_format].alone else super().most_workers()
@@ -110,4 +119,8 @@ class Export(Conversion):
 
     def process(self, block: daisy.Block) -> None:
         roi, values = self.values_of(block)
+        if self.factors is not None:
+            leading = [1] * (values.ndim - len(self.factors))
+            values = METHODS[self.method](values, [*leading, *self.factors])
+            roi = Roi(block.write_roi.offset, block.write_roi.shape).intersect(self.target.layout.roi)
         self.target.write(self.target.layout.index(roi), np.ascontiguousarray(values))

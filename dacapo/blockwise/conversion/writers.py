@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
 from dacapo.ext import optional_module
@@ -33,12 +34,16 @@ class Writer(ABC):
     Attributes:
         suffixes: Ends of names that mean this format.
         holds_datasets: Whether a file or folder holds several arrays, with names.
+        is_container: Whether an array is a folder in a container, rather than all of what is written.
         alone: Whether only one process can write at a time.
+        has_levels: Whether an image has smaller levels, which are written by their names as datasets.
     """
 
-    suffixes: ClassVar[tuple[str, ...]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
     holds_datasets: ClassVar[bool] = True
+    is_container: ClassVar[bool] = False
     alone: ClassVar[bool] = False
+    has_levels: ClassVar[bool] = False
 
     def __init__(self, path: Path, dataset: str, layout: Layout) -> None:
         """Set what to write.
@@ -53,6 +58,16 @@ class Writer(ABC):
     @classmethod  # noqa: B027
     def prepare(cls, container: Path) -> None:  # most formats need nothing
         """Prepare the container, before anything is created."""
+
+    @classmethod
+    def block_shape(cls, layout: Layout) -> Coordinate:
+        """Return the extent of a block in world coordinates, such that no two blocks write to the same place."""
+        return layout.block_shape
+
+    @classmethod
+    def can_hold(cls, layout: Layout) -> bool:
+        """Return whether the format can say where an array begins."""
+        return True
 
     @abstractmethod
     def create(self) -> None:
@@ -72,6 +87,7 @@ class N5Writer(Writer):
     """N5, compressed by gzip."""
 
     suffixes = (".n5",)
+    is_container = True
     _opened: Any = None
 
     @classmethod
@@ -179,11 +195,3 @@ class TiffWriter(Writer):
         mapped: Any = tifffile.memmap(self.path, mode="r+")
         mapped.reshape(self.layout.shape)[index] = values
         mapped.flush()
-
-
-WRITERS: dict[str, type[Writer]] = {
-    "n5": N5Writer,
-    "tiff": TiffWriter,
-    "hdf5": HDF5Writer,
-}
-"""The formats beside Zarr, by name."""
