@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dacapo.errors import ConfigError, TrainingError
+from dacapo.utils.presence import watched
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,8 @@ T = TypeVar("T")
 # Environment variables that a launcher sets for every process it starts.
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
-# Timeout of waiting for a rank that validates, which may take long. A rank that died is noticed at once.
+# Timeout of waiting for a rank that validates, which may take long. A rank that died is noticed at once, and one whose
+# machine has vanished after minutes, by `watched`.
 TIMEOUT = timedelta(days=7)
 
 _rank, _world_size = 0, 1
@@ -64,9 +66,11 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[None]
 
     store, own_rank, size = _join(int(environment.get("LOCAL_RANK", 0)))
     _rank, _world_size = own_rank, size
+    master = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
     try:
-        yield
-        barrier()  # A launcher kills all processes once one has failed; let all of them finish first.
+        with watched(store, own_rank, size, master):
+            yield
+            barrier()  # A launcher kills all processes once one has failed; let all of them finish first.
     except (Exception, KeyboardInterrupt) as error:
         if _first_to_fail(store) != own_rank:
             raise SystemExit(1) from error

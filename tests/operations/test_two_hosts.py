@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.helpers.namespaces import ADDRESSES, two_hosts
 
 pytestmark = pytest.mark.destructive
 
@@ -49,35 +50,14 @@ if __name__ == "__main__":
     run_blockwise(worker, Roi((0,), (6,)), block, block, num_workers=2, max_retries=0, out=out)
 """
 
-SCHEDULER, WORKERS = ("10.213.77.1", "10.213.77.2")
-
-
-def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)
+SCHEDULER, WORKERS = ADDRESSES
 
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[str, str]]:
     """Two hosts with a cable between them, and no other network."""
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("network namespaces need the program ip and the rights of root")
-    names = tuple(f"dacapo{os.getpid()}{letter}" for letter in "ab")
-    ends = tuple(f"dc{os.getpid() % 10**6}{letter}" for letter in "ab")
-    try:
-        try:
-            for name in names:
-                _ip("netns", "add", name)
-            _ip("link", "add", ends[0], "netns", names[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"network namespaces cannot be made here: {error.stderr}")
-        for name, end, address in zip(names, ends, (SCHEDULER, WORKERS), strict=True):
-            _ip("-n", name, "address", "add", f"{address}/24", "dev", end)
-            _ip("-n", name, "link", "set", end, "up")
-            _ip("-n", name, "link", "set", "lo", "up")
-        yield names[0], names[1]
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    with two_hosts() as both:
+        yield both.names
 
 
 def _run(folder: Path, hosts: tuple[str, str], *host: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,12 +57,21 @@ def check_sizes(where: str, kind: str, header: Mapping[str, Any]) -> None:
         _check_numbers(where, name, sizes, least=1)
         if len(sizes) != len(shape):
             raise MetadataError(f"{where} has {name} {sizes} but shape {shape}; expected a number for each axis")
-        memory = total_memory() or _UNKNOWN_MEMORY
-        if math.prod(sizes) > memory:
+        size = math.prod(sizes) * _least_itemsize(header)
+        if size > _SURELY_FITS and size > (memory := total_memory() or _UNKNOWN_MEMORY):
             raise MetadataError(
-                f"{where} has {name} {sizes}; a chunk is decoded as a whole and takes at least "
-                f"{format_size(math.prod(sizes))}, more than the {format_size(memory)} of this machine"
+                f"{where} has {name} {sizes}; a chunk is decoded as a whole and takes at least {format_size(size)}, "
+                f"more than the {format_size(memory)} of this machine"
             )
+
+
+def _least_itemsize(header: Mapping[str, Any]) -> int:
+    """Return the bytes of a value by names of types such as ``<u2`` and ``uint16``; 1 for others."""
+    name = next((str(header[key]) for key in ("dtype", "dataType", "data_type") if key in header), "")
+    match = re.fullmatch(r"[<>|]?[biuf](\d{1,2})|[a-z]+(\d{1,3})", name)
+    if match is None:
+        return 1
+    return max(1, int(match[1]) if match[1] else int(match[2]) // 8)
 
 
 def check_readable(array: object, index: Sequence[slice], shape: Sequence[int], itemsize: int) -> None:
