@@ -70,6 +70,7 @@ def apply(
     max_memory: str | int | None = None,
     precision: str = "float32",
     tta: str = "none",
+    pyramid: bool = True,
 ) -> Applied:
     """Segment a volume with the best checkpoint and parameters of a run.
 
@@ -107,6 +108,7 @@ def apply(
         precision: Precision of the network, ``float32`` or ``bfloat16``.
         tta: Test-time augmentation: ``"flips"`` averages the predictions for mirrored raw data, ``"turns"`` also those
             for raw data turned by 90 degrees; see :mod:`dacapo.inference.tta`.
+        pyramid: Whether to write smaller levels for viewers; otherwise the image has a single level.
 
     Raises:
         NotFoundError: If the run, checkpoint, volume, dataset, criterion, or set of parameters does not exist.
@@ -125,7 +127,7 @@ def apply(
     long_name = f"output_{run.name}_{selection.iteration}_{selection.parameters}"
     output = _output_identifier(container, long_name, run.name, selection)
     logger.info("%s", selection.reason)
-    arrays = _Arrays(source, prediction, output, region, file_format)
+    arrays = _Arrays(source, prediction, output, region, file_format, pyramid)
     _apply(run, selection.iteration, selection.parameters, arrays, output_dtype, execution)
     if output.dataset != long_name:
         name_dataset(container, long_name, output.dataset)
@@ -157,13 +159,20 @@ def apply_run(
     max_memory: str | int | None = None,
     precision: str = "float32",
     tta: str = "none",
+    pyramid: bool = True,
 ) -> LocalArrayIdentifier:
     """Segment a volume with a given checkpoint and given parameters; see :func:`apply`.
 
     Returns:
         The identifier of the output.
     """
-    arrays = _Arrays(input_array_identifier, prediction_array_identifier, output_array_identifier, parse_roi(roi))
+    arrays = _Arrays(
+        input_array_identifier,
+        prediction_array_identifier,
+        output_array_identifier,
+        parse_roi(roi),
+        pyramid=pyramid,
+    )
     execution = Execution(num_workers, max_memory, precision, overwrite, Resume.of(overwrite, resume), tta=tta)
     _apply(TrainedModel.of(run), iteration, parameters, arrays, output_dtype, execution)
     return output_array_identifier
@@ -178,6 +187,7 @@ class _Arrays:
     output: LocalArrayIdentifier
     roi: Roi | PhysicalRoi | None
     file_format: str = "zarr"
+    pyramid: bool = True
 
 
 def _apply(
@@ -213,5 +223,5 @@ def _apply(
     run.task.post_processor.process_within(parameters, arrays.output, execution)
     output = ZarrArray.open_from_array_identifier(arrays.output)
     output.add_metadata({ORIGIN: origin})
-    write_image(arrays.prediction, execution, is_labels=False)
-    write_image(arrays.output, execution, holds_labels(output))
+    write_image(arrays.prediction, execution, is_labels=False, pyramid=arrays.pyramid)
+    write_image(arrays.output, execution, holds_labels(output), arrays.pyramid)

@@ -92,6 +92,7 @@ def convert(
     select: Mapping[str, int] | None = None,
     num_workers: int = 1,
     overwrite: bool = False,
+    pyramid: bool = True,
     **overrides: Any,
 ) -> LocalArrayIdentifier:
     """Convert an array to another file format, block by block.
@@ -114,6 +115,8 @@ def convert(
         select: The index along each axis of the input to drop, such as ``{"t": 0}``.
         num_workers: Maximum number of worker processes; HDF5 is written by one.
         overwrite: Whether to replace an earlier output.
+        pyramid: Whether to write smaller levels for viewers, in formats that have them; otherwise there is a single
+            level.
         **overrides: ``axes``, ``voxel_size``, ``offset`` and others, in place of the metadata of the input; see
             :func:`~dacapo.experiments.datasplits.datasets.arrays.open_array`.
 
@@ -141,8 +144,10 @@ def convert(
     execution = Execution(num_workers, overwrite=overwrite, resume=Resume.of(overwrite, not overwrite))
     is_labels = _are_labels(array) if labels is None else labels
     if target.file_format in ZARR:
-        return _copy(source, array, target, execution, is_labels)
-    return _export(source, array, target, execution, "mode" if is_labels else "mean")
+        output = _copy(source, array, target, execution)
+        write_image(output, execution, is_labels, pyramid)
+        return output
+    return _export(source, array, target, execution, "mode" if is_labels else "mean", pyramid)
 
 
 def _identifier(config: ArrayConfig) -> LocalArrayIdentifier:
@@ -184,10 +189,8 @@ def _target(path: Path, dataset: str | None, source: LocalArrayIdentifier, file_
     return _Target(name, container, inside or dataset_name(source.dataset) or source.container.stem)
 
 
-def _copy(
-    source: ArrayConfig, array: Array, target: _Target, execution: Execution, is_labels: bool
-) -> LocalArrayIdentifier:
-    """Write Zarr, with smaller levels."""
+def _copy(source: ArrayConfig, array: Array, target: _Target, execution: Execution) -> LocalArrayIdentifier:
+    """Write Zarr."""
     prepare_container(target.container, "zarr3" if target.file_format == "zarr3" else "zarr")
     output = LocalArrayIdentifier(target.container, target.dataset)
     kept = {key: array.attrs[key] for key in _KEPT if key in array.attrs}
@@ -199,12 +202,11 @@ def _copy(
         metadata=kept,
     )
     execute(operation, execution)
-    write_image(output, execution, is_labels)
     return output
 
 
 def _export(
-    source: ArrayConfig, array: Array, target: _Target, execution: Execution, method: str
+    source: ArrayConfig, array: Array, target: _Target, execution: Execution, method: str, pyramid: bool
 ) -> LocalArrayIdentifier:
     """Write another format to a partial file or folder, which gets its name when it is whole."""
     output = LocalArrayIdentifier(target.container, target.dataset)
@@ -230,7 +232,7 @@ def _export(
     writer.prepare(target.container)
     execute(operation, execution)
     if target.partial.exists():
-        if writer.has_levels:
+        if writer.has_levels and pyramid:
             _export_levels(operation, array, target, execution)
         operation.writer().finish()
         _replace(target.partial, target.path)

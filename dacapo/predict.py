@@ -50,6 +50,7 @@ def predict(
     precision: str = "float32",
     file_format: str = "zarr",
     tta: str = "none",
+    pyramid: bool = True,
 ) -> LocalArrayIdentifier:
     """Predict a volume with a checkpoint, block by block.
 
@@ -81,6 +82,7 @@ def predict(
             container is new.
         tta: Test-time augmentation: ``"flips"`` averages the predictions for mirrored raw data, ``"turns"`` also those
             for raw data turned by 90 degrees; see :mod:`dacapo.inference.tta`.
+        pyramid: Whether to write smaller levels for viewers; otherwise the image has a single level.
 
     Returns:
         The array that was written. Channels come first, and the attribute ``value_range`` holds the lowest and the
@@ -115,7 +117,7 @@ def predict(
         iteration=iteration,
         raw_config=config_for_workers(raw_config_of(trained.config, source)),
     )
-    write_image(output, execution, is_labels=False)
+    write_image(output, execution, is_labels=False, pyramid=pyramid)
     return output
 
 

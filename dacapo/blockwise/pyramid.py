@@ -87,7 +87,9 @@ def guess_labels(array: ZarrArray) -> bool | None:
     return False if array.dtype.kind == "f" else True if array.dtype.itemsize >= 4 else None
 
 
-def write_image(identifier: LocalArrayIdentifier, execution: Execution, is_labels: bool | None) -> None:
+def write_image(
+    identifier: LocalArrayIdentifier, execution: Execution, is_labels: bool | None, pyramid: bool = True
+) -> None:
     """Write the smaller levels of an array that is finished, and list all of them as an OME-NGFF image.
 
     Levels are resumed like the array itself. An array whose axes the format does not allow stays as it is.
@@ -97,12 +99,13 @@ def write_image(identifier: LocalArrayIdentifier, execution: Execution, is_label
         execution: The number of workers, and their memory.
         is_labels: Whether to take the most frequent label of the voxels before, instead of their mean; None if values
             may be either, so that the array itself is the only level.
+        pyramid: Whether to write smaller levels; otherwise the array itself is the only level.
 
     Raises:
         BlockwiseError: If blocks failed.
         StorageError: If it cannot be written.
     """
-    method = None if is_labels is None else "mode" if is_labels else "mean"
+    method = None if is_labels is None or not pyramid else "mode" if is_labels else "mean"
     array = ZarrArray.open_from_array_identifier(identifier, mode="r")
     if not is_image(array) or not array.dataset:
         return

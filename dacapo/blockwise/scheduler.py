@@ -107,6 +107,7 @@ def segment_blockwise(
     absorb_below: int = 0,
     overwrite: bool = False,
     into_existing: bool | None = None,
+    pyramid: bool = True,
     **kwargs: Any,
 ) -> bool:
     """Segment an array in blocks, and join the segments of neighboring blocks.
@@ -158,6 +159,7 @@ def segment_blockwise(
         into_existing: Whether to write labels into an output that exists, so that voxels outside the region stay. By
             default true, except into an output that this package made with other arguments; True writes even there,
             once that segmentation is finished. False refuses any output that exists.
+        pyramid: Whether to write smaller levels for viewers; otherwise the image has a single level.
         **kwargs: For the function. The content of a dict ``parameters`` replaces it, unless the function has a
             parameter of that name.
 
@@ -199,7 +201,7 @@ def segment_blockwise(
         into_existing=False if overwrite else into_existing,
         keep=keep_tmpdir,
     )
-    write_image(plan.output, execution, is_labels=True)
+    write_image(plan.output, execution, is_labels=True, pyramid=pyramid)
     return True
 
 

@@ -118,6 +118,7 @@ _blocks = given.several(
         metavar="NUMBER",
         help="Channels of the output; by default it has no channel axis.",
     ),
+    given.pyramid,
     given.overwrite,
 )
 
@@ -144,6 +145,7 @@ def run_blockwise(
     num_workers: int = 16,
     max_retries: int = 2,
     timeout: float | None = None,
+    pyramid: bool = True,
     overwrite: bool = False,
     channels_out: int | None = None,
     output_dtype: str = "uint8",
@@ -199,7 +201,7 @@ def run_blockwise(
     )
     execute(operation, execution)
     output = ZarrArray.open_from_array_identifier(operation.output, mode="r")
-    write_image(operation.output, execution, guess_labels(output))
+    write_image(operation.output, execution, guess_labels(output), pyramid)
     click.echo(shown(output_container / output_dataset))
 
 
@@ -241,6 +243,7 @@ def segment_blockwise(
     num_workers: int = 16,
     max_retries: int = 2,
     timeout: float | None = None,
+    pyramid: bool = True,
     overwrite: bool = False,
     channels_out: int | None = None,
     min_overlap: float = 0.0,
@@ -271,6 +274,7 @@ def segment_blockwise(
         "min_overlap": min_overlap,
         "overwrite": overwrite,
         "into_existing": False,
+        "pyramid": pyramid,
     }
     if context is None:
         context = [max(size, beyond) for size, beyond in zip(source.voxel_size, write_roi.begin, strict=True)]

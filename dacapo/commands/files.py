@@ -51,6 +51,7 @@ def info(path: str, dataset: str | None = None, as_json: bool = False) -> None:
 @click.option(
     "-w", "--num-workers", type=click.IntRange(1), default=1, metavar="NUMBER", help="Maximum number of processes."
 )
+@given.pyramid
 @given.overwrite
 def convert(
     input_path: str,
@@ -62,6 +63,7 @@ def convert(
     file_format: str | None = None,
     labels: bool | None = None,
     num_workers: int = 1,
+    pyramid: bool = True,
     overwrite: bool = False,
 ) -> None:
     """Convert the array IN to the format of OUT, block by block. The same command resumes an interrupted conversion.
@@ -80,6 +82,7 @@ def convert(
         labels=labels,
         num_workers=num_workers,
         overwrite=overwrite,
+        pyramid=pyramid,
         roi=roi,
         **reading,
     )

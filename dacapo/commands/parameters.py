@@ -183,6 +183,12 @@ num_workers = click.option(
     help="Maximum number of worker processes; on this machine at most its number of cores.",
 )
 
+pyramid = click.option(
+    "--pyramid/--no-pyramid",
+    default=True,
+    help="Whether to write smaller levels of the result for viewers.",
+)
+
 tta = click.option(
     "--tta",
     type=click.Choice(TTA),
@@ -212,5 +218,6 @@ prediction = several(
         default="zarr",
         help="Format of a new container: OME-NGFF 0.4 in Zarr v2, or 0.5 in Zarr v3 with shards.",
     ),
+    pyramid,
     overwrite,
 )

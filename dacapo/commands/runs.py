@@ -140,6 +140,7 @@ def predict(
     precision: str = "float32",
     file_format: str = "zarr",
     tta: str = "none",
+    pyramid: bool = True,
 ) -> None:
     """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
     from dacapo.predict import predict as predict_volume
@@ -158,6 +159,7 @@ def predict(
         precision=precision,
         file_format=file_format,
         tta=tta,
+        pyramid=pyramid,
     )
     click.echo(shown(output.container / output.dataset))
 
@@ -201,6 +203,7 @@ def apply(
     precision: str = "float32",
     file_format: str = "zarr",
     tta: str = "none",
+    pyramid: bool = True,
 ) -> None:
     """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
     from dacapo.apply import apply as apply_to_volume
@@ -222,6 +225,7 @@ def apply(
         max_memory=max_memory,
         precision=precision,
         tta=tta,
+        pyramid=pyramid,
     )
     click.echo(shown(applied.output.container / applied.output.dataset))
 

@@ -322,6 +322,12 @@ def test_precomputed_has_levels_that_others_read(tmp_path: Path) -> None:
         assert array.roi.offset == Coordinate(40, 20, 60)
 
 
+def test_levels_of_precomputed_can_be_left_out(tmp_path: Path) -> None:
+    source = stored(tmp_path, np.ones((4, 300, 4), np.uint8), offset=Coordinate(0, 0, 0))
+    convert(source, tmp_path / "out", file_format="precomputed", pyramid=False)
+    assert len(json.loads((tmp_path / "out" / "info").read_text())["scales"]) == 1
+
+
 def test_precomputed_has_the_levels_that_begin_at_whole_voxels(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

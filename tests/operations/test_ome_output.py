@@ -267,6 +267,31 @@ def test_an_output_under_its_former_name_is_kept_in_use(applied: Applied, tmp_pa
     assert not (container / "labels").exists()
 
 
+@pytest.mark.parametrize("command", ["predict", "apply", "convert", "segment-blockwise", "run-blockwise"])
+def test_levels_can_be_left_out(command: str, small: None, options: Any, tmp_path: Path) -> None:
+    run = stored_run(tmp_path)
+    write_array(tmp_path / "new.zarr", "raw", cells((64, 60))[0], Coordinate(4, 4), Coordinate(40, 40))
+    (tmp_path / "segment.py").write_text(SEGMENT)
+    source, target = [str(tmp_path / "new.zarr"), "raw"], str(tmp_path / "out.zarr")
+    blocks = ["-rr", "[128,128]", "-wr", "[128,128]", "-nw", "1"]
+    (tmp_path / "work.py").write_text("def process_block(block, **names):\n    pass\n")
+    invert = str(tmp_path / "work.py")
+    arguments = {
+        "predict": [run.name, "1", *source, target],
+        "apply": [
+            run.name, *source, target, "--iteration", "1", "--parameters", str(next(iter(run.task.parameters))),
+        ],
+        "convert": ["/".join(source), target],
+        "segment-blockwise": [*source, target, "cells/s0", str(tmp_path / "segment.py"), *blocks],
+        "run-blockwise": [*source, target, "out", invert, *blocks, "-dt", "float32"],
+    }[command]  # fmt: skip
+    result = CliRunner().invoke(cli, [command, *arguments, "--no-pyramid"])
+    assert result.exit_code == 0, result.output
+    array = Path(result.output.strip().splitlines()[-1])
+    assert [level for image in checked(array.parent)["multiscales"] for level in paths(image)] == [array.name]
+    assert [folder.name for folder in array.parent.iterdir() if "_s1" in folder.name or folder.name == "s1"] == []
+
+
 def test_predict_and_segment_write_images_at_the_names_given(applied: Applied, tmp_path: Path) -> None:
     made_here = LocalArrayIdentifier(tmp_path / "p.zarr", "volumes/affs")
     predict("affinities", 1, tmp_path / "new.zarr", "raw", made_here, num_workers=1)
