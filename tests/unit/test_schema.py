@@ -147,7 +147,7 @@ def test_defaults_are_valid() -> None:
 def test_a_base_offers_its_kinds_and_not_itself() -> None:
     schema = json_schema(known_configs()["StartConfig"])
     kinds = [option["$ref"].rpartition("/")[2] for option in schema["$defs"]["AnyStartConfig"]["anyOf"]]
-    assert kinds == ["StartConfig", "CosemStartConfig"]
+    assert kinds == ["StartConfig", "BioimageStartConfig", "CosemStartConfig"]
     kinds = [option["$ref"].rpartition("/")[2] for option in SCHEMA["$defs"]["AnyTaskConfig"]["anyOf"]]
     assert "TaskConfig" not in kinds
     assert "AffinitiesTaskConfig" in kinds
