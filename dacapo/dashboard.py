@@ -10,6 +10,7 @@ from typing import Any
 from dacapo.errors import ConfigError
 from dacapo.ext import optional_module
 from dacapo.options import DaCapoConfig
+from dacapo.utils.listening import listen
 from dacapo.web.catalogue import Catalogue
 
 PORT = 8765
@@ -60,7 +61,7 @@ class Dashboard:
             raise ConfigError("the token of the dashboard is empty; leave it out, and one is made where one is needed")
         open_to_others = not is_loopback(host)
         self.token = token or (secrets.token_urlsafe(24) if open_to_others else None)
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
         own = (host, socket.gethostname(), socket.getfqdn()) if open_to_others else (host,)
         self.app = create_app(Catalogue(options), (*LOOPBACK, *own, *names), self.token)
@@ -95,21 +96,3 @@ class Dashboard:
         """Make :meth:`serve` return soon."""
         if self._server is not None:
             self._server.should_exit = True
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        opened = socket.socket(family, kind, protocol)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"cannot listen to {host!r}: {error}; give the name or address of this machine") from error
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
-    except OSError as error:
-        opened.close()
-        raise ConfigError(
-            f"cannot listen to port {port} of {host}: {error.strerror or error}; give another --port, or 0 for any "
-            "free one"
-        ) from error
-    return opened

@@ -1,8 +1,10 @@
-"""The commands that show runs in a browser: report, dashboard."""
+"""The commands that show runs and data in a browser: report, dashboard, view."""
 
 from __future__ import annotations
 
+import threading
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -82,7 +84,41 @@ def dashboard(
         if browser:
             webbrowser.open(server.url)
 
-    server.serve(ready)
+    with suppress(KeyboardInterrupt):
+        server.serve(ready)
 
 
-COMMANDS = (report, dashboard)
+@click.command()
+@click.argument("targets", nargs=-1, required=True, metavar="RUN|PATH...")
+@click.option("-c", "--criterion", metavar="NAME", help="The score that selects the best segmentation of runs.")
+@click.option(
+    "--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen to; by default this machine only."
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="NUMBER", help="Port; 0 for any that is free."
+)
+@click.option("--browser/--no-browser", default=True, show_default="browser", help="Open a browser.")
+def view(
+    targets: tuple[str, ...],
+    criterion: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    browser: bool = True,
+) -> None:
+    """Show runs and arrays in neuroglancer, at their positions in the world. Ctrl-C ends it.
+
+    Of a run it shows the validation data and the best segmentation so far, and follows new validations; of a container
+    all arrays. It needs the extra dacapo[neuroglancer].
+    """
+    from dacapo.view import View
+
+    shown = View(*targets, host=host, port=port, criterion=criterion)
+    with suppress(KeyboardInterrupt):
+        click.echo(shown.url)
+        if browser:
+            webbrowser.open(shown.url)
+        threading.Event().wait()
+    shown.close()
+
+
+COMMANDS = (report, dashboard, view)

@@ -5,6 +5,7 @@ A viewer is a web page; it prints as its address. Voxels are read on demand. A v
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import warnings
@@ -224,13 +225,23 @@ class NeuroglancerRunViewer:
         viewer: The viewer; None before it is started.
     """
 
-    def __init__(self, run: Run, embedded: bool = False, criterion: str | None = None) -> None:
+    def __init__(
+        self,
+        run: Run,
+        embedded: bool = False,
+        criterion: str | None = None,
+        *,
+        viewer: Any = None,
+        prefix: str = "",
+    ) -> None:
         """Set the run; nothing is opened yet.
 
         Args:
             run: The run.
             embedded: Whether to show the viewer inside a notebook.
             criterion: The criterion that selects the best segmentation; see `BestScore`.
+            viewer: A viewer to add layers to, by default a new one at each start.
+            prefix: Begins the names of all layers, to tell several runs in one viewer apart.
 
         Raises:
             ConfigError: If the best segmentations by this criterion are not kept.
@@ -240,6 +251,8 @@ class NeuroglancerRunViewer:
         self.best_score = BestScore(run, criterion)
         self.datasets: dict[str, Array] = {}
         self.viewer: Any = None
+        self._given = viewer
+        self._prefix = prefix
         self._shown: dict[str, Best] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
@@ -256,7 +269,11 @@ class NeuroglancerRunViewer:
         self.stop()
         shown = self.start_neuroglancer()
         self._stopped.clear()
-        self._thread = threading.Thread(target=self.new_validation_checker, name="dacapo-view", daemon=True)
+        # With the options of this thread, which a new one does not inherit.
+        check = contextvars.copy_context().run
+        self._thread = threading.Thread(
+            target=check, args=(self.new_validation_checker,), name="dacapo-view", daemon=True
+        )
         self._thread.start()
         return shown
 
@@ -274,7 +291,7 @@ class NeuroglancerRunViewer:
             MissingDependencyError: If neuroglancer is not installed, or IPython for a frame.
         """
         self.get_datasets()
-        self.viewer = open_viewer({})
+        self.viewer = open_viewer({}) if self._given is None else self._given
         self._shown = {}
         self.update_neuroglancer()
         self.update_with_new_validation_if_possible()
@@ -292,7 +309,7 @@ class NeuroglancerRunViewer:
             Their arrays, by the name of the layer, such as ``<dataset>/raw``.
         """
         self.datasets = {
-            f"{dataset.name}/{role}": array
+            f"{self._prefix}{dataset.name}/{role}": array
             for dataset in self.run.datasplit.validate or []
             for role, array in (("raw", dataset.raw), ("gt", dataset.gt), ("mask", dataset.mask))
             if array is not None
@@ -336,20 +353,22 @@ class NeuroglancerRunViewer:
         """
         for name, best in self.best_score.best.items():
             if self._shown.get(name) != best:
-                self.updated_neuroglancer_layer(f"{name}/best", self.best_score.get_ds(best.iteration, name))
+                self.updated_neuroglancer_layer(
+                    f"{self._prefix}{name}/best", self.best_score.get_ds(best.iteration, name)
+                )
                 self._shown[name] = best
-                text = f"{name}: best {self.best_score.criterion} {best.score:.4g} at iteration {best.iteration}"
+                text = f"{self._prefix}{name}: best {self.best_score.criterion} {best.score:.4g} at iteration {best.iteration}"
                 with self._require_viewer().config_state.txn() as config:
-                    config.status_messages[name] = text
+                    config.status_messages[f"{self._prefix}{name}"] = text
         self._forget_deleted()
 
     def _forget_deleted(self) -> None:
         """Remove the layers of validations whose scores were deleted."""
         for name in self._shown.keys() - self.best_score.best.keys():
             with self._require_viewer().txn() as state:
-                del state.layers[f"{name}/best"]
+                del state.layers[f"{self._prefix}{name}/best"]
             with self._require_viewer().config_state.txn() as config:
-                del config.status_messages[name]
+                del config.status_messages[f"{self._prefix}{name}"]
             del self._shown[name]
 
     def update_with_new_validation_if_possible(self) -> bool:
