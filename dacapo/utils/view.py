@@ -353,13 +353,12 @@ class NeuroglancerRunViewer:
         """
         for name, best in self.best_score.best.items():
             if self._shown.get(name) != best:
-                self.updated_neuroglancer_layer(
-                    f"{self._prefix}{name}/best", self.best_score.get_ds(best.iteration, name)
-                )
+                label = f"{self._prefix}{name}"
+                self.updated_neuroglancer_layer(f"{label}/best", self.best_score.get_ds(best.iteration, name))
                 self._shown[name] = best
-                text = f"{self._prefix}{name}: best {self.best_score.criterion} {best.score:.4g} at iteration {best.iteration}"
+                text = f"{label}: best {self.best_score.criterion} {best.score:.4g} at iteration {best.iteration}"
                 with self._require_viewer().config_state.txn() as config:
-                    config.status_messages[f"{self._prefix}{name}"] = text
+                    config.status_messages[label] = text
         self._forget_deleted()
 
     def _forget_deleted(self) -> None:

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from funlib.geometry import Coordinate
 
-neuroglancer = pytest.importorskip("neuroglancer")
+pytest.importorskip("neuroglancer")
+
+import neuroglancer
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, ConfigNotFoundError
 from dacapo.experiments.run import Run
-from dacapo.options import DaCapoConfig
+from dacapo.options import DaCapoConfig, Options
 from dacapo.utils import view as run_view
 from dacapo.validate import validate_run
 from dacapo.view import View
@@ -54,8 +57,6 @@ def test_a_run_and_a_file_at_their_places(run: Run, tmp_path: Path, monkeypatch:
 def test_a_folder_of_a_run_is_followed_in_its_own_stores(
     run: Run, options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dacapo.options import Options
-
     monkeypatch.setattr(run_view, "CHECK_INTERVAL", 0.01)
     folder = options.runs_base_dir / run.name
     with Options.override(runs_base_dir=tmp_path / "elsewhere"):
@@ -75,13 +76,10 @@ def test_several_runs_are_told_apart(run: Run, options: DaCapoConfig) -> None:
 
 
 def test_fractions_of_nanometers(tmp_path: Path) -> None:
-    import zarr
-
     made = zarr.open_group(str(tmp_path / "fine.zarr"), mode="w")
     array = made.create_dataset("raw", data=np.zeros((4, 5, 6), np.uint8))
-    array.attrs.update(
-        voxel_size=[2.5, 0.52, 0.52], offset=[5.0, 0.52, 1.04], units=["nm"] * 3, axis_names=["z", "y", "x"]
-    )
+    array.attrs.update(voxel_size=[2.5, 0.52, 0.52], offset=[5.0, 0.52, 1.04])
+    array.attrs.update(units=["nm"] * 3, axis_names=["z", "y", "x"])
     view = View(tmp_path / "fine.zarr" / "raw")
     layer = view.viewer.state.layers["raw"]
     source = neuroglancer.server.global_server.get_volume(layer.source[0].url.removeprefix("python://volume/"))
