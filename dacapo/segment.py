@@ -9,18 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import attrs
-import numpy as np
 from funlib.geometry import Roi
 
-from dacapo.errors import ConfigError, ConfigNotFoundError, DtypeError
+from dacapo.errors import ConfigError, ConfigNotFoundError, RoiError
 from dacapo.experiments.architectures import ArchitectureConfig
 from dacapo.experiments.config import Config
 from dacapo.experiments.datasplits import DataSplitConfig, TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
-from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, CropArrayConfig
-from dacapo.experiments.datasplits.datasets.arrays.given_values import config_given
+from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, CropArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays.given_values import config_given, is_place, is_xarray, zarr_place
 from dacapo.experiments.datasplits.datasets.arrays.view import build
-from dacapo.experiments.defaults import default_run_config, held_out, intensity_range, scaled
+from dacapo.experiments.defaults import check_labels, default_run_config, held_out, intensity_range, scaled
 from dacapo.experiments.defaults.parts import common_voxel_size
 from dacapo.experiments.defaults.run import ITERATIONS
 from dacapo.experiments.run import Run
@@ -101,6 +100,7 @@ def segment(
     Raises:
         ConfigError: If labels are missing, or something does not fit.
         DtypeError: If labels are no integers.
+        RoiError: If raw data and labels have different shapes, and nothing says which part the labels cover.
         InputTooSmallError: If the data is too small for the network.
         DuplicateNameError: If a run of this name is stored with other settings; the message lists the differences.
         KeyboardInterrupt: If training was interrupted; the same call resumes it.
@@ -168,7 +168,7 @@ def _datasplit(
     """Return the data to train and to validate on."""
     raw, labels, mask = _configs(given, "", geometry)
     source, truth = build(raw), build(labels)
-    _check_labels(source, truth)
+    check_labels(source, truth)
     if isinstance(validation, tuple):
         other_raw, other_labels, other_mask = _configs(validation, "validation ", geometry)
         train_roi, train_labels = source.roi, truth.roi
@@ -207,20 +207,29 @@ def _configs(
     spatial = {**geometry, "axes": None if geometry["axes"] is None else _spatial(geometry["axes"])}
     found = config_given(raw, f"{prefix}raw", dims=dims, **geometry)
     truth = config_given(labels, f"{prefix}labels", dims=dims, **spatial)
-    return found, truth, None if mask is None else config_given(mask, f"{prefix}mask", dims=dims, **spatial)
+    reliable = None if mask is None else config_given(mask, f"{prefix}mask", dims=dims, **spatial)
+    for other, config, name in ((labels, truth, "labels"), (mask, reliable, "the mask")):
+        if config is not None and not _has_place(raw) and not _has_place(other):
+            _check_same_shape(found, config, prefix + name)
+    return found, truth, reliable
+
+
+def _has_place(given: Any) -> bool:
+    """Return whether an array says by itself where it lies in the world."""
+    return is_place(zarr_place(given)) or is_xarray(given)
+
+
+def _check_same_shape(raw: ArrayConfig, other: ArrayConfig, name: str) -> None:
+    shapes = [tuple(array.roi.shape / array.voxel_size) for array in (build(raw), build(other))]
+    if shapes[0] != shapes[1]:
+        raise RoiError(
+            f"{name}: {shapes[1]} voxels, raw data: {shapes[0]}, and nothing says which part is covered; give xarrays "
+            "with coordinates, or files that say it"
+        )
 
 
 def _spatial(axes: Sequence[str]) -> list[str]:
     return [axis for axis in axes if axis != "c"]
-
-
-def _check_labels(raw: Array, labels: Array) -> None:
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DtypeError(f"labels are of type {labels.dtype}; expected integers, one per object or class")
-    if raw.dims not in (2, 3):
-        raise ConfigError(f"raw data has {raw.dims} spatial axes {raw.axes}; expected two or three")
-    if labels.channel_axis is not None:
-        raise ConfigError(f"labels have a channel axis ({labels.axes}); expected a number for each voxel")
 
 
 def _crop(part: str, source: ArrayConfig, roi: Roi) -> ArrayConfig:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.errors import ConfigError, DtypeError, RoiError
+from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import (
     Array,
@@ -25,7 +25,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
 )
 from dacapo.experiments.datasplits.datasets.arrays.opener import identifier_of
 from dacapo.experiments.datasplits.datasets.arrays.view import build
-from dacapo.experiments.defaults import Facts, divide, intensity_range, scaled
+from dacapo.experiments.defaults import Facts, check_labels, divide, intensity_range, scaled
 from dacapo.store.array_store import LocalArrayIdentifier
 
 from .tissue import synthetic_tissue
@@ -143,12 +143,7 @@ def own_data(raw: Path | str | None, labels: Path | str | None) -> DemoData:
 
 
 def _check_own(raw: Array, labels: Array) -> None:
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DtypeError(f"{labels} is of type {labels.dtype}; labels must be integers, one per object")
-    if raw.dims not in (2, 3):
-        raise ConfigError(f"{raw} has {raw.dims} spatial axes; the demo takes two or three")
-    if labels.num_channels is not None:
-        raise ConfigError(f"{labels} has a channel axis; labels must not have one")
+    check_labels(raw, labels)
     if (raw.voxel_size, raw.roi) != (labels.voxel_size, labels.roi):
         raise RoiError(
             f"labels must cover the same region as the raw data: {labels.roi} with voxels of {labels.voxel_size}, "

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 
 import dacapo
-from dacapo.errors import ArrayNotFoundError, ConfigError, DtypeError, DuplicateNameError, MetadataError
+from dacapo.errors import ArrayNotFoundError, ConfigError, DtypeError, DuplicateNameError, MetadataError, RoiError
 from dacapo.experiments import Run
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import MemoryArrayConfig, memory_array
@@ -161,24 +161,30 @@ def test_data_in_files_and_of_xarray(tmp_path: Path) -> None:
 
 def test_labels_of_a_part_and_several_channels() -> None:
     raw, labels = flat(size=80)
+    coords = {"y": np.arange(40.0), "x": np.arange(80.0)}
+    channels = xr.DataArray(np.stack([raw, raw]), dims=("c", "y", "x"), coords=coords)
+    whole = xr.DataArray(labels, dims=("y", "x"), coords=coords)
     run = dacapo.segment(
-        np.stack([raw, raw]),
-        labels[:, :60],
+        channels,
+        whole[:, 20:],
         **{**SMALL, "architecture_config": unet_config(2, fmaps_in=2)},
         train=False,
         validation=0.25,
     )
     train, validate = parts(run)
     assert train.raw.num_channels == 2
-    assert train.raw.roi.shape == Coordinate(40, 45)
-    assert validate.gt.roi.begin == Coordinate(0, 45)
+    assert train.raw.roi.shape == Coordinate(40, 65)
+    assert train.gt.roi == Roi((0, 20), (40, 45))
+    assert validate.gt.roi.begin == Coordinate(0, 65)
+    assert np.array_equal(validate.gt[validate.gt.roi], labels[:, 65:])
 
 
 def test_what_cannot_be_learned_from_is_an_error() -> None:
     raw, labels = flat()
     for arguments, error, message in (
         ((raw,), ConfigError, "labels are missing"),
-        ((raw, labels.astype(np.float32)), DtypeError, "labels are of type float32"),
+        ((raw, labels.astype(np.float32)), DtypeError, "is of type float32; labels must be integers"),
+        ((raw, labels[:, :50]), RoiError, r"labels: \(40, 50\) voxels, raw data: \(40, 60\)"),
         ((raw, [[1]]), MetadataError, "got a list; expected an array"),
         ((raw[0], labels[0]), MetadataError, r"shape \(60,\) has no known axes"),
         ((np.zeros_like(raw, np.float32), labels), ConfigError, "is constant"),
@@ -187,6 +193,8 @@ def test_what_cannot_be_learned_from_is_an_error() -> None:
             dacapo.segment(*arguments, **SMALL)
     with pytest.raises(ConfigError, match=r"validation is 1\.5"):
         dacapo.segment(raw, labels, validation=1.5)
+    with pytest.raises(RoiError, match="the mask: "):
+        dacapo.segment(raw, labels, mask=labels[:30])
     with pytest.raises(ConfigError, match="validation labels are missing"):
         dacapo.segment(raw, labels, validation=(raw,))
     with pytest.raises(ConfigError, match="beside the data split"):

@@ -6,6 +6,7 @@ every decision can be seen and changed.
 
 from .facts import Facts, facts_of
 from .intensities import intensity_range, scaled
+from .labels import check_labels
 from .network import default_network
 from .parts import divide, held_out
 from .run import default_run_config
@@ -14,6 +15,7 @@ from .trainer import default_trainer
 
 __all__ = [
     "Facts",
+    "check_labels",
     "default_network",
     "default_run_config",
     "default_trainer",
