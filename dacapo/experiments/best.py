@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.ome_images import is_image, list_image
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_weights_store
@@ -26,7 +28,9 @@ def keep_best(run: Run, iteration: int) -> None:
             best = None if parameters is None else evaluator.best_scores[(dataset, parameters, criterion)]
             if best is not None and best[0] == iteration:
                 output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
-                _replace(output, arrays.best_validation_array(run.name, criterion, dataset.name))
+                best_array = arrays.best_validation_array(run.name, criterion, dataset.name)
+                _replace(output, best_array)
+                _describe(best_array)
                 weights.store_best(run.name, iteration, dataset.name, criterion)
     container, names = arrays.validation_container(run.name), [d.name for d in run.validation_scores.datasets]
     # A dataset may be named like the iteration; then its best output lies in the same group.
@@ -47,6 +51,13 @@ def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None
     shutil.copytree(new, aside, copy_function=_link)
     shutil.rmtree(old, ignore_errors=True)
     aside.rename(old)
+
+
+def _describe(target: LocalArrayIdentifier) -> None:
+    """List an output as an OME-NGFF image of a single level, which viewers place by its units and offset."""
+    array = ZarrArray.open_from_array_identifier(target, mode="r")
+    if is_image(array):
+        list_image(target.container, [(target.dataset, array)], None, array.dtype.kind in "biu")
 
 
 def _link(source: str, target: str) -> None:

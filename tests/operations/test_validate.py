@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+import zarr
 from funlib.geometry import Coordinate
 
 from dacapo.errors import (
@@ -22,7 +23,7 @@ from dacapo.errors import (
     RoiError,
 )
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
-from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray, ZarrArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray, ZarrArrayConfig, open_array
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.selection import select
@@ -34,6 +35,7 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
+from tests.helpers.ome_schema import check_ome_group
 from tests.helpers.runs import affinities_run_config, dummy_run_config
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, cells, stored_values, write_array
 
@@ -221,6 +223,22 @@ def test_a_dataset_may_be_called_like_an_iteration(options: DaCapoConfig, tmp_pa
     group = best.container / "3"
     assert ZarrArray.open_from_array_identifier(best).dtype == np.uint64
     assert {path.name for path in group.iterdir() if path.is_dir()} == {"voi", "voi_split", "voi_merge"}
+
+
+def test_best_outputs_are_images_for_viewers(run: Run) -> None:
+    validate_run(run, 3)
+    best = create_array_store().best_validation_array(run.name, "voi", "validate")
+    array, group = ZarrArray.open_from_array_identifier(best, mode="r"), best.container / "validate"
+    opened = zarr.open_group(str(group), mode="r")
+    attributes = dict(opened.attrs)
+    check_ome_group(attributes, {name: array.ndim for name, array in opened.arrays()})
+    described = {image["datasets"][0]["path"]: image for image in attributes["multiscales"]}
+    assert set(described) == {"voi", "voi_split", "voi_merge"}
+    scale, translation = described["voi"]["datasets"][0]["coordinateTransformations"]
+    assert scale["scale"] == list(array.spacing)
+    assert translation["translation"] == list(map(float, array.world.in_units(array.roi.offset)))
+    assert [axis["unit"] for axis in described["voi"]["axes"]] == ["nanometer"] * 3
+    assert open_array(group, "voi").roi == array.roi
 
 
 def test_validate_by_name_equals_the_run_in_memory(run: Run) -> None:

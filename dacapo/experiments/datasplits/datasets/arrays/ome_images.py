@@ -23,6 +23,7 @@ from .axes import NON_SPATIAL_AXES, TIME_AXES
 from .containers import ALIASES, dataset_name
 from .world import LENGTHS
 from .zarr3_files import is_zarr3_group, read_attributes, update_attributes
+from .zarr_files import create_zarr2_group
 
 VERSION, VERSION_OF_ZARR3 = "0.4", "0.5"
 WRITER = "dacapo"
@@ -83,6 +84,8 @@ def list_image(container: Path, levels: Sequence[tuple[str, Array]], method: str
         own = _ome(attributes, is_v3)
         own["labels"] = [*(name for name in own.get("labels", []) if name != group.name), group.name]
 
+    if not is_v3:
+        create_zarr2_group(container / group)  # arrays that were copied there make no group
     update_attributes(container / group, change)
     if is_labels and group.parent.name == "labels":
         update_attributes(container / group.parent, add_name)

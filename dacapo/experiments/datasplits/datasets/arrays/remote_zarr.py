@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from .places import has_file
 from .remote import TIMEOUT, kvstore_spec, open_context
 from .remote_files import change_remote
+from .zarr_files import create_zarr2_group
 
 _COMPRESSOR = {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 2, "blocksize": 0}
 
@@ -33,8 +33,7 @@ def create_remote_zarr2(
     folder = container
     for part in (None, *dataset.split("/")[:-1]):
         folder = folder if part is None else folder / part
-        if not has_file(folder / ".zgroup"):
-            change_remote(folder / ".zgroup", lambda before: json.dumps({"zarr_format": 2}).encode())
+        create_zarr2_group(folder)
     metadata = {
         "zarr_format": 2,
         "shape": list(shape),

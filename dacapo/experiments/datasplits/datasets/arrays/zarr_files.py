@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dacapo.utils.paths import shown
+from dacapo.store.files import atomic_path
+from dacapo.utils.paths import is_url, shown
 
 from .checked_blosc import CheckedBlosc, checked
+from .places import has_file
+from .remote_files import change_remote
 
 
 def is_zarr3() -> bool:
@@ -19,6 +23,22 @@ def is_zarr3() -> bool:
     import zarr
 
     return int(zarr.__version__.partition(".")[0]) >= 3
+
+
+def create_zarr2_group(folder: Path) -> None:
+    """Make a folder, or a URL, a group of Zarr v2, unless it is one.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    if has_file(folder / ".zgroup"):
+        return
+    header = json.dumps({"zarr_format": 2}).encode()
+    if is_url(folder):
+        change_remote(folder / ".zgroup", lambda before: header if before is None else None)
+        return
+    with atomic_path(folder / ".zgroup") as path:
+        path.write_bytes(header)
 
 
 def create_zarr2(
