@@ -10,7 +10,7 @@ from typing import Any
 from dacapo.errors import ArrayNotFoundError, ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import open_array
 from dacapo.experiments.datasplits.datasets.arrays.listing import arrays_in, images_in
-from dacapo.experiments.datasplits.datasets.arrays.viewing import labels_layer, open_viewer, require_neuroglancer
+from dacapo.experiments.datasplits.datasets.arrays.viewing import open_viewer, require_neuroglancer
 from dacapo.experiments.run import Run
 from dacapo.experiments.stored_run import stored_config, stores_of
 from dacapo.utils.listening import listen
@@ -76,6 +76,9 @@ class View:
                 self.runs.append(self._follow(target, criterion, prefix=len(runs) > 1))
                 opened.callback(self.runs[-1].stop)
             opened.pop_all()
+        with self.viewer.txn() as state:
+            # Across, down, into the page; by default the first axis, usually z, would go across.
+            state.display_dimensions = ["x", "y", "z"]
 
     @property
     def url(self) -> str:
@@ -121,5 +124,5 @@ def _layers_of(target: str | Path, alone: bool) -> dict[str, Any]:
     layers = {}
     for dataset in datasets:
         label = group_of.get(dataset, dataset) or container.name
-        layers[label if alone else f"{container.stem}/{label}"] = labels_layer(open_array(container, dataset))
+        layers[label if alone else f"{container.stem}/{label}"] = open_array(container, dataset)._neuroglancer_layer()
     return layers

@@ -41,6 +41,7 @@ def test_a_run_and_a_file_at_their_places(run: Run, tmp_path: Path, monkeypatch:
     view = View(run.name, tmp_path / "other.zarr")
     try:
         assert layers_of(view.viewer) == ["other/volumes/a", "validate/raw", "validate/gt"]
+        assert view.viewer.state.layers["other/volumes/a"].type == "image"
         np.testing.assert_array_equal(fetch(view.viewer, "other/volumes/a", (20, 30)), values)
         volume = view.viewer.state.layers["other/volumes/a"].source[0].url
         source = neuroglancer.server.global_server.get_volume(volume.removeprefix("python://volume/"))

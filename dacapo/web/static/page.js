@@ -60,11 +60,13 @@ document.addEventListener("pointermove", (event) => {
 document.addEventListener("focusout", (event) => event.target.matches?.(".chart[data-lines]") && hideValues(event.target));
 
 function moveInChart(chart, key) {
-  const last = chart.places ? chart.places.length - 1 : 0;
-  const next = { ArrowLeft: (chart.at ?? 1) - 1, ArrowRight: (chart.at ?? -1) + 1, Home: 0, End: last }[key];
-  if (next === undefined) return false;
+  if (!["ArrowLeft", "ArrowRight", "Home", "End"].includes(key)) return false;
+  const begun = Boolean(find(".cursor", chart));
   if (!chart.places) showValues(chart, 0);
-  showValues(chart, chart.places[Math.max(0, Math.min(chart.places.length - 1, next))]);
+  if (!chart.places) return true; // a chart without values
+  const last = chart.places.length - 1;
+  const next = { ArrowLeft: begun ? chart.at - 1 : last, ArrowRight: begun ? chart.at + 1 : 0, Home: 0, End: last }[key];
+  showValues(chart, chart.places[Math.max(0, Math.min(last, next))]);
   return true;
 }
 
