@@ -125,8 +125,7 @@ class BlockwiseOperation(ABC):
         Interrupted work is only resumed with the same parameters. They are the fields, without the blocks unless those
         are fixed, and the identity of each array that a field names.
         """
-        fields = self.as_settings()
-        fields[CLASS_KEY] = class_name(fields[CLASS_KEY])
+        fields: dict[str, Any] = {CLASS_KEY: class_name(_class_place(type(self))), **converter.unstructure(self)}
         if not self.fixed_blocks:
             del fields["block_shape"]
         inputs = {
@@ -185,6 +184,17 @@ def class_path(cls: type) -> str:
     Raises:
         ConfigError: If other processes cannot find it.
     """
+    place = _class_place(cls)
+    if place.startswith(":") or "<" in cls.__qualname__:
+        raise ConfigError(
+            f"worker processes cannot find the class {cls.__qualname__}; define it at the top of a module or a file, "
+            "or do the blocks with a single worker, which needs no other process"
+        )
+    return place
+
+
+def _class_place(cls: type) -> str:
+    """Return where a class is defined, without a module for one of a notebook or a session."""
     module = cls.__module__
     if module == "__main__":
         main = sys.modules[module]
@@ -192,10 +202,6 @@ def class_path(cls: type) -> str:
         # "python -m package.module" has an import path, which relative imports need.
         name = None if main.__spec__ is None else main.__spec__.name
         module = name or ("" if file is None else str(Path(file).resolve()))
-    if not module or "<" in cls.__qualname__:
-        raise ConfigError(
-            f"worker processes cannot find the class {cls.__qualname__}; define it at the top of a module or a file"
-        )
     return f"{module}:{cls.__qualname__}"
 
 

@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -17,7 +19,9 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.errors import BlockwiseError, ConfigError, OutputExistsError
 from dacapo.options import DaCapoConfig, Options
+from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.invert import Invert, make_invert, set_fault, tried
+from tests.helpers.markdown import code_blocks
 from tests.helpers.volumes import VOXEL_SIZE, stored_values, write_array
 
 
@@ -175,14 +179,18 @@ def test_failures_are_listed_without_a_record_too(
     np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
-def test_a_class_that_workers_cannot_find(options: DaCapoConfig, operation: Invert) -> None:
+def test_a_class_that_workers_cannot_find(options: DaCapoConfig, operation: Invert, values: np.ndarray) -> None:
+    @attrs.define(kw_only=True, eq=False)
     class Local(Invert):
         pass
 
     local = Local(**{field.name: getattr(operation, field.name) for field in attrs.fields(Invert)})
-    with pytest.raises(ConfigError, match="define it at the top of a module"):
-        run_operation(local)
+    for resume in (Resume.UNFINISHED, None):
+        with pytest.raises(ConfigError, match="do the blocks with a single worker"):
+            run_operation(local, num_workers=2, resume=resume)
     assert not operation.output.container.exists()
+    run_operation(local, num_workers=1)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 def test_two_processes_do_not_write_the_same(options: DaCapoConfig, operation: Invert) -> None:
@@ -200,3 +208,21 @@ def test_workers_of_the_context(operation: Invert, values: np.ndarray, options: 
     Options.instance(compute_context={"type": "LocalTorch", "config": {"distribute_workers": True}})
     run_operation(operation, 1)
     np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "concepts" / "blockwise.md"
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_the_operation_of_the_page_runs(tmp_path: Path, values: np.ndarray, as_file: bool) -> None:
+    (code,) = [block for block in code_blocks(PAGE) if "class Invert" in block]
+    write_array(tmp_path / "volume.zarr", "raw", values)
+    code = code.replace("512, 512, 512", "40, 40, 40")
+    # Without a file, as in a notebook, no other process could find the class.
+    code = code if as_file else code.replace("num_workers=2", "num_workers=1")
+    script = tmp_path / "invert.py"
+    script.write_text(code)
+    command = [sys.executable, *([str(script)] if as_file else ["-"])]
+    got = subprocess.run(command, input="" if as_file else code, cwd=tmp_path, capture_output=True, text=True)
+    assert got.returncode == 0, got.stderr[-2000:]
+    np.testing.assert_array_equal(stored_values(LocalArrayIdentifier(tmp_path / "inverted.zarr", "raw")), 255 - values)

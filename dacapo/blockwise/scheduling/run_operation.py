@@ -59,6 +59,8 @@ def execute(
     Raises:
         DacapoError: As :func:`run_operation`.
     """
+    if not _alone(operation, execution, upstream_tasks, in_process):
+        operation.worker()  # an operation that workers cannot find writes nothing
     if execution.resume is None:
         operation.create_output()
         run_stage(operation, None, execution, upstream_tasks=upstream_tasks, in_process=in_process)
@@ -78,6 +80,21 @@ def execute(
         journal.create(operation.create_output)
         run_stage(operation, journal, execution, upstream_tasks=upstream_tasks, in_process=in_process)
         journal.complete()
+
+
+def _num_workers(operation: BlockwiseOperation, execution: Execution) -> int:
+    return min(execution.workers, operation.most_workers() or execution.workers)
+
+
+def _alone(
+    operation: BlockwiseOperation,
+    execution: Execution,
+    upstream_tasks: Sequence[daisy.Task] | None,
+    in_process: bool,
+) -> bool:
+    """Return whether this process does the blocks, with this very operation."""
+    number = _num_workers(operation, execution)
+    return in_process or (not operation.needs_process and works_here(number, upstream_tasks, create_compute_context()))
 
 
 def run_on_ranks(operation: BlockwiseOperation) -> None:
@@ -139,12 +156,13 @@ def run_stage(
     from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
 
     write_roi = Roi((0,) * operation.region.dims, operation.block_shape)
-    num_workers = 1 if in_process else min(execution.workers, operation.most_workers() or execution.workers)
-    alone = not operation.needs_process and works_here(num_workers, upstream_tasks, create_compute_context())
+    num_workers = 1 if in_process else _num_workers(operation, execution)
+    here = _alone(operation, execution, upstream_tasks, in_process)
     # Blocks of this process that no later call resumes need no markers on disk.
-    markers: Literal[False] | None = False if in_process or alone else None
-    # In this process the operation itself is used, so that its worker module is only named.
-    worker_file, args, kwargs = (WORKER, [{}], {}) if in_process else operation.worker()
+    markers: Literal[False] | None = False if here else None
+    # In this process the operation itself is used, so that its worker module is only named, and no other process has to
+    # find its class, which may be one of a notebook.
+    worker_file, args, kwargs = (WORKER, [{}], {}) if here else operation.worker()
     task = DaCapoBlockwiseTask(
         worker_file,
         operation.region.grow(operation.before, operation.after),
@@ -166,4 +184,4 @@ def run_stage(
         operation.open()
         return lambda block: operation.process(block) if wanted(block) else None
 
-    run_task(task, open_operation if in_process else None)
+    run_task(task, open_operation if here else None)
