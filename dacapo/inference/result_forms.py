@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from funlib.geometry import Coordinate
 
 from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.experiments.datasplits.datasets.arrays.as_numpy import as_dataarray as as_dataarray
 from dacapo.experiments.datasplits.datasets.arrays.axes import spatial_axes_of
 from dacapo.experiments.datasplits.datasets.arrays.given_values import is_channel_axis, is_xarray
-from dacapo.experiments.datasplits.datasets.arrays.world import World
 
 _ORDER = ("c", "z", "y", "x")
 
@@ -50,38 +48,6 @@ def as_given(values: Any, axes: list[str], result: tuple[Coordinate, Coordinate]
     made = made.assign_coords(kept).assign_attrs(data.attrs)
     order = [dim for dim in made.dims if dim not in names.values()]
     return made.transpose(*order, *_spatial_dims(data)).rename(data.name)
-
-
-def as_dataarray(
-    values: npt.NDArray[Any],
-    axes: list[str],
-    offset: Coordinate,
-    voxel_size: Coordinate,
-    world: World,
-    names: dict[str, Any] | None = None,
-) -> Any:
-    """Return values as an xarray with the positions of voxels as coordinates, in the unit of the world.
-
-    Args:
-        values: The values.
-        axes: Their axes.
-        offset: In world units.
-        voxel_size: In world units.
-        world: What world units are.
-        names: Other names of axes.
-    """
-    import xarray as xr
-
-    dims = [(names or {}).get(axis, axis) for axis in axes]
-    coordinates = {}
-    spatial = spatial_axes_of(axes)
-    begin, step = world.in_units(offset), world.in_units(voxel_size)
-    for number, axis in enumerate(spatial):
-        length = values.shape[axes.index(axis)]
-        dim, unit = dims[axes.index(axis)], world.units[number]
-        positions = begin[number] + step[number] * np.arange(length)
-        coordinates[dim] = (dim, positions, {"units": unit} if unit else {})
-    return xr.DataArray(values, dims=dims, coords=coordinates)
 
 
 def _spatial_dims(data: Any) -> list[Any]:

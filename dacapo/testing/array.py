@@ -100,6 +100,29 @@ class ArrayContract:
     def test_data_holds_the_values(self, array: Array) -> None:
         np.testing.assert_array_equal(np.asarray(array.data[:]), array[array.roi])
 
+    def test_is_indexed_by_voxels_as_numpy_is(self, array: Array) -> None:
+        whole = array[array.roi]
+        np.testing.assert_array_equal(np.asarray(array), whole, strict=True)
+        assert len(array) == len(whole)
+        for index in (0, -1, slice(0, 1), slice(None, None, -1), slice(1, 1), (..., 0), (0, slice(None), ...), ...):
+            got: Any = array[index]
+            if self.independent_of_roi:
+                np.testing.assert_array_equal(got, whole[index], strict=True)
+            assert got.shape == whole[index].shape
+        with pytest.raises(IndexError, match="out of range"):
+            array[len(array)]
+        for bad in ([0], None, True, whole > 0):
+            with pytest.raises(RoiError, match="index it by a roi in world units"):
+                array[bad]
+
+    def test_an_xarray_has_the_positions_of_voxels(self, array: Array) -> None:
+        made = array.to_xarray()
+        assert made.dims == tuple(array.axes)
+        np.testing.assert_array_equal(made.values, np.asarray(array))
+        spatial = [axis for axis in array.axes if axis not in NON_SPATIAL]
+        for axis, begin, step in zip(spatial, array.world.in_units(array.roi.begin), array.spacing, strict=True):
+            np.testing.assert_allclose(made[axis].values[:2], [begin, begin + step])
+
     def test_a_part_is_a_slice_of_the_whole(self, array: Array) -> None:
         whole = array[array.roi]
         for roi in some_rois(array):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, RoiError
@@ -15,9 +16,14 @@ from dacapo.experiments.config import Config, configs_inside, field, verify_by_b
 from dacapo.utils.byte_order import native
 from dacapo.utils.padding import read_reflected, read_zero_padded
 
+from .as_numpy import indexed_by_voxels, read_whole, to_xarray
 from .axes import NON_SPATIAL_AXES
 from .viewing import neuroglancer_layer, neuroglancer_source
+from .voxel_reader import VoxelReader
 from .world import World
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Array(ABC):
@@ -25,9 +31,18 @@ class Array(ABC):
 
     A roi has one entry per spatial axis, in the order of the spatial axes in :attr:`axes`. The grid starts at
     ``roi.offset``, which need not be a multiple of the voxel size.
+
+    Integers and slices count voxels instead, as in NumPy: ``array[0:10]`` reads the first ten sections, ``len`` is the
+    length of the first axis, and ``np.asarray(array)`` reads everything.
     """
 
     name: str = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let the subclass, which reads rois, take indices of voxels too."""
+        super().__init_subclass__(**kwargs)
+        if "__getitem__" in vars(cls):
+            setattr(cls, "__getitem__", indexed_by_voxels(vars(cls)["__getitem__"]))  # noqa: B010  # for mypy
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}" if self.name else type(self).__name__
@@ -125,19 +140,58 @@ class Array(ABC):
         """Position of the channel axis in :attr:`axes`, None without one."""
         return self.axes.index("c") if "c" in self.axes else None
 
-    def __getitem__(self, roi: Roi) -> np.ndarray[Any, Any]:
-        """Read the values in a roi.
+    @indexed_by_voxels
+    def __getitem__(self, roi: Any) -> np.ndarray[Any, Any]:
+        """Read the values in a roi, or those at an index of voxels.
 
         Args:
-            roi: In world units, on the voxel grid and inside :attr:`roi`.
+            roi: In world units, on the voxel grid and inside :attr:`roi`. Or integers, slices and an ellipsis, which
+                count voxels along :attr:`axes` from the first one, as in NumPy.
 
         Returns:
-            The values, with all axes of :attr:`axes` and of data type :attr:`dtype`.
+            The values, with all axes of :attr:`axes` but those that an integer indexes, and of data type :attr:`dtype`.
 
         Raises:
             RoiError: If the roi is not on the grid or extends outside.
         """
         return native(np.asarray(self.data[self.slices(roi)]))
+
+    def __len__(self) -> int:
+        """Return the number of voxels along the first axis."""
+        return VoxelReader(self).shape[0]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[np.ndarray[Any, Any]]:
+        """Yield the sections along the first axis; each is read when its turn comes."""
+        return (self[number] for number in range(len(self)))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Read all voxels.
+
+        Raises:
+            MemoryBudgetError: If they need more memory than is available.
+            ValueError: If they are not to be copied, which reading does.
+        """
+        if copy is False:
+            raise ValueError(f"{self} is read into new memory; leave out copy=False, or take array.data")
+        values = read_whole(self)
+        return np.array(values, dtype=dtype) if copy else np.asarray(values, dtype=dtype)
+
+    def to_xarray(self, lazy: bool = False) -> xr.DataArray:
+        """Return an xarray, with the names of the axes, and the positions of voxels in their unit as coordinates.
+
+        A position is that of the corner of a voxel, as in :attr:`roi`.
+
+        Args:
+            lazy: Whether to read voxels when they are needed, which needs dask.
+
+        Raises:
+            MemoryBudgetError: If all voxels need more memory than is available, without ``lazy``.
+            MissingDependencyError: If ``lazy`` is set and dask is not installed.
+        """
+        return to_xarray(self, lazy)
 
     def read_padded(self, roi: Roi, padding: Literal["reflect", "zero"] = "reflect") -> np.ndarray[Any, Any]:
         """Read the values in a roi that may extend beyond the array. Only the necessary part of the array is read.

@@ -43,10 +43,14 @@ class VoxelReader:
             IndexError: If an integer is out of range, or there are more entries than axes.
         """
         wanted = self._one_per_axis(index)
-        values = self._read([slice(*_ascending(part, size)) for part, size in zip(wanted, self.shape, strict=True)])
+        limits = [slice(*_ascending(part, size)) for part, size in zip(wanted, self.shape, strict=True)]
+        if any(limit.start == limit.stop for limit in limits):  # a roi without voxels may be refused
+            values = np.empty([limit.stop - limit.start for limit in limits], self.dtype)
+        else:
+            values = self._read(limits)
         # Remaining steps in memory: reverse, stride, and drop the axes of integers.
         steps = [slice(None, None, part.step) if isinstance(part, slice) else 0 for part in wanted]
-        return values[tuple(steps)]
+        return np.asarray(values[tuple(steps)])
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[...], dtype=dtype)
