@@ -6,6 +6,7 @@ import functools
 import http.server
 import json
 import threading
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from dacapo.errors import ArrayNotFoundError, BlockwiseError, ConfigError, Outpu
 from dacapo.experiments.datasplits.datasets.arrays import Array, open_array
 from dacapo.info import info
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
+from tests.helpers.zarr_files import write_zarr2
 
 SHAPE = (70, 130, 40)
 NAMES = {
@@ -68,6 +70,22 @@ def test_channels_come_first(file_format: str, tmp_path: Path) -> None:
     array = open_array(written.container, written.dataset or None)
     assert array.axes == ["c", "z", "y", "x"]
     np.testing.assert_array_equal(array[array.roi], data)
+
+
+@pytest.mark.parametrize("file_format", PLACED)
+@pytest.mark.parametrize("unit", ["um", "nm", "angstrom"])
+def test_lengths_are_true_in_the_unit_of_the_input(file_format: str, unit: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.zarr"
+    place = {"axes": ["z", "y", "x"], "voxel_size": [0.5, 0.25, 0.25], "offset": [1, 0.5, 1.5], "units": [unit] * 3}
+    write_zarr2(source, "raw", values((6, 7, 8), np.uint8), place)
+    written = convert(source, tmp_path / NAMES[file_format], "raw", file_format=file_format)
+    array = open_array(written.container, "s0" if file_format == "precomputed" else written.dataset or None)
+    original = open_array(source, "raw")
+    assert array.world.in_nanometers(array.voxel_size) == original.world.in_nanometers(original.voxel_size)
+    assert array.world.in_nanometers(array.roi.offset) == original.world.in_nanometers(original.roi.offset)
+    if file_format != "precomputed":  # which is in nanometers
+        assert array.world.shown == original.world.shown
+        assert array.world.in_shown(array.voxel_size) == [Fraction(1, 2), Fraction(1, 4), Fraction(1, 4)]
 
 
 @pytest.mark.parametrize("file_format", sorted({*PLACED} - {"precomputed"}))

@@ -15,6 +15,7 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.ext import optional_module
 from dacapo.store.files import write_text
+from dacapo.utils.exact_numbers import plain_number
 
 from .layout import Layout
 
@@ -26,6 +27,7 @@ _SYMBOLS = {
     "centimeter": "cm",
     "meter": "m",
 }
+_SHORT = {"nanometer": "nm", "micrometer": "um", "millimeter": "mm"}
 
 
 class Writer(ABC):
@@ -120,11 +122,13 @@ class N5Writer(Writer):
 
     def finish(self) -> None:
         """Add the attributes, whose lists N5 has in the order of its axes, with an entry for the channels too."""
-        plain = self.layout.attributes
-        leading = len(self.layout.axes) - len(self.layout.voxel_size)
-        attributes: dict[str, Any] = {"axes": plain["axes"][::-1]}
-        for key, other in (("resolution", 1), ("offset", 0), ("units", "")):
-            attributes[key] = [*[other] * leading, *plain[key]][::-1]
+        layout, world = self.layout, self.layout.world
+        leading = len(layout.axes) - len(layout.voxel_size)
+        attributes: dict[str, Any] = {"axes": layout.axes[::-1]}
+        size, corner = ([plain_number(n) for n in world.in_shown(n)] for n in (layout.voxel_size, layout.roi.offset))
+        units = [_SHORT.get(unit, unit) for unit in world.shown]
+        for key, values, other in (("resolution", size, 1), ("offset", corner, 0), ("units", units, "")):
+            attributes[key] = [*[other] * leading, *values][::-1]
         file = self.path / "attributes.json"
         write_text(file, json.dumps({**json.loads(file.read_text()), **attributes}))
 
@@ -177,7 +181,7 @@ class TiffWriter(Writer):
         """Return voxel size and unit of each axis, and the corner of each plane."""
         layout, world = self.layout, self.layout.world
         spatial = layout.axes[-len(layout.voxel_size) :]
-        sizes, corner = (world.in_units(values) for values in (layout.voxel_size, layout.roi.offset))
+        sizes, corner = (world.in_shown(values) for values in (layout.voxel_size, layout.roi.offset))
         planes = math.prod(layout.shape[:-2])
         said: dict[str, Any] = {}
         positions: dict[str, list[Any]] = {}

@@ -21,7 +21,6 @@ from dacapo.utils.exact_numbers import plain_number
 from .array import Array
 from .axes import NON_SPATIAL_AXES, TIME_AXES
 from .containers import ALIASES, dataset_name
-from .world import LENGTHS
 from .zarr3_files import is_zarr3_group, read_attributes, update_attributes
 from .zarr_files import create_zarr2_group
 
@@ -165,22 +164,12 @@ def _transformations(array: Array, first: Array) -> list[dict[str, Any]]:
     translations to be centers of voxels; all corners coincide then.
     """
     scale, origin, first_scale = (
-        _in_shown(array, values) for values in (array.voxel_size, first.roi.offset, first.voxel_size)
+        array.world.in_shown(values) for values in (array.voxel_size, first.roi.offset, first.voxel_size)
     )
     moved = [o + (s - f) / 2 for o, s, f in zip(origin, scale, first_scale, strict=True)]
     return [
         {"type": "scale", "scale": _for_all_axes(array, scale, 1)},
         {"type": "translation", "translation": _for_all_axes(array, moved, 0)},
-    ]
-
-
-def _in_shown(array: Array, values: Sequence[int]) -> list[Fraction]:
-    """Return world coordinates in the units that are written."""
-    world = array.world
-    lengths = [None if size is None else LENGTHS.get(unit) for size, unit in zip(world.sizes, world.shown, strict=True)]
-    return [
-        Fraction(int(value), world.parts) if size is None or length is None else int(value) * size / length
-        for value, size, length in zip(values, world.sizes, lengths, strict=True)
     ]
 
 

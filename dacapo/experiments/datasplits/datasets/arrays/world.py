@@ -104,6 +104,16 @@ class World:
         pairs = zip(values, self.sizes, strict=True)
         return tuple(plain_number(int(value) * (size or Fraction(1, self.parts))) for value, size in pairs)
 
+    def in_shown(self, values: Iterable[int]) -> list[Fraction]:
+        """Return world coordinates in the units that files for others state, :attr:`shown`."""
+        lengths = [
+            None if size is None else LENGTHS.get(unit) for size, unit in zip(self.sizes, self.shown, strict=True)
+        ]
+        return [
+            Fraction(int(value), self.parts) if size is None or length is None else int(value) * size / length
+            for value, size, length in zip(values, self.sizes, lengths, strict=True)
+        ]
+
     def factor_to(self, unit: str) -> Coordinate:
         """Return by how much coordinates grow if they count another unit.
 
