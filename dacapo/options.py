@@ -59,6 +59,11 @@ def _is_count(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
         raise ConfigError(f"option {attribute.name} must be a number from 1 on, or null for no limit, got {value!r}")
 
 
+def _is_seconds(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+        raise ConfigError(f"option {attribute.name} must be a number of seconds, 0 or more, got {value!r}")
+
+
 def _check_compute_context(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, Mapping) or not isinstance(value.get("type"), str):
         raise ConfigError(
@@ -104,6 +109,11 @@ class DaCapoConfig:
         "File that holds the address of the database, to keep a password out of the options; ~ is expanded.",
         default=None,
         validator=_is_text,
+    )
+    progress_seconds: float = _option(
+        "Seconds between log lines about the progress of long work, where no bar can be drawn; 0 for no lines.",
+        default=30.0,
+        validator=_is_seconds,
     )
     chunk_cache_bytes: int = _option(
         "Memory for decoded chunks that training keeps for the next samples, over all its processes.",

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import BatchError, ConfigError
+from dacapo.experiments import validation_row
 from dacapo.experiments.checkpoints import resume, save
 from dacapo.experiments.fit import check_training, check_validation
 from dacapo.experiments.preflight import check_data
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
+from dacapo.experiments.training_status import TrainingStatus
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.store.training_lock import training_lock
@@ -156,10 +158,12 @@ def _train(run: Run, device: torch.device) -> bool:
     if run.training_stats.trained_until() >= run.train_until:
         return False
     stopped = False
-    with SafeStop() as stop, run.trainer, progress(total=run.train_until, desc=run.name, unit="iteration") as bar:
-        bar.update(run.training_stats.trained_until())
+    status = TrainingStatus(run)
+    bar = progress(total=run.train_until, desc=run.name, unit="iteration", status=status.text)
+    with SafeStop() as stop, run.trainer, bar:
+        bar.n = bar.initial = run.training_stats.trained_until()
         while run.training_stats.trained_until() < run.train_until and not stopped:
-            stopped = _train_until_validation(run, device, stop, bar)
+            stopped = _train_until_validation(run, device, stop, bar, status)
             if not stopped and _validation_is_due(run):
                 with stop.during("the validation"):
                     _validate(run)
@@ -190,11 +194,18 @@ def _validate(run: Run) -> None:
     run.trainer.use_average(run.model)
     distributed.copy_buffers(run.model)
     # An interrupt, which is to finish the validation, would end worker processes.
-    validate_run(run, run.training_stats.trained_until(), num_workers=1)
+    begin = time.monotonic()
+    scores = validate_run(run, run.training_stats.trained_until(), num_workers=1)
+    if distributed.is_main():
+        if len(run.validation_scores.scores) == 1:
+            logger.info("%s", validation_row.header(run))
+        logger.info("%s", validation_row.row(run, scores, time.monotonic() - begin))
     run.model.train()
 
 
-def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None]) -> bool:
+def _train_until_validation(
+    run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None], status: TrainingStatus
+) -> bool:
     """Train to the next multiple of the validation interval or the end, and save a checkpoint.
 
     Returns:
@@ -206,6 +217,7 @@ def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, bar:
     try:
         for stats in run.trainer.iterate(until - done, run.model, run.optimizer, device):
             run.training_stats.add_iteration_stats(stats)
+            status.add(stats.loss)
             bar.set_postfix_str(f"loss {stats.loss:.4f}", refresh=False)
             bar.update()
             stopped, due = distributed.agree(stop.requested, time.monotonic() - saved_at > CHECKPOINT_SECONDS)
