@@ -145,10 +145,10 @@ def run_blockwise(
     num_workers: int = 16,
     max_retries: int = 2,
     timeout: float | None = None,
-    pyramid: bool = True,
     overwrite: bool = False,
     channels_out: int | None = None,
     output_dtype: str = "uint8",
+    pyramid: bool = True,
 ) -> None:
     """Run WORKER_FILE over a volume, block by block.
 
@@ -243,11 +243,11 @@ def segment_blockwise(
     num_workers: int = 16,
     max_retries: int = 2,
     timeout: float | None = None,
-    pyramid: bool = True,
     overwrite: bool = False,
     channels_out: int | None = None,
     min_overlap: float = 0.0,
     keep_tmpdir: bool = False,
+    pyramid: bool = True,
 ) -> None:
     """Segment a volume in blocks with a function of SEGMENT_FUNCTION_FILE.
 

@@ -131,7 +131,6 @@ def predict(
     input_container: Path,
     input_dataset: str,
     output_path: Path,
-    reading: dict[str, Any],
     output_roi: Any = None,
     num_workers: int | None = None,
     output_dtype: str = "uint8",
@@ -141,6 +140,7 @@ def predict(
     file_format: str = "zarr",
     tta: str = "none",
     pyramid: bool = True,
+    reading: dict[str, Any] | None = None,
 ) -> None:
     """Predict a volume with the checkpoint of ITERATION of RUN_NAME."""
     from dacapo.predict import predict as predict_volume
@@ -190,7 +190,6 @@ def apply(
     input_container: Path,
     input_dataset: str,
     output_path: Path,
-    reading: dict[str, Any],
     validation_dataset: str | None = None,
     criterion: str = "voi",
     iteration: int | None = None,
@@ -204,6 +203,7 @@ def apply(
     file_format: str = "zarr",
     tta: str = "none",
     pyramid: bool = True,
+    reading: dict[str, Any] | None = None,
 ) -> None:
     """Segment a volume with the best checkpoint and parameters of RUN_NAME."""
     from dacapo.apply import apply as apply_to_volume
@@ -230,7 +230,7 @@ def apply(
     click.echo(shown(applied.output.container / applied.output.dataset))
 
 
-def _volume(container: Path, dataset: str, reading: dict[str, Any]) -> tuple[Any, str | None]:
+def _volume(container: Path, dataset: str, reading: dict[str, Any] | None) -> tuple[Any, str | None]:
     """Return a volume as operations take it: where it is, or a config if options say how to read it."""
     if not reading:
         return container, dataset

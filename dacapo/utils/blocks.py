@@ -82,7 +82,7 @@ def smaller_block(block_shape: Coordinate, context: Coordinate, most_voxels: flo
     Edges stay at least :data:`LEAST_EDGE` long, even if such a block does not fit.
 
     >>> smaller_block(Coordinate(256, 256, 256), Coordinate(32, 32, 32), 10**7)
-    (128, 128, 256)
+    (128, 128, 128)
     """
     shape = [int(extent) for extent in block_shape]
     while math.prod(Coordinate(shape) + context * 2) > most_voxels and max(shape) > LEAST_EDGE:
