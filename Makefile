@@ -15,13 +15,14 @@ SLOW ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-zarr3 lint format docs bench test-benchmarks clean
+.PHONY: help demo test test-zarr3 audit lint format docs bench test-benchmarks clean
 
 help:
 	@echo "make demo    train a small network on made-up data, and segment with it"
 	@echo "make test    run the tests; SLOW=1 adds the slow ones, FIB25=path/to/fib25.zarr those on real data"
 	@echo "make test-zarr3  run the tests of arrays and of a training with version 3 of zarr, without gunpowder"
 	@echo "make lint    check style and types"
+	@echo "make audit   look up known vulnerabilities of all packages in constraints.txt"
 	@echo "make format  rewrite the code in the project's style"
 	@echo "make docs    build the documentation into docs/_build/html, and run its examples"
 	@echo "make bench   test the benchmarks, and compare times with those of plain code"
@@ -70,6 +71,15 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict dacapo
+
+# Rules of bandit are among those of ruff, see pyproject.toml. A package that the index does not know is listed as skipped.
+audit: .venv/audit/.installed
+	.venv/audit/bin/pip-audit --no-deps --progress-spinner off -r constraints.txt
+
+.venv/audit/.installed:
+	$(PYTHON) -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet pip-audit
+	touch $@
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

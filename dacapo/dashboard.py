@@ -70,7 +70,7 @@ class Dashboard:
     @property
     def url(self) -> str:
         """Address to open in a browser, with the token if there is one."""
-        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host
+        host = socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104  # compared
         shown = f"[{host}]" if ":" in host else host
         return f"http://{shown}:{self.port}/" + (f"?token={self.token}" if self.token else "")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import torch
 from funlib.geometry import Coordinate
 
-import dacapo.train as training
 from dacapo.apply import apply_run
 from dacapo.experiments.checkpoints import save
 from dacapo.experiments.run import Run
@@ -192,8 +192,9 @@ class Training(Writer):
             report(iteration)
             return iteration
 
-        training.CHECKPOINT_SECONDS = 0
-        training.save = save_and_report
+        module: Any = sys.modules["dacapo.train"]  # the package has a function of this name
+        module.CHECKPOINT_SECONDS = 0
+        module.save = save_and_report
         train(RUN, check=False)
 
     def check(self, reported: int) -> None:

@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 
-from dacapo.errors import StorageError
+from dacapo.errors import ConfigError, StorageError
 
 TIMEOUT = 60.0
 """Seconds to wait for any response of a server."""
@@ -36,12 +36,15 @@ def get(url: str, timeout: float = TIMEOUT, attempts: int = ATTEMPTS) -> bytes:
         attempts: Maximum number of attempts.
 
     Raises:
+        ConfigError: If the address is another one.
         StorageError: If the server refuses, or cannot be reached; the message names the address and the cause. If the
             server refused, the error's ``__cause__`` is a `urllib.error.HTTPError`.
     """
+    if not url.lower().startswith(("http://", "https://")):
+        raise ConfigError(f"cannot read {url!r}: expected an address that begins with http:// or https://")
     for attempt in range(1, attempts + 1):
         try:
-            with urllib.request.urlopen(url, timeout=timeout) as answer:
+            with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310  # checked above
                 body: bytes = answer.read()
                 return body
         except (OSError, http.client.HTTPException) as error:

@@ -32,7 +32,7 @@ def parse_yaml(text: str, source: str, loader: Any = SafeLoader) -> Any:
     """
     try:
         _check_size(text, source)
-        return yaml.load(text, Loader=loader)
+        return yaml.load(text, Loader=loader)  # noqa: S506  # a subclass of SafeLoader
     except (yaml.YAMLError, UnicodeError) as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
 
