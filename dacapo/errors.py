@@ -63,6 +63,10 @@ class ReadOnlyError(DacapoError, ValueError):
     """A write was attempted on a read-only array in memory."""
 
 
+class NotFiniteError(DacapoError, ValueError):
+    """Raw data or a prediction holds NaN, or infinity where that leads to NaN."""
+
+
 class RoiError(DacapoError, ValueError, AssertionError, IndexError):
     """A region lies outside the data, or is not aligned to its voxel grid."""
 

@@ -31,6 +31,7 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trained_model import TrainedModel
 from dacapo.experiments.trainers.trained_network import LAYOUTS
 from dacapo.inference.budget import plan_within
+from dacapo.inference.not_finite import not_finite
 from dacapo.inference.tta import with_tta
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
@@ -86,7 +87,11 @@ class BlockPredictor:
         self.output[write_roi] = in_form_of(self.output, values, channel_axis=0)
 
     def compute(self, write_roi: Roi) -> npt.NDArray[np.float32]:
-        """Return the prediction of a block, channels first."""
+        """Return the prediction of a block, channels first.
+
+        Raises:
+            NotFiniteError: If it holds NaN; the message says where in the raw data this comes from.
+        """
         voxel_size = self.plan.output_voxel_size
         read_roi = self.plan.read_roi(write_roi)
         values = self.trained.prepare_input(self.raw.read_padded(read_roi))
@@ -95,7 +100,10 @@ class BlockPredictor:
         first = (write_roi.begin - read_roi.begin - before) / voxel_size
         extent = write_roi.shape / voxel_size
         inner = tuple(slice(b, b + s) for b, s in zip(first, extent, strict=True))
-        return predicted[(slice(None), *inner)]
+        result = predicted[(slice(None), *inner)]
+        if np.isnan(result).any():
+            raise not_finite(self.raw, read_roi, write_roi)
+        return result
 
     def _predict(self, values: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return the output of the network, without the axis of the batch."""

@@ -20,6 +20,7 @@ import orjson
 
 from dacapo.errors import DamagedFileError, StorageError
 from dacapo.store.files import make_folder, read_bytes, storage_error
+from dacapo.utils.plain_json import parse_json
 
 ITERATION = "iteration"
 _BLOCK = 1 << 16
@@ -232,7 +233,7 @@ def _read_at_once(content: bytes) -> list[Entry] | None:
     lines = content[: content.rfind(b"\n") + 1]
     try:
         entries = json.loads((b"[" + lines[:-1].replace(b"\n", b",") + b"]").decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entries if len(entries) == lines.count(b"\n") and all(map(_is_entry, entries)) else None
 
@@ -264,7 +265,7 @@ def _good_lines(content: bytes, path: Path) -> Iterator[tuple[Entry, bytes, int]
 def _parse(line: bytes) -> Entry | None:
     """Return the entry on a line, or None if the line is broken."""
     try:
-        entry = json.loads(line)
+        entry = parse_json(line)
     except ValueError:
         return None
     return entry if _is_entry(entry) else None

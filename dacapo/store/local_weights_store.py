@@ -37,6 +37,7 @@ from dacapo.store.trained_config import check_trained_config, keep_replaced_conf
 from dacapo.store.weights_store import HasModel, Weights, WeightsStore
 from dacapo.store.yaml_files import read_yaml
 from dacapo.utils.names import check_name
+from dacapo.utils.plain_json import parse_json
 
 if TYPE_CHECKING:
     from dacapo.experiments.datasplits.datasets import Dataset
@@ -281,7 +282,7 @@ def _read_iteration(file: Path) -> int | None:
         return None
     text = read_text(file)
     try:
-        return int(json.loads(text)["iteration"])
+        return int(parse_json(text)["iteration"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f'{file} is damaged: expected {{"iteration": <number>}} ({error})') from error
 

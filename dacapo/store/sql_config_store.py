@@ -11,6 +11,7 @@ import attrs
 from dacapo.errors import DamagedFileError
 from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 from dacapo.store.sql import CONFIGS, SqlStore, sa
+from dacapo.utils.plain_json import parse_json
 
 
 @attrs.frozen
@@ -69,8 +70,8 @@ class SqlConfigStore(SqlStore, PlainConfigStore):
 
     def _parsed(self, database: Kind, name: str, content: str) -> Any:
         try:
-            return json.loads(content)
-        except (ValueError, RecursionError) as error:
+            return parse_json(content)
+        except ValueError as error:
             raise DamagedFileError(f"{self._place(database, name)} is damaged: {error}") from error
 
     def _place(self, database: Kind, name: str = "") -> str:

@@ -10,6 +10,7 @@ from dacapo.errors import DamagedFileError
 from dacapo.store.json_lines import Entry
 from dacapo.store.sql import RECORDS, SqlStore, sa
 from dacapo.store.table_stats_store import Record, TableStatsStore
+from dacapo.utils.plain_json import parse_json
 
 
 class SqlStatsStore(SqlStore, TableStatsStore):
@@ -76,6 +77,6 @@ class _SqlRecord:
         texts = [] if self._connection is None else self._connection.scalars(query).all()
         try:
             # One call of the parser is several times as fast as one per row.
-            yield from json.loads(f"[{','.join(map(str, texts))}]")
-        except (ValueError, RecursionError) as error:
+            yield from parse_json(f"[{','.join(map(str, texts))}]")
+        except ValueError as error:
             raise DamagedFileError(f"{self.place} is damaged: {error}") from error

@@ -24,6 +24,7 @@ from dacapo.errors import RunInUseError
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.files import make_folder, storage_error
 from dacapo.utils.names import check_name
+from dacapo.utils.plain_json import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def _this_process() -> dict[str, str | int]:
 
 def _in_use(run_name: str, holder: bytes) -> RunInUseError:
     try:
-        known = json.loads(holder)
+        known = parse_json(holder)
         who = f"process {known['pid']} of {known['user']} on {known['host']} since {known['since']}"
     except (ValueError, KeyError, TypeError):  # it is about to write who it is
         who = "another process"

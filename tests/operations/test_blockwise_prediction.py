@@ -68,6 +68,24 @@ def test_blocks_equal_one_whole_pass(
     np.testing.assert_allclose(output[output.roi], whole_pass(run, raw), atol=1e-5)
 
 
+@pytest.mark.parametrize(("dtype", "is_validation"), [(np.uint8, False), (np.float32, True)])
+def test_nan_in_raw_is_an_error_that_says_where(tmp_path: Path, dtype: type, is_validation: bool) -> None:
+    raw = numpy_array((61, 53), (4, 4))
+    raw[Roi((60, 80), (4, 4))] = np.array([[np.nan]])
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    run = unet_run(tmp_path, 2)
+    with pytest.raises(BlockwiseError, match=r"1 voxels of .* are NaN or infinite, the first at y=60, x=80 in world"):
+        predict_array(run, raw, target, output_dtype=dtype, is_validation=is_validation)
+
+
+def test_nan_of_the_network_is_an_error(tmp_path: Path) -> None:
+    run = unet_run(tmp_path, 2)
+    with torch.no_grad():
+        next(run.model.parameters()).fill_(torch.nan)
+    with pytest.raises(BlockwiseError, match=r"the network predicts NaN in .* check the weights"):
+        predict_array(run, numpy_array((61, 53), (4, 4)), LocalArrayIdentifier(tmp_path / "out.zarr", "p"))
+
+
 def test_unpadded_whole_pass_is_equal_where_it_reaches(tmp_path: Path) -> None:
     run = unet_run(tmp_path, 2, downsample_factors=[Coordinate(2, 2), Coordinate(3, 1)], input_shape=Coordinate(60, 40))
     raw = numpy_array((90, 70), (4, 2))

@@ -20,6 +20,7 @@ from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.paths import url_parts, user_path
+from dacapo.utils.plain_json import parse_json
 
 PARAMETERS = "parameters.json"
 JOURNALS = ".journals"
@@ -92,7 +93,7 @@ class Journal:
         Without a readable journal the work starts over, if the output may be replaced.
         """
         try:
-            content = json.loads((journal_folder(output) / PARAMETERS).read_text(encoding="utf-8"))
+            content = parse_json((journal_folder(output) / PARAMETERS).read_text(encoding="utf-8"))
             return cls(output=output, **content)
         except (OSError, ValueError, TypeError):
             return None

@@ -17,6 +17,7 @@ from dacapo.blockwise.outputs import check_output, output_exists
 from dacapo.errors import DacapoError, OutputExistsError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.plain_json import parse_json
 
 
 def check_free(output: LocalArrayIdentifier, overwrite: bool, resume: bool) -> None:
@@ -146,7 +147,7 @@ def check_same_work(folder: Path | str, parameters: Mapping[str, Any]) -> None:
         if not file.exists():
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(given, indent=1), encoding="utf-8")
-        changed = differences(json.loads(file.read_text(encoding="utf-8")), given)
+        changed = differences(parse_json(file.read_text(encoding="utf-8")), given)
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot use {file}: {error}") from error
     if changed:

@@ -16,6 +16,7 @@ from pathlib import Path
 import daisy.v2 as daisy
 
 from dacapo.errors import StorageError
+from dacapo.utils.plain_json import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def blocks_of_dead_workers(log_dir: Path) -> dict[int, tuple[str, int]]:
     found = {}
     for file in log_dir.glob(f"{_TAKEN}*.json"):
         with suppress(OSError, ValueError):  # the worker may have died while writing the note
-            note = json.loads(file.read_text(encoding="utf-8"))
+            note = parse_json(file.read_text(encoding="utf-8"))
             found[int(file.stem.removeprefix(_TAKEN))] = note["block"], note["worker"]
     return found
 

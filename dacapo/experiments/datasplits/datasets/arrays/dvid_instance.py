@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import urllib.error
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import numpy.typing as npt
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
 from dacapo.utils.http import get
+from dacapo.utils.plain_json import parse_json
 
 MAX_REQUEST_BYTES = 64 * 2**20
 """Size of a single request; larger reads use several requests."""
@@ -76,7 +76,7 @@ class DvidInstance:
             StorageError: If the server cannot be reached, or its answer is not metadata.
         """
         try:
-            found = json.loads(get(f"{self.url}/info"))
+            found = parse_json(get(f"{self.url}/info"))
         except StorageError as error:
             if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code in (400, 404):
                 raise ArrayNotFoundError(str(error)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from dacapo.experiments.config import field
 from dacapo.ext import optional_module
 from dacapo.utils.byte_order import native_dtype
 from dacapo.utils.paths import shown
+from dacapo.utils.plain_json import parse_json
 
 from .containers import dataset_name, listing, the_only
 from .file_array import FileArray, FileArrayConfig
@@ -174,11 +174,11 @@ def _candidates(where: str, attributes: Mapping[str, Any], labels: list[str]) ->
 def _axis_tags(text: Any) -> Iterator[str]:
     """Yield the names of axes in the JSON of vigra, which begins with the slowest."""
     try:
-        tags = json.loads(text) if isinstance(text, str) else {}
+        tags = parse_json(text) if isinstance(text, str) else {}
     except ValueError:
         return  # another program's use of the name
     for axis in tags.get("axes", []) if isinstance(tags, dict) else []:
-        yield str(axis.get("key", ""))
+        yield str(axis.get("key", "") if isinstance(axis, dict) else "")
 
 
 @attrs.define

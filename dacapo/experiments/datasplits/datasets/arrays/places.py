@@ -6,13 +6,14 @@ names of arrays at a URL come from the consolidated metadata of its container.
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from dacapo.errors import MetadataError, StorageError
 from dacapo.utils.paths import is_url, shown
+from dacapo.utils.plain_json import check_length, parse_json
 
 from .remote import in_memory, memory_folders, read_remote
 
@@ -21,16 +22,29 @@ def read_file(path: Path) -> bytes | None:
     """Return the content of a small file, None if it does not exist.
 
     Raises:
-        StorageError: If it cannot be read.
+        StorageError: If it cannot be read, which includes links that lead nowhere.
+        MetadataError: If it is too long for a description of an array.
     """
     if is_url(path):
         return read_remote(path)
     try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        with open(path, "rb") as file:
+            check_length(os.fstat(file.fileno()).st_size)
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink():
+            raise StorageError(
+                f"cannot read {path}: the link leads to {os.readlink(path)}, which is missing"
+            ) from error
         return None
+    except IsADirectoryError as error:
+        if path.suffix or path.name.startswith("."):
+            raise StorageError(f"cannot read {path}: expected a file, found a folder") from error
+        return None  # an array can have the name of a file of other formats, such as "info"
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error}") from error
+    except ValueError as error:
+        raise MetadataError(f"{path} is no metadata: {error}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -43,8 +57,17 @@ def read_json(path: Path) -> dict[str, Any]:
     read = read_file(path)
     if read is None:
         return {}
+    return parse_object(read, path)
+
+
+def parse_object(text: bytes, path: Path) -> dict[str, Any]:
+    """Return the object that the text of a JSON file holds.
+
+    Raises:
+        MetadataError: If it holds something else.
+    """
     try:
-        content = json.loads(read)
+        content = parse_json(text)
     except ValueError as error:
         raise MetadataError(f"{shown(path)} is not valid JSON: {error}") from error
     if not isinstance(content, dict):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from dacapo.utils.plain_json import parse_json
 
 from .places import read_file
 
@@ -15,7 +16,7 @@ PRECOMPUTED = "neuroglancer_precomputed"
 def _info(folder: Path) -> dict[str, Any]:
     """Return the description of a volume; empty if the folder is none, since other programs have such files, too."""
     try:
-        info = json.loads(read_file(folder / "info") or b"null")
+        info = parse_json(read_file(folder / "info") or b"null")
     except ValueError:
         return {}
     known = isinstance(info, dict) and isinstance(info.get("scales"), list) and "data_type" in info

@@ -20,7 +20,7 @@ from dacapo.store.files import atomic_path, storage_error
 from dacapo.utils.paths import is_url
 
 from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, spatial_axes_of
-from .places import has_file, read_file, read_json
+from .places import has_file, parse_object, read_file, read_json
 from .remote_files import change_remote
 from .remote_zarr import create_with_tensorstore
 
@@ -138,7 +138,7 @@ def update_attributes(folder: Path, change: Callable[[dict[str, Any]], object]) 
     file = folder / (HEADER if is_v3 else ".zattrs")
 
     def changed(before: bytes | None) -> bytes | None:
-        content = json.loads(before or b"{}")
+        content = parse_object(before or b"{}", file)
         text = json.dumps(content)
         change(content.setdefault("attributes", {}) if is_v3 else content)
         return None if json.dumps(content) == text else json.dumps(content, indent=4).encode()
