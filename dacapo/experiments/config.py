@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import attrs
 
 from dacapo.errors import ConfigError, DacapoError, DuplicateNameError, UnknownTypeError
+from dacapo.experiments.field_help import fields_html, full_doc
 
 ENTRY_POINT_GROUP = "dacapo.plugins"
 
@@ -51,6 +52,11 @@ class Config:
     @classmethod
     def __attrs_init_subclass__(cls) -> None:
         register(cls)
+        cls.__doc__ = full_doc(cls)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the fields with their meanings, for notebooks."""
+        return fields_html(self)
 
     def verify(self) -> tuple[bool, str]:
         """Check the config and its nested configs.

@@ -25,6 +25,7 @@ from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_scores import ValidationScores
 from dacapo.options import Options
 from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.utils.html import html_table
 
 if TYPE_CHECKING:
     from dacapo.experiments.run_config import RunConfig
@@ -232,6 +233,20 @@ class Run:
             seconds: Time to spend on reading voxels, about.
         """
         return preflight(self, seconds)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the parts and the progress, for notebooks; opens no data."""
+        stats = self.training_stats.iteration_stats
+        trained = f"{self.training_stats.trained_until()} of {self.train_until} iterations"
+        rows = [
+            ("trained", f"{trained}, last loss {stats[-1].loss:.4g}" if stats else trained),
+            ("validated", f"every {self.validation_interval} iterations"),
+            *((name, f"{type(getattr(self, name)).__name__}") for name in ("task", "architecture", "trainer")),
+            ("parameters", f"{sum(parameter.numel() for parameter in self.model.parameters()):,}"),
+            ("datasplit", self.config.datasplit_config.name),
+            ("start", "random weights" if self.config.start_config is None else repr(self.config.start_config)),
+        ]
+        return html_table(f"Run {self.name}", [], rows)
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}, trained {self.training_stats.trained_until()} of {self.train_until})"

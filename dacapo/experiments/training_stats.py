@@ -10,12 +10,13 @@ import numpy as np
 
 from dacapo.errors import RecordError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.utils.html import html_table
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-@attrs.define
+@attrs.define(repr=False)
 class TrainingStats:
     """Collect the statistics of consecutive training iterations.
 
@@ -48,6 +49,19 @@ class TrainingStats:
     def trained_until(self) -> int:
         """Return the number of iterations trained for: the last iteration plus one, 0 for an empty record."""
         return self.iteration_stats[-1].iteration + 1 if self.iteration_stats else 0
+
+    def __repr__(self) -> str:
+        if not self.iteration_stats:
+            return "TrainingStats(empty)"
+        first, last = self.iteration_stats[0], self.iteration_stats[-1]
+        return f"TrainingStats(iterations {first.iteration} to {last.iteration}, last loss {last.loss:.4g})"
+
+    def _repr_html_(self) -> str:
+        """Return the losses at up to ten iterations, for notebooks."""
+        entries = self.iteration_stats
+        shown = [entries[round(place)] for place in np.linspace(0, len(entries) - 1, min(10, len(entries)))]
+        rows = [[each.iteration, f"{each.loss:.5g}", "" if each.time is None else f"{each.time:.3g}"] for each in shown]
+        return html_table(repr(self), ["iteration", "loss", "seconds"], rows)
 
     def to_xarray(self) -> xr.DataArray:
         """Return the losses along the dimension ``iterations``, labeled with the iteration numbers."""

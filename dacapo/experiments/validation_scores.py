@@ -11,6 +11,7 @@ import numpy as np
 
 from dacapo.errors import RecordError
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.utils.html import html_table
 from dacapo.utils.ranking import first_best
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def _object_array(values: Iterable[Any]) -> np.ndarray:
     return array
 
 
-@attrs.define
+@attrs.define(repr=False)
 class ValidationScores:
     """Collect the scores of validated iterations, per dataset, post-processing parameters and criterion.
 
@@ -102,6 +103,25 @@ class ValidationScores:
         if self.validated_until() < existing:
             return True, 0
         return False, existing
+
+    def __repr__(self) -> str:
+        return (
+            f"ValidationScores({len(self.scores)} iterations, {len(self.datasets)} datasets, {len(self.parameters)} "
+            f"parameters, criteria {', '.join(self.criteria)})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the best score of each criterion in the latest validation by dataset, for notebooks."""
+        if not self.scores or not self.parameters:
+            return html_table(repr(self), [], [], "nothing validated yet")
+        latest = self.to_xarray().isel(iterations=-1)
+        _, best = self.get_best(latest, "parameters")
+        rows = [
+            [dataset.name, *(f"{float(best.isel(datasets=d).sel(criteria=c)):.4g}" for c in self.criteria)]
+            for d, dataset in enumerate(self.datasets)
+        ]
+        note = f"best parameters of each criterion at iteration {self.scores[-1].iteration}"
+        return html_table("ValidationScores", ["dataset", *self.criteria], rows, note)
 
     @property
     def criteria(self) -> list[str]:

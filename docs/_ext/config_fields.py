@@ -9,6 +9,7 @@ import attrs
 from sphinx.application import Sphinx
 
 from dacapo.experiments.config import Config, help_texts
+from dacapo.experiments.field_help import FIELDS
 from dacapo.options import DaCapoConfig
 from dacapo.store.converter import to_plain
 
@@ -45,6 +46,8 @@ def add_fields(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines:
     if not fields:
         return
     texts = help_texts(obj)
+    if FIELDS in lines:  # those of help()
+        del lines[lines.index(FIELDS) :]
     lines += ["", ".. rubric:: Fields", ""]
     for field in fields:
         notes = [f"``{_type(field.type)}``", _default(field), "by keyword only" if field.kw_only else ""]

@@ -16,6 +16,7 @@ LAYERS = [
         "ext",
         "utils",
         "experiments.config",
+        "experiments.field_help",
         "experiments.model_state",
         "experiments.arraytypes",
         "experiments.training_iteration_stats",

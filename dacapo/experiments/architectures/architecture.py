@@ -16,6 +16,7 @@ from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, field
+from dacapo.utils.html import html_table
 
 # A voxel size that every plausible enlargement divides.
 _DIVISIBLE = 2**10 * 3**4 * 5**2 * 7 * 11 * 13
@@ -27,6 +28,16 @@ class Architecture(torch.nn.Module, ABC):
     Batches have the axes batch, channel, followed by `dims` spatial ones. All shapes here are in voxels, without batch
     and channels; only `scale` uses world units.
     """
+
+    def _repr_html_(self) -> str:
+        """Return a table of shapes and sizes, for notebooks; ``repr`` lists all layers."""
+        rows = [
+            ("input shape", tuple(self.input_shape)),
+            ("input channels", self.num_in_channels),
+            ("output channels", self.num_out_channels),
+            ("parameters", f"{sum(parameter.numel() for parameter in self.parameters()):,}"),
+        ]
+        return html_table(type(self).__name__, [], rows)
 
     @property
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from dacapo.experiments.config import Config, field
+from dacapo.utils.html import html_table
 
 if TYPE_CHECKING:
     from dacapo.experiments.architectures.architecture import Architecture
@@ -46,6 +47,18 @@ class Task(ABC):
     def evaluation_scores(self) -> EvaluationScores:
         """Scores without values, which know names, bounds and directions of all criteria."""
         return self.evaluator.score
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={kind}" for name, kind in self._parts())
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the parts, for notebooks."""
+        return html_table(type(self).__name__, ["part", "class"], self._parts())
+
+    def _parts(self) -> list[tuple[str, str]]:
+        names = ("predictor", "loss", "post_processor", "evaluator")
+        return [(name, type(getattr(self, name)).__name__) for name in names if hasattr(self, name)]
 
     def create_model(self, architecture: Architecture) -> Model:
         """Build a model that predicts the targets of this task.

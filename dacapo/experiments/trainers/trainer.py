@@ -13,6 +13,7 @@ import numpy as np
 from dacapo.errors import TrainingError
 from dacapo.experiments.config import Config, field
 from dacapo.utils.field_types import mistyped_field
+from dacapo.utils.html import html_table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,6 +57,18 @@ class Trainer(ABC):
 
     def __init__(self, trainer_config: Any = None) -> None:  # noqa: B027  (a subclass may take its settings elsewhere)
         """Set nothing; subclasses take over their settings, from a config or otherwise."""
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name}={value}" for name, value in self._facts())
+        return f"{type(self).__name__}({facts})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the settings, for notebooks."""
+        return html_table(type(self).__name__, [], self._facts())
+
+    def _facts(self) -> list[tuple[str, object]]:
+        names = ("batch_size", "learning_rate", "iteration", "seed")
+        return [(name, getattr(self, name)) for name in names if hasattr(self, name)]
 
     @abstractmethod
     def create_optimizer(self, model: Model) -> torch.optim.Optimizer:

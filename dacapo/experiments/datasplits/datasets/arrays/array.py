@@ -14,9 +14,10 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.config import Config, configs_inside, field, verify_by_building
 from dacapo.utils.byte_order import native
+from dacapo.utils.html import html_table
 from dacapo.utils.padding import read_reflected, read_zero_padded
 
-from .as_numpy import indexed_by_voxels, read_whole, to_xarray
+from .as_numpy import array_facts, indexed_by_voxels, read_whole, to_xarray
 from .axes import NON_SPATIAL_AXES
 from .viewing import neuroglancer_layer, neuroglancer_source
 from .voxel_reader import VoxelReader
@@ -46,6 +47,14 @@ class Array(ABC):
 
     def __str__(self) -> str:
         return f"{type(self).__name__} {self.name!r}" if self.name else type(self).__name__
+
+    def __repr__(self) -> str:
+        facts = ", ".join(f"{name} {value}" for name, value in array_facts(self))
+        return f"<{self}: {facts}>"
+
+    def _repr_html_(self) -> str:
+        """Return a table of what is known without reading voxels, for notebooks."""
+        return html_table(str(self), [], [*array_facts(self), ("class", type(self).__name__)])
 
     @property
     @abstractmethod

@@ -62,6 +62,18 @@ def _in_words(part: Any) -> str:
     return "None, which adds an axis" if part is None else f"a {type(part).__name__}"
 
 
+def array_facts(array: Array) -> list[tuple[str, str]]:
+    """Return what is known of an array without reading voxels, as pairs of a name and a text."""
+    reader = VoxelReader(array)
+    return [
+        ("axes", " ".join(array.axes)),
+        ("shape", str(reader.shape)),
+        ("dtype", str(reader.dtype)),
+        ("voxel size", f"{tuple(array.spacing)} {array.world}".rstrip()),
+        ("roi", str(array.roi)),
+    ]
+
+
 def read_whole(array: Array) -> npt.NDArray[Any]:
     """Read all voxels of an array.
 
