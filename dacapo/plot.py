@@ -22,6 +22,7 @@ from dacapo.utils.label_colors import match_labels as match_labels
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 ORANGE, BLUE, GREEN, INK, GRAY = "#E69F00", "#0072B2", "#009E73", "#222222", "#8C8C8C"
 STYLE = {
@@ -156,7 +157,10 @@ def _draw_slices(panels: Sequence[Axes], slices: Slices) -> None:
 
 
 def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
-    """Draw a bar of a round length, about a quarter of the width of the image."""
+    """Draw a bar of a round length, about a quarter of the width of the image, with its length beside it.
+
+    The text begins at the left end of the bar, and becomes smaller where the image is too narrow for it.
+    """
     from matplotlib.patheffects import withStroke
 
     rows, columns = slices.raw.shape
@@ -167,16 +171,29 @@ def _draw_scale_bar(axes: Axes, slices: Slices) -> None:
     pixels = length / slices.voxel_size
     outline = [withStroke(linewidth=2, foreground=INK)]
     axes.plot([left, left + pixels], [bottom, bottom], color="white", linewidth=4, solid_capstyle="butt")
-    axes.text(
-        left + pixels / 2,
+    text = axes.text(
+        left,
         bottom - 0.025 * rows,
         f"{length:g} {slices.unit}",
         color="white",
-        ha="center",
+        ha="left",
         va="bottom",
         fontweight="bold",
         path_effects=outline,
     )
+    _fit_width(text, axes, columns)
+
+
+def _fit_width(text: Text, axes: Axes, columns: int) -> None:
+    """Make a text small enough to end inside an image of so many columns."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        return
+    figure.draw_without_rendering()  # places the axes
+    begin, end = axes.transData.transform([(text.get_position()[0], 0), (0.98 * columns - 0.5, 0)])[:, 0]
+    width = text.get_window_extent().width
+    if width > abs(end - begin):
+        text.set_fontsize(text.get_fontsize() * abs(end - begin) / width)
 
 
 def _running_mean(values: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:

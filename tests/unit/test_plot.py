@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dacapo.errors import MissingDependencyError
-from dacapo.plot import Progress, Slices, label_colors, match_labels, save_overview
+from dacapo.plot import Progress, Slices, _draw_scale_bar, label_colors, match_labels, save_overview
 
 PROGRESS = Progress(
     losses=np.linspace(1, 0.2, 60).tolist(),
@@ -118,3 +118,22 @@ def test_matching_keeps_segments_apart_and_background_background() -> None:
     pairs = {(int(a), int(b)) for a, b in zip(segmentation.ravel(), matched.ravel(), strict=True)}
     assert len(pairs) == len(np.unique(segmentation)) == len(np.unique(matched))
     assert (0, 0) in pairs
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (200, 20), (20, 200)])
+def test_the_length_of_the_scale_bar_stays_inside_the_image(shape: tuple[int, int]) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 4)[0]
+    raw = np.zeros(shape)
+    axes.imshow(raw)
+    _draw_scale_bar(axes, Slices(raw, raw, raw, raw, voxel_size=8, unit="nanometers"))
+    figure.draw_without_rendering()
+    (text,) = axes.texts
+    box, image = text.get_window_extent(), axes.images[0].get_window_extent()
+    assert image.x0 <= box.x0
+    assert box.x1 <= image.x1
+    assert text.get_text().endswith(" nanometers")
