@@ -60,22 +60,17 @@ def create_zarr2(
     import numcodecs
     import zarr
 
-    is_new = is_zarr3()
-    nested: dict[str, Any] = (
-        {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
-        if is_new
-        else {"zarr_version": 2, "dimension_separator": "/"}
-    )
     created = zarr.create(
         shape=tuple(shape),
         chunks=tuple(chunks),
         dtype=dtype,
         fill_value=0,
         compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
-        store=str(container) if is_new else zarr.DirectoryStore(str(container)),
+        store=str(container) if is_zarr3() else zarr.DirectoryStore(str(container)),
         path=dataset,
         overwrite=True,
-        **nested,
+        dimension_separator="/",
+        **{"zarr_format" if is_zarr3() else "zarr_version": 2},
     )
     created.attrs.put(dict(attributes))
     return created
