@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import tensorstore
 import tifffile
-import zarr
 from click.testing import CliRunner
 from funlib.geometry import Coordinate, Roi
 
@@ -281,16 +280,16 @@ def test_a_region_of_one_level_and_point_in_time(tmp_path: Path) -> None:
 
 def _write_movie(path: Path, levels: list[np.ndarray]) -> None:
     """Write an OME-NGFF image with the axes TCZYX."""
-    group = zarr.open_group(str(path), mode="w")
     datasets = []
     for number, data in enumerate(levels):
-        group.create_dataset(str(number), data=data)
+        write_zarr2(path, str(number), data, {})
         scale = [1, 1, *[2 * 2**number] * 3]
         datasets.append({"path": str(number), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     axes = [{"name": name, "type": {"t": "time", "c": "channel"}.get(name, "space")} for name in "tczyx"]
     for axis in axes[2:]:
         axis["unit"] = "nanometer"
-    group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    multiscales = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    (path / ".zattrs").write_text(json.dumps({"multiscales": multiscales}))
 
 
 def test_metadata_of_the_input_can_be_replaced(tmp_path: Path) -> None:
