@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from dacapo.errors import ArrayNotFoundError, ConfigError
-from dacapo.experiments.datasplits.datasets.arrays import open_array
+from dacapo.experiments.datasplits.datasets.arrays import Array, open_array
 from dacapo.experiments.datasplits.datasets.arrays.listing import arrays_in, images_in
-from dacapo.experiments.datasplits.datasets.arrays.viewing import open_viewer, require_neuroglancer
+from dacapo.experiments.datasplits.datasets.arrays.viewing import neuroglancer_source, open_viewer, require_neuroglancer
 from dacapo.experiments.run import Run
 from dacapo.experiments.stored_run import stored_config, stores_of
 from dacapo.utils.listening import listen
@@ -61,24 +60,24 @@ class View:
         if host is not None or port:
             listen(host or "127.0.0.1", port).close()
             neuroglancer.set_server_bind_address(host or "127.0.0.1", port)
-        layers: dict[str, Any] = {}
+        arrays: dict[str, Array] = {}
         runs = []
         for target in targets:
             path = None if _is_run(target) else Path(target)
             if path is None:
                 runs.append(target)
             else:
-                layers.update(_layers_of(target, alone=len(targets) == 1))
-        self.viewer = open_viewer(layers)
+                arrays.update(_arrays_of(target, alone=len(targets) == 1))
+        self.viewer = open_viewer({name: array._neuroglancer_layer() for name, array in arrays.items()})
         self.runs: list[NeuroglancerRunViewer] = []
         with ExitStack() as opened:
             for target in runs:
                 self.runs.append(self._follow(target, criterion, prefix=len(runs) > 1))
                 opened.callback(self.runs[-1].stop)
             opened.pop_all()
-        with self.viewer.txn() as state:
-            # Across, down, into the page; by default the first axis, usually z, would go across.
-            state.display_dimensions = ["x", "y", "z"]
+        first = next(iter([*arrays.values(), *(one for run in self.runs for one in run.datasets.values())]), None)
+        if first is not None:
+            self._order_axes(first)
 
     @property
     def url(self) -> str:
@@ -89,6 +88,18 @@ class View:
         """Stop following runs."""
         for run in self.runs:
             run.stop()
+
+    def _order_axes(self, array: Array) -> None:
+        """Show x across and y down, in the units of an array; by default the first axis, usually z, would go across."""
+        space = neuroglancer_source(array).dimensions
+        order = [name for name in ("x", "y", "z") if name in space.names]
+        numbers = [list(space.names).index(name) for name in order]
+        with self.viewer.txn() as state:
+            state.dimensions = require_neuroglancer().CoordinateSpace(
+                names=order,
+                units=[space.units[number] for number in numbers],
+                scales=[space.scales[number] for number in numbers],
+            )
 
     def _follow(self, target: str | Path, criterion: str | None, prefix: bool) -> NeuroglancerRunViewer:
         with stores_of(target) as name:
@@ -107,7 +118,7 @@ def _is_run(target: str | Path) -> bool:
     return isinstance(target, str) and not {os.sep, "/"} & set(target) and not Path(target).exists()
 
 
-def _layers_of(target: str | Path, alone: bool) -> dict[str, Any]:
+def _arrays_of(target: str | Path, alone: bool) -> dict[str, Array]:
     container, names = arrays_in(target)
     levels = dict(images_in(container, names))
     finer = {f"{group}/{level}".lstrip("/") for group, found in levels.items() for level in found}
@@ -121,8 +132,8 @@ def _layers_of(target: str | Path, alone: bool) -> dict[str, Any]:
             f"group or array inside, such as {shown(container)}/{datasets[0]}"
         )
     group_of = {f"{group}/{found[0]}".lstrip("/"): group for group, found in levels.items()}
-    layers = {}
+    arrays = {}
     for dataset in datasets:
         label = group_of.get(dataset, dataset) or container.name
-        layers[label if alone else f"{container.stem}/{label}"] = open_array(container, dataset)._neuroglancer_layer()
-    return layers
+        arrays[label if alone else f"{container.stem}/{label}"] = open_array(container, dataset)
+    return arrays

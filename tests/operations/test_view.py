@@ -86,6 +86,9 @@ def test_fractions_of_nanometers(tmp_path: Path) -> None:
     source = neuroglancer.server.global_server.get_volume(layer.source[0].url.removeprefix("python://volume/"))
     np.testing.assert_allclose(source.dimensions.scales, [2.5e-9, 0.52e-9, 0.52e-9])
     assert list(source.voxel_offset) == [2, 1, 2]
+    shown = view.viewer.state.dimensions
+    assert list(shown.names) == ["x", "y", "z"]
+    np.testing.assert_allclose(shown.scales, [0.52e-9, 0.52e-9, 2.5e-9])
 
 
 def test_errors(run: Run, tmp_path: Path) -> None:
