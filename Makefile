@@ -15,12 +15,13 @@ SLOW ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-zarr3 audit lint format docs bench test-benchmarks clean
+.PHONY: help demo browser test test-zarr3 audit lint format docs bench test-benchmarks clean
 
 help:
 	@echo "make demo    train a small network on made-up data, and segment with it"
 	@echo "make test    run the tests; SLOW=1 adds the slow ones, FIB25=path/to/fib25.zarr those on real data"
 	@echo "make test-zarr3  run the tests of arrays and of a training with version 3 of zarr, without gunpowder"
+	@echo "make browser install Chromium for the tests of pages, where apt-get can"
 	@echo "make lint    check style and types"
 	@echo "make audit   look up known vulnerabilities of all packages in constraints.txt"
 	@echo "make format  rewrite the code in the project's style"
@@ -66,6 +67,17 @@ test-zarr3: $(ZARR3)/.installed
 		--deselect tests/unit/test_arrays_zarr.py::test_created_arrays_read_elsewhere \
 		tests/unit/test_arrays_zarr.py tests/unit/test_reading.py tests/unit/test_array_store.py \
 		tests/unit/test_stored_chunks.py tests/operations/test_convert.py tests/operations/test_without_gunpowder.py
+
+# The tests of pages are skipped without a browser, which is no Python package; where it cannot be installed, so be it.
+browser:
+	@if command -v chromium || command -v chromium-browser || command -v google-chrome; then \
+		echo "a browser is installed"; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium \
+			|| echo "chromium could not be installed; the tests of pages are skipped"; \
+	else \
+		echo "no browser and no apt-get as root; the tests of pages are skipped"; \
+	fi
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

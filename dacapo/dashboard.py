@@ -62,6 +62,7 @@ class Dashboard:
         open_to_others = not is_loopback(host)
         self.token = token or (secrets.token_urlsafe(24) if open_to_others else None)
         self._socket = listen(host, port)
+        self._socket.listen()  # requests wait from now on, those of a browser that opens at once too
         self.host, self.port = host, int(self._socket.getsockname()[1])
         own = (host, socket.gethostname(), socket.getfqdn()) if open_to_others else (host,)
         self.app = create_app(Catalogue(options), (*LOOPBACK, *own, *names), self.token)

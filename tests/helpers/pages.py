@@ -20,7 +20,6 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.store.create_store import create_config_store, create_stats_store
-from tests.helpers.processes import wait_until
 from tests.helpers.runs import affinities_run_config, unet_config
 
 HOSTILE = '<img src=x onerror="alert(1)"> & "quotes" \'{{ 7 * 7 }}\' %2e'
@@ -59,7 +58,6 @@ def served(**settings: Any) -> Iterator[Dashboard]:
     thread = threading.Thread(target=dashboard.serve, args=(started.set,), daemon=True)
     thread.start()
     assert started.wait(30)
-    wait_until(lambda: dashboard._server.started)
     try:
         yield dashboard
     finally:
