@@ -87,7 +87,8 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, scale: str = "
     label = f"{y_label} over {x_label}: {', '.join(line.name for line in lines)}"
     frame = f'x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" height="{HEIGHT - TOP - BOTTOM}"'
     return Markup(
-        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" tabindex="0" aria-label="{label}" data-lines="{data}">{axes}'
+        '<svg class="chart" viewBox="0 0 {w} {h}" role="img" tabindex="0" aria-label="{label}" data-lines="{data}">'
+        '{axes}'
         '<svg {frame} viewBox="{left} {top} {iw} {ih}" preserveAspectRatio="none">{lines}</svg>'
         '<text class="label" x="{mid}" y="{bottom}" text-anchor="middle">{xl}</text>'
         '<text class="label" transform="translate(13 {vm}) rotate(-90)" text-anchor="middle">{yl}</text></svg>{legend}'
