@@ -29,7 +29,6 @@ from dacapo.experiments.datasplits.datasets.arrays.channels import channels_firs
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.trained_model import TrainedModel
-from dacapo.experiments.trainers.trained_network import LAYOUTS
 from dacapo.inference.budget import plan_within
 from dacapo.inference.not_finite import not_finite
 from dacapo.inference.tta import with_tta
@@ -37,6 +36,7 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter, to_plain
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils import distributed
+from dacapo.utils.memory_layout import LAYOUTS, kept_layout
 from dacapo.utils.quantize import quantize, storage_type
 from dacapo.utils.symmetries import NONE
 from dacapo.utils.wording import in_channels
@@ -77,8 +77,13 @@ class BlockPredictor:
         precision: str = "float32",
     ) -> None:
         self.trained, self.raw, self.plan, self.output, self.device = TrainedModel.of(run), raw, plan, output, device
-        self.precision = precision
-        self.trained.model.to(device).eval()
+        model = self.trained.model.to(device).eval()
+        # These convolutions are fast only if channels are adjacent in memory.
+        self._fast = precision == "bfloat16"
+        on_cpu = device.type == "cpu" and model.architecture.channels_last_on_cpu
+        layout = LAYOUTS.get(raw.dims + 2)
+        if layout is not None and (self._fast or on_cpu):
+            model.to(memory_format=layout)  # type: ignore[call-overload]
 
     def process(self, write_roi: Roi) -> None:
         """Predict a block and write it."""
@@ -107,13 +112,9 @@ class BlockPredictor:
 
     def _predict(self, values: torch.Tensor) -> npt.NDArray[np.float32]:
         """Return the output of the network, without the axis of the batch."""
-        fast = self.precision == "bfloat16"
-        if fast:
-            # These convolutions are fast only if channels are adjacent in memory.
-            layout = LAYOUTS[values.ndim]
-            self.trained.model.to(memory_format=layout)  # type: ignore[call-overload]
-            values = values.to(memory_format=layout)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+        if self._fast:
+            values = values.to(memory_format=LAYOUTS[values.ndim])
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._fast):
             predicted: npt.NDArray[np.float32] = self.trained.model(values)[0].float().cpu().numpy()
         return predicted
 
@@ -346,13 +347,13 @@ def predict_array(
     )
     was_training = trained.model.training
     try:
-        if ranks > 1:
-            run_on_ranks(operation)
-        else:
-            if distributed.is_main() or not is_validation:
+        with kept_layout(trained.model):
+            if ranks > 1:
+                run_on_ranks(operation)
+            elif distributed.is_main() or not is_validation:
                 in_process = not in_workers or works_here(execution.workers, None, context)
                 execute(operation, execution, in_process=in_process)
-            if is_validation:
+            if ranks == 1 and is_validation:
                 distributed.barrier()
     finally:
         trained.model.train(was_training)

@@ -134,6 +134,27 @@ def test_uint8_is_the_scaled_prediction(tmp_path: Path) -> None:
     np.testing.assert_array_equal(scaled[scaled.roi], np.rint(exact[exact.roi] * 255))
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_the_layout_of_channels_changes_only_while_it_predicts(tmp_path: Path, dims: int) -> None:
+    run, raw = unet_run(tmp_path, dims), numpy_array((30,) * dims, (4,) * dims)
+    values = as_network_input(raw[raw.roi], raw.axes, torch.device("cpu"))
+    with torch.inference_mode():
+        expected = run.model(values)
+    before = [(parameter, parameter.stride(), parameter.clone()) for parameter in run.model.parameters()]
+    target = LocalArrayIdentifier(tmp_path / "out.zarr", "p")
+    output = predict_array(run, raw, target, output_dtype=np.float32)
+    for parameter, stride, same in before:
+        assert parameter.stride() == stride
+        assert torch.equal(parameter, same)
+    with torch.inference_mode():
+        assert torch.equal(run.model(values), expected)
+    predictor = BlockPredictor(run, raw, plan_blocks(run.model, raw), output, torch.device("cpu"))
+    layout = torch.channels_last if dims == 2 else torch.channels_last_3d
+    weights = [parameter for parameter in run.model.parameters() if parameter.ndim == dims + 2]
+    assert all(weight.is_contiguous(memory_format=layout) for weight in weights)
+    np.testing.assert_allclose(predictor._predict(values), expected[0].numpy(), atol=1e-5)
+
+
 def test_the_model_is_left_in_its_mode(tmp_path: Path) -> None:
     run = unet_run(tmp_path, 2)
     run.model.train()

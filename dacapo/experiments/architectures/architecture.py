@@ -27,7 +27,13 @@ class Architecture(torch.nn.Module, ABC):
 
     Batches have the axes batch, channel, followed by `dims` spatial ones. All shapes here are in voxels, without batch
     and channels; only `scale` uses world units.
+
+    Attributes:
+        channels_last_on_cpu: Whether predictions on a CPU are faster, and the same up to rounding, if weights keep the
+            channels of a voxel next to each other in memory.
     """
+
+    channels_last_on_cpu: ClassVar[bool] = False
 
     def _repr_html_(self) -> str:
         """Return a table of shapes and sizes, for notebooks; ``repr`` lists all layers."""

@@ -34,6 +34,8 @@ class CNNectomeUNet(Architecture):
     slightly on the position of the block; no halo can remove that.
     """
 
+    channels_last_on_cpu = True
+
     def __init__(self, architecture_config: CNNectomeUNetConfig) -> None:
         """Build the network.
 

@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dacapo.errors import TrainingError
 from dacapo.utils import distributed
+from dacapo.utils.memory_layout import LAYOUTS
 
 if TYPE_CHECKING:
     from dacapo.experiments.model import Model
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from .weighting import TrainingBatch
 
 MIXED = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-# Memory layouts that keep the channels of a voxel together, by the number of axes (batch, channel, space).
-LAYOUTS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class TrainedNetwork:
