@@ -22,7 +22,8 @@ from sphinx.util.nodes import make_refnode
 # Packages of others, also under the names by which they are imported.
 FOREIGN_PACKAGES = sys.stdlib_module_names | {
     *("_pytest", "attr", "attrs", "cattrs", "click", "daisy", "funlib", "gp", "gunpowder", "matplotlib", "np", "npt"),
-    *("numcodecs", "numpy", "pymongo", "pytest", "tensorstore", "torch", "tqdm", "xarray", "xr", "yaml", "zarr"),
+    *("markupsafe", "numcodecs", "numpy", "pymongo", "pytest", "sqlalchemy", "tensorstore", "torch", "tqdm"),
+    *("xarray", "xr", "yaml", "zarr"),
 }
 # Their names that annotations use without the package, where these are not evaluated, or that an inherited text names.
 FOREIGN_NAMES = {"Axes", "Collection", "Coordinate", "Database", "Figure", "Module", "MongoClient", "Roi"}
