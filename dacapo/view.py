@@ -104,9 +104,8 @@ class View:
     def _follow(self, target: str | Path, criterion: str | None, prefix: bool) -> NeuroglancerRunViewer:
         with stores_of(target) as name:
             run = Run(stored_config(name), load_starter_model=False)
-            follower = NeuroglancerRunViewer(
-                run, criterion=criterion, viewer=self.viewer, prefix=f"{name}/" if prefix else ""
-            )
+            follower = NeuroglancerRunViewer(run, criterion=criterion)
+            follower.share(self.viewer, f"{name}/" if prefix else "")
             follower.start()
         return follower
 

@@ -6,7 +6,7 @@ import os
 import shutil
 
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-from dacapo.experiments.datasplits.datasets.arrays.ome_images import is_image, list_image
+from dacapo.experiments.datasplits.datasets.arrays.ome_images import forget_image, is_image, list_image
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_weights_store
@@ -29,6 +29,7 @@ def keep_best(run: Run, iteration: int) -> None:
             if best is not None and best[0] == iteration:
                 output = arrays.validation_output_array(run.name, iteration, str(parameters), dataset.name)
                 best_array = arrays.best_validation_array(run.name, criterion, dataset.name)
+                forget_image(best_array.container, best_array.dataset)
                 _replace(output, best_array)
                 _describe(best_array)
                 weights.store_best(run.name, iteration, dataset.name, criterion)

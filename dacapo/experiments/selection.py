@@ -38,7 +38,7 @@ class Selection:
     iteration: int
     parameters: PostProcessorParameters
     reason: str
-    value: float = math.nan
+    value: float = attrs.field(default=math.nan, eq=str)  # as text, NaN equals NaN
 
 
 def select(

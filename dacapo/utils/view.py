@@ -225,23 +225,13 @@ class NeuroglancerRunViewer:
         viewer: The viewer; None before it is started.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        embedded: bool = False,
-        criterion: str | None = None,
-        *,
-        viewer: Any = None,
-        prefix: str = "",
-    ) -> None:
+    def __init__(self, run: Run, embedded: bool = False, criterion: str | None = None) -> None:
         """Set the run; nothing is opened yet.
 
         Args:
             run: The run.
             embedded: Whether to show the viewer inside a notebook.
             criterion: The criterion that selects the best segmentation; see `BestScore`.
-            viewer: A viewer to add layers to, by default a new one at each start.
-            prefix: Begins the names of all layers, to tell several runs in one viewer apart.
 
         Raises:
             ConfigError: If the best segmentations by this criterion are not kept.
@@ -251,11 +241,20 @@ class NeuroglancerRunViewer:
         self.best_score = BestScore(run, criterion)
         self.datasets: dict[str, Array] = {}
         self.viewer: Any = None
-        self._given = viewer
-        self._prefix = prefix
+        self._given: Any = None
+        self._prefix = ""
         self._shown: dict[str, Best] = {}
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def share(self, viewer: Any, prefix: str) -> None:
+        """Add layers to a viewer that others use too, instead of a new one at each start.
+
+        Args:
+            viewer: The viewer.
+            prefix: Begins the names of all layers, to tell several runs apart.
+        """
+        self._given, self._prefix = viewer, prefix
 
     def start(self) -> Any:
         """Show the available arrays, and check for new validations until :meth:`stop`.

@@ -22,6 +22,7 @@ from dacapo.experiments.trainers import (
     SimpleAugmentConfig,
     TorchTrainerConfig,
 )
+from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
@@ -137,10 +138,11 @@ def test_an_interrupted_script_goes_no_further(
 def test_a_request_to_stop_is_remembered_until_the_end(
     options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
-    def validate_and_ask(run: Run, iteration: int, num_workers: int) -> None:
-        validate_run(run, iteration, num_workers)
+    def validate_and_ask(run: Run, iteration: int, num_workers: int) -> ValidationIterationScores:
+        scores = validate_run(run, iteration, num_workers)
         if iteration == when:
             os.kill(os.getpid(), signal.SIGTERM)
+        return scores
 
     monkeypatch.setattr(sys.modules["dacapo.train"], "validate_run", validate_and_ask)
     config = affinities_run_config(tmp_path, dims=2, num_iterations=4, validation_interval=1)

@@ -120,6 +120,12 @@ class HDF5Array(FileArray):
             labels = [dimension.label for dimension in values.dims]
             return tuple(values.shape), native_dtype(values.dtype), _candidates(self.where, self._attributes, labels)
 
+    @staticmethod
+    def release() -> None:
+        """Close all HDF5 files of this process, so that others can write to them; the next read opens them again."""
+        with _open.lock:
+            _open.close_all()
+
     def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
         with _open.lock:
             return np.asarray(_dataset(self._file, self.config.dataset)[index])

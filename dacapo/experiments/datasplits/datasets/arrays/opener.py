@@ -18,7 +18,7 @@ from .array import Array, ArrayConfig
 from .axes import TIME_AXES, spatial_axes_of
 from .containers import dataset_name, default_dataset, is_container
 from .foreign import metadata_errors
-from .hdf5_array import HDF5ArrayConfig, only_dataset
+from .hdf5_array import HDF5Array, HDF5ArrayConfig, only_dataset
 from .image_stack_array import SUFFIXES, ImageStackArrayConfig, planes_in
 from .levels import chosen_level
 from .remote_file import open_file
@@ -168,6 +168,8 @@ def _only_points_in_time(config: ArrayConfig) -> dict[str, int]:
             array = build(config)
     except DacapoError:
         return {}  # opening the array raises the same error, with the name that the user gave
+    if isinstance(array, HDF5Array):
+        array.release()
     lengths = dict(zip(spatial_axes_of(array.axes), array.roi.shape / array.voxel_size, strict=True))
     index = {axis: 0 for axis, length in lengths.items() if axis.lower() in TIME_AXES and length == 1}
     if index and len(index) < len(lengths):
