@@ -31,6 +31,7 @@ from dacapo.experiments.tasks.losses import HotDistanceLoss
 from dacapo.experiments.trainers.training_memory import train_within
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
+from dacapo.inference.prediction import BlockPredictor
 from dacapo.options import DaCapoConfig
 from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -261,6 +262,16 @@ def data_that_is_damaged(folder: Path) -> None:
         chunk.write_bytes(b"damaged")
     with run.trainer:
         next(iter(run.trainer.iterate(1, run.model, run.optimizer, torch.device("cpu"))))
+
+
+@mistake(errors.NotFiniteError, ValueError)
+def raw_data_with_nan(folder: Path) -> None:
+    run = Run(affinities_run_config(folder))
+    size = Coordinate(run.model.eval_input_shape)
+    nan = np.full(size, np.nan, np.float32)
+    raw = NumpyArray.from_np_array(nan, Roi((0, 0, 0), size), Coordinate(1, 1, 1), ["z", "y", "x"])
+    plan = plan_blocks(run.model, raw)
+    BlockPredictor(run, raw, plan, None, torch.device("cpu")).compute(Roi((0, 0, 0), plan.write_shape))
 
 
 @mistake(errors.RunInUseError, RuntimeError)

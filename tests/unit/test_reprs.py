@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
-from dacapo.experiments.config import config_class, help_texts, usable_configs
+from dacapo.experiments.config import config_class, help_texts
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, ZarrArrayConfig
 from dacapo.experiments.field_help import FIELDS
 from dacapo.experiments.run import Run
@@ -19,6 +19,7 @@ from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
 from dacapo.utils.html import html_table
+from tests.helpers.configs import CONCRETE
 from tests.helpers.runs import dummy_run_config
 from tests.helpers.volumes import write_array
 
@@ -41,7 +42,7 @@ def test_everything_is_escaped() -> None:
     assert made.count("&lt;script&gt;") == 4
 
 
-@pytest.mark.parametrize("config", sorted(usable_configs()))
+@pytest.mark.parametrize("config", CONCRETE)
 def test_help_of_a_config_explains_each_field_once(config: str) -> None:
     cls = config_class(config)
     text = inspect.getdoc(cls) or ""
