@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from dacapo.compute_context import create_compute_context
@@ -108,7 +107,7 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True)
 @Options.kept()
 def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True) -> bool:
     """Train like :func:`train_run`, but return whether Ctrl-C or SIGTERM stopped training before its end."""
-    with distributed.process_group(), training_lock(run.name) if distributed.is_main() else nullcontext():
+    with distributed.process_group(), training_lock(run.name):
         if max_memory is not None:
             train_within(run.trainer, run.model, max_memory)
         resume(run)

@@ -20,6 +20,7 @@ from dacapo.inference.inputs import ORIGIN
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
+from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 from dacapo.utils.progress import progress
 
@@ -43,13 +44,16 @@ def validate(
 
     Raises:
         NotFoundError: If the run or checkpoint does not exist.
+        RunInUseError: If another process trains the run, which would overwrite the scores.
     """
     run = run_of(run_name)
-    create_weights_store().load_model(run, iteration)
-    run.validation_scores.scores = []
-    for earlier in create_stats_store().retrieve_validation_iteration_scores(run.name):
-        run.validation_scores.add_iteration_scores(earlier)
-    return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory, tta)
+    weights_store, stats_store = create_weights_store(), create_stats_store()
+    weights_store.load_model(run, iteration)  # before the lock, which makes the folder of a run
+    with training_lock(run.name, use="validated"):
+        run.validation_scores.scores = []
+        for earlier in stats_store.retrieve_validation_iteration_scores(run.name):
+            run.validation_scores.add_iteration_scores(earlier)
+        return validate_run(run, iteration, num_workers, output_dtype, overwrite, max_memory, tta)
 
 
 @Options.kept()

@@ -82,6 +82,7 @@ def save(run: Run, previous: int) -> int:
         weights_store = create_weights_store()
         weights_store.store_weights(run, iteration)
         if 0 < previous < iteration and previous % run.validation_interval:
-            weights_store.remove(run.name, previous)
+            reason = "it was not validated, so the next one replaced it"
+            weights_store.remove_old(run.name, previous, reason)
         remove_old_checkpoints(run)
     return iteration

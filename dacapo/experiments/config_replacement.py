@@ -53,9 +53,8 @@ def replace_config(config: RunConfig, drop_scores: bool = False) -> list[ConfigC
         ConfigError: If the checkpoints do not fit the new config, or the scores do not and are not to be dropped.
         RunInUseError: If the run is being trained.
     """
-    old = _trained_config(config.name)
-    with training_lock(config.name):
-        return _replace(old, config, drop_scores)
+    with training_lock(config.name, use="changed"):
+        return _replace(_trained_config(config.name), config, drop_scores)
 
 
 def _replace(old: RunConfig, config: RunConfig, drop_scores: bool) -> list[ConfigChange]:

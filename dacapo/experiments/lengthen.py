@@ -12,6 +12,7 @@ from dacapo.experiments.checkpoints import check_place
 from dacapo.experiments.config import changes
 from dacapo.store.create_store import create_config_store
 from dacapo.store.trained_config import in_words
+from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def lengthen(run: Run, num_iterations: int) -> None:
     Raises:
         ConfigError: If the run is longer already, its stored config is another one, or the run was opened from a folder
             that the options do not name.
+        RunInUseError: If the run is being trained.
     """
     check_place(run)
     if num_iterations < run.train_until:
@@ -36,7 +38,8 @@ def lengthen(run: Run, num_iterations: int) -> None:
         )
     config = attrs.evolve(run.config, num_iterations=num_iterations)
     if distributed.is_main():
-        _store(config)
+        with training_lock(run.name, use="changed"):
+            _store(config)
     run.config, run.train_until = config, num_iterations
     decay = getattr(run.config.trainer_config, "decay_iterations", None)
     if decay is not None and decay < num_iterations:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dacapo.errors import NotFoundError
 from dacapo.experiments.selection import select
-from dacapo.options import Options
+from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_weights_store
 
 if TYPE_CHECKING:
@@ -32,8 +32,17 @@ def remove_old_checkpoints(run: Run) -> None:
     chosen = _chosen(run)
     for iteration in old:
         if iteration not in chosen:
-            store.remove(run, iteration)
+            store.remove_old(run, iteration, _reason(options))
             logger.info("run %s: checkpoint %d is removed; options keep the latest and the best", run.name, iteration)
+
+
+def _reason(options: DaCapoConfig) -> str:
+    every = options.keep_checkpoints_every
+    also = "" if every is None else f", keep_checkpoints_every {every}"
+    return (
+        f"training removed it, because the options keep a limited number of checkpoints (keep_checkpoints "
+        f"{options.keep_checkpoints}{also}) and those with a best score"
+    )
 
 
 def _chosen(run: Run) -> set[int]:

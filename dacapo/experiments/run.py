@@ -164,6 +164,7 @@ class Run:
 
         Raises:
             ConfigError: If this is less than before, or the stored config of the run has been changed in another way.
+            RunInUseError: If another process trains the run.
         """
         lengthen(self, num_iterations)
         return self

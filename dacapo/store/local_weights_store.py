@@ -5,6 +5,7 @@
     <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
     <basedir>/<run>/checkpoints/config.yaml                   the config they were trained with
     <basedir>/<run>/checkpoints/config.yaml.<number>          those that it replaced, counted from 1
+    <basedir>/<run>/checkpoints/removed.json                  why checkpoints were removed, by iteration
 
 A checkpoint is a `torch.save` file of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
 ``trainer`` and ``config``, followed by a checksum; see :mod:`dacapo.store.checksums`. Reading never executes code:
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 _ITERATIONS = "iterations"
 _CONFIG = "config.yaml"
+_REMOVED = "removed.json"
+_SHOWN = 10
 
 
 class LocalWeightsStore(WeightsStore):
@@ -120,6 +123,13 @@ class LocalWeightsStore(WeightsStore):
     def remove(self, run: Run | str, iteration: int) -> None:
         remove_file(self._existing(run, iteration))
 
+    def remove_old(self, run: Run | str, iteration: int, reason: str) -> None:
+        path = self._checkpoints(run) / _REMOVED
+        existing = self._existing(run, iteration)
+        # First, since a note on a checkpoint that is there does no harm.
+        write_text(path, json.dumps({**_read_removed(path), str(iteration): reason}))
+        remove_file(existing)
+
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
         source = self._existing(run, iteration)
         best = self._best(run, dataset, criterion)
@@ -185,8 +195,11 @@ class LocalWeightsStore(WeightsStore):
 
     def _not_there(self, run: Run | str, iteration: int) -> str:
         stored = self.iterations(run)
-        known = f"stored are {', '.join(map(str, stored[-10:]))}" if stored else "none is stored"
-        return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {self._checkpoints(run)}; {known}"
+        known = f"stored are {_listed(stored)}" if stored else "none is stored"
+        folder = self._checkpoints(run)
+        reason = _read_removed(folder / _REMOVED).get(str(iteration))
+        why = "" if reason is None else f": {reason}"
+        return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {folder}{why}; {known}"
 
     def _checkpoints(self, run: HasModel | str) -> Path:
         return self.basedir / check_name(_name(run), "run name") / "checkpoints"
@@ -205,7 +218,7 @@ class LocalWeightsStore(WeightsStore):
 
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
-        if folder in (_ITERATIONS, _CONFIG) or folder.startswith(f"{_CONFIG}."):
+        if folder in (_ITERATIONS, _CONFIG, _REMOVED) or folder.startswith(f"{_CONFIG}."):
             raise ConfigError(f"a dataset cannot be named {folder!r}, which dacapo uses itself; rename the dataset")
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 
@@ -285,6 +298,24 @@ def _read_iteration(file: Path) -> int | None:
         return int(parse_json(text)["iteration"])
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f'{file} is damaged: expected {{"iteration": <number>}} ({error})') from error
+
+
+def _read_removed(file: Path) -> dict[str, str]:
+    """Return why checkpoints were removed, by iteration."""
+    if not file.is_file():
+        return {}
+    try:
+        reasons = parse_json(read_text(file))
+    except ValueError as error:
+        raise DamagedFileError(f"{file} is damaged: {error}; remove it") from error
+    if not isinstance(reasons, dict):
+        raise DamagedFileError(f"{file} is damaged: expected reasons by iteration; remove it")
+    return {str(iteration): str(reason) for iteration, reason in reasons.items()}
+
+
+def _listed(iterations: list[int]) -> str:
+    more = len(iterations) - _SHOWN
+    return (f"{more} earlier ones, " if more > 0 else "") + ", ".join(map(str, iterations[-_SHOWN:]))
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A lock on a run, so that no two processes train it at the same time.
+"""A lock on a run, so that no two processes train or change it at the same time.
 
 It is a lock of the operating system on the file ``<runs_base_dir>/<run>/training.lock``, which is released when the
 process ends, however it ends. The file says who holds it. The lock belongs to the process and not to an open file, so
@@ -23,6 +23,7 @@ from pathlib import Path
 from dacapo.errors import RunInUseError
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.files import make_folder, storage_error
+from dacapo.utils import distributed
 from dacapo.utils.names import check_name
 from dacapo.utils.plain_json import parse_json
 
@@ -40,19 +41,24 @@ _changing = threading.Lock()
 
 
 @contextmanager
-def training_lock(run_name: str, options: DaCapoConfig | None = None) -> Iterator[None]:
+def training_lock(run_name: str, options: DaCapoConfig | None = None, use: str = "trained") -> Iterator[None]:
     """Lock a run inside a ``with`` block; the lock of a process that has ended does not count.
 
-    On a file system without locks, a warning says so, and nothing is locked.
+    On a file system without locks, a warning says so, and nothing is locked. Of several ranks that train together, only
+    rank 0 locks, which is the one that writes.
 
     Args:
         run_name: Name of the run.
         options: Name the folder of runs; by default those in use.
+        use: The work that the run is locked for, as in "it is being trained".
 
     Raises:
-        RunInUseError: If another training holds it; the message says which one, and since when.
+        RunInUseError: If other work holds it; the message says which process, and since when.
         StorageError: If the file cannot be written.
     """
+    if not distributed.is_main():
+        yield
+        return
     base = (options or Options.instance()).runs_base_dir
     folder = (base / check_name(run_name, "run name")).resolve()
     is_new = not folder.exists()
@@ -60,7 +66,7 @@ def training_lock(run_name: str, options: DaCapoConfig | None = None) -> Iterato
     handle = None
     try:
         with _changing:
-            handle = _acquire(run_name, path)
+            handle = _acquire(run_name, path, use)
         yield
     finally:
         if handle is not None:
@@ -73,7 +79,7 @@ def training_lock(run_name: str, options: DaCapoConfig | None = None) -> Iterato
                 folder.rmdir()
 
 
-def _acquire(run_name: str, path: Path) -> int | None:
+def _acquire(run_name: str, path: Path, use: str) -> int | None:
     """Return the open file with the lock; None if there are no locks."""
     # Before the file is opened, since closing it again would release the lock.
     if _held.get(path) == os.getpid():
@@ -93,7 +99,7 @@ def _acquire(run_name: str, path: Path) -> int | None:
             if error.errno not in _UNSUPPORTED:
                 raise storage_error("lock", path, error) from error
             logger.warning(
-                "the file system of %s has no locks (%s): make sure that no other process trains run %r",
+                "the file system of %s has no locks (%s): make sure that no other process trains or changes run %r",
                 path.parent,
                 error.strerror,
                 run_name,
@@ -102,7 +108,7 @@ def _acquire(run_name: str, path: Path) -> int | None:
             return None
         if _is_at(handle, path):
             os.truncate(handle, 0)
-            os.pwrite(handle, json.dumps(_this_process()).encode(), 0)
+            os.pwrite(handle, json.dumps({**_this_process(), "use": use}).encode(), 0)
             _held[path] = os.getpid()
             return handle
         os.close(handle)  # its holder has just ended, and removed the file
@@ -128,7 +134,8 @@ def _this_process() -> dict[str, str | int]:
 def _in_use(run_name: str, holder: bytes) -> RunInUseError:
     try:
         known = parse_json(holder)
+        use = known.get("use", "trained")  # earlier versions did not write it
         who = f"process {known['pid']} of {known['user']} on {known['host']} since {known['since']}"
-    except (ValueError, KeyError, TypeError):  # it is about to write who it is
-        who = "another process"
-    return RunInUseError(f"run {run_name!r} is being trained by {who}; wait for it, or end it")
+    except (ValueError, KeyError, TypeError, AttributeError):  # it is about to write who it is
+        use, who = "trained", "another process"
+    return RunInUseError(f"run {run_name!r} is being {use} by {who}; wait for it, or end it")

@@ -262,6 +262,18 @@ class WeightsStore(ABC):
         """Delete the checkpoint of an iteration; a best checkpoint made from it stays."""
         raise NotImplementedError
 
+    def remove_old(self, run: Run | str, iteration: int, reason: str) -> None:
+        """Delete the checkpoint of an iteration as :meth:`remove` does, and say why to those who ask for it later.
+
+        A store that can remember the reason overrides this.
+
+        Args:
+            run: The run.
+            iteration: The iteration.
+            reason: Why, as a sentence about the checkpoint without its end, such as ``it was one of too many``.
+        """
+        self.remove(run, iteration)
+
     @abstractmethod
     def store_best(self, run: Run | str, iteration: int, dataset: Dataset | str, criterion: str) -> None:
         """Keep the checkpoint of an iteration as the best for a dataset and criterion, replacing the previous one."""

@@ -11,15 +11,18 @@ import numpy as np
 import pytest
 import torch
 
+from dacapo.apply import apply
 from dacapo.errors import CheckpointNotFoundError, ConfigError, DamagedFileError, StorageError
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import select
 from dacapo.options import DaCapoConfig, Options
+from dacapo.predict import predict
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.local_weights_store import LocalWeightsStore, read_checkpoint
 from dacapo.testing.weights_store import make_run
 from dacapo.testing.weights_store import train as train_dummy
 from dacapo.train import train
+from dacapo.validate import validate
 from tests.helpers.runs import affinities_run_config, dummy_run_config
 
 
@@ -148,5 +151,22 @@ def test_the_options_say_how_many_checkpoints_are_kept(options: DaCapoConfig, tm
     assert {4, 8, 9} | best <= kept
     assert kept - {4, 8, 9} - best <= {7}  # the one that was among the last two when 9 was stored
     assert len(kept) < 9
+    removed = min(set(range(1, 10)) - kept)
+    why = "training removed it, because the options keep a limited number of checkpoints"
+    told = rf"no checkpoint of iteration {removed} in .*: {why} \(keep_checkpoints 2, keep_checkpoints_every 4\) and "
+    told += rf"those with a best score; stored are {', '.join(map(str, sorted(kept)))}$"
+    raw = tmp_path / "validate.zarr", "raw"
+    parameters = str(next(iter(run.task.parameters)))
+    for ask in (
+        lambda: apply(run.name, *raw, tmp_path / "out.zarr", iteration=removed, parameters=parameters),
+        lambda: predict(run.name, removed, *raw, tmp_path / "out.zarr"),
+        lambda: validate(run.name, removed),
+        lambda: Run.open(run.name, iteration=removed),
+    ):
+        with pytest.raises(CheckpointNotFoundError, match=told):
+            ask()
+    assert not (tmp_path / "out.zarr").exists()
+    with pytest.raises(CheckpointNotFoundError, match=r"no checkpoint of iteration 77 in [^:]*; stored are"):
+        store.retrieve_weights(run.name, 77)
     with pytest.raises(ConfigError, match="keep_checkpoints must be a number from 1 on"):
         Options.instance(keep_checkpoints=0)

@@ -19,10 +19,12 @@ import pytest
 
 from dacapo.errors import RunInUseError, StorageError
 from dacapo.experiments import replace_config
+from dacapo.experiments.run import Run
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.training_lock import FILE, training_lock
 from dacapo.train import train
+from dacapo.validate import validate
 from tests.helpers.processes import Started, is_alive, wait_until
 from tests.helpers.runs import affinities_run_config, dummy_run_config
 
@@ -126,6 +128,32 @@ def test_a_process_can_train_a_run_once_at_a_time(options: DaCapoConfig) -> None
     assert not (options.runs_base_dir / "dummy" / FILE).exists()
 
 
+def test_a_run_in_use_is_not_changed_beside(options: DaCapoConfig, tmp_path: Path) -> None:
+    config = affinities_run_config(tmp_path, NAME, dims=2, num_iterations=2, validation_interval=2)
+    create_config_store().store_run_config(config)
+    run = train(NAME)
+    with training_lock(NAME):
+        for change in (
+            lambda: run.lengthen(4),
+            lambda: train(NAME, num_iterations=4),
+            lambda: replace_config(attrs.evolve(config, num_iterations=4)),
+            lambda: validate(NAME, 2),
+        ):
+            with pytest.raises(RunInUseError, match=f"'{NAME}' is being trained by process {os.getpid()} "):
+                change()
+    assert run.train_until == create_config_store().retrieve_run_config(NAME).num_iterations == 2
+    with training_lock(NAME, use="validated"), pytest.raises(RunInUseError, match="is being validated by"):
+        train(NAME)
+    assert run.lengthen(4).train_until == 4
+    assert create_config_store().retrieve_run_config(NAME).num_iterations == 4
+    validate(NAME, 2)
+
+
+def test_a_run_that_is_stored_nowhere_is_lengthened_too(options: DaCapoConfig) -> None:
+    assert Run(dummy_run_config()).lengthen(30).train_until == 30
+    assert not (options.runs_base_dir / "dummy").exists()
+
+
 def test_a_holder_that_says_nothing_yet(options: DaCapoConfig) -> None:
     path = options.runs_base_dir / "run" / FILE
     path.parent.mkdir(parents=True)
@@ -156,7 +184,8 @@ def test_without_locks_a_warning_says_so(
     create_config_store().store_run_config(dummy_run_config())
     with caplog.at_level(logging.WARNING):
         train("dummy")
-    assert "has no locks (No locks available): make sure that no other process trains run 'dummy'" in caplog.text
+    told = "has no locks (No locks available): make sure that no other process trains or changes run 'dummy'"
+    assert told in caplog.text
     assert create_weights_store().latest_iteration("dummy") == 20
     monkeypatch.setattr(fcntl, "lockf", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
     with pytest.raises(StorageError, match=r"cannot lock .*training\.lock: Input/output error"):
