@@ -27,41 +27,62 @@ class LateArray(ZarrArray):
         return super().__getitem__(roi)
 
 
+class Places:
+    """Random places of the samples of two volumes on disk.
+
+    Args:
+        setting: How large, and where.
+        kind: The class that reads in the package's way.
+
+    Attributes:
+        stored: Where the volumes are, by name.
+        places: The name of a volume and the index of each place to read.
+    """
+
+    def __init__(self, setting: Setting, kind: type[ZarrArray]) -> None:
+        size, raw_size = setting.size(160, 64), setting.size(64, 24)
+        labels = cells(size)
+        volumes: dict[str, npt.NDArray[Any]] = {"raw": image(labels), "labels": labels}
+        self.stored = {name: on_disk(setting.folder, name, values) for name, values in volumes.items()}
+        self.places: list[tuple[str, tuple[slice, ...]]] = []
+        self._sizes = {"raw": raw_size, "labels": raw_size - 12}
+        self._extent = size
+        self._arrays: dict[str, Array] = {
+            name: kind.open_from_array_identifier(place, mode="r") for name, place in self.stored.items()
+        }
+        self._rng = np.random.default_rng(0)
+
+    def prepare(self) -> None:
+        """Choose where to read."""
+        self.places.clear()
+        for name in [*self._sizes, *self._sizes]:
+            corner = self._rng.integers(0, self._extent - self._sizes[name] + 1, 3)
+            self.places.append((name, tuple(slice(int(begin), int(begin) + self._sizes[name]) for begin in corner)))
+
+    def ours(self) -> list[Any]:
+        """Read the places in the package's way."""
+        return read_all(Read(self._arrays[name], roi_of(place)) for name, place in self.places)
+
+
+def same_values(got: list[Any], expected: list[Any]) -> None:
+    """Check that the same was read."""
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def reading(setting: Setting, kind: type[ZarrArray], wait: float, goal: str) -> Case:
     """Read at random places; the floor is Zarr, after waiting once."""
     import zarr
 
-    size, raw_size = setting.size(160, 64), setting.size(64, 24)
-    labels = cells(size)
-    volumes: dict[str, npt.NDArray[Any]] = {"raw": image(labels), "labels": labels}
-    sizes = {"raw": raw_size, "labels": raw_size - 12}
-    stored = {name: on_disk(setting.folder, name, values) for name, values in volumes.items()}
-    arrays: dict[str, Array] = {
-        name: kind.open_from_array_identifier(place, mode="r") for name, place in stored.items()
-    }
-    plain = {name: zarr.open_array(str(place.container / place.dataset), mode="r") for name, place in stored.items()}
-    rng = np.random.default_rng(0)
-    places: list[tuple[str, tuple[slice, ...]]] = []
-
-    def prepare() -> None:
-        """Choose where to read."""
-        places.clear()
-        for name in [*sizes, *sizes]:
-            corner = rng.integers(0, size - sizes[name] + 1, 3)
-            places.append((name, tuple(slice(int(begin), int(begin) + sizes[name]) for begin in corner)))
-
-    def ours() -> list[Any]:
-        return read_all(Read(arrays[name], roi_of(place)) for name, place in places)
+    read = Places(setting, kind)
+    stored = read.stored.items()
+    plain = {name: zarr.open_array(str(place.container / place.dataset), mode="r") for name, place in stored}
 
     def floor() -> list[Any]:
         time.sleep(wait)
-        return [plain[name][place] for name, place in places]
+        return [plain[name][place] for name, place in read.places]
 
-    def check(got: list[Any], expected: list[Any]) -> None:
-        for one, other in zip(got, expected, strict=True):
-            np.testing.assert_array_equal(one, other)
-
-    return Case(ours, floor, check, goal, prepare)
+    return Case(read.ours, floor, same_values, goal, read.prepare)
 
 
 def roi_of(place: tuple[slice, ...]) -> Roi:

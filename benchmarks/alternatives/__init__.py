@@ -1,0 +1,1 @@
+"""How long the package takes beside what people would use instead; run as ``python -m benchmarks.alternatives``."""
