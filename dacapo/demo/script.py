@@ -28,10 +28,10 @@ from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.options import Options
-from dacapo.plot import require_matplotlib
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.files import make_folder, read_text, remove_file, write_text
 from dacapo.train import train
+from dacapo.utils.drawing import require_matplotlib
 from dacapo.utils.text_table import text_table
 from dacapo.validate import validate
 

@@ -25,9 +25,12 @@ from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_scores import ValidationScores
 from dacapo.options import Options
 from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.utils.drawing import new_figure, style
 from dacapo.utils.html import html_table
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from dacapo.experiments.run_config import RunConfig
 
 __all__ = [
@@ -234,6 +237,24 @@ class Run:
             seconds: Time to spend on reading voxels, about.
         """
         return preflight(self, seconds)
+
+    def plot(self, criterion: str | None = None) -> Figure:
+        """Draw the loss and the scores over iterations; opens the metadata of the validation data.
+
+        Args:
+            criterion: See :meth:`ValidationScores.plot`.
+
+        Raises:
+            MissingDependencyError: If matplotlib is not installed.
+            NotFoundError: If there is no such criterion.
+        """
+        with style():
+            figure = new_figure(11, 3.6)
+            loss, scores = figure.subplots(1, 2)
+            self.training_stats.draw(loss)
+            self.validation_scores.draw(scores, criterion)
+            figure.suptitle(self.name)
+            return figure
 
     def _repr_html_(self) -> str:
         """Return a table of the parts and the progress, for notebooks; opens no data."""

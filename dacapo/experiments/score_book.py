@@ -32,17 +32,6 @@ class TaskOfRun:
         return self.config.name
 
 
-def default_criterion(task: Task) -> str | None:
-    """Return the criterion that decides by default: the variation of information, or the first one to keep the best of.
-
-    Of several classes, the one of the first class that has it; None for a task without criteria.
-    """
-    scores = task.evaluation_scores
-    kept = [name for name in scores.criteria if scores.store_best(name)]
-    by_default = [name for name in kept if name.rpartition("__")[2] == "voi"]
-    return next(iter([*by_default, *kept, *scores.criteria]), None)
-
-
 @attrs.frozen(eq=False)
 class ScoreBook:
     """The scores of a run.
@@ -82,7 +71,8 @@ class ScoreBook:
     @property
     def main_criteria(self) -> list[str]:
         """The criteria whose best results are kept, the one that decides by default first."""
-        about, first = self.run.task.evaluation_scores, default_criterion(self.run.task)
+        about = self.run.task.evaluation_scores
+        first = about.default_criterion
         kept = [name for name in self.criteria if about.store_best(name) and name != first]
         return [] if first is None else [first, *kept]
 

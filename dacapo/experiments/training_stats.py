@@ -10,10 +10,13 @@ import numpy as np
 
 from dacapo.errors import RecordError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
+from dacapo.utils.drawing import draw_loss, new_figure, say, style
 from dacapo.utils.html import html_table
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 @attrs.define(repr=False)
@@ -62,6 +65,24 @@ class TrainingStats:
         shown = [entries[round(place)] for place in np.linspace(0, len(entries) - 1, min(10, len(entries)))]
         rows = [[each.iteration, f"{each.loss:.5g}", "" if each.time is None else f"{each.time:.3g}"] for each in shown]
         return html_table(repr(self), ["iteration", "loss", "seconds"], rows)
+
+    def plot(self) -> Figure:
+        """Draw the loss over iterations, raw and smoothed.
+
+        Raises:
+            MissingDependencyError: If matplotlib is not installed.
+        """
+        with style():
+            figure = new_figure(6, 3.6)
+            self.draw(figure.subplots())
+            return figure
+
+    def draw(self, axes: Axes) -> None:
+        """Draw the loss over iterations into a panel of matplotlib."""
+        losses = [stats.loss for stats in self.iteration_stats]
+        draw_loss(axes, losses, self.iteration_stats[0].iteration if losses else 0)
+        if not losses:
+            say(axes, "not trained yet")
 
     def to_xarray(self) -> xr.DataArray:
         """Return the losses along the dimension ``iterations``, labeled with the iteration numbers."""

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dacapo.experiments.score_book import default_criterion
-
 if TYPE_CHECKING:
     from dacapo.experiments.run import Run
     from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
@@ -16,7 +14,8 @@ if TYPE_CHECKING:
 
 def header(run: Run) -> str:
     """Return the header of the table."""
-    return f"{'iteration':>9}  {default_criterion(run.task) or 'score':>12}  {'':4}  {'seconds':>7}  parameters"
+    criterion = run.task.evaluation_scores.default_criterion or "score"
+    return f"{'iteration':>9}  {criterion:>12}  {'':4}  {'seconds':>7}  parameters"
 
 
 def row(run: Run, scores: ValidationIterationScores, seconds: float) -> str:
@@ -36,13 +35,13 @@ def row(run: Run, scores: ValidationIterationScores, seconds: float) -> str:
 
 
 def _sign(run: Run) -> int:
-    criterion = default_criterion(run.task)
+    criterion = run.task.evaluation_scores.default_criterion
     return -1 if criterion is not None and run.task.evaluation_scores.higher_is_better(criterion) else 1
 
 
 def _best(run: Run, scores: ValidationIterationScores) -> tuple[float, str]:
     """Return the best score by the criterion that decides, and its parameters; NaN and a reason without one."""
-    criterion = default_criterion(run.task)
+    criterion = run.task.evaluation_scores.default_criterion
     if criterion is None:
         return math.nan, "no criteria"
     column = run.validation_scores.criteria.index(criterion)

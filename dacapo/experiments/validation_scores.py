@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dacapo.errors import RecordError
+from dacapo.errors import NotFoundError, RecordError
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
+from dacapo.utils.drawing import INK, draw_course, new_figure, say, style
 from dacapo.utils.html import html_table
 from dacapo.utils.ranking import first_best
 
 if TYPE_CHECKING:
     import xarray as xr
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from dacapo.experiments.datasplits.datasets import Dataset
     from dacapo.experiments.tasks.evaluators import EvaluationScores
@@ -185,6 +188,46 @@ class ValidationScores:
             scores = np.where(found, chosen, np.nan)
         order = [d for d in data.dims if d != dim]
         return best.copy(data=labels).transpose(*order), best.copy(data=scores).transpose(*order)
+
+    def plot(self, criterion: str | None = None) -> Figure:
+        """Draw the score of each validated iteration with its best parameters, a line for each dataset.
+
+        Rings mark the best ones.
+
+        Args:
+            criterion: The criterion, by default the one that decides.
+
+        Raises:
+            MissingDependencyError: If matplotlib is not installed.
+            NotFoundError: If there is no such criterion; the message lists those that exist.
+        """
+        with style():
+            figure = new_figure(6, 3.6)
+            self.draw(figure.subplots(), criterion)
+            return figure
+
+    def draw(self, axes: Axes, criterion: str | None = None) -> None:
+        """Draw what :meth:`plot` draws into a panel of matplotlib."""
+        criterion = self.evaluation_scores.default_criterion if criterion is None else criterion
+        if criterion not in self.criteria:
+            known = ", ".join(self.criteria) or "none at all"
+            raise NotFoundError(f"there is no criterion {criterion!r}, only {known}")
+        iterations = np.array([scores.iteration for scores in self.scores])
+        if len(iterations) and self.datasets:
+            _, best = self.get_best(self.to_xarray().sel(criteria=criterion), "parameters")
+            for number, dataset in enumerate(self.datasets):
+                draw_course(axes, iterations, best.isel(datasets=number).values, dataset.name, number)
+            places, _ = self.get_best(best.assign_coords(criteria=criterion), "iterations")
+            for number, place in enumerate(places.values):
+                if not np.isnan(place):
+                    value = float(best.isel(datasets=number).sel(iterations=place))
+                    axes.plot(place, value, "o", markersize=11, markerfacecolor="none", color=INK)
+            axes.legend(loc="best")
+        else:
+            say(axes, "not validated yet" if self.datasets else "no validation datasets")
+        better = "higher" if self.evaluation_scores.higher_is_better(criterion) else "lower"
+        label = f"{criterion} ({better} is better)"
+        axes.set(title="Best parameters of each validation", xlabel="iteration", ylabel=label, xlim=(0, None))
 
     def _position(self, iteration: int) -> int:
         return bisect_left(self.scores, iteration, key=lambda scores: scores.iteration)

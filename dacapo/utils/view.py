@@ -26,7 +26,6 @@ from dacapo.experiments.datasplits.datasets.arrays.viewing import (
     neuroglancer_layer,
     open_viewer,
 )
-from dacapo.experiments.score_book import default_criterion
 from dacapo.store.create_store import create_array_store, create_stats_store
 from dacapo.utils.ranking import first_best
 
@@ -155,7 +154,7 @@ class BestScore:
         kept = [name for name in scores.criteria if scores.store_best(name)]
         if criterion is not None and criterion not in kept:
             raise ConfigError(f"the best by {criterion!r} is not kept, only by {', '.join(kept) or 'no criterion'}")
-        default = default_criterion(run.task)
+        default = scores.default_criterion
         self.criterion = criterion if criterion is not None else default if default in kept else None
         self.best: dict[str, Best] = {}
 

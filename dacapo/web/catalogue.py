@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dacapo.errors import DacapoError
-from dacapo.experiments.score_book import ScoreBook, TaskOfRun, default_criterion
+from dacapo.experiments.score_book import ScoreBook, TaskOfRun
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.converter import to_plain
 from dacapo.store.create_store import create_config_store, create_stats_store
@@ -190,7 +190,7 @@ class Catalogue:
         return attrs.evolve(card, trained=last.iteration + 1, loss=last.loss, changed=changed)
 
     def _with_best(self, card: Card, book: ScoreBook) -> Card:
-        criterion = default_criterion(book.run.task)
+        criterion = book.run.task.evaluation_scores.default_criterion
         card = attrs.evolve(card, validated=len(book.iterations), criterion=criterion)
         best = book.best(criterion) if criterion is not None else None
         if best is None or criterion is None:

@@ -36,7 +36,17 @@ LAYERS = [
     ["convert", "info"],
     ["web"],  # pages about runs, for the report and the dashboard
     # The worker of a prediction is an operation; the original has it in blockwise.
-    ["train", "validate", "predict", "apply", "blockwise.predict_worker", "plot", "tables", "utils.view"],
+    [
+        "train",
+        "validate",
+        "predict",
+        "apply",
+        "blockwise.predict_worker",
+        "plot",
+        "show_slices",
+        "tables",
+        "utils.view",
+    ],
     ["segment", "loaded_model"],
     ["export"],
     ["report", "dashboard", "view"],

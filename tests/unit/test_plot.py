@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from dacapo.errors import MissingDependencyError
-from dacapo.plot import Progress, Slices, _draw_scale_bar, label_colors, match_labels, save_overview
+from dacapo.plot import Progress, Slices, label_colors, match_labels, save_overview
+from dacapo.utils.drawing import draw_scale_bar
 
 PROGRESS = Progress(
     losses=np.linspace(1, 0.2, 60).tolist(),
@@ -130,7 +131,7 @@ def test_the_length_of_the_scale_bar_stays_inside_the_image(shape: tuple[int, in
     axes = figure.subplots(1, 4)[0]
     raw = np.zeros(shape)
     axes.imshow(raw)
-    _draw_scale_bar(axes, Slices(raw, raw, raw, raw, voxel_size=8, unit="nanometers"))
+    draw_scale_bar(axes, raw.shape, 8, "nanometers")
     figure.draw_without_rendering()
     (text,) = axes.texts
     box, image = text.get_window_extent(), axes.images[0].get_window_extent()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from abc import ABC
 from collections import Counter
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from dacapo.experiments.config import Config, field, verify_by_building
+from dacapo.utils.html import html_table
 
 from .datasets import Dataset
 from .datasets.arrays.viewing import embed, open_viewer
+from .datasets.dataset import HEADER
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class DataSplit(ABC):
@@ -38,14 +44,38 @@ class DataSplit(ABC):
             MissingDependencyError: If neuroglancer is not installed, or IPython with ``embedded``.
         """
         layers: dict[str, Any] = {}
-        for kind, datasets in (("train", self.train), ("validate", self.validate or [])):
-            seen: Counter[str] = Counter()
-            for dataset in datasets:
-                seen[dataset.name] += 1
-                number = f" ({seen[dataset.name]})" if seen[dataset.name] > 1 else ""
-                layers.update(dataset._neuroglancer_layers(f"{kind}/{dataset.name}{number}"))
+        seen: Counter[str] = Counter()
+        for kind, dataset in self._by_kind():
+            place = f"{kind}/{dataset.name}"
+            seen[place] += 1
+            number = f" ({seen[place]})" if seen[place] > 1 else ""
+            layers.update(dataset._neuroglancer_layers(f"{place}{number}"))
         viewer = open_viewer(layers)
         return embed(viewer) if embedded else viewer
+
+    def plot(self) -> Figure:
+        """Draw a section of each dataset: raw data, truth, truth over raw data, and mask; at most twelve of them.
+
+        Raises:
+            MissingDependencyError: If matplotlib is not installed.
+        """
+        from .datasets.pictures import plot_datasets
+
+        return plot_datasets([(f"{kind}\n{dataset.name}", dataset) for kind, dataset in self._by_kind()])
+
+    def _by_kind(self) -> Iterator[tuple[str, Dataset]]:
+        """Yield each dataset with what it is for."""
+        for kind, datasets in (("train", self.train), ("validate", self.validate or [])):
+            for dataset in datasets:
+                yield kind, dataset
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.train)} to train, {len(self.validate or [])} to validate)"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the arrays of all datasets, for notebooks; reads no voxels."""
+        rows = [[kind, dataset.name, *row] for kind, dataset in self._by_kind() for row in dataset.rows()]
+        return html_table(repr(self), ["for", "dataset", *HEADER], rows)
 
 
 @attrs.define

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Collection
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 
 from dacapo.experiments.config import Config, field, verify_by_building
+from dacapo.utils.html import html_table
 
 from .arrays import Array
+from .arrays.as_numpy import array_facts
+from .arrays.slice_viewer import SliceViewer
 from .arrays.viewing import labels_layer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HEADER = ["array", "shape", "dtype", "voxel size", "roi"]
 
 
 class Dataset(ABC):
@@ -62,6 +70,41 @@ class Dataset(ABC):
             if array is not None and name not in (exclude_layers or ()) and array._can_neuroglance():
                 layers[name] = labels_layer(array) if role == "gt" else array._neuroglancer_layer()
         return layers
+
+    def plot(self, position: float | None = None) -> Figure:
+        """Draw a section of raw data, truth, truth over raw data, and mask.
+
+        Args:
+            position: Where to cut, in world units along the first axis; by default where most is labeled, of five
+                places. Sections are at most 256 voxels wide.
+
+        Raises:
+            MissingDependencyError: If matplotlib is not installed.
+            RoiError: If the position is outside of the data.
+        """
+        from .pictures import plot_datasets
+
+        return plot_datasets([(self.name, self)], position)
+
+    def show(self, roi: Roi | None = None, channel: int = 0) -> SliceViewer:
+        """Return sections of the raw data to leaf through in a notebook, with the truth over them.
+
+        Args:
+            roi: The region to show, in world units; by default the middle of the truth, or of raw data without truth.
+            channel: The channel of the raw data.
+        """
+        region = self.gt.roi if roi is None and self.gt is not None else roi
+        return SliceViewer(self.raw, self.gt, region, channel)
+
+    def _repr_html_(self) -> str:
+        """Return a table of the arrays, for notebooks; reads no voxels."""
+        return html_table(str(self), HEADER, self.rows(), f"weight {self.weight}")
+
+    def rows(self) -> list[list[str]]:
+        """Return what is known of each array without reading voxels: role, shape, type, voxel size and region."""
+        roles = {"raw": self.raw, "truth": self.gt, "mask": self.mask}
+        facts = {role: dict(array_facts(array)) for role, array in roles.items() if array is not None}
+        return [[role, *(known[name] for name in HEADER[1:])] for role, known in facts.items()]
 
     def __str__(self) -> str:
         return f"Dataset({self.name})"

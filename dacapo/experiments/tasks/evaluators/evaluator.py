@@ -80,6 +80,16 @@ class EvaluationScores(ABC):
         """
         return not math.isnan(values[criterion])
 
+    @property
+    def default_criterion(self) -> str | None:
+        """The criterion that decides by default: the variation of information, or the first one to keep the best of.
+
+        Of several classes, the one of the first class that has it; None without criteria.
+        """
+        kept = [name for name in self.criteria if self.store_best(name)]
+        by_default = [name for name in kept if name.rpartition("__")[2] == "voi"]
+        return next(iter([*by_default, *kept, *self.criteria]), None)
+
 
 @attrs.define
 class TabulatedScores(EvaluationScores):

@@ -1,0 +1,168 @@
+"""Drawing with matplotlib (the extra ``dacapo[plot]``): style, figures, and what several pictures have in common.
+
+Figures need no display and no global state of matplotlib. Colors come from the Okabe-Ito palette, which people with any
+kind of color vision can tell apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dacapo.ext import optional_module
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+ORANGE, BLUE, GREEN, VERMILION, PURPLE, INK, GRAY = (
+    "#E69F00",
+    "#0072B2",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#222222",
+    "#8C8C8C",
+)
+SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK)
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.edgecolor": GRAY,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "legend.frameon": False,
+}
+
+
+def require_matplotlib() -> ModuleType:
+    """Return matplotlib.
+
+    Raises:
+        MissingDependencyError: If it is not installed.
+    """
+    return optional_module("matplotlib", "pictures need matplotlib")
+
+
+def style() -> AbstractContextManager[Any]:
+    """Return the context to draw in.
+
+    Raises:
+        MissingDependencyError: If matplotlib is not installed.
+    """
+    context: AbstractContextManager[Any] = require_matplotlib().rc_context(STYLE)
+    return context
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, which notebooks show.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    from dacapo.utils.notebook_figure import NotebookFigure
+
+    return NotebookFigure(figsize=(width, height), layout="constrained")
+
+
+def draw_loss(axes: Axes, losses: Sequence[float], first: int = 0) -> None:
+    """Draw the loss over iterations, raw and smoothed.
+
+    Args:
+        axes: Where to draw.
+        losses: Loss of each iteration.
+        first: Number of iterations before these.
+    """
+    values = np.asarray(losses, dtype=float)
+    iterations = np.arange(first + 1, first + len(values) + 1)
+    window = max(1, len(values) // 25)
+    axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8, label="each iteration")
+    axes.plot(iterations, _running_mean(values, window), color=BLUE, linewidth=2, label=f"mean of {window}")
+    last = max(first + len(values), 1)
+    axes.set(title="Training loss", xlabel="iteration", ylabel="loss", xlim=(0, last), ylim=(0, None))
+    axes.legend(loc="best")
+
+
+def draw_course(axes: Axes, iterations: npt.NDArray[Any], values: npt.NDArray[Any], name: str, number: int = 0) -> None:
+    """Draw a line of scores over iterations; the number decides its color and its markers."""
+    marker = "os^Dv*"[number % 6]
+    axes.plot(iterations, values, "-", marker=marker, color=SERIES[number % len(SERIES)], markersize=4, label=name)
+
+
+def say(axes: Axes, message: str) -> None:
+    """Write in the middle of a panel why it is empty."""
+    axes.text(0.5, 0.5, message, ha="center", va="center", color=GRAY, transform=axes.transAxes)
+
+
+def without_ticks(axes: Axes, title: str) -> None:
+    """Make a panel that of a picture."""
+    axes.set_title(title)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def draw_scale_bar(axes: Axes, shape: tuple[int, ...], voxel_size: float, unit: str) -> None:
+    """Draw a bar of a round length, about a quarter of the width of the image, with its length above it.
+
+    The text begins at the left end of the bar, and becomes smaller where the image is too narrow for it.
+
+    Args:
+        axes: A panel with an image.
+        shape: Rows and columns of the image.
+        voxel_size: Width of a column.
+        unit: Unit of ``voxel_size``.
+    """
+    from matplotlib.patheffects import withStroke
+
+    rows, columns = shape
+    wanted = columns * voxel_size / 4
+    power = 10.0 ** np.floor(np.log10(wanted))
+    length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
+    left, bottom = 0.04 * columns, 0.95 * rows
+    pixels = length / voxel_size
+    outline = [withStroke(linewidth=2, foreground=INK)]
+    axes.plot([left, left + pixels], [bottom, bottom], color="white", linewidth=4, solid_capstyle="butt")
+    text = axes.text(
+        left,
+        bottom - 0.025 * rows,
+        f"{length:g} {unit}",
+        color="white",
+        ha="left",
+        va="bottom",
+        fontweight="bold",
+        path_effects=outline,
+    )
+    _fit_width(text, axes, columns)
+
+
+def _fit_width(text: Text, axes: Axes, columns: int) -> None:
+    """Make a text small enough to end inside an image of so many columns."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        return
+    figure.draw_without_rendering()  # places the axes
+    begin, end = axes.transData.transform([(text.get_position()[0], 0), (0.98 * columns - 0.5, 0)])[:, 0]
+    width = text.get_window_extent().width
+    if width > abs(end - begin):
+        text.set_fontsize(text.get_fontsize() * abs(end - begin) / width)
+
+
+def _running_mean(values: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
+    """Return the running mean over each value and up to ``window - 1`` values before it."""
+    sums = np.cumsum(np.concatenate([[0.0], values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
