@@ -102,7 +102,7 @@ docs: $(DOCS_STAMP)
 	$(BIN)/python docs/draw_architecture.py --check
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' dacapo README.md $(wildcard docs/*.md docs/*/*.md)
-	DACAPO_NOTEBOOK_ITERATIONS=8 $(BIN)/python docs/run_notebook.py examples/segment_cells.ipynb docs/_build/segment_cells.ipynb
+	$(BIN)/python docs/run_notebooks.py --iterations 8 --output docs/_build/notebooks
 
 test-benchmarks: $(STAMP)
 	$(BIN)/python -m pytest benchmarks/tests

@@ -73,7 +73,7 @@ def segment(
         raw: The image, with two or three spatial axes, and channels before them if any. Or a data split, which says all
             about the data.
         labels: Integers of the same region or a part of it: one number for each object, 0 for background; with
-            ``classes``, the number of the class.
+            ``classes``, the number of the class; with a ``task_config``, whatever it takes.
         mask: 0 where labels are unknown; they are neither trained on nor scored there.
         classes: Names of the classes, from that of label 0 on. Without them objects are segmented.
         validation: Share of the labels to hold out for validation, at the end of their longest axis; or other data to
@@ -111,7 +111,8 @@ def segment(
             raise ConfigError(f"labels or a mask are given beside the data split {raw.name!r}, which has its own")
     else:
         geometry = {"axes": axes, "voxel_size": voxel_size, "offset": offset, "unit": unit}
-        split = _datasplit((raw, labels, mask), validation, geometry, intensities)
+        has_task = task_config is not None
+        split = _datasplit((raw, labels, mask), validation, geometry, intensities, may_have_channels=has_task)
 
     def described(name: str, network: ArchitectureConfig | None) -> RunConfig:
         return default_run_config(
@@ -164,11 +165,12 @@ def _datasplit(
     validation: float | tuple[Any, ...],
     geometry: dict[str, Any],
     intensities: tuple[float, float] | None,
+    may_have_channels: bool,
 ) -> TrainValidateDataSplitConfig:
     """Return the data to train and to validate on."""
     raw, labels, mask = _configs(given, "", geometry)
     source, truth = build(raw), build(labels)
-    check_labels(source, truth)
+    check_labels(source, truth, may_have_channels)
     if isinstance(validation, tuple):
         other_raw, other_labels, other_mask = _configs(validation, "validation ", geometry)
         train_roi, train_labels = source.roi, truth.roi

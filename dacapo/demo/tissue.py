@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+from .noise import Floats, smooth_noise
+
 Labels = npt.NDArray[np.uint32]
 
 # All lengths are in voxels.
@@ -19,6 +20,8 @@ SMALLEST_CELL = 300  # in voxels of volume
 
 # Brightness from 0 to 1.
 CYTOPLASM, MEMBRANE, ORGANELLE, LUMEN = 0.68, 0.24, 0.44, 0.78
+
+MEMBRANE_CLASS, BODY, VESICLE = 1, 2, 3
 
 
 def synthetic_tissue(shape: Sequence[int], seed: int) -> tuple[npt.NDArray[np.uint8], Labels]:
@@ -39,27 +42,39 @@ def synthetic_tissue(shape: Sequence[int], seed: int) -> tuple[npt.NDArray[np.ui
     Raises:
         ValueError: If the shape does not have three axes of at least 16 voxels.
     """
+    image, labels, _ = _tissue(shape, seed)
+    return image, labels
+
+
+def synthetic_classes(shape: Sequence[int], seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Generate the image of :func:`synthetic_tissue`, and the class of each voxel.
+
+    Args:
+        shape: As there.
+        seed: As there.
+
+    Returns:
+        Image (uint8) and classes (uint8), both of the given shape. Classes are 1 for the membranes of cells, 2 for dark
+        bodies and 3 for vesicles inside cells, which are bright with a dark rim, and 0 for everything else.
+
+    Raises:
+        ValueError: If the shape does not have three axes of at least 16 voxels.
+    """
+    image, _, classes = _tissue(shape, seed)
+    return image, classes
+
+
+def _tissue(shape: Sequence[int], seed: int) -> tuple[npt.NDArray[np.uint8], Labels, npt.NDArray[np.uint8]]:
     if len(shape) != 3 or min(shape) < 16:
         raise ValueError(f"synthetic tissue needs three axes of at least 16 voxels, got shape {tuple(shape)}")
     rng = np.random.default_rng(seed)
     labels = _cells(tuple(shape), rng)
     distance = _distance_to_border(labels)
     image = _cytoplasm(labels, rng)
-    _add_organelles(image, distance, rng)
+    classes = _add_organelles(image, distance, rng)
     _add_membranes(image, distance, rng)
-    return _stain_and_record(image, rng), labels
-
-
-def _smooth_noise(shape: tuple[int, ...], scale: float, rng: np.random.Generator) -> Floats:
-    """Return noise of mean 0 and standard deviation 1 whose features are about ``scale`` voxels wide."""
-    from scipy import ndimage
-
-    coarse = tuple(int(np.ceil(size / scale)) + 3 for size in shape)
-    knots = rng.standard_normal(coarse).astype(np.float32)
-    # Interpolate between knots `scale` voxels apart; start one knot inside to stay away from the edge.
-    mesh = np.meshgrid(*(np.arange(size, dtype=np.float32) / scale + 1 for size in shape), indexing="ij", sparse=True)
-    noise: Floats = ndimage.map_coordinates(knots, np.broadcast_arrays(*mesh), order=2, mode="nearest")
-    return np.asarray((noise - noise.mean()) / (noise.std() + 1e-6))
+    classes[distance <= MEMBRANE_WIDTH] = MEMBRANE_CLASS
+    return _stain_and_record(image, rng), labels, classes
 
 
 def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Labels:
@@ -67,7 +82,7 @@ def _cells(shape: tuple[int, ...], rng: np.random.Generator) -> Labels:
     from scipy.spatial import cKDTree
 
     points, owners = _center_lines(shape, rng)
-    bend = (_smooth_noise(shape, 26, rng) * 3.0 + _smooth_noise(shape, 10, rng) * 0.9 for _ in shape)
+    bend = (smooth_noise(shape, 26, rng) * 3.0 + smooth_noise(shape, 10, rng) * 0.9 for _ in shape)
     grid = np.meshgrid(*(np.arange(size, dtype=np.float32) for size in shape), indexing="ij", sparse=True)
     bent = np.stack([axis + shift for axis, shift in zip(grid, bend, strict=True)], axis=-1)
     nearest = cKDTree(points).query(bent.reshape(-1, len(shape)))[1]
@@ -115,24 +130,31 @@ def _distance_to_border(labels: Labels) -> Floats:
 
 def _cytoplasm(labels: Labels, rng: np.random.Generator) -> Floats:
     brightness = rng.normal(CYTOPLASM, 0.045, int(labels.max()) + 1).astype(np.float32)
-    grain = _smooth_noise(labels.shape, 2.2, rng) * 0.035 + _smooth_noise(labels.shape, 7, rng) * 0.025
+    grain = smooth_noise(labels.shape, 2.2, rng) * 0.035 + smooth_noise(labels.shape, 7, rng) * 0.025
     return brightness[labels] + grain
 
 
-def _add_organelles(image: Floats, distance: Floats, rng: np.random.Generator) -> None:
-    """Draw bodies with a dark rim inside the cells: most are filled, some are bright rings."""
+def _add_organelles(image: Floats, distance: Floats, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Draw bodies with a dark rim inside the cells: most are filled, some are bright rings; return their classes."""
     smallest, largest = ORGANELLE_RADII
+    classes = np.zeros(image.shape, dtype=np.uint8)
     candidates = np.flatnonzero(distance > smallest + 2)
     if not len(candidates):
-        return
+        return classes
     for flat in rng.choice(candidates, size=max(1, image.size // 2600)):
         center = np.array(np.unravel_index(flat, image.shape))
         radius = min(rng.uniform(smallest, largest), float(distance.flat[flat]) - 2)
-        _draw_organelle(image, distance, center, radius, rng)
+        _draw_organelle(image, classes, distance, center, radius, rng)
+    return classes
 
 
 def _draw_organelle(
-    image: Floats, distance: Floats, center: npt.NDArray[np.int_], radius: float, rng: np.random.Generator
+    image: Floats,
+    classes: npt.NDArray[np.uint8],
+    distance: Floats,
+    center: npt.NDArray[np.int_],
+    radius: float,
+    rng: np.random.Generator,
 ) -> None:
     reach = int(2.2 * radius) + 2
     box = tuple(
@@ -151,11 +173,12 @@ def _draw_organelle(
     # Where a cell narrows, the body ends before the membrane.
     visible = np.clip(depth + 0.5, 0, 1) * np.clip(distance[box] - 2.0, 0, 1)
     image[box] += visible * (body - image[box])
+    classes[box][visible > 0.5] = BODY if filled else VESICLE
 
 
 def _add_membranes(image: Floats, distance: Floats, rng: np.random.Generator) -> None:
-    width = MEMBRANE_WIDTH + 0.25 * _smooth_noise(image.shape, 14, rng)
-    strength = np.clip(0.86 + 0.17 * _smooth_noise(image.shape, 9, rng), 0.3, 1.0)  # slanted cuts look faint
+    width = MEMBRANE_WIDTH + 0.25 * smooth_noise(image.shape, 14, rng)
+    strength = np.clip(0.86 + 0.17 * smooth_noise(image.shape, 9, rng), 0.3, 1.0)  # slanted cuts look faint
     membrane = strength * np.exp(-np.log(2) * (distance / np.maximum(width, 0.7)) ** 2)
     image += membrane * (MEMBRANE - image)
 
@@ -164,8 +187,8 @@ def _stain_and_record(image: Floats, rng: np.random.Generator) -> npt.NDArray[np
     """Apply uneven staining, the blur and the noise of the microscope, and round to 8 bits."""
     from scipy import ndimage
 
-    gain = 1 + 0.11 * _smooth_noise(image.shape, 48, rng)
-    offset = 0.045 * _smooth_noise(image.shape, 60, rng)
+    gain = 1 + 0.11 * smooth_noise(image.shape, 48, rng)
+    offset = 0.045 * smooth_noise(image.shape, 60, rng)
     blurred = ndimage.gaussian_filter(gain * image + offset, 0.7)
     noisy = blurred + rng.standard_normal(image.shape, dtype=np.float32) * 0.07
     return np.asarray((noisy.clip(0, 1) * 255).round(), dtype=np.uint8)

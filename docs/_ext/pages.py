@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 import json
+import os
 import pkgutil
 from pathlib import Path
 from typing import Any
 
 import click
 from sphinx.application import Sphinx
-
-NOTEBOOKS = ("segment_cells",)
 
 
 def modules(package: str) -> list[tuple[str, list[str]]]:
@@ -93,30 +91,32 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def notebook(source: Path, target: Path) -> None:
-    """Write a notebook as a page, its pictures beside it."""
-    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
-    target.parent.mkdir(parents=True, exist_ok=True)
+def notebook(source: Path, recorded: Path, target: Path) -> None:
+    """Write a notebook as a page, with the outputs that were recorded when it was last run as a whole.
+
+    Args:
+        source: The notebook, which is stored without outputs.
+        recorded: Folder of texts and pictures, named by the ids of their cells; see ``docs/run_notebooks.py``.
+        target: The page.
+    """
     lines: list[str] = []
-    for number, cell in enumerate(cells):
+    for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             lines += [text, ""]
             continue
-        lines += ["```python", text, "```", ""]
-        for index, output in enumerate(cell["outputs"]):
-            lines += _output(output, target.with_name(f"{target.stem}_{number}_{index}.png"))
+        lines += ["```python", text, "```", "", *_outputs(recorded, cell["id"], target.parent)]
     lines += [f"The notebook is `examples/{source.name}`.", ""]
     _write(target, "\n".join(lines))
 
 
-def _output(output: dict[str, Any], picture: Path) -> list[str]:
-    data = output.get("data", {})
-    if "image/png" in data:
-        picture.write_bytes(base64.b64decode(data["image/png"]))
-        return [f"![]({picture.name})", ""]
-    text = "".join(output.get("text", data.get("text/plain", "")))
-    return ["```text", text.rstrip("\n"), "```", ""] if text.strip() else []
+def _outputs(recorded: Path, cell: str, page_folder: Path) -> list[str]:
+    printed, lines = recorded / f"{cell}.txt", []
+    if printed.is_file():
+        lines += ["```text", printed.read_text(encoding="utf-8").rstrip("\n"), "```", ""]
+    for picture in sorted(recorded.glob(f"{cell}_*.png")):
+        lines += [f"![]({os.path.relpath(picture, page_folder)})", ""]
+    return lines
 
 
 def _write(path: Path, text: str) -> None:
@@ -135,9 +135,9 @@ def write_pages(app: Sphinx) -> None:
         if path.name not in kept:
             path.unlink()
     command_line(folder / "cli.md")
-    for name in NOTEBOOKS:
-        source = Path(app.srcdir).parent / "examples" / f"{name}.ipynb"
-        notebook(source, folder / "notebooks" / f"{name}.md")
+    for source in sorted((Path(app.srcdir).parent / "examples").glob("*.ipynb")):
+        name = source.stem
+        notebook(source, Path(app.srcdir) / "notebooks" / name, folder / "notebooks" / f"{name}.md")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import dacapo
 from dacapo.errors import ArrayNotFoundError, ConfigError, DtypeError, DuplicateNameError, MetadataError, RoiError
 from dacapo.experiments import Run
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
-from dacapo.experiments.datasplits.datasets.arrays import MemoryArrayConfig, memory_array
+from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, MemoryArrayConfig, memory_array
 from dacapo.experiments.tasks import AffinitiesTaskConfig, DistanceTaskConfig, OneHotTaskConfig
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store
@@ -177,6 +177,24 @@ def test_labels_of_a_part_and_several_channels() -> None:
     assert train.gt.roi == Roi((0, 20), (40, 45))
     assert validate.gt.roi.begin == Coordinate(0, 65)
     assert np.array_equal(validate.gt[validate.gt.roi], labels[:, 65:])
+
+
+def test_labels_have_channels_where_a_task_takes_them() -> None:
+    raw, labels = flat()
+    place = {"axes": ["y", "x"], "voxel_size": (4, 4)}
+    classes = BinarizeArrayConfig(
+        name="classes",
+        source_array_config=MemoryArrayConfig.of(labels, "labels", **place),
+        groupings=[("odd", [1, 3]), ("even", [2, 4])],
+    )
+    task = DistanceTaskConfig(
+        name="distances", channels=["odd", "even"], clip_distance=40, tol_distance=4, scale_factor=20
+    )
+    image = MemoryArrayConfig.of(raw, "raw", **place)
+    run = dacapo.segment(image, classes, **{**SMALL, "task_config": task}, train=False)
+    assert parts(run)[0].gt.channels == ["odd", "even"]
+    with pytest.raises(ConfigError, match="labels must not have one, unless a task_config is given"):
+        dacapo.segment(image, classes, **{name: given for name, given in SMALL.items() if name != "task_config"})
 
 
 def test_what_cannot_be_learned_from_is_an_error() -> None:

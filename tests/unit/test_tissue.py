@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dacapo.demo.tissue import MEMBRANE, SMALLEST_CELL, synthetic_tissue
+from dacapo.demo.tissue import MEMBRANE, SMALLEST_CELL, synthetic_classes, synthetic_tissue
 from dacapo.utils.voi import voi
 
 SHAPE = (32, 72, 64)
@@ -79,3 +79,16 @@ def test_no_threshold_and_watershed_of_the_image_finds_the_cells() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="three axes of at least 16 voxels"):
         synthetic_tissue(shape, seed=0)
+
+
+def test_classes_are_those_of_the_same_tissue(tissue: tuple[np.ndarray, np.ndarray]) -> None:
+    raw, labels = tissue
+    image, classes = synthetic_classes(SHAPE, seed=5)
+    np.testing.assert_array_equal(image, raw)
+    assert (classes.shape, classes.dtype) == (SHAPE, np.uint8)
+    assert set(np.unique(classes)) == {0, 1, 2, 3}
+    border = ndimage.grey_dilation(labels, footprint=ndimage.generate_binary_structure(3, 1)) != labels
+    assert (classes[border] == 1).all()
+    inside, membranes, bodies, vesicles = (np.median(raw[classes == number]) for number in range(4))
+    assert max(membranes, bodies) < vesicles
+    assert max(membranes, bodies) < inside
