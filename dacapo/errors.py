@@ -119,6 +119,10 @@ class BatchError(TrainingError):
     """A batch could not be made. The network keeps the state of the previous iteration, which can be saved."""
 
 
+class LoggerError(TrainingError):
+    """A logger failed; the training is saved and can be resumed."""
+
+
 class RunInUseError(TrainingError):
     """Another process trains the run at the moment."""
 

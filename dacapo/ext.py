@@ -19,7 +19,9 @@ EXTRAS = {
     "pymongo": "mongo",
     "sqlalchemy": "sql",
     "starlette": "dashboard",
+    "tensorboard": "tensorboard",
     "uvicorn": "dashboard",
+    "wandb": "wandb",
 }
 """The extra of this package that installs each optional package."""
 

@@ -49,6 +49,11 @@ def _shown(address: str | None) -> str:
     return repr(address if address is None else without_secrets(address))
 
 
+def _is_names(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ConfigError(f"option {attribute.name} must be a list of names such as [tensorboard], got {value!r}")
+
+
 def _is_size(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ConfigError(f"option {attribute.name} must be a number of bytes, 0 or more, got {value!r}")
@@ -114,6 +119,11 @@ class DaCapoConfig:
         "Seconds between log lines about the progress of long work, where no bar can be drawn; 0 for no lines.",
         default=30.0,
         validator=_is_seconds,
+    )
+    loggers: list[str] = _option(
+        "Where trainings are logged beside their progress: 'tensorboard', 'wandb', or names of own loggers.",
+        factory=list,
+        validator=_is_names,
     )
     chunk_cache_bytes: int = _option(
         "Memory for decoded chunks that training keeps for the next samples, over all its processes.",

@@ -4,30 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import BatchError, ConfigError
-from dacapo.experiments import validation_row
 from dacapo.experiments.checkpoints import resume, save
 from dacapo.experiments.fit import check_training, check_validation
+from dacapo.experiments.loggers import Logger, Loggers, make_loggers
 from dacapo.experiments.preflight import check_data
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
-from dacapo.experiments.training_status import TrainingStatus
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
-from dacapo.utils.progress import progress
 from dacapo.validate import validate_run
 
 if TYPE_CHECKING:
     import torch
-    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
+
+Wanted = Sequence[str | Logger] | str | Logger | None
 
 # A crash costs at most the work of this number of seconds.
 CHECKPOINT_SECONDS = 600
@@ -35,7 +36,11 @@ CHECKPOINT_SECONDS = 600
 
 @Options.kept()
 def train(
-    run_name: str, max_memory: str | int | None = None, check: bool = True, num_iterations: int | None = None
+    run_name: str,
+    max_memory: str | int | None = None,
+    check: bool = True,
+    num_iterations: int | None = None,
+    loggers: Wanted = None,
 ) -> Run:
     """Train a stored run to its end, from its latest checkpoint if it has one; see :func:`train_run`.
 
@@ -44,6 +49,7 @@ def train(
         max_memory: As in :func:`train_run`.
         check: As in :func:`train_run`.
         num_iterations: Lengthen the run to this number of iterations first; see :meth:`.Run.lengthen`.
+        loggers: As in :func:`train_run`.
 
     Raises:
         ConfigNotFoundError: If no run of that name is stored.
@@ -52,7 +58,7 @@ def train(
     """
     with distributed.process_group():
         run = load_run(run_name, num_iterations)
-        stopped = train_or_stop(run, max_memory, check)
+        stopped = train_or_stop(run, max_memory, check, loggers)
     return _or_interrupt(stopped, run)
 
 
@@ -67,7 +73,7 @@ def load_run(run_name: str, num_iterations: int | None = None) -> Run:
     return run if num_iterations is None else run.lengthen(num_iterations)
 
 
-def train_run(run: Run, max_memory: str | int | None = None, check: bool = True) -> Run:
+def train_run(run: Run, max_memory: str | int | None = None, check: bool = True, loggers: Wanted = None) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
     An interrupted run resumes from its latest checkpoint, with the state of model, optimizer, trainer and statistics.
@@ -86,6 +92,8 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True)
         max_memory: Memory limit of each training process, such as ``"8GB"``. If necessary, the samples of an iteration
             are divided into smaller batches.
         check: Whether to look at the data before the first iteration.
+        loggers: Where to log beside the progress: names, such as ``"tensorboard"`` and ``"wandb"``, or objects of
+            subclasses of :class:`.Logger`. By default those of the option ``loggers``.
 
     Returns:
         The run, trained to its end.
@@ -93,6 +101,7 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True)
     Raises:
         KeyboardInterrupt: In all processes, if a signal stopped one of them; everything is saved.
         RunInUseError: If another process trains the run; the message says which one, and since when.
+        LoggerError: If a logger failed; everything is saved.
         TrainingError: If the loss is no longer finite, or checkpoint and statistics do not belong together.
         BatchError: If a batch could not be made, for example because a fetcher was killed; the iterations before are
             saved first, unless several ranks train.
@@ -101,13 +110,14 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True)
         DacapoError: If parts of the run do not fit together; the message begins with the field of its config.
         MemoryBudgetError: If not even a batch of one sample fits into the memory; the message says how much is enough.
     """
-    return _or_interrupt(train_or_stop(run, max_memory, check), run)
+    return _or_interrupt(train_or_stop(run, max_memory, check, loggers), run)
 
 
 @Options.kept()
-def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True) -> bool:
+def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True, loggers: Wanted = None) -> bool:
     """Train like :func:`train_run`, but return whether Ctrl-C or SIGTERM stopped training before its end."""
     with distributed.process_group(), training_lock(run.name):
+        following = make_loggers(loggers)
         if max_memory is not None:
             train_within(run.trainer, run.model, max_memory)
         resume(run)
@@ -121,7 +131,7 @@ def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = T
             create_weights_store().record_config(run)
         run.model.to(device).train()
         run.move_optimizer(device)
-        return _train(run, device)
+        return _train(run, device, following)
 
 
 def _look_at_data(run: Run) -> None:
@@ -150,26 +160,27 @@ def _or_interrupt(stopped: bool, run: Run) -> Run:
     return run
 
 
-def _train(run: Run, device: torch.device) -> bool:
+def _train(run: Run, device: torch.device, loggers: Loggers) -> bool:
     """Train, and return whether a signal stopped it; all ranks return the same."""
-    if _validation_is_due(run):  # an earlier process trained to this iteration, but did not finish its validation
-        _validate(run)
-    if run.training_stats.trained_until() >= run.train_until:
+    if _is_done(run) and not _validation_is_due(run):
         return False
     stopped = False
-    status = TrainingStatus(run)
-    bar = progress(total=run.train_until, desc=run.name, unit="iteration", status=status.text)
-    with SafeStop() as stop, run.trainer, bar:
-        bar.n = bar.initial = run.training_stats.trained_until()
-        while run.training_stats.trained_until() < run.train_until and not stopped:
-            stopped = _train_until_validation(run, device, stop, bar, status)
-            if not stopped and _validation_is_due(run):
+    with SafeStop() as stop, loggers.following(run), nullcontext() if _is_done(run) else run.trainer:
+        while not stopped:
+            if _validation_is_due(run):  # at the beginning, if an earlier process did not finish it
                 with stop.during("the validation"):
-                    _validate(run)
+                    _validate(run, loggers)
+            if _is_done(run):
+                break
+            stopped = _train_until_validation(run, device, stop, loggers)
     (stopped,) = distributed.agree(stop.requested)  # during the last validation, for example
     if stopped:
         logger.info("run %s stopped at iteration %d; train it again to resume", run.name, run.trainer.iteration)
     return stopped
+
+
+def _is_done(run: Run) -> bool:
+    return run.training_stats.trained_until() >= run.train_until
 
 
 def _device(run: Run) -> torch.device:
@@ -189,22 +200,18 @@ def _validation_is_due(run: Run) -> bool:
     return at_stop and bool(run.datasplit.validate) and not validated
 
 
-def _validate(run: Run) -> None:
+def _validate(run: Run, loggers: Loggers) -> None:
     run.trainer.use_average(run.model)
     distributed.copy_buffers(run.model)
     # An interrupt, which is to finish the validation, would end worker processes.
     begin = time.monotonic()
     scores = validate_run(run, run.training_stats.trained_until(), num_workers=1)
-    if distributed.is_main():
-        if len(run.validation_scores.scores) == 1:
-            logger.info("%s", validation_row.header(run))
-        logger.info("%s", validation_row.row(run, scores, time.monotonic() - begin))
+    loggers.log_validation(run, scores, time.monotonic() - begin)
+    loggers.raise_failure()
     run.model.train()
 
 
-def _train_until_validation(
-    run: Run, device: torch.device, stop: SafeStop, bar: tqdm[None], status: TrainingStatus
-) -> bool:
+def _train_until_validation(run: Run, device: torch.device, stop: SafeStop, loggers: Loggers) -> bool:
     """Train to the next multiple of the validation interval or the end, and save a checkpoint.
 
     Returns:
@@ -216,17 +223,17 @@ def _train_until_validation(
     try:
         for stats in run.trainer.iterate(until - done, run.model, run.optimizer, device):
             run.training_stats.add_iteration_stats(stats)
-            status.add(stats.loss)
-            bar.set_postfix_str(f"loss {stats.loss:.4f}", refresh=False)
-            bar.update()
-            stopped, due = distributed.agree(stop.requested, time.monotonic() - saved_at > CHECKPOINT_SECONDS)
-            if stopped:
+            loggers.log_iteration(run, stats)
+            wanted = stop.requested or loggers.failure is not None
+            ends, due = distributed.agree(wanted, time.monotonic() - saved_at > CHECKPOINT_SECONDS)
+            if ends:
                 break
             if due:
                 saved, saved_at = save(run, saved), time.monotonic()
     except BatchError as error:
         raise _saved_before(error, run, saved) from error.__cause__
     save(run, saved)
+    loggers.raise_failure()
     return distributed.agree(stop.requested)[0]
 
 

@@ -43,12 +43,21 @@ TERMINATED = 143
     show_default="check",
     help="Look at a sample of the data before the first iteration, as dacapo doctor does; errors stop.",
 )
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    metavar="NAME",
+    help="Log to tensorboard, wandb or a logger of your own; several may be given. By default to those of the option "
+    "loggers.",
+)
 def train(
     run_name: str,
     devices: int = 1,
     max_memory: str | None = None,
     iterations: int | None = None,
     check: bool = True,
+    loggers: tuple[str, ...] = (),
 ) -> None:
     """Train RUN_NAME to its end, resuming from its last checkpoint.
 
@@ -64,6 +73,7 @@ def train(
         options = [] if max_memory is None else ["--max-memory", max_memory]
         options += [] if iterations is None else ["--iterations", str(iterations)]
         options += [] if check else ["--no-check"]
+        options += [word for name in loggers for word in ("--logger", name)]
         raise SystemExit(
             distributed.launch(_same_command(click.get_current_context(), "train", *options, "--", run_name), devices)
         )
@@ -72,7 +82,7 @@ def train(
         if not main:
             logging.getLogger("dacapo").setLevel(logging.ERROR)
         run = load_run(run_name, iterations)
-        stopped = train_or_stop(run, max_memory, check)
+        stopped = train_or_stop(run, max_memory, check, loggers or None)
     if main:
         click.echo(progress_of(run))
     if main and stopped:

@@ -131,6 +131,14 @@ def select_among(
     return Selection(best, chosen, reason, choice.value)
 
 
+def select_of_validation(run: Scored, scores: ValidationIterationScores, criterion: str) -> Selection | None:
+    """Return the best parameters of one validation, and their score; None if no score decides."""
+    try:
+        return select_among([scores], run, criterion)
+    except NotFoundError:
+        return None
+
+
 def select_best(run: Run | TrainedModel, best: bool | str) -> int:
     """Return the checkpoint that validated best.
 

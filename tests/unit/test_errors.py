@@ -23,6 +23,7 @@ from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.config import config_class
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray, ZarrArray, ZarrArrayConfig
 from dacapo.experiments.datasplits.datasplit_generator import generate_dataspec_from_csv
+from dacapo.experiments.loggers import Logger
 from dacapo.experiments.run import Run
 from dacapo.experiments.selection import matching_criteria, select
 from dacapo.experiments.starts import StartConfig
@@ -42,7 +43,7 @@ from dacapo.utils.affinities import seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
 from dacapo.utils.contingency import check_labels
 from dacapo.utils.names import check_name
-from tests.helpers.runs import affinities_run_config, stored_run
+from tests.helpers.runs import affinities_run_config, dummy_run_config, stored_run
 from tests.helpers.volumes import new_volume
 from tests.helpers.zarr_files import chunk_files
 
@@ -272,6 +273,16 @@ def raw_data_with_nan(folder: Path) -> None:
     raw = NumpyArray.from_np_array(nan, Roi((0, 0, 0), size), Coordinate(1, 1, 1), ["z", "y", "x"])
     plan = plan_blocks(run.model, raw)
     BlockPredictor(run, raw, plan, None, torch.device("cpu")).compute(Roi((0, 0, 0), plan.write_shape))
+
+
+@mistake(errors.LoggerError, RuntimeError)
+def a_logger_that_cannot_start(folder: Path) -> None:
+    class Broken(Logger):
+        def start(self, run: Run) -> None:
+            raise OSError("no space")
+
+    create_config_store().store_run_config(dummy_run_config())
+    train("dummy", loggers=Broken())
 
 
 @mistake(errors.RunInUseError, RuntimeError)

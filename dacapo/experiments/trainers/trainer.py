@@ -45,6 +45,7 @@ class Trainer(ABC):
         learning_rate: Learning rate of the optimizer.
         trains_on_ranks: Whether several processes can train one network together with trainers of this class.
         trains_on_data: Whether trainers of this class use datasets at all.
+        snapshot_interval: A snapshot is written in each iteration that is a multiple of it; None for no snapshots.
     """
 
     trains_on_ranks: ClassVar[bool] = False
@@ -54,6 +55,7 @@ class Trainer(ABC):
     seed: int = 0
     batch_size: int
     learning_rate: float
+    snapshot_interval: int | None = None
 
     def __init__(self, trainer_config: Any = None) -> None:  # noqa: B027  (a subclass may take its settings elsewhere)
         """Set nothing; subclasses take over their settings, from a config or otherwise."""
