@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from dacapo.commands import blockwise, doctor, export, files, parameters, runs, stores, watching
+from dacapo.commands import blockwise, doctor, export, files, manage_runs, parameters, runs, stores, watching
 from dacapo.commands.blockwise import get_rois, run_blockwise, segment_blockwise, unpack_ctx
 from dacapo.commands.runs import apply, predict, train, validate
 from dacapo.config_commands import config as config_commands
@@ -98,6 +98,7 @@ def demo(output: Path, raw: Path | None, labels: Path | None, minutes: float, ov
 
 for command in (
     *runs.COMMANDS,
+    *manage_runs.COMMANDS,
     *blockwise.COMMANDS,
     *doctor.COMMANDS,
     *export.COMMANDS,

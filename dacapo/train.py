@@ -16,6 +16,7 @@ from dacapo.experiments.loggers import Logger, Loggers, make_loggers
 from dacapo.experiments.preflight import check_data
 from dacapo.experiments.run import Run
 from dacapo.experiments.trainers.training_memory import train_within
+from dacapo.experiments.training_session import recorded_session
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.store.training_lock import training_lock
@@ -131,7 +132,8 @@ def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = T
             create_weights_store().record_config(run)
         run.model.to(device).train()
         run.move_optimizer(device)
-        return _train(run, device, following)
+        with recorded_session(run, {"device": str(device), "max_memory": max_memory}):
+            return _train(run, device, following)
 
 
 def _look_at_data(run: Run) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from dacapo.commands.reading import reading_options
-from dacapo.errors import RoiError
+from dacapo.errors import DacapoError, RoiError
 from dacapo.utils.symmetries import NONE, TTA
 
 # Both spellings of a name work: --num-workers and --num_workers.
@@ -29,6 +30,20 @@ MAX_MEMORY_HELP = (
 )
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def complete_runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of stored runs that begin with what is typed, for the completion of a shell."""
+    from dacapo.options import Options
+    from dacapo.store.create_store import create_config_store
+
+    folder = ctx.find_root().params.get("runs_dir")
+    try:
+        with Options.override(**({} if folder is None else {"runs_base_dir": folder})):
+            names = create_config_store().retrieve_run_config_names()
+    except DacapoError:  # a message would end up between what the user types
+        return []
+    return [name for name in names if name.startswith(incomplete)]
 
 
 class ByPlaceOrName(click.Option):
@@ -67,6 +82,14 @@ class Command(click.Command):
                 f"{expected or 'none'}, each once, as an argument or by name."
             )
         return left
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete the first argument that is missing, or the name of an option."""
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, ByPlaceOrName) and ctx.params.get(parameter.name or "") is None:
+                found = [] if incomplete.startswith("-") else parameter.shell_complete(ctx, incomplete)
+                return found + super().shell_complete(ctx, incomplete)
+        return super().shell_complete(ctx, incomplete)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the arguments separately from the options."""
@@ -139,7 +162,9 @@ def extent_option(*names: str, **attributes: Any) -> Decorator:
     return click.option(*names, callback=_parsed_by(_extent), metavar="[Z,Y,X]", **attributes)
 
 
-run_name = by_place_or_name("-r", "--run-name", help="Name of a stored run.")
+run_name = by_place_or_name("-r", "--run-name", help="Name of a stored run.", shell_complete=complete_runs)
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 iteration = by_place_or_name("-i", "--iteration", type=click.IntRange(0), help="Iteration of the checkpoint.")
 

@@ -251,7 +251,7 @@ def _volume(container: Path, dataset: str, reading: dict[str, Any] | None) -> tu
 
 @click.command()
 def runs() -> None:
-    """List the stored runs."""
+    """List the stored runs; see also dacapo run list."""
     from dacapo.tables import run_table
 
     click.echo(run_table())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -10,6 +9,7 @@ from dacapo.experiments.datasplits.datasets.arrays.ome_images import forget_imag
 from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_weights_store
+from dacapo.store.files import link_or_copy
 
 
 def keep_best(run: Run, iteration: int) -> None:
@@ -49,7 +49,7 @@ def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None
     old, new = target.container / target.dataset, source.container / source.dataset
     aside = old.with_name(f".{old.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(new, aside, copy_function=_link)
+    shutil.copytree(new, aside, copy_function=link_or_copy)
     shutil.rmtree(old, ignore_errors=True)
     aside.rename(old)
 
@@ -59,10 +59,3 @@ def _describe(target: LocalArrayIdentifier) -> None:
     array = ZarrArray.open_from_array_identifier(target, mode="r")
     if is_image(array):
         list_image(target.container, [(target.dataset, array)], None, array.dtype.kind in "biu")
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # no hard links on this file system
-        shutil.copy2(source, target)

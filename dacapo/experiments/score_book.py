@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dacapo.experiments.run_config import RunConfig
 
 
+ALL = "all validation data"
+
+
 @attrs.frozen
 class TaskOfRun:
     """A run of which only the task is built."""
@@ -30,6 +33,19 @@ class TaskOfRun:
     def name(self) -> str:
         """Name of the run."""
         return self.config.name
+
+
+@attrs.frozen
+class Best:
+    """The best checkpoint by a criterion, on all validation datasets together or on one."""
+
+    criterion: str
+    higher: bool
+    dataset: str
+    value: float
+    iteration: int
+    parameters: str
+    reason: str
 
 
 @attrs.frozen(eq=False)
@@ -93,6 +109,24 @@ class ScoreBook:
             return select_among(self.stored, self.run, criterion, dataset)
         except NotFoundError:
             return None
+
+    def best_of_each(self, criterion: str) -> list[Best]:
+        """Return the best on all datasets by a criterion, then by the main ones; then by dataset if there are several.
+
+        Args:
+            criterion: The criterion to begin with.
+        """
+        names = list(dict.fromkeys([criterion, *self.main_criteria]))
+        places: list[str | None] = [None, *(self.datasets if len(self.datasets) > 1 else [])]
+        found = []
+        for name in names:
+            for dataset in places:
+                chosen = self.best(name, dataset)
+                if chosen is not None:
+                    where = dataset or (ALL if len(places) > 1 else self.datasets[0])
+                    facts = chosen.value, chosen.iteration, str(chosen.parameters), chosen.reason
+                    found.append(Best(name, self.is_higher_better(name), where, *facts))
+        return found
 
     def course(self, criterion: str, dataset: int) -> npt.NDArray[np.float64]:
         """Return the score of each iteration with its best parameters; NaN where all are missing."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -168,6 +169,18 @@ def remove_file(path: Path | str, missing_ok: bool = False) -> None:
         Path(path).unlink(missing_ok=missing_ok)
     except OSError as error:
         raise storage_error("remove", Path(path), error) from error
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Hard-link a file, or copy it on file systems without hard links.
+
+    For files that are replaced as a whole and never changed in place, so that the two names stay independent:
+    checkpoints, and chunks of arrays.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _flush(path: Path) -> None:

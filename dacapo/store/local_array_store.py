@@ -8,6 +8,7 @@ from typing import Any
 
 from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError
 from dacapo.store.array_store import ArrayStore, LocalArrayIdentifier, LocalContainerIdentifier
+from dacapo.store.run_folder import SNAPSHOTS, VALIDATION
 from dacapo.utils.names import check_name
 
 
@@ -48,10 +49,10 @@ class LocalArrayStore(ArrayStore):
         return container.array_identifier(f"{group}/raw"), container.array_identifier(f"{group}/gt")
 
     def snapshot_container(self, run_name: str) -> LocalContainerIdentifier:
-        return LocalContainerIdentifier(self._run_folder(run_name) / "snapshot.zarr")
+        return LocalContainerIdentifier(self._run_folder(run_name) / SNAPSHOTS)
 
     def validation_container(self, run_name: str) -> LocalContainerIdentifier:
-        return LocalContainerIdentifier(self._run_folder(run_name) / "validation.zarr")
+        return LocalContainerIdentifier(self._run_folder(run_name) / VALIDATION)
 
     def remove(self, array_identifier: LocalArrayIdentifier) -> None:
         self._check_container(array_identifier.container)

@@ -18,7 +18,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,8 @@ from dacapo.errors import (
     StorageError,
 )
 from dacapo.store.checksums import check_content
-from dacapo.store.files import atomic_path, read_text, remove_file, storage_error, write_text
+from dacapo.store.files import atomic_path, link_or_copy, read_text, remove_file, storage_error, write_text
+from dacapo.store.run_folder import CHECKPOINTS
 from dacapo.store.tensor_files import read_tensors, write_tensors
 from dacapo.store.trained_config import check_trained_config, keep_replaced_config, plain_config, write_trained_config
 from dacapo.store.weights_store import HasModel, Weights, WeightsStore
@@ -135,7 +135,7 @@ class LocalWeightsStore(WeightsStore):
         best = self._best(run, dataset, criterion)
         remove_file(_iteration_file(best), missing_ok=True)  # after a crash here, no stale iteration remains
         with atomic_path(best) as temporary:
-            _link_or_copy(source, temporary)
+            link_or_copy(source, temporary)
         write_text(_iteration_file(best), json.dumps({"iteration": iteration}))
 
     def retrieve_best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> int:
@@ -202,7 +202,7 @@ class LocalWeightsStore(WeightsStore):
         return f"run {_name(run)!r} has no checkpoint of iteration {iteration} in {folder}{why}; {known}"
 
     def _checkpoints(self, run: HasModel | str) -> Path:
-        return self.basedir / check_name(_name(run), "run name") / "checkpoints"
+        return self.basedir / check_name(_name(run), "run name") / CHECKPOINTS
 
     def _iteration(self, run: Run | str, iteration: int) -> Path:
         return self._checkpoints(run) / _ITERATIONS / str(int(iteration))
@@ -316,14 +316,3 @@ def _read_removed(file: Path) -> dict[str, str]:
 def _listed(iterations: list[int]) -> str:
     more = len(iterations) - _SHOWN
     return (f"{more} earlier ones, " if more > 0 else "") + ", ".join(map(str, iterations[-_SHOWN:]))
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it on file systems without hard links.
-
-    Checkpoints are replaced and never changed in place, so the two names stay independent.
-    """
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)

@@ -14,18 +14,25 @@ import json
 import logging
 import os
 import socket
+import struct
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import attrs
+
 from dacapo.errors import RunInUseError
-from dacapo.options import DaCapoConfig, Options
+from dacapo.options import DaCapoConfig
 from dacapo.store.files import make_folder, storage_error
+from dacapo.store.run_folder import run_folder
 from dacapo.utils import distributed
-from dacapo.utils.names import check_name
 from dacapo.utils.plain_json import parse_json
+
+# The layout of the system's record of a lock: type, whence, start, length, process; see fcntl.h.
+_RECORD, _TYPE = ("@qqihh", 3) if sys.platform == "darwin" else ("@hhqqi0q", 0)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +45,79 @@ _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, err
 # The locks of this process, which the system would grant it once more; a forked process has none of its parent.
 _held: dict[Path, int] = {}
 _changing = threading.Lock()
+
+
+@attrs.frozen
+class Holder:
+    """The process that holds the lock of a run.
+
+    Attributes:
+        use: The work that it locked the run for: ``trained``, ``validated``, ``changed``, and so on.
+        pid: Number of the process, None if it has not said who it is yet.
+        user: Its user.
+        host: Its machine.
+        since: When it took the lock.
+    """
+
+    use: str = "trained"
+    pid: int | None = None
+    user: str = ""
+    host: str = ""
+    since: str = ""
+
+    @classmethod
+    def read(cls, content: bytes) -> Holder:
+        """Return the process that the content of a lock's file names."""
+        try:
+            known = parse_json(content)
+            # Earlier versions wrote no use.
+            return cls(str(known.get("use", "trained")), *(known[name] for name in ("pid", "user", "host", "since")))
+        except (ValueError, KeyError, AttributeError):  # it is about to write who it is
+            return cls()
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return "another process"
+        return f"process {self.pid} of {self.user} on {self.host} since {self.since}"
+
+
+def holder_of(run_name: str, options: DaCapoConfig | None = None) -> Holder | None:
+    """Return the process that holds the lock of a run, None if it is free; the lock itself is left alone.
+
+    Args:
+        run_name: Name of the run.
+        options: Name the folder of runs; by default those in use.
+
+    Raises:
+        StorageError: If the file of the lock cannot be read.
+    """
+    path = run_folder(run_name, options).resolve() / FILE
+    with _changing:
+        # Before the file is opened, since closing it again would release the lock.
+        if _held.get(path) == os.getpid():
+            return Holder.read(path.read_bytes())
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise storage_error("read", path, error) from error
+        try:
+            return Holder.read(os.pread(handle, _LONGEST, 0)) if _is_locked(handle) else None
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                return None
+            raise storage_error("read the lock", path, error) from error
+        finally:
+            os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    """Ask the system whether another process holds the lock of an open file."""
+    fields = [0] * 5  # all of the file, counted from its beginning
+    fields[_TYPE] = fcntl.F_WRLCK
+    answer = fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(_RECORD, *fields))
+    return bool(struct.unpack(_RECORD, answer)[_TYPE] != fcntl.F_UNLCK)
 
 
 @contextmanager
@@ -59,8 +139,7 @@ def training_lock(run_name: str, options: DaCapoConfig | None = None, use: str =
     if not distributed.is_main():
         yield
         return
-    base = (options or Options.instance()).runs_base_dir
-    folder = (base / check_name(run_name, "run name")).resolve()
+    folder = run_folder(run_name, options).resolve()
     is_new = not folder.exists()
     path = make_folder(folder) / FILE
     handle = None
@@ -132,10 +211,5 @@ def _this_process() -> dict[str, str | int]:
 
 
 def _in_use(run_name: str, holder: bytes) -> RunInUseError:
-    try:
-        known = parse_json(holder)
-        use = known.get("use", "trained")  # earlier versions did not write it
-        who = f"process {known['pid']} of {known['user']} on {known['host']} since {known['since']}"
-    except (ValueError, KeyError, TypeError, AttributeError):  # it is about to write who it is
-        use, who = "trained", "another process"
-    return RunInUseError(f"run {run_name!r} is being {use} by {who}; wait for it, or end it")
+    known = Holder.read(holder)
+    return RunInUseError(f"run {run_name!r} is being {known.use} by {known}; wait for it, or end it")

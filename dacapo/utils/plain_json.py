@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 MOST_LEVELS = 100
@@ -61,3 +62,16 @@ def _check_levels(values: Any) -> None:
 
 def _too_deep() -> ValueError:
     return ValueError(f"values are nested in more than {MOST_LEVELS} levels")
+
+
+def without_nan(values: Any) -> Any:
+    """Return values with None in place of NaN and infinities, which JSON of other programs does not know.
+
+    >>> without_nan({"voi": [0.5, float("nan")]})
+    {'voi': [0.5, None]}
+    """
+    if isinstance(values, dict):
+        return {name: without_nan(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [without_nan(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

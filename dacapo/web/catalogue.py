@@ -41,6 +41,7 @@ class Card:
         wanted: Number of all iterations, None if the config is unreadable.
         loss: The last loss.
         validated: Number of validations.
+        last_validated: Iteration of the last one.
         criterion: The criterion of ``score``.
         score: Best score.
         best: Iteration of the best score.
@@ -55,6 +56,7 @@ class Card:
     wanted: int | None = None
     loss: float | None = None
     validated: int = 0
+    last_validated: int | None = None
     criterion: str | None = None
     score: float | None = None
     best: int | None = None
@@ -191,7 +193,8 @@ class Catalogue:
 
     def _with_best(self, card: Card, book: ScoreBook) -> Card:
         criterion = book.run.task.evaluation_scores.default_criterion
-        card = attrs.evolve(card, validated=len(book.iterations), criterion=criterion)
+        last = next(reversed(book.iterations), None)
+        card = attrs.evolve(card, validated=len(book.iterations), last_validated=last, criterion=criterion)
         best = book.best(criterion) if criterion is not None else None
         if best is None or criterion is None:
             return card

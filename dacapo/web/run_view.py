@@ -13,26 +13,12 @@ from markupsafe import Markup
 
 from dacapo.errors import DacapoError
 from dacapo.experiments.config_differences import settings_of
-from dacapo.experiments.score_book import ScoreBook
+from dacapo.experiments.score_book import Best, ScoreBook
 from dacapo.experiments.selection import Selection
+from dacapo.experiments.training_session import session_rows, sessions_of
 from dacapo.utils.ranking import first_best
 from dacapo.web.catalogue import Card, Catalogue
 from dacapo.web.chart import Line, line_chart, number_text
-
-ALL = "all validation data"
-
-
-@attrs.frozen
-class Best:
-    """The best checkpoint by a criterion, on all validation datasets together or on one."""
-
-    criterion: str
-    higher: bool
-    dataset: str
-    value: float
-    iteration: int
-    parameters: str
-    reason: str
 
 
 @attrs.frozen
@@ -69,6 +55,7 @@ class RunView:
         figures: Titles and charts.
         id: Anchor in a report.
         slices: Pictures in a report.
+        sessions: A row of a table for each training session.
         leads: Whether it is the best of several.
     """
 
@@ -82,6 +69,7 @@ class RunView:
     figures: list[tuple[str, Markup]] = attrs.field(factory=list)
     id: str = ""
     slices: list[Any] = attrs.field(factory=list)
+    sessions: list[tuple[str, ...]] = attrs.field(factory=list)
     leads: bool = False
     problem: str = ""
 
@@ -106,17 +94,19 @@ def view_run(runs: Catalogue, name: str, criterion: str | None = None, scale: st
     card = runs.card(name)
     settings: Mapping[str, str] = {}
     problem, book = card.problem, None
+    sessions: list[tuple[str, ...]] = []
     try:
+        sessions = session_rows(sessions_of(name, runs.options))
         settings = settings_of(runs.config(name))
         book = runs.scores(name)
     except DacapoError as error:
         problem = str(error)
-    view = RunView(card, _facts(card), settings, problem=problem)
+    view = RunView(card, _facts(card), settings, sessions=sessions, problem=problem)
     figures = [("Loss", loss_chart(runs, [name], scale))]
     if book is None or not book.main_criteria:
         return attrs.evolve(view, figures=figures)
     criterion = criterion if criterion in book.criteria else book.main_criteria[0]
-    best = _best(book, criterion)
+    best = book.best_of_each(criterion)
     chosen = book.best(criterion)
     marked = None if chosen is None else chosen.iteration
     lines = [
@@ -201,22 +191,6 @@ def _facts(card: Card) -> list[tuple[str, str]]:
 def _title(book: ScoreBook, criterion: str) -> str:
     better = "higher" if book.is_higher_better(criterion) else "lower"
     return f"{criterion} with the best parameters ({better} is better)"
-
-
-def _best(book: ScoreBook, criterion: str) -> list[Best]:
-    """Return the best on all datasets by the criterion, and by the others; then by dataset if there are several."""
-    names = list(dict.fromkeys([criterion, *book.main_criteria]))
-    places: list[str | None] = [None, *(book.datasets if len(book.datasets) > 1 else [])]
-    found = []
-    for name in names:
-        for dataset in places:
-            chosen = book.best(name, dataset)
-            if chosen is not None:
-                higher, where = book.is_higher_better(name), dataset or (ALL if len(places) > 1 else book.datasets[0])
-                found.append(
-                    Best(name, higher, where, chosen.value, chosen.iteration, str(chosen.parameters), chosen.reason)
-                )
-    return found
 
 
 def _table(book: ScoreBook, chosen: Selection, criterion: str) -> Table:

@@ -49,7 +49,7 @@ LAYERS = [
     ],
     ["segment", "loaded_model"],
     ["export"],
-    ["report", "dashboard", "view"],
+    ["report", "dashboard", "view", "runs"],
     ["demo"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests

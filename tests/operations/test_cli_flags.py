@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -96,6 +97,20 @@ FLAGS: dict[str, list[Row]] = {
         (("-co", "--channels_out"), "1", "channels_out", 1),
     ],
 }  # fmt: skip
+# Values of flags that are not given; the others are required. The original starts 30 workers where ours finds the
+# number, starts over where ours resumes unless told otherwise, and needs the total roi.
+BLOCK_DEFAULTS = {"num_workers": 16, "max_retries": 2, "timeout": None, "overwrite": False, "total_roi": None}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "train": {},
+    "validate": {"num_workers": None, "output_dtype": "uint8", "overwrite": True},
+    "apply": {
+        "validation_dataset": None, "criterion": "voi", "iteration": None, "parameters": None, "roi": None,
+        "num_workers": None, "output_dtype": "uint8", "overwrite": False,
+    },
+    "predict": {"output_roi": None, "num_workers": None, "output_dtype": "uint8", "overwrite": False},
+    "run-blockwise": {**BLOCK_DEFAULTS, "channels_out": None, "output_dtype": "uint8"},
+    "segment-blockwise": {**BLOCK_DEFAULTS, "context": None, "channels_out": None},
+}  # fmt: skip
 WRITTEN = {
     "apply": f"output_affinities_2_{PARAMETERS}",
     "predict": "prediction_affinities_2",
@@ -153,6 +168,38 @@ SPELLINGS = [
 def test_a_flag_is_known(command: str, row: Row, spelling: str) -> None:
     others = [word for other in FLAGS[command] if other is not row for word in words(other, other[0][-1])]
     assert parsed(command, *others, *words(row, spelling))[row[2]] == row[3]
+
+
+@pytest.mark.parametrize("command", FLAGS)
+def test_defaults_are_those_of_the_original(command: str) -> None:
+    required = [row for row in FLAGS[command] if row[2] not in DEFAULTS[command]]
+    taken = parsed(command, *(word for row in required for word in words(row, row[0][0])))
+    assert {name: taken[name] for name in DEFAULTS[command]} == DEFAULTS[command]
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [(command, row[2]) for command, rows in FLAGS.items() for row in rows if row[2] not in DEFAULTS[command]],
+)
+def test_required_flags_are_missed(command: str, missing: str) -> None:
+    others = [row for row in FLAGS[command] if row[2] != missing and row[2] not in DEFAULTS[command]]
+    with pytest.raises(click.UsageError, match=rf"(?i)missing .*{missing.replace('_', '[-_]')}"):
+        parsed(command, *(word for row in others for word in words(row, row[0][0])))
+
+
+def test_the_table_holds_every_flag_of_the_original() -> None:
+    counts = {command: len(rows) for command, rows in FLAGS.items()}
+    assert counts == {
+        "train": 1,
+        "validate": 5,
+        "apply": 12,
+        "predict": 9,
+        "run-blockwise": 14,
+        "segment-blockwise": 14,
+    }
+    assert all(
+        DEFAULTS[command].keys() < {row[2] for row in rows} for command, rows in FLAGS.items() if command != "train"
+    )
 
 
 @pytest.mark.parametrize("position", [0, 1])

@@ -12,15 +12,13 @@ from dacapo.experiments.loggers.logger import Logger
 from dacapo.experiments.loggers.public_config import public_config
 from dacapo.experiments.loggers.validation_values import latest_validation
 from dacapo.ext import optional_module
-from dacapo.options import Options
+from dacapo.store.run_folder import TENSORBOARD, run_folder
 from dacapo.store.yaml_files import dump_yaml
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
     from dacapo.experiments.run import Run
-
-FOLDER = "tensorboard"
 
 
 class TensorBoardLogger(Logger):
@@ -44,7 +42,7 @@ class TensorBoardLogger(Logger):
         from torch.utils.tensorboard import SummaryWriter
 
         done = run.training_stats.trained_until()
-        folder = Options.instance().runs_base_dir / run.name / FOLDER
+        folder = run_folder(run.name) / TENSORBOARD
         self._writer = SummaryWriter(str(folder), purge_step=done)
         self.log_text("config", f"```yaml\n{dump_yaml(public_config(run))}```", done)
         # A process that was killed may have saved these and not logged them; now they are in the log exactly once.

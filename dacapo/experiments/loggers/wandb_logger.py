@@ -15,7 +15,7 @@ from dacapo.experiments.loggers.logger import Logger
 from dacapo.experiments.loggers.public_config import public_config
 from dacapo.experiments.loggers.validation_values import latest_validation
 from dacapo.ext import optional_module
-from dacapo.options import Options
+from dacapo.store.run_folder import WANDB, run_folder
 
 if TYPE_CHECKING:
     from dacapo.experiments.run import Run
@@ -48,8 +48,8 @@ class WandbLogger(Logger):
         self._wandb: Any = optional_module("wandb", "logs for Weights & Biases need the package wandb")
 
     def start(self, run: Run) -> None:
-        folder = Options.instance().runs_base_dir / run.name
-        self._until = LoggedUntil(folder / "wandb" / FILE, uuid4().hex[:16], run.training_stats.trained_until())
+        folder = run_folder(run.name)
+        self._until = LoggedUntil(folder / WANDB / FILE, uuid4().hex[:16], run.training_stats.trained_until())
         self._log = self._wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             dir=os.environ.get("WANDB_DIR", str(folder)),

@@ -1,0 +1,59 @@
+"""Records of the training sessions of a run, one file each: ``<runs_base_dir>/<run>/sessions/<number>.json``.
+
+A record is written when a session begins, and again when it ends; both times atomically. One of a process that was
+killed has no end.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dacapo.errors import DamagedFileError
+from dacapo.options import DaCapoConfig
+from dacapo.store.files import read_text, write_text
+from dacapo.store.run_folder import SESSIONS, run_folder
+from dacapo.utils.plain_json import parse_json
+
+FORMAT = 1
+
+
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record, in place of an earlier version of it.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    write_text(path, json.dumps({"format": FORMAT, **record}, indent=1, ensure_ascii=False) + "\n")
+
+
+def new_record(run_name: str, options: DaCapoConfig | None = None) -> Path:
+    """Return the file for the record of the next session of a run."""
+    taken = _files(run_name, options)
+    return run_folder(run_name, options) / SESSIONS / f"{1 + max(taken, default=0)}.json"
+
+
+def read_records(run_name: str, options: DaCapoConfig | None = None) -> list[dict[str, Any]]:
+    """Return the records of all sessions of a run, the earliest first; each with its ``session``, counted from 1.
+
+    Raises:
+        DamagedFileError: If a file does not hold a record.
+        StorageError: If a file cannot be read.
+    """
+    return [{"session": number, **_read(path)} for number, path in sorted(_files(run_name, options).items())]
+
+
+def _files(run_name: str, options: DaCapoConfig | None) -> dict[int, Path]:
+    paths = (run_folder(run_name, options) / SESSIONS).glob("*.json")
+    return {int(path.stem): path for path in paths if path.stem.isascii() and path.stem.isdigit()}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = parse_json(read_text(path))
+    except ValueError as error:
+        raise DamagedFileError(f"{path} is damaged: {error}; restore a copy, or remove it") from error
+    if not isinstance(record, dict) or not isinstance(record.get("iterations"), dict):
+        raise DamagedFileError(f"{path} is not the record of a training session; restore a copy, or remove it")
+    return record
