@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from dacapo.commands import parameters as given
 from dacapo.utils.paths import shown
+from dacapo.utils.plain_json import parse_json
 
 
 def unpack_ctx(ctx: click.Context) -> tuple[list[Any], dict[str, Any]]:
@@ -41,10 +41,10 @@ def unpack_ctx(ctx: click.Context) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _literal(text: str) -> Any:
-    for parse in (json.loads, ast.literal_eval):
+    for parse in (parse_json, ast.literal_eval):
         try:
             return parse(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):  # the latter for what is nested too deep
             continue
     return text
 

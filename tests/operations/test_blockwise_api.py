@@ -641,6 +641,7 @@ class TestCommands:
         (["a", "3", "--flag", "--name", "x y"], (["a", 3], {"flag": True, "name": "x y"})),
         (["--a", "None", "--b", "true", "--c", "False", "--d="], ([], {"a": None, "b": True, "c": False, "d": ""})),
         (["--a", "1", "2"], ([2], {"a": 1})),
+        (["--a", "[" * 10_000], ([], {"a": "[" * 10_000})),
     ],
 )
 def test_unpack_ctx(words: list[str], expected: tuple[list[object], dict[str, object]]) -> None:

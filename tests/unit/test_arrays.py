@@ -707,3 +707,8 @@ def test_selected_positions_are_those_of_the_data(index: dict[str, int], axes: l
 def test_positions_that_do_not_exist_are_refused(index: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(SelectArrayConfig("v", given_array((3, 2, 5), "tcy"), index))
+
+
+def test_a_channel_of_an_array_without_any_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"c is 0, but the axis c of .* has 0 entries"):
+        build(SelectArrayConfig("v", given_array((0, 4, 5), "cyx"), {"c": 0}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 from funlib.geometry import Coordinate, Roi
 
 import dacapo.blockwise
-from dacapo.blockwise.journal.identity import class_name, code_identity
+from dacapo.blockwise.journal.identity import array_identity, class_name, code_identity
 from dacapo.blockwise.operation import class_path
 from dacapo.blockwise.segmentation import SegmentationPlan
 from dacapo.blockwise.voxelwise import Threshold
 from dacapo.inference.prediction import Prediction
 from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers.formats import precomputed
 from tests.helpers.volumes import write_array
 
 RECORDED_CODE = {
@@ -71,3 +73,15 @@ def test_parameters_have_the_names_of_earlier_versions(tmp_path: Path) -> None:
 
 def test_a_prediction_has_the_name_of_earlier_versions() -> None:
     assert class_name(class_path(Prediction)) == "dacapo.blockwise.prediction:Prediction"
+
+
+def test_a_changed_precomputed_volume_is_another_one(tmp_path: Path) -> None:
+    config = precomputed(tmp_path, "volume", np.ones((4, 4, 4), np.uint8))
+    place = LocalArrayIdentifier(config.file_name, config.dataset)
+    before = array_identity(place)
+    assert before["made"] is not None
+    assert array_identity(place) == before
+    info = tmp_path / "volume" / "info"
+    info.write_text(info.read_text() + " ")
+    os.utime(info, (1, 1))
+    assert array_identity(place) != before

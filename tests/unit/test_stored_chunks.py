@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tensorstore
-from funlib.geometry import Coordinate
+from funlib.geometry import Coordinate, Roi
 
+from dacapo.errors import StorageError
 from dacapo.experiments.datasplits.datasets.arrays import (
     IntensitiesArray,
     IntensitiesArrayConfig,
@@ -46,3 +52,118 @@ def test_a_view_of_files_is_asked_for_its_chunks(tmp_path: Path) -> None:
         source = ZarrArrayConfig(name, tmp_path / "data.zarr", name)
         view = IntensitiesArray(IntensitiesArrayConfig("view", source, 0, 255))
         assert list(chunks_of(view, view.roi).values()) == [bool(value)]
+
+
+SPECS: dict[str, dict[str, Any]] = {
+    "zarr": {"chunks": [4, 4], "dimension_separator": "/"},
+    "zarr with dots": {"chunks": [4, 4]},
+    "zarr3": {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}}},
+    "zarr3 with dots": {
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [4, 4]}},
+        "chunk_key_encoding": {"name": "v2"},
+    },
+    "n5": {"blockSize": [4, 4], "compression": {"type": "gzip"}},
+}
+CHUNK = {"zarr": "1/0", "zarr with dots": "1.0", "zarr3": "c/1/0", "zarr3 with dots": "1.0", "n5": "0/1"}
+
+
+def stored_ones(folder: Path, kind: str) -> tuple[ZarrArray, Path]:
+    """Write an array of ones; return it, opened, and the file of the chunk that begins at (4, 0)."""
+    driver = kind.partition(" ")[0]
+    path = folder / f"array.{driver}" / "data"
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}, "metadata": SPECS[kind]}
+    shape = [4, 8] if driver == "n5" else [8, 4]  # N5 lists its axes from the fastest to the slowest
+    opened = tensorstore.open(spec, create=True, dtype=tensorstore.uint8, shape=shape).result()
+    opened[...] = 1
+    return ZarrArray(ZarrArrayConfig("data", path.parent, "data", axes=["y", "x"], mode="a")), path / CHUNK[kind]
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_only_a_missing_chunk_is_read_as_the_fill_value(tmp_path: Path, kind: str) -> None:
+    array, chunk = stored_ones(tmp_path, kind)
+    chunk.unlink()
+    np.testing.assert_array_equal(array[array.roi].ravel(), [1] * 16 + [0] * 16)
+    chunk.symlink_to("nowhere")
+    with pytest.raises(StorageError, match=f"cannot read {chunk}: the link leads to nowhere, which is missing"):
+        array[array.roi]
+    np.testing.assert_array_equal(array[Roi((0, 0), (4, 4))], 1)
+    chunk.unlink()
+    chunk.symlink_to(chunk.name)
+    with pytest.raises(StorageError, match=f"cannot read {chunk}: Too many levels of symbolic links"):
+        array[array.roi]
+    chunk.unlink()
+    chunk.mkdir()
+    with pytest.raises(StorageError, match=f"cannot read {chunk}: expected the file of a chunk"):
+        array[array.roi]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SPECS if "dots" not in kind])
+def test_a_missing_folder_above_a_chunk_is_told_from_a_link_that_leads_nowhere(tmp_path: Path, kind: str) -> None:
+    array, chunk = stored_ones(tmp_path, kind)
+    shutil.rmtree(chunk.parent)
+    values = array[array.roi]
+    assert not values[4:].any()
+    chunk.parent.symlink_to("nowhere")
+    with pytest.raises(StorageError, match=f"cannot read {chunk.parent}: the link leads to nowhere"):
+        array[array.roi]
+    chunk.parent.unlink()
+    chunk.parent.write_text("")
+    with pytest.raises(StorageError, match=f"cannot read .*: {chunk.parent} is no folder"):
+        array[array.roi]
+
+
+def test_writing_a_part_of_a_chunk_does_not_take_the_rest_for_zeros(tmp_path: Path) -> None:
+    array, chunk = stored_ones(tmp_path, "zarr")
+    chunk.unlink()
+    chunk.symlink_to("nowhere")
+    with pytest.raises(StorageError, match="the link leads to nowhere"):
+        array[Roi((4, 0), (1, 1))] = 5
+
+
+def test_links_in_place_of_metadata_are_named(tmp_path: Path) -> None:
+    array, chunk = stored_ones(tmp_path, "zarr")
+    header = chunk.parents[1] / ".zarray"
+    header.unlink()
+    header.symlink_to(header.name)
+    with pytest.raises(StorageError, match=f"cannot read {header}: Too many levels"):
+        ZarrArray(array.config)
+    header.unlink()
+    header.symlink_to("nowhere")
+    with pytest.raises(StorageError, match=f"cannot read {header}: the link leads to nowhere"):
+        ZarrArray(array.config)
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+from dacapo.errors import StorageError
+from dacapo.experiments.datasplits.datasets.arrays import open_array
+array = open_array(Path(sys.argv[1]))
+os.chmod(sys.argv[2], 0)
+os.setuid(65534)
+try:
+    array[array.roi]
+except StorageError as error:
+    print(error)
+try:
+    open_array(Path(sys.argv[1]))
+except StorageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("place", ["chunk", "folder"])
+def test_what_may_not_be_read_is_named(tmp_path: Path, place: str) -> None:
+    _, chunk = stored_ones(tmp_path, "zarr")
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(0o755)
+    closed = chunk.parent if place == "chunk" else chunk.parents[1]
+    command = [sys.executable, "-c", AS_NOBODY, str(chunk.parents[1]), str(closed)]
+    got = subprocess.run(command, capture_output=True, text=True)
+    assert got.returncode == 0, got.stderr
+    lines = got.stdout.splitlines()
+    assert f"cannot read {chunk.parents[1] / '0' / '0' if place == 'folder' else chunk}: Permission denied" in lines[0]
+    assert (
+        (f"cannot read {closed / '.zarray'}: Permission denied" in lines[1]) if place == "folder" else len(lines) == 1
+    )

@@ -75,7 +75,9 @@ def _created(identifier: LocalArrayIdentifier) -> int | str | None:
     if is_file(identifier.container):
         return version_of(identifier.container)
     folder = identifier.container / identifier.dataset
-    return next((version_of(folder / name, is_small=True) for name in _METADATA_FILES if has_file(folder / name)), None)
+    # Of neuroglancer precomputed, one file describes all levels.
+    files = [*(folder / name for name in _METADATA_FILES), folder / "info", folder.parent / "info"]
+    return next((version_of(file, is_small=True) for file in files if has_file(file)), None)
 
 
 def code_identity(source: str | Path) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from dacapo.blockwise.worker.user_modules import ProcessBlock, open_module
 from dacapo.errors import ConfigError
+from dacapo.utils.plain_json import parse_json
 
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
 """Environment variable with the path of the :data:`JOB_FILE`; a job can be too large for the variable itself."""
@@ -48,7 +49,7 @@ class Job:
     @classmethod
     def from_json(cls, text: str) -> Job:
         """Return the job that :meth:`to_json` wrote."""
-        return cls(**json.loads(text))
+        return cls(**parse_json(text))
 
     def open(self) -> ProcessBlock | None:
         """Load the worker module and return its function for one block, see :func:`.open_module`."""
@@ -78,7 +79,7 @@ def plain_values(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: If JSON cannot hold one of them.
     """
-    plain: dict[str, Any] = json.loads(_as_json(values))
+    plain: dict[str, Any] = parse_json(_as_json(values))
     return plain
 
 

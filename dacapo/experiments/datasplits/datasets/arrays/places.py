@@ -7,6 +7,7 @@ names of arrays at a URL come from the consolidated metadata of its container.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -76,13 +77,45 @@ def parse_object(text: bytes, path: Path) -> dict[str, Any]:
 
 
 def has_file(path: Path) -> bool:
-    """Return whether a small file exists."""
-    return read_remote(path) is not None if is_url(path) else path.is_file()
+    """Return whether a small file exists.
+
+    Raises:
+        StorageError: If that cannot be told, or a link leads nowhere.
+    """
+    if is_url(path):
+        return read_remote(path) is not None
+    mode = mode_of(path)
+    return mode is not None and stat.S_ISREG(mode)
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether a folder exists; True for URLs, which have none."""
-    return is_url(path) or path.is_dir()
+    """Return whether a folder exists; True for URLs, which have none.
+
+    Raises:
+        StorageError: If that cannot be told, or a link leads nowhere.
+    """
+    if is_url(path):
+        return True
+    mode = mode_of(path)
+    return mode is not None and stat.S_ISDIR(mode)
+
+
+def mode_of(path: Path | str) -> int | None:
+    """Return what lies at a path of a disk, in the form of :mod:`stat`; None only if nothing does.
+
+    Raises:
+        StorageError: If that cannot be told, or a link leads nowhere.
+    """
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.path.islink(path):
+            raise StorageError(
+                f"cannot read {path}: the link leads to {os.readlink(path)}, which is missing"
+            ) from error
+        return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def folders_in(folder: Path) -> Iterator[Path]:
@@ -91,15 +124,19 @@ def folders_in(folder: Path) -> Iterator[Path]:
         yield from memory_folders(folder)
     elif is_url(folder):
         yield from sorted({folder / name.split("/")[0] for name in _consolidated(folder) if name})
-    elif folder.is_dir():
-        yield from sorted(child for child in folder.iterdir() if child.is_dir())
+    elif is_folder(folder):
+        try:
+            children = sorted(folder.iterdir())
+        except OSError as error:
+            raise StorageError(f"cannot read {folder}: {error.strerror}") from error
+        yield from (child for child in children if child.is_dir())
 
 
 def has_group(folder: Path) -> bool:
     """Return whether a folder says that it is a group, or, on a disk, has folders inside."""
     if is_url(folder):
         return has_file(folder / ".zgroup") or has_file(folder / "zarr.json")
-    return folder.is_dir() and any(child.is_dir() for child in folder.iterdir())
+    return any(True for _ in folders_in(folder))
 
 
 def _consolidated(folder: Path) -> list[str]:

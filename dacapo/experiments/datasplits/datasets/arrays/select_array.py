@@ -44,7 +44,8 @@ class SelectArray(ArrayView):
             at = self._spatial.index(axis)
             length = int(self._source.roi.shape[at] // self._source.voxel_size[at])
         else:
-            length = 1 if axis == "b" else int(self._source.num_channels or 1)
+            channels = self._source.num_channels if axis == "c" else None
+            length = 1 if channels is None else channels
         if not -length <= number < length:
             raise ConfigError(f"{self}: {axis} is {number}, but the axis {axis} of {self._source} has {length} entries")
         return number % length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,7 +51,7 @@ from .overrides import optional_coordinate, optional_numbers, overrides_of, reco
 from .places import has_group
 from .remote_files import check_writable_place, is_writable_place
 from .remote_zarr import create_remote_zarr2
-from .stored_chunks import stored_chunks
+from .stored_chunks import check_chunks, chunk_files, stored_chunks
 from .world import World
 from .zarr3_files import create_zarr3, is_zarr3_group, update_attributes
 from .zarr_files import create_zarr2
@@ -164,10 +163,12 @@ class ZarrArray(MetadataArray):
 
         Raises:
             RoiError: If the roi is not on the grid or extends outside.
-            StorageError: If a chunk cannot be read, for example because it is damaged; the message names it.
+            StorageError: If a chunk cannot be read, for example because it is damaged, or a link in its place leads
+                nowhere; the message names it. Only a chunk that does not exist is read as the fill value.
         """
         index = self.slices(roi)
         check_readable(self, index, self._shape, self._dtype.itemsize)
+        check_chunks(self._found, self._opened, index)
         values = self._cached.read(index)
         if values is not None:
             return values
@@ -196,17 +197,11 @@ class ZarrArray(MetadataArray):
         """Raise an error that names the first unreadable chunk at an index; TensorStore does so itself."""
         if not self._found.is_opened_by_zarr:
             return
-        chunks = self._opened.chunks
-        bounds = [slice(*s.indices(size)) for s, size in zip(index, self._shape, strict=True)]
-        for number in itertools.product(
-            *(range(s.start // n, -(-s.stop // n)) for s, n in zip(bounds, chunks, strict=True))
-        ):
-            whole = zip(number, chunks, self._shape, strict=True)
+        for number, file in chunk_files(self._found, self._opened, index):
+            whole = zip(number, self._opened.chunks, self._shape, strict=True)
             try:
                 self._read(tuple(slice(i * n, min((i + 1) * n, size)) for i, n, size in whole))
             except Exception as error:
-                separator = self._found.header.get("dimension_separator", ".")
-                file = self._found.path / separator.join(map(str, number))
                 raise DamagedFileError(f"{self}: cannot read roi {roi}, chunk {file} is damaged: {error}") from error
 
     def __setitem__(self, roi: Roi, value: Any) -> None:
@@ -228,6 +223,7 @@ class ZarrArray(MetadataArray):
         value = np.asarray(value)
         if value.ndim and value.shape != shape:
             raise RoiError(f"{self}: a value of shape {value.shape} does not fit roi {roi}, which has shape {shape}")
+        check_chunks(self._found, self._opened, index)
         try:
             if self._found.is_opened_by_zarr:
                 self._opened[index] = value if value.ndim else value[()]

@@ -79,6 +79,8 @@ def create_zarr2(
 def open_zarr2(path: Path, mode: str) -> Any:
     """Open an array such that it detects truncated chunks, and stores no chunks that are empty.
 
+    Without a fill value, missing chunks are read as zeros.
+
     Args:
         path: Folder of the array.
         mode: ``r`` or ``r+``.
@@ -87,6 +89,9 @@ def open_zarr2(path: Path, mode: str) -> Any:
 
     if not is_zarr3():
         opened = zarr.open_array(shown(path), mode=mode, write_empty_chunks=False)
+        if opened.fill_value is None:
+            # Chunks that are missing would keep what was in memory before. Others must not miss empty ones.
+            opened._write_empty_chunks, opened._fill_value = True, opened.dtype.type()
         # Zarr looks a codec up by name and offers no public way to replace it.
         opened._compressor = checked(opened.compressor)
         return opened
