@@ -69,11 +69,14 @@ def _is_stored(found: StoredArray, file: str) -> bool:
         if not stat.S_ISREG(mode):
             raise StorageError(f"cannot read {file}: expected the file of a chunk, found no file")
         return True
-    folder = os.path.dirname(file)
-    while len(folder) > len(os.fspath(found.path)) and (mode := mode_of(folder)) is None:
+    folder, root = os.path.dirname(file), os.fspath(found.path)
+    while len(folder) > len(root):
+        above = mode_of(folder)
+        if above is not None and not stat.S_ISDIR(above):
+            raise StorageError(f"cannot read {file}: {folder} is no folder")
+        if above is not None:
+            break
         folder = os.path.dirname(folder)
-    if mode is not None and not stat.S_ISDIR(mode):
-        raise StorageError(f"cannot read {file}: {folder} is no folder")
     return False
 
 
