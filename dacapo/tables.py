@@ -7,6 +7,7 @@ import logging
 from dacapo.errors import ConfigError, NotFoundError
 from dacapo.experiments.run import Run
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
+from dacapo.store.early_end import early_end_at
 from dacapo.utils.text_table import text_table
 
 logger = logging.getLogger(__name__)
@@ -47,5 +48,6 @@ def run_table() -> str:
             wanted = "?"
         trained = stats.retrieve_training_stats(name).trained_until()
         latest = weights.latest_iteration(name)
-        rows.append([name, f"{trained} of {wanted}", "none" if latest is None else str(latest)])
+        early = ", ended early" if str(trained) != wanted and early_end_at(name, trained) is not None else ""
+        rows.append([name, f"{trained} of {wanted}{early}", "none" if latest is None else str(latest)])
     return text_table(["run", "trained", "checkpoint"], rows)

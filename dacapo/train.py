@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dacapo.compute_context import create_compute_context
 from dacapo.errors import BatchError, ConfigError
 from dacapo.experiments.checkpoints import resume, save
+from dacapo.experiments.early_stopping import EarlyStopping
 from dacapo.experiments.fit import check_training, check_validation
 from dacapo.experiments.loggers import Logger, Loggers, make_loggers
 from dacapo.experiments.preflight import check_data
@@ -19,6 +20,7 @@ from dacapo.experiments.trainers.training_memory import train_within
 from dacapo.experiments.training_session import recorded_session
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
+from dacapo.store.early_end import early_end_at
 from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
@@ -42,6 +44,7 @@ def train(
     check: bool = True,
     num_iterations: int | None = None,
     loggers: Wanted = None,
+    force: bool = False,
 ) -> Run:
     """Train a stored run to its end, from its latest checkpoint if it has one; see :func:`train_run`.
 
@@ -51,6 +54,7 @@ def train(
         check: As in :func:`train_run`.
         num_iterations: Lengthen the run to this number of iterations first; see :meth:`.Run.lengthen`.
         loggers: As in :func:`train_run`.
+        force: As in :func:`train_run`.
 
     Raises:
         ConfigNotFoundError: If no run of that name is stored.
@@ -59,7 +63,7 @@ def train(
     """
     with distributed.process_group():
         run = load_run(run_name, num_iterations)
-        stopped = train_or_stop(run, max_memory, check, loggers)
+        stopped = train_or_stop(run, max_memory, check, loggers, force)
     return _or_interrupt(stopped, run)
 
 
@@ -74,7 +78,13 @@ def load_run(run_name: str, num_iterations: int | None = None) -> Run:
     return run if num_iterations is None else run.lengthen(num_iterations)
 
 
-def train_run(run: Run, max_memory: str | int | None = None, check: bool = True, loggers: Wanted = None) -> Run:
+def train_run(
+    run: Run,
+    max_memory: str | int | None = None,
+    check: bool = True,
+    loggers: Wanted = None,
+    force: bool = False,
+) -> Run:
     """Train a run until ``run.train_until``, validating every ``run.validation_interval`` iterations.
 
     An interrupted run resumes from its latest checkpoint, with the state of model, optimizer, trainer and statistics.
@@ -95,6 +105,8 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True,
         check: Whether to look at the data before the first iteration.
         loggers: Where to log beside the progress: names, such as ``"tensorboard"`` and ``"wandb"``, or objects of
             subclasses of :class:`.Logger`. By default those of the option ``loggers``.
+        force: Whether to go on with a training that has ended early, as ``early_stopping`` of its config says. By
+            default a warning says that it has; a run that was lengthened goes on.
 
     Returns:
         The run, trained to its end.
@@ -111,11 +123,17 @@ def train_run(run: Run, max_memory: str | int | None = None, check: bool = True,
         DacapoError: If parts of the run do not fit together; the message begins with the field of its config.
         MemoryBudgetError: If not even a batch of one sample fits into the memory; the message says how much is enough.
     """
-    return _or_interrupt(train_or_stop(run, max_memory, check, loggers), run)
+    return _or_interrupt(train_or_stop(run, max_memory, check, loggers, force), run)
 
 
 @Options.kept()
-def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = True, loggers: Wanted = None) -> bool:
+def train_or_stop(
+    run: Run,
+    max_memory: str | int | None = None,
+    check: bool = True,
+    loggers: Wanted = None,
+    force: bool = False,
+) -> bool:
     """Train like :func:`train_run`, but return whether Ctrl-C or SIGTERM stopped training before its end."""
     with distributed.process_group(), training_lock(run.name):
         following = make_loggers(loggers)
@@ -132,8 +150,10 @@ def train_or_stop(run: Run, max_memory: str | int | None = None, check: bool = T
             create_weights_store().record_config(run)
         run.model.to(device).train()
         run.move_optimizer(device)
-        with recorded_session(run, {"device": str(device), "max_memory": max_memory}):
-            return _train(run, device, following)
+        early = EarlyStopping(run, force)
+        settings = {"device": str(device), "max_memory": max_memory}
+        with nullcontext() if early.ended else recorded_session(run, settings):
+            return _train(run, device, following, early)
 
 
 def _look_at_data(run: Run) -> None:
@@ -152,7 +172,9 @@ def _look_at_data(run: Run) -> None:
 
 def progress_of(run: Run) -> str:
     """Return the progress of a run in words."""
-    return f"{run.name}: trained {run.training_stats.trained_until()} of {run.train_until} iterations"
+    trained = run.training_stats.trained_until()
+    ended = trained < run.train_until and early_end_at(run.name, trained) is not None
+    return f"{run.name}: trained {trained} of {run.train_until} iterations{', then ended early' if ended else ''}"
 
 
 def _or_interrupt(stopped: bool, run: Run) -> Run:
@@ -162,9 +184,9 @@ def _or_interrupt(stopped: bool, run: Run) -> Run:
     return run
 
 
-def _train(run: Run, device: torch.device, loggers: Loggers) -> bool:
+def _train(run: Run, device: torch.device, loggers: Loggers, early: EarlyStopping) -> bool:
     """Train, and return whether a signal stopped it; all ranks return the same."""
-    if _is_done(run) and not _validation_is_due(run):
+    if (_is_done(run) or early.ended) and not _validation_is_due(run):
         return False
     stopped = False
     with SafeStop() as stop, loggers.following(run), nullcontext() if _is_done(run) else run.trainer:
@@ -172,7 +194,7 @@ def _train(run: Run, device: torch.device, loggers: Loggers) -> bool:
             if _validation_is_due(run):  # at the beginning, if an earlier process did not finish it
                 with stop.during("the validation"):
                     _validate(run, loggers)
-            if _is_done(run):
+            if _is_done(run) or early.ends(run):
                 break
             stopped = _train_until_validation(run, device, stop, loggers)
     (stopped,) = distributed.agree(stop.requested)  # during the last validation, for example

@@ -51,6 +51,7 @@ TERMINATED = 143
     help="Log to tensorboard, wandb or a logger of your own; several may be given. By default to those of the option "
     "loggers.",
 )
+@click.option("--force", is_flag=True, help="Go on with a training that ended early because it no longer improved.")
 def train(
     run_name: str,
     devices: int = 1,
@@ -58,6 +59,7 @@ def train(
     iterations: int | None = None,
     check: bool = True,
     loggers: tuple[str, ...] = (),
+    force: bool = False,
 ) -> None:
     """Train RUN_NAME to its end, resuming from its last checkpoint.
 
@@ -73,6 +75,7 @@ def train(
         options = [] if max_memory is None else ["--max-memory", max_memory]
         options += [] if iterations is None else ["--iterations", str(iterations)]
         options += [] if check else ["--no-check"]
+        options += ["--force"] if force else []
         options += [word for name in loggers for word in ("--logger", name)]
         raise SystemExit(
             distributed.launch(_same_command(click.get_current_context(), "train", *options, "--", run_name), devices)
@@ -82,7 +85,7 @@ def train(
         if not main:
             logging.getLogger("dacapo").setLevel(logging.ERROR)
         run = load_run(run_name, iterations)
-        stopped = train_or_stop(run, max_memory, check, loggers or None)
+        stopped = train_or_stop(run, max_memory, check, loggers or None, force)
     if main:
         click.echo(progress_of(run))
     if main and stopped:

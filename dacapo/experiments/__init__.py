@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dacapo.experiments.config_replacement import replace_config as replace_config
+    from dacapo.experiments.early_stopping import EarlyStoppingConfig as EarlyStoppingConfig
     from dacapo.experiments.model import Model as Model
     from dacapo.experiments.run import Run as Run
     from dacapo.experiments.run_config import RunConfig as RunConfig
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from dacapo.experiments.validation_scores import ValidationScores as ValidationScores
 
 _HOMES = {
+    "EarlyStoppingConfig": "early_stopping",
     "Model": "model",
     "Run": "run",
     "replace_config": "config_replacement",

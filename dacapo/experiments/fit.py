@@ -18,6 +18,7 @@ from dacapo.experiments.build import blaming
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.datasplits.datasplit import place_of
+from dacapo.experiments.early_stopping import check_early_stopping
 from dacapo.experiments.tasks.evaluators.volumes import scored_roi
 from dacapo.store.create_store import create_array_store, create_weights_store
 from dacapo.utils.names import check_name
@@ -116,7 +117,7 @@ def check_validation(run: Run) -> None:
 
     Raises:
         ConfigError: If a dataset has no ground truth, its name is unsuitable for a folder, or the network has a
-            different number of dimensions.
+            different number of dimensions; or if ``early_stopping`` has nothing to go by.
         ChannelMismatchError: If the number of channels of the raw data does not suit the network, or that of ground
             truth or mask does not suit the evaluator.
         DtypeError: If the run's evaluator cannot score ground truth of this data type.
@@ -158,6 +159,7 @@ def _check_criteria(run: Run) -> None:
     with blaming("task_config", "the names of files"):
         for criterion in filter(run.task.evaluator.store_best, run.task.evaluation_scores.criteria):
             check_name(criterion, "criterion")  # the best checkpoint is stored under it
+    check_early_stopping(run)
 
 
 def _check_pairs(run: Run, kind: str, datasets: Sequence[Dataset], pairs: Iterable[Pair]) -> None:

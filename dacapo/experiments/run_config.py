@@ -8,6 +8,7 @@ from dacapo.errors import DacapoError
 from dacapo.experiments.architectures import ArchitectureConfig
 from dacapo.experiments.config import Config, building_once, field
 from dacapo.experiments.datasplits import DataSplitConfig
+from dacapo.experiments.early_stopping import EarlyStoppingConfig
 from dacapo.experiments.fit import check_training, check_validation
 from dacapo.experiments.run import Run
 from dacapo.experiments.starts import StartConfig
@@ -30,6 +31,9 @@ class RunConfig(Config):
         "Number of iterations between validations, each with a checkpoint.", default=1000, alters_training=False
     )
     start_config: StartConfig | None = field("Initial weights, from an earlier run.", default=None)
+    early_stopping: EarlyStoppingConfig | None = field(
+        "When to end a training that no longer improves; by default never.", default=None, alters_training=False
+    )
 
     def verify(self) -> tuple[bool, str]:
         """Check the run's own values, then each part, then whether the parts fit together.

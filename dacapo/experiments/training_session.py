@@ -16,6 +16,7 @@ from dacapo.experiments.datasplits.datasets.arrays.view import ArrayView
 from dacapo.experiments.loggers.public_config import public_config
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_weights_store
+from dacapo.store.early_end import early_end_at
 from dacapo.store.session_records import new_record, read_records, write_record
 from dacapo.store.training_lock import holder_of
 from dacapo.utils import distributed
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 SESSION_HEADER = ("session", "iterations", "outcome", "begun", "ended", "dacapo", "torch", "machine")
 FINISHED, STOPPED, FAILED, KILLED, RUNNING = "finished", "stopped", "failed", "killed", "running"
+ENDED_EARLY = "ended early"
 
 
 @contextmanager
@@ -65,13 +67,20 @@ def recorded_session(run: Run, settings: Mapping[str, Any] | None = None) -> Ite
     record["outcome"] = FAILED
     try:
         yield
-        record["outcome"] = FINISHED if run.training_stats.trained_until() >= run.train_until else STOPPED
+        record["outcome"] = _outcome(run)
     except BaseException as error:
         record["error"] = f"{type(error).__name__}: {error}"
         raise
     finally:
         saved = create_weights_store().latest_iteration(run) or 0
         write_record(path, {**record, "ended": _now(), "iterations": {"from": begin, "to": saved}})
+
+
+def _outcome(run: Run) -> str:
+    trained = run.training_stats.trained_until()
+    if trained >= run.train_until:
+        return FINISHED
+    return STOPPED if early_end_at(run.name, trained) is None else ENDED_EARLY
 
 
 def sessions_of(run_name: str, options: DaCapoConfig | None = None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.store.create_store import create_weights_store
+from dacapo.store.early_end import early_end_at
 from dacapo.store.training_lock import Holder, holder_of
 from dacapo.utils.plain_json import without_nan
 from dacapo.utils.text_table import text_table
@@ -27,7 +28,7 @@ class RunSummary:
 
     Attributes:
         name: Name of the run.
-        status: ``new``, ``running`` if a process trains it now, ``stopped`` or ``finished``.
+        status: ``new``, ``running`` if a process trains it now, ``stopped`` or ``finished``, which may be early.
         trained: Number of iterations so far.
         iterations: Number of all iterations, None if the config is unreadable.
         checkpoint: Iteration of the latest checkpoint.
@@ -41,6 +42,7 @@ class RunSummary:
         holder: The process that trains it, or has locked it for other work.
         task: Kind of the task; ``architecture`` and ``trainer`` likewise.
         datasplit: Name of the data split.
+        ended_early: Whether training ended early, because it no longer improved.
         problem: Why something of the run cannot be shown.
     """
 
@@ -61,6 +63,7 @@ class RunSummary:
     architecture: str = ""
     trainer: str = ""
     datasplit: str = ""
+    ended_early: bool = False
     problem: str = ""
 
     def as_plain(self) -> dict[str, Any]:
@@ -73,7 +76,8 @@ class RunSummary:
     @property
     def progress(self) -> str:
         """The iterations so far and in all, in words."""
-        return f"{self.trained} of {'?' if self.iterations is None else self.iterations}"
+        early = ", ended early" if self.ended_early else ""
+        return f"{self.trained} of {'?' if self.iterations is None else self.iterations}{early}"
 
     @property
     def date(self) -> str:
@@ -131,9 +135,11 @@ def summary_of(runs: Catalogue, name: str) -> RunSummary:
     """Return the summary of one run."""
     card = runs.card(name)
     holder = holder_of(name, runs.options)
+    is_short = card.wanted is None or card.trained < card.wanted
+    early = is_short and early_end_at(name, card.trained, runs.options) is not None
     return RunSummary(
         name,
-        _status(card, holder),
+        _status(card, holder, early),
         card.trained,
         card.wanted,
         create_weights_store(runs.options).latest_iteration(name),
@@ -145,6 +151,7 @@ def summary_of(runs: Catalogue, name: str) -> RunSummary:
         card.higher,
         card.changed,
         holder,
+        ended_early=early,
         problem=card.problem,
         **dict(zip(("task", "architecture", "trainer", "datasplit"), card.parts, strict=False)),
     )
@@ -169,10 +176,10 @@ def run_list(summaries: Sequence[RunSummary]) -> str:
     return "\n".join([text_table(header, rows), *problems])
 
 
-def _status(card: Card, holder: Holder | None) -> str:
+def _status(card: Card, holder: Holder | None, early: bool) -> str:
     if holder is not None and holder.use == "trained":
         return "running"
-    if card.wanted is not None and card.trained >= card.wanted:
+    if early or (card.wanted is not None and card.trained >= card.wanted):
         return "finished"
     return "stopped" if card.trained else "new"
 
