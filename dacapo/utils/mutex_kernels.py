@@ -1,8 +1,5 @@
 """Kernels of the mutex watershed (Wolf et al., ECCV 2018), compiled by Numba on first use.
 
-Numba is imported only here; compiled code is cached on disk, in ``__pycache__`` beside this file or in
-``NUMBA_CACHE_DIR``.
-
 The algorithm is that of Kruskal with two kinds of edges, processed in descending order of their distance from the bias:
 an attractive edge (above the bias) merges two clusters unless a mutual exclusion forbids it, and a repulsive edge
 (below it) adds a mutual exclusion between two clusters.
@@ -22,25 +19,17 @@ affinities at the voxel when it is about to be merged.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+
+from dacapo.utils.kernels import compiled, find, slot_of
 
 RADIX_BITS = 11
 """Number of key bits that one pass of the radix sort handles."""
 
 USED, FREE, FILLED = 0, 1, 2
 """Indices of the counters: used entries of the pool, first free entry, and pairs in the hash table."""
-
-
-def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function on its first call; it releases the global interpreter lock."""
-    try:
-        return njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no folder for the compiled code
-        return njit(nogil=True)(function)
 
 
 class Graph(NamedTuple):
@@ -201,37 +190,6 @@ def _first_not_above(values: Any, levels: Any, bias: Any) -> Any:
 
 
 @compiled
-def _find(parent: Any, node: Any) -> Any:
-    """Return the representative of a voxel, halving the path to it.
-
-    Path halving (Tarjan and van Leeuwen 1984, https://doi.org/10.1145/62.2160) needs one pass and no stack.
-    """
-    above = parent[node]
-    while True:
-        higher = parent[above]
-        if higher == above:  # do not write to a path that is already short
-            return above
-        parent[node] = higher
-        node = higher
-        above = parent[node]
-
-
-@compiled
-def _slot(table: Any, a: Any, b: Any) -> Any:
-    """Return the position of a pair in the hash table, or the free position for it, and its key.
-
-    Fibonacci hashing: 2^64 over the golden ratio, times the key, spreads consecutive keys evenly (Knuth, The Art of
-    Computer Programming 3, section 6.4). Collisions move to the next free position.
-    """
-    key = (np.uint64(min(a, b)) << np.uint64(32)) | np.uint64(max(a, b))
-    mask = np.uint64(len(table) - 1)
-    slot = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(24)) & mask
-    while table[slot] != 0 and table[slot] != key:
-        slot = (slot + np.uint64(1)) & mask
-    return slot, key
-
-
-@compiled
 def _grown_table(table: Any, more: int, clusters: Any) -> Any:
     """Return a table with room for more pairs; a full one is rebuilt without pairs of former representatives."""
     counters, parent = clusters.counters, clusters.parent
@@ -250,7 +208,7 @@ def _grown_table(table: Any, more: int, clusters: Any) -> Any:
     for key in table:
         a, b = np.int64(key >> np.uint64(32)), np.int64(key & low)
         if key != 0 and parent[a] == a and parent[b] == b:
-            slot, _ = _slot(cleaned, a, b)
+            slot, _ = slot_of(cleaned, a, b)
             cleaned[slot] = key
     counters[FILLED] = alive
     return cleaned
@@ -285,7 +243,7 @@ def _prepend(owner: Any, other: Any, clusters: Any, pool: Any) -> None:
 @compiled
 def _add_exclusion(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> None:
     """Add a mutual exclusion between two representatives of clusters with several voxels."""
-    slot, key = _slot(table, a, b)
+    slot, key = slot_of(table, a, b)
     if table[slot] == 0:
         table[slot] = key
         clusters.counters[FILLED] += 1
@@ -301,8 +259,8 @@ def _merge_exclusions(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> N
     entry = heads[b]
     while entry >= 0:
         after = pool[entry, 1]
-        other = _find(parent, pool[entry, 0])
-        slot, key = _slot(table, a, other)
+        other = find(parent, pool[entry, 0])
+        slot, key = slot_of(table, a, other)
         if table[slot] == 0:
             table[slot] = key
             counters[FILLED] += 1
@@ -327,11 +285,11 @@ def _exclusions_of(voxel: Any, here: Any, graph: Any, biases: Any, parent: Any, 
         bias = biases[graph.groups[channel]]
         # The outgoing edge of this voxel, and the incoming one. Missing edges are above every bias.
         if bias - _weight(graph.edges[voxel, channel], graph.levels) > here:
-            found[count] = _find(parent, voxel + graph.strides[channel])
+            found[count] = find(parent, voxel + graph.strides[channel])
             count += 1
         before = voxel - graph.strides[channel]
         if 0 <= before < len(parent) and bias - _weight(graph.edges[before, channel], graph.levels) > here:
-            found[count] = _find(parent, before)
+            found[count] = find(parent, before)
             count += 1
     return count
 
@@ -341,7 +299,7 @@ def _merge_clusters(a: Any, b: Any, clusters: Any, pool: Any, table: Any) -> Non
     """Merge two clusters of several voxels, unless they exclude each other."""
     sizes = clusters.sizes
     if sizes[a] > 0 and sizes[b] > 0:
-        slot, _ = _slot(table, a, b)
+        slot, _ = slot_of(table, a, b)
         if table[slot] != 0:
             return
     if sizes[a] < sizes[b]:
@@ -444,11 +402,11 @@ def cluster(parent: Any, groups: Any, graph: Any, biases: Any) -> None:
             v = u + graph.strides[code >> graph.bits]
             if apart:
                 if sizes[u] >= 0 and sizes[v] >= 0:
-                    a, b = _find(parent, u), _find(parent, v)
+                    a, b = find(parent, u), find(parent, v)
                     if a != b:
                         _add_exclusion(a, b, clusters, pool, table)
             elif parent[u] != parent[v]:
-                a, b = _find(parent, u), _find(parent, v)
+                a, b = find(parent, u), find(parent, v)
                 if a != b:
                     if sizes[a] < 0 or sizes[b] < 0:
                         _merge_single(a, b, here, graph, biases, clusters, found, pool, table)
@@ -492,7 +450,7 @@ def contract(parent: Any, least: Any, edges: Any, graph: Any, bias: float) -> in
         v = u + graph.strides[code >> graph.bits]
         if parent[u] == parent[v]:
             continue
-        a, b = _find(parent, u), _find(parent, v)
+        a, b = find(parent, u), find(parent, v)
         if a == b:
             continue
         if index < middle:
@@ -536,7 +494,7 @@ def number(parent: Any, shape: Any, graph: Any, biases: Any, sums: Any, labels: 
     sizes = np.zeros(count, np.int32)
     totals = np.zeros(count if len(sums) else 0, np.float64)
     for voxel in range(count):
-        root = _find(parent, voxel)
+        root = find(parent, voxel)
         parent[voxel] = root
         sizes[root] += 1
         if len(sums):
