@@ -29,7 +29,7 @@ from dacapo.errors import (
     UnsafeFileError,
 )
 from dacapo.experiments.datasplits.datasets.arrays import CropArrayConfig, ZarrArray, ZarrArrayConfig
-from dacapo.experiments.datasplits.datasets.arrays.zarr_array import MAX_CHUNK_BYTES, chunk_shape
+from dacapo.experiments.datasplits.datasets.arrays.chunk_shapes import MAX_CHUNK_BYTES, chunk_shape
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.zarr_files import write_zarr2
 

@@ -12,9 +12,9 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.experiments.datasplits.datasets.arrays.axes import spatial_axes_of
+from dacapo.experiments.datasplits.datasets.arrays.chunk_shapes import chunk_shape
 from dacapo.experiments.datasplits.datasets.arrays.metadata import ArrayMetadata
 from dacapo.experiments.datasplits.datasets.arrays.world import World
-from dacapo.experiments.datasplits.datasets.arrays.zarr_array import chunk_shape
 
 
 @attrs.frozen

@@ -22,9 +22,10 @@ import numpy as np
 
 from dacapo.options import Options
 
-from .containers import StoredArray, open_tensorstore, read_tensorstore, tensorstore_spec
 from .plane_cache import planes
 from .remote import CONTEXT
+from .stored_array import StoredArray
+from .tensorstore_arrays import open_tensorstore, read_tensorstore, tensorstore_spec
 
 _reads_cached: ContextVar[bool] = ContextVar("_reads_cached", default=False)
 

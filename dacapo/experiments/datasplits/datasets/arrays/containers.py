@@ -1,84 +1,23 @@
-"""Arrays in containers: Zarr v2 and v3 (read and written); N5 and neuroglancer precomputed (read)."""
+"""Find arrays in containers: Zarr v2 and v3, N5 and neuroglancer precomputed."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dacapo.errors import ArrayNotFoundError, ConfigError, StorageError, UnsafeFileError
-from dacapo.utils.byte_order import native_dtype
+from dacapo.errors import ArrayNotFoundError, ConfigError, UnsafeFileError
 from dacapo.utils.paths import is_url, shown
 
 from .foreign import check_sizes, metadata_errors
-from .metadata import ArrayMetadata, Candidates, n5_candidates, plain_candidates
-from .ome_metadata import ome_candidates
-from .placement import metadata_from, stated_in
 from .places import folders_in, has_file, read_json
-from .precomputed import PRECOMPUTED, in_order_of_axes, precomputed_scale, precomputed_scales, precomputed_spec
-from .remote import TIMEOUT, cause, in_memory, kvstore_spec, open_context
-from .remote_files import is_writable_place
-from .zarr_files import fills_results, open_zarr2
+from .precomputed import precomputed_scale, precomputed_scales
+from .stored_array import StoredArray
 
 ALIASES = "dacapo_names"
 """Attribute of a container: earlier names of its datasets."""
-WRITABLE = ("zarr2", "zarr3")
 MAX_LISTED = 20
 MAX_DEPTH = 8
-_ZARR2_HEADER = (
-    "zarr_format",
-    "shape",
-    "chunks",
-    "dtype",
-    "compressor",
-    "fill_value",
-    "order",
-    "filters",
-    "dimension_separator",
-)
-_N5_HEADER = ("dimensions", "blockSize", "dataType", "compression")
-
-
-@dataclass(frozen=True)
-class StoredArray:
-    """An array found in a container, not yet opened."""
-
-    container: Path
-    dataset: str
-    format: str
-    """``zarr2``, ``zarr3``, ``n5`` or ``neuroglancer_precomputed``."""
-    header: Mapping[str, Any]
-    """The format's own metadata: shape, chunks and data type."""
-    attributes: Mapping[str, Any]
-
-    @property
-    def where(self) -> str:
-        """Container and dataset, for messages."""
-        return shown(self.container / self.dataset)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.header["dimensions" if self.format == "n5" else "shape"])
-
-    @property
-    def is_opened_by_zarr(self) -> bool:
-        """Whether Zarr reads and writes it, and not TensorStore: on a disk, or in memory."""
-        return self.format == "zarr2" and (not is_url(self.container) or in_memory(self.container))
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether its format and place can be written."""
-        return self.format in WRITABLE and (is_writable_place(self.container) or self.is_opened_by_zarr)
-
-    @property
-    def path(self) -> Path:
-        """Folder of the array."""
-        return self.container / self.dataset
 
 
 def dataset_name(dataset: str) -> str:
@@ -256,153 +195,3 @@ def _has_objects(kind: Any) -> bool:
         return "O" in kind
     # A structured type is a list of [name, type] or [name, type, shape].
     return any(_has_objects(part[1]) for part in kind if isinstance(part, list) and len(part) > 1)
-
-
-def open_stored(found: StoredArray, mode: str) -> Any:
-    """Open an array; the result can be sliced and has ``shape`` and ``dtype``.
-
-    Args:
-        found: From :func:`find_array`.
-        mode: ``r`` to read, anything else to also write, which N5 does not support.
-
-    Raises:
-        StorageError: If the array cannot be opened.
-    """
-    try:
-        if found.is_opened_by_zarr:
-            return open_zarr2(found.path, "r" if mode == "r" else "r+")
-        context = open_context() if is_url(found.container) else None
-        return open_tensorstore(tensorstore_spec(found), context, write=mode != "r" and found.is_writable)
-    except Exception as error:
-        raise StorageError(f"cannot open {found.where} ({found.format}): {error}") from error
-
-
-def read_checked(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-    """Read from an array opened by Zarr, and detect chunks that hold too few values.
-
-    Version 2 of Zarr decodes a chunk directly into a contiguous part of the result, and does not notice if some of that
-    stays unchanged. Unless the codec detects this, the result is made noncontiguous.
-    """
-    if fills_results(opened):
-        return np.asarray(opened[index])
-    shape = [len(range(*s.indices(size))) for s, size in zip(index, opened.shape, strict=True)]
-    first = next((axis for axis, n in enumerate(opened.chunks) if n > 1), 0)
-    fits = [n <= c for n, c in zip(shape, opened.chunks, strict=True)]
-    if opened.compressor is None or (opened.order == "C" and not all(fits[first + 1 :])):
-        return np.asarray(opened[index])
-    # A gap after every row suffices if chunks have several rows; it takes less memory than a gap after every value.
-    rows = opened.order == "C" and math.prod(shape[:-1]) > 1 and first < len(shape) - 1
-    room = (*shape[:-1], shape[-1] + 1) if rows else (*shape, 2)
-    result = np.empty(room, dtype=opened.dtype)[(..., slice(-1) if rows else 0)]
-    return np.ascontiguousarray(opened.get_basic_selection(index, out=result))
-
-
-def tensorstore_spec(found: StoredArray) -> dict[str, Any]:
-    """Return the spec by which TensorStore opens an array."""
-    if found.format == PRECOMPUTED:
-        return precomputed_spec(found.header, kvstore_spec(found.path.parent))
-    spec = {"driver": "zarr" if found.format == "zarr2" else found.format, "kvstore": kvstore_spec(found.path)}
-    if is_url(found.container):
-        # A request for each use of a chunk in the cache would take as long as reading it again.
-        spec["recheck_cached_data"] = "open"
-    if found.format == "zarr2":
-        # Set explicitly, because TensorStore rejects members that Zarr ignores.
-        header = {key: value for key, value in found.header.items() if key in _ZARR2_HEADER}
-        compressor = header.get("compressor")
-        if isinstance(compressor, Mapping) and compressor.get("id") == "zstd":
-            # A checksum is optional, and checked if present.
-            header["compressor"] = {key: value for key, value in compressor.items() if key != "checksum"}
-        spec["metadata"] = header
-    elif found.format == "n5":
-        # Set explicitly, because TensorStore rejects resolution and units that omit the channel axis.
-        spec["metadata"] = {key: value for key, value in found.header.items() if key in _N5_HEADER}
-    return spec
-
-
-def open_tensorstore(spec: dict[str, Any], context: Any = None, write: bool = False) -> Any:
-    """Open an array with TensorStore.
-
-    Raises:
-        ValueError: If it cannot be opened.
-    """
-    import tensorstore
-
-    known = "metadata" in spec
-    options = {} if context is None else {"context": context}
-    opened = tensorstore.open(spec, open=True, read=True, write=write, assume_metadata=known, **options).result()
-    if spec["driver"] == PRECOMPUTED:
-        return in_order_of_axes(opened)
-    # N5 lists its axes from the fastest to the slowest.
-    return opened.T if spec["driver"] == "n5" else opened
-
-
-def read_tensorstore(opened: Any, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-    """Read from an array opened by TensorStore; chunks are read at the same time.
-
-    Raises:
-        ValueError: If a chunk cannot be read, in time.
-    """
-    try:
-        return np.asarray(opened[index].read().result(TIMEOUT))
-    except TimeoutError as error:
-        raise ValueError(cause(error)) from error
-
-
-def write_tensorstore(opened: Any, index: tuple[slice, ...], value: np.ndarray[Any, Any]) -> None:
-    """Write to an array opened by TensorStore.
-
-    Raises:
-        ValueError: If it cannot be written, in time.
-    """
-    try:
-        opened[index].write(value).result(TIMEOUT)
-    except TimeoutError as error:
-        raise ValueError(cause(error)) from error
-
-
-def numpy_dtype(opened: Any) -> np.dtype[Any]:
-    """Return the data type of an array opened by :func:`open_stored`, in the byte order of this machine."""
-    return native_dtype(getattr(opened.dtype, "numpy_dtype", opened.dtype))
-
-
-def metadata_of(found: StoredArray, shape: tuple[int, ...], **overrides: Any) -> ArrayMetadata:
-    """Read the position of an array in the world.
-
-    Args:
-        found: The array.
-        shape: Its shape.
-        **overrides: Values in place of those in the attributes; see :func:`.metadata_from`.
-
-    Raises:
-        MetadataError: If the attributes contradict each other or the shape.
-    """
-    return metadata_from(found.where, shape, _candidates(found), **overrides)
-
-
-def stated_metadata(found: StoredArray) -> frozenset[str]:
-    """Return which of ``axes``, ``voxel_size`` and ``offset`` the attributes of an array state."""
-    return stated_in(_candidates(found))
-
-
-def _candidates(found: StoredArray) -> Candidates:
-    candidates = Candidates()
-    if found.format == "n5":
-        n5_candidates(found.where, [found.attributes, group_attributes(found.path.parent)], candidates)
-    else:
-        plain_candidates(found.where, found.attributes, candidates)
-    names = found.header.get("dimension_names")
-    if not candidates.axes and names and all(isinstance(name, str) and name for name in names):
-        candidates.axes.append(("dimension_names", list(names)))
-    _ome_above(found, candidates)
-    return candidates
-
-
-def _ome_above(found: StoredArray, candidates: Candidates) -> None:
-    """Look for multiscales in the groups above an array, from the innermost up to the container."""
-    parts = found.dataset.split("/") if found.dataset else []
-    for depth in reversed(range(len(parts))):
-        attributes = group_attributes(found.container.joinpath(*parts[:depth]))
-        nested = attributes.get("ome")
-        multiscales = (nested if isinstance(nested, Mapping) else attributes).get("multiscales")
-        if multiscales and ome_candidates(found.where, multiscales, "/".join(parts[depth:]), candidates):
-            return

@@ -20,8 +20,9 @@ from dacapo.utils.plain_json import parse_json
 
 from .containers import dataset_name, listing, the_only
 from .file_array import FileArray, FileArrayConfig
-from .metadata import Candidates, plain_candidates
+from .metadata import Candidates
 from .placement import stated_in
+from .plain_metadata import plain_candidates
 from .remote_file import readable
 
 

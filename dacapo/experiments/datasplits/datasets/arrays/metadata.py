@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -27,10 +27,11 @@ from typing import Any
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import MetadataError, MetadataWarning
-from dacapo.utils.exact_numbers import exact, parts_for, plain_number
 
 from .axes import NON_SPATIAL_AXES, axis_names, spatial_axes_of
-from .world import LENGTHS, World, length_of, long_name, parse_world_unit, world_unit
+from .exact_place import ExactPlace, readable
+from .metadata_values import exact_values, spatial_part
+from .world import LENGTHS, World, long_name, world_unit
 
 NANOMETERS = {name: float(length) for name, length in LENGTHS.items()}
 WORLD_UNIT = "world_unit"
@@ -149,51 +150,9 @@ def read_metadata(
         next((spatial_part(where, key, value, names) for key, value in values), None)
         for values in (found.units, found.shown)
     )
-    place = _Place(voxel_size, offset, units or [""] * dims, shown)
+    place = ExactPlace(voxel_size, offset, units or [""] * dims, shown)
     size, offset_, place = place.counted(where, unit or found.world_unit)
     return ArrayMetadata(names, size, offset_, place.units, place.parts, place.shown)
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Voxel size and offset as fractions of units."""
-
-    voxel_size: list[Fraction]
-    offset: list[Fraction]
-    units: list[str]
-    shown: list[str] | None
-    parts: int = 1
-
-    def counted(self, where: str, unit: str | None) -> tuple[Coordinate, Coordinate, _Place]:
-        """Return voxel size and offset in world coordinates, and what those count."""
-        wanted = None if unit is None else parse_world_unit(unit)
-        place = self._in_lengths("nm" if wanted is None else wanted[1]) if unit or self._parts() != 1 else self
-        parts = place._parts() if wanted is None else int(1 / wanted[0])
-        numbers = [*place.voxel_size, *place.offset]
-        if parts is None or any((number * parts).denominator != 1 for number in numbers):
-            raise MetadataError(
-                f"{where}: voxel size {_readable(self.voxel_size)} and offset {_readable(self.offset)} are no integer "
-                f"numbers of {unit or 'any part of their unit'}, so places would be inexact; correct the attributes"
-            )
-        size, offset = (Coordinate(int(n * parts) for n in values) for values in (place.voxel_size, place.offset))
-        return size, offset, _Place(place.voxel_size, place.offset, place.units, place.shown, parts)
-
-    def _parts(self) -> int | None:
-        return parts_for([*self.voxel_size, *self.offset])
-
-    def _in_lengths(self, unit: str) -> _Place:
-        """Return the same with all lengths in one unit; axes whose unit is no length stay as they are."""
-        new = length_of(unit)
-        old = [length_of(own) for own in self.units]
-        if new is None or set(old) <= {new, None}:
-            return self
-        factors = [Fraction(1) if length is None else length / new for length in old]
-        size, offset = (
-            [v * f for v, f in zip(values, factors, strict=True)] for values in (self.voxel_size, self.offset)
-        )
-        shown = [long_name(one) for one in self.units] if self.shown is None else self.shown
-        units = [own if length is None else unit for own, length in zip(self.units, old, strict=True)]
-        return _Place(size, offset, units, shown)
 
 
 def _warn(message: str) -> None:
@@ -223,31 +182,6 @@ def _default_axes(where: str, ndim: int, found: Candidates) -> list[str]:
     return ["b", "c"][2 - (ndim - dims) :] + ["z", "y", "x"][3 - dims :]
 
 
-def spatial_part(where: str, key: str, value: Sequence[Any], axes: list[str]) -> list[Any]:
-    """Keep the spatial entries of a sequence that has one entry per axis or per spatial axis."""
-    dims = len(spatial_axes_of(axes))
-    if len(value) == dims:
-        return list(value)
-    if len(value) == len(axes):
-        return [v for axis, v in zip(axes, value, strict=True) if axis not in NON_SPATIAL_AXES]
-    raise MetadataError(f"{where}: {key} is {list(value)}, {len(value)} entries for the axes {', '.join(axes)}")
-
-
-def exact_values(where: str, key: str, value: Sequence[float]) -> list[Fraction]:
-    """Return the numbers of an attribute, exactly; raise an error for any that is none, or inexact."""
-    try:
-        numbers = [exact(v) for v in value]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise MetadataError(f"{where}: {key} is {list(value)}; expected numbers") from error
-    known = [number for number in numbers if number is not None]
-    if len(known) < len(numbers):
-        raise MetadataError(
-            f"{where}: {key} is {list(value)}, which is no decimal number of up to six digits and no simple fraction, "
-            "so places would be inexact; correct the attribute"
-        )
-    return known
-
-
 def _agreed_numbers(where: str, what: str, candidates: Sequence[tuple[str, list[Fraction]]]) -> list[Fraction] | None:
     """Return the numbers that all candidates give; integers that are others rounded give way to them."""
     if not candidates:
@@ -256,18 +190,14 @@ def _agreed_numbers(where: str, what: str, candidates: Sequence[tuple[str, list[
     exactly = [(key, value) for key, value in candidates if not _is_rounded(value, best[1])]
     if len(exactly) < len(candidates):
         rounded = ", ".join(key for key, value in candidates if _is_rounded(value, best[1]))
-        _warn(f"{where}: {rounded} holds the {what} rounded; used {best[0]}, {_readable(best[1])}")
-    return _agreed(where, what, exactly, _readable)
+        _warn(f"{where}: {rounded} holds the {what} rounded; used {best[0]}, {readable(best[1])}")
+    return _agreed(where, what, exactly, readable)
 
 
 def _is_rounded(value: list[Fraction], exactly: list[Fraction]) -> bool:
     if value == exactly or len(value) != len(exactly) or any(number.denominator > 1 for number in value):
         return False
     return all(v in (round(e), math.floor(e)) for v, e in zip(value, exactly, strict=True))
-
-
-def _readable(values: Iterable[Any]) -> list[Any]:
-    return [plain_number(value) if isinstance(value, Fraction) else value for value in values]
 
 
 def _agreed(
@@ -286,119 +216,3 @@ def _agreed(
                 f"{first_key} is {readable(first)}, {key} is {readable(value)}"
             )
     return first
-
-
-def list_of(where: str, key: str, value: Any) -> list[Any]:
-    """Return an attribute that has to be a list."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return list(value)
-    raise MetadataError(f"{where}: {key} is {value!r}; expected a list with one entry per axis")
-
-
-def _names(where: str, key: str, value: Any) -> list[str]:
-    return axis_names(value if isinstance(value, str) else list_of(where, key, value))
-
-
-def plain_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
-    """Collect the values beside the data, in the order of the data."""
-    types = attributes.get("types")
-    for key in ("axes", "axis_names"):
-        if key in attributes:
-            found.axes.append((key, _typed_names(_names(where, key, attributes[key]), types)))
-    for key in ("voxel_size", "resolution"):
-        if key in attributes:
-            found.voxel_size.append((key, list_of(where, key, attributes[key])))
-    if "offset" in attributes:
-        found.offset.append(("offset", list_of(where, "offset", attributes["offset"])))
-    if "units" in attributes:
-        found.units.append(("units", [str(unit or "") for unit in list_of(where, "units", attributes["units"])]))
-    if OME_UNITS in attributes:
-        found.shown.append((OME_UNITS, [str(unit) for unit in list_of(where, OME_UNITS, attributes[OME_UNITS])]))
-    if attributes.get(WORLD_UNIT) is not None:
-        found.world_unit = str(attributes[WORLD_UNIT])
-    transform_candidates(where, attributes, found)
-
-
-def _typed_names(names: list[str], types: Any) -> list[str]:
-    if not isinstance(types, Sequence) or len(types) != len(names):
-        return names
-    return [name_by_type(name, kind) for name, kind in zip(names, types, strict=True)]
-
-
-def name_by_type(name: str, kind: Any) -> str:
-    """Return the name of an axis, which depends on its type for channels and batch."""
-    return {"channel": "c", "batch": "b"}.get(str(kind), name)
-
-
-def transform_candidates(where: str, attributes: Mapping[str, Any], found: Candidates) -> None:
-    """Collect the values of the mapping ``transform``; its lists are in the order of the data, also in N5."""
-    transform = attributes.get("transform")
-    if not isinstance(transform, Mapping):
-        return
-    if "axes" in transform:
-        found.axes.append(("transform/axes", _names(where, "transform/axes", transform["axes"])))
-    for key, collected in (
-        ("scale", found.voxel_size),
-        ("translate", found.offset),
-        ("units", found.units),
-    ):
-        if key in transform:
-            name = f"transform/{key}"
-            collected.append((name, list_of(where, name, transform[key])))
-
-
-def n5_candidates(where: str, levels: Sequence[Mapping[str, Any]], found: Candidates) -> None:
-    """Collect the values of N5 attributes; their lists are in the order x, y, z.
-
-    ``downsamplingFactors`` multiply ``pixelResolution``, which refers to the full resolution. They do not affect the
-    offset, since the corner of a volume does not move when its voxels grow.
-
-    Args:
-        where: File and dataset, for messages.
-        levels: Attributes of the dataset, then of the group above it, which may hold the resolution.
-        found: The values collected so far, extended in place.
-    """
-    own, *above = levels
-    reverse = {
-        **{key: _names(where, key, own[key])[::-1] for key in ("axes", "axis_names") if key in own},
-        **{
-            key: list_of(where, key, own[key])[::-1]
-            for key in ("types", "units", "offset", "resolution", "voxel_size")
-            if key in own
-        },
-        **{key: own[key] for key in (WORLD_UNIT,) if key in own},
-    }
-    transform = {"transform": own["transform"]} if "transform" in own else {}
-    plain_candidates(where, {**reverse, **transform}, found)
-    for attributes in (own, *above):
-        if "pixelResolution" in attributes:
-            _pixel_resolution(where, attributes["pixelResolution"], own.get("downsamplingFactors"), found)
-            return
-    if not found.voxel_size and above and "resolution" in above[0]:
-        _pixel_resolution(where, above[0]["resolution"], own.get("downsamplingFactors"), found, "resolution")
-
-
-def _pixel_resolution(where: str, value: Any, factors: Any, found: Candidates, key: str = "pixelResolution") -> None:
-    unit = value.get("unit") if isinstance(value, Mapping) else None
-    size = list_of(where, key, value.get("dimensions") if isinstance(value, Mapping) else value)[::-1]
-    if factors is not None:
-        scale = list_of(where, "downsamplingFactors", factors)[::-1]
-        if len(scale) != len(size):
-            dims = min(len(scale), len(size))
-            scale, size = (_spatial_entries(part, dims, found) for part in (scale, size))
-        if len(scale) != len(size):
-            raise MetadataError(f"{where}: {key} is {value}, but downsamplingFactors {factors} has another length")
-        size, scale = (exact_values(where, name, part) for name, part in ((key, size), ("downsamplingFactors", scale)))
-        size = [a * b for a, b in zip(size, scale, strict=True)]
-        key = f"{key} times downsamplingFactors"
-    found.voxel_size.append((key, size))
-    if unit is not None:
-        found.units.append((key, [str(unit)] * len(size)))
-
-
-def _spatial_entries(values: list[Any], dims: int, found: Candidates) -> list[Any]:
-    """Drop the entry of the channels: without names, the first of four axes."""
-    names = found.axes[0][1] if found.axes else ["c", "z", "y", "x"]
-    if len(values) == dims or len(names) != len(values):
-        return values
-    return [value for name, value in zip(names, values, strict=True) if name not in NON_SPATIAL_AXES]

@@ -9,7 +9,8 @@ from typing import Any
 from dacapo.errors import MetadataError
 
 from .axes import NON_SPATIAL_AXES
-from .metadata import Candidates, exact_values, list_of, name_by_type, spatial_part
+from .metadata import Candidates
+from .metadata_values import exact_values, list_of, name_by_type, spatial_part
 from .world import length_of, long_name
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from dacapo.errors import StorageError
 from dacapo.utils.paths import is_url
 
-from .containers import StoredArray
 from .places import mode_of
 from .precomputed import PRECOMPUTED
+from .stored_array import StoredArray
 
 Number = tuple[int, ...]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,51 +16,35 @@ from dacapo.errors import (
     ConfigError,
     DacapoError,
     DamagedFileError,
-    DtypeError,
-    MetadataError,
-    OutputExistsError,
     RoiError,
     StorageError,
 )
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native
-from dacapo.utils.paths import is_url, shown, user_path
+from dacapo.utils.paths import is_url, user_path
 
 from .array import ArrayConfig
-from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, axis_names, spatial_axes_of
+from .axes import axis_names
 from .chunk_cache import CachedReader
-from .containers import (
-    dataset_name,
-    find_array,
-    group_attributes,
-    is_array,
-    metadata_of,
-    numpy_dtype,
-    open_stored,
-    read_checked,
-    read_tensorstore,
-    stated_metadata,
-    write_tensorstore,
-)
+from .chunk_shapes import chunk_shape
+from .containers import dataset_name, find_array
 from .foreign import check_readable, metadata_errors
 from .metadata import ArrayMetadata
 from .metadata_array import MetadataArray, snapped
 from .ome_images import forget_image
 from .overrides import optional_coordinate, optional_numbers, overrides_of, recounted
-from .places import has_group
-from .remote_files import check_writable_place, is_writable_place
-from .remote_zarr import create_remote_zarr2
+from .remote_files import is_writable_place
 from .stored_chunks import check_chunks, chunk_files, stored_chunks
+from .stored_metadata import metadata_of, stated_metadata
+from .stored_values import numpy_dtype, open_stored, read_values, write_values
 from .world import World
-from .zarr3_files import create_zarr3, is_zarr3_group, update_attributes
-from .zarr_files import create_zarr2
+from .zarr3_files import update_attributes
+from .zarr_creation import check_target, create_files, kept_axes, plain_dtype
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
 
 MODES = ("r", "r+", "a", "w")
-MAX_CHUNK_BYTES = 256 * 2**20
-"""Larger chunks are split. Compressors are limited to 2 GiB, and a reader holds a whole chunk in memory."""
 
 
 class ZarrArray(MetadataArray):
@@ -179,8 +162,7 @@ class ZarrArray(MetadataArray):
             raise StorageError(f"{self}: cannot read roi {roi}, a chunk may be damaged: {error}") from error
 
     def _read(self, index: tuple[slice, ...]) -> np.ndarray[Any, Any]:
-        is_checked = self._found.is_opened_by_zarr
-        return native(read_checked(self._opened, index) if is_checked else read_tensorstore(self._opened, index))
+        return native(read_values(self._found, self._opened, index))
 
     def stored_chunks(self, roi: Roi) -> dict[tuple[int, ...], bool]:
         """Return for each chunk that overlaps a roi whether it is stored; others are read as the fill value.
@@ -225,10 +207,7 @@ class ZarrArray(MetadataArray):
             raise RoiError(f"{self}: a value of shape {value.shape} does not fit roi {roi}, which has shape {shape}")
         check_chunks(self._found, self._opened, index)
         try:
-            if self._found.is_opened_by_zarr:
-                self._opened[index] = value if value.ndim else value[()]
-            else:
-                write_tensorstore(self._opened, index, value.astype(self._dtype, copy=False))
+            write_values(self._found, self._opened, index, value)
         except Exception as error:
             raise StorageError(f"{self}: cannot write roi {roi}: {error}") from error
 
@@ -309,115 +288,20 @@ class ZarrArray(MetadataArray):
             ConfigError: If axes, channels and roi do not match.
             StorageError: If the folder, or URL, cannot be written.
         """
-        kept = _check_axes(axis_names(axes), roi, num_channels, voxel_size)
+        kept = kept_axes(axis_names(axes), roi, num_channels, voxel_size)
         if mode not in MODES[1:]:
             raise ConfigError(f"cannot create an array with mode {mode!r}; expected one of {', '.join(MODES[1:])}")
         container, dataset = Path(array_identifier.container), dataset_name(array_identifier.dataset)
-        _check_target(container, dataset, overwrite)
+        check_target(container, dataset, overwrite)
         counts = iter(roi.shape / voxel_size)
         shape = [num_channels or 0 if axis == "c" else 1 if axis == "b" else int(next(counts)) for axis in kept]
-        kind = _plain_dtype(dtype)
+        kind = plain_dtype(dtype)
         counted = World(("nm",) * roi.dims) if world is None else world
         metadata = ArrayMetadata.of_world(kept, voxel_size, roi.offset, counted)
         chunks = chunk_shape(shape, kept, kind.itemsize, None if write_size is None else write_size / voxel_size)
         forget_image(container, dataset)
-        _create(container, dataset, shape, chunks, kind, kept, metadata.as_attributes())
+        create_files(container, dataset, shape, chunks, kind, kept, metadata.as_attributes())
         return cls(ZarrArrayConfig(name or dataset, container, array_identifier.dataset, mode=mode))
-
-
-def _check_axes(axes: Sequence[str], roi: Roi, num_channels: int | None, voxel_size: Coordinate) -> list[str]:
-    kept = [axis for axis in axes if axis != "c" or num_channels is not None]
-    if num_channels is not None and (num_channels < 1 or "c" not in kept):
-        raise ConfigError(f"{num_channels} channels requested with axes {list(axes)}; expected a 'c' and at least one")
-    dims = len(spatial_axes_of(kept))
-    if roi.dims != dims or len(voxel_size) != dims:
-        raise ConfigError(f"axes {list(axes)} have {dims} spatial ones, but roi is {roi}, voxel size {voxel_size}")
-    if min(voxel_size) <= 0:
-        raise MetadataError(f"voxel size is {voxel_size}; expected positive numbers")
-    if None in roi.shape or min(roi.shape) <= 0 or any(roi.shape % voxel_size):
-        raise RoiError(f"cannot create an array for roi {roi}; expected a positive multiple of voxel size {voxel_size}")
-    return kept
-
-
-def _plain_dtype(dtype: Any) -> np.dtype[Any]:
-    kind: np.dtype[Any] = np.dtype(dtype)
-    if kind.kind not in "biufc":
-        raise DtypeError(f"cannot create an array of data type {kind}; expected a numeric one")
-    return kind
-
-
-def _check_target(container: Path, dataset: str, overwrite: bool) -> None:
-    """Raise an error if creating the array would destroy other data."""
-    target = container / dataset
-    check_writable_place(container)
-    if group_attributes(container).get("n5"):
-        raise StorageError(
-            f"{shown(container)} is N5, not a Zarr v2 container or one of v3, the only kinds written; name another"
-        )
-    parts = dataset.split("/") if dataset else []
-    for depth in range(len(parts)):
-        parent = container.joinpath(*parts[:depth])
-        if is_array(parent):
-            raise OutputExistsError(
-                f"cannot create {shown(target)}: {shown(parent)} is an array, which cannot hold other arrays"
-            )
-    if is_array(target):
-        if not overwrite:
-            raise OutputExistsError(f"{shown(target)} exists; allow overwriting it, or choose another dataset")
-    elif dataset and has_group(target):
-        raise OutputExistsError(f"{shown(target)} is a nonempty group; an array cannot replace it")
-
-
-def chunk_shape(
-    shape: Sequence[int], axes: Sequence[str], itemsize: int, write_shape: Sequence[int] | None
-) -> tuple[int, ...]:
-    """Return the shape of chunks for an array that is written in blocks.
-
-    Each block covers whole chunks if blocks start at multiples of their size: a chunk is one block with all its
-    channels, or an equal fraction of it if that would be too large.
-
-    Args:
-        shape: Shape of the array, in voxels and channels.
-        axes: Names of the axes.
-        itemsize: Bytes per value.
-        write_shape: Voxels per single write, per spatial axis; None for a default.
-    """
-    dims = len(spatial_axes_of(list(axes)))
-    wanted = iter(write_shape if write_shape is not None else (CHUNK_EDGE.get(dims, 16),) * dims)
-    chunks = [
-        size if axis in NON_SPATIAL_AXES else max(1, min(size, int(next(wanted))))
-        for axis, size in zip(axes, shape, strict=True)
-    ]
-    spatial = [i for i, axis in enumerate(axes) if axis not in NON_SPATIAL_AXES]
-    if math.prod(chunks) * itemsize > MAX_CHUNK_BYTES:
-        chunks = [size if i in spatial else 1 for i, size in enumerate(chunks)]
-    while math.prod(chunks) * itemsize > MAX_CHUNK_BYTES:
-        even = [i for i in spatial if chunks[i] % 2 == 0]
-        if not even:
-            break
-        largest = max(even, key=lambda i: chunks[i])
-        chunks[largest] //= 2
-    return tuple(chunks)
-
-
-def _create(
-    container: Path,
-    dataset: str,
-    shape: Sequence[int],
-    chunks: Sequence[int],
-    dtype: np.dtype[Any],
-    axes: Sequence[str],
-    attributes: Mapping[str, Any],
-) -> None:
-    try:
-        if is_zarr3_group(container):
-            create_zarr3(container, dataset, shape, chunks, dtype, axes, attributes)
-        elif is_url(container):
-            create_remote_zarr2(container, dataset, shape, chunks, dtype, attributes)
-        else:
-            create_zarr2(container, dataset, shape, chunks, dtype, attributes)
-    except (OSError, KeyError, ValueError) as error:
-        raise StorageError(f"cannot create {shown(container / dataset)}: {error.__cause__ or error}") from error
 
 
 @attrs.define
