@@ -100,7 +100,7 @@ class DamagedFileError(StorageError, ValueError, RuntimeError, EOFError):
 
 
 class UnsafeFileError(DacapoError, ValueError, pickle.UnpicklingError):
-    """A file would execute code when read (pickle), so it was refused."""
+    """A file would execute code when read (pickle), or lead out of its folder, so it was refused."""
 
 
 class EvaluationError(DacapoError, ValueError):

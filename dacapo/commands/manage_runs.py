@@ -1,8 +1,9 @@
-"""The commands below ``dacapo run``: list, show, compare and delete stored runs."""
+"""The commands below ``dacapo run``: list, show, compare, delete, export and import stored runs."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from dacapo.commands import parameters as given
 
 @click.group()
 def run() -> None:
-    """List, show, compare and delete stored runs."""
+    """List, show, compare, delete, export and import stored runs."""
 
 
 @run.command("list")
@@ -83,6 +84,40 @@ def delete(runs: tuple[str, ...], yes: bool = False, as_json: bool = False) -> N
     for one in removed:
         stays = f"; not of dacapo, and left in its folder: {', '.join(one.left)}" if one.left else ""
         click.echo(f"deleted run {one.name}{stays}")
+
+
+@run.command(cls=given.Command)
+@given.run_name
+@given.by_place_or_name("-o", "--output", type=click.Path(path_type=Path), help="Archive to write, .tar.gz or .zip.")
+@click.option(
+    "--arrays/--no-arrays",
+    default=True,
+    show_default="arrays",
+    help="Include the best outputs of validation, and snapshots of batches.",
+)
+@click.option("-ow", "--overwrite/--no-overwrite", default=False, help="Replace the archive if it exists.")
+@given.as_json
+def export(run_name: str, output: Path, arrays: bool = True, overwrite: bool = False, as_json: bool = False) -> None:
+    """Write a run with its checkpoints and records to one archive, to move it to another machine or store.
+
+    The data it was trained on is not included.
+    """
+    from dacapo.runs.exporting import export_run
+
+    done = export_run(run_name, output, arrays, overwrite)
+    click.echo(_json(done.as_plain()) if as_json else str(done))
+
+
+@run.command("import", cls=given.Command)
+@click.argument("archive", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--name", metavar="NAME", help="Another name for the run.")
+@given.as_json
+def import_(archive: Path, name: str | None = None, as_json: bool = False) -> None:
+    """Store a run from an ARCHIVE that dacapo run export wrote; all checksums are compared."""
+    from dacapo.runs.importing import import_run
+
+    done = import_run(archive, name)
+    click.echo(_json(done.as_plain()) if as_json else str(done))
 
 
 def _json(plain: Any) -> str:

@@ -85,7 +85,7 @@ class LocalWeightsStore(WeightsStore):
     def check_config(self, run: HasModel, weights: Weights) -> None:
         # A missing file is written from the config in the checkpoint or, for a checkpoint of the original, from that of
         # the run.
-        path = self._config(run)
+        path = self.config_file(run)
         trained = plain_config(run.config) if weights.config is None else weights.config
         if path.is_file():
             trained = read_yaml(path)
@@ -94,7 +94,7 @@ class LocalWeightsStore(WeightsStore):
         check_trained_config(trained, run.config, path)
 
     def record_config(self, run: Run) -> None:
-        path, latest = self._config(run), self.latest_iteration(run)
+        path, latest = self.config_file(run), self.latest_iteration(run)
         if latest is not None and path.is_file():
             check_trained_config(read_yaml(path), run.config, path)
         elif latest is not None:
@@ -102,14 +102,14 @@ class LocalWeightsStore(WeightsStore):
         write_trained_config(path, plain_config(run.config))
 
     def recorded_config(self, run: Run | str) -> dict[str, Any] | None:
-        path, latest = self._config(run), self.latest_iteration(run)
+        path, latest = self.config_file(run), self.latest_iteration(run)
         if path.is_file():
             plain: dict[str, Any] = read_yaml(path)
             return plain
         return None if latest is None else self.retrieve_model(run, latest).config
 
     def replace_config(self, run: Run) -> None:
-        old, path = self.recorded_config(run), self._config(run)
+        old, path = self.recorded_config(run), self.config_file(run)
         if old is not None:
             keep_replaced_config(path, old, self.latest_iteration(run) or 0)
         write_trained_config(path, plain_config(run.config))
@@ -178,6 +178,10 @@ class LocalWeightsStore(WeightsStore):
         found |= {path.stem for path in (folder / named).glob("*.json")}
         return sorted(found)
 
+    def config_file(self, run: HasModel | str) -> Path:
+        """Return the file that records the config of the checkpoints; it need not exist."""
+        return self._checkpoints(run) / _CONFIG
+
     def _best_paths(self, run: Run | str, dataset: Dataset | str, criterion: str) -> tuple[Path, Path]:
         """Return the path of the best checkpoint, and the path at which the original stores it."""
         straight = self._best(run, dataset, criterion)
@@ -212,9 +216,6 @@ class LocalWeightsStore(WeightsStore):
         if not path.is_file():
             raise CheckpointNotFoundError(self._not_there(run, iteration))
         return path
-
-    def _config(self, run: HasModel | str) -> Path:
-        return self._checkpoints(run) / _CONFIG
 
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
