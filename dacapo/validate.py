@@ -157,7 +157,7 @@ def _score_dataset(
     outputs = [arrays.validation_output_array(run.name, iteration, str(choice), dataset.name) for choice in choices]
     rows = {}
     done = run.task.post_processor.process_all_within(choices, outputs, execution)
-    for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameters"):
+    for index, _ in progress(done, total=len(choices), desc=f"post-process {dataset.name}", unit="parameter set"):
         parameters = choices[index]
         try:
             scores = evaluate_array(run, dataset, ground_truth(dataset), outputs[index], execution)

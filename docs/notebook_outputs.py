@@ -72,14 +72,15 @@ def _tags(cell: NotebookNode) -> list[str]:
 
 
 def printed(cell: NotebookNode) -> str:
-    """Return what a cell printed, and the text of its value."""
+    """Return what a cell printed, without progress bars, and the text of its value."""
     texts = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stdout":
             texts.append(output.text)
-        elif output.output_type == "execute_result":
+        elif output.output_type == "execute_result" and "image/png" not in output.data:
             texts.append(output.data.get("text/plain", "") + "\n")
-    return "".join(texts)
+    lines = re.split(r"[\r\n]+", ESCAPES.sub("", "".join(texts)))
+    return "".join(f"{line}\n" for line in lines if line and not BAR.search(line))
 
 
 def messages(cell: NotebookNode) -> list[str]:

@@ -85,11 +85,12 @@ def execute(notebook: NotebookNode, iterations: int | None) -> None:
 
 @contextmanager
 def environment(folder: Path, iterations: int | None) -> Iterator[None]:
-    """Let the kernel find nothing of this user: no settings, and temporary files in a folder."""
+    """Let the kernel find the commands of this Python and nothing of this user: no settings, no temporary files."""
     before = dict(os.environ)
     temporary = folder / "tmp"
     temporary.mkdir()
     os.environ |= {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "TMPDIR": str(temporary)}
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     for name in ("DACAPO_OPTIONS_FILE", "OPTIONS_FILE", ITERATIONS):
         os.environ.pop(name, None)
     if iterations is not None:

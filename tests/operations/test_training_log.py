@@ -25,6 +25,7 @@ def test_lines_of_a_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
         r"affinities: \d of 6 iterations, loss 0\.\d+, learning rate [\de.-]+, [\d.]+ [MG]B of memory, .*, [\d:]+ left"
     )
     assert all(re.fullmatch(expected, line) for line in lines), lines
+    assert any(re.match(r"post-process \S+: \d+ of \d+ parameter sets, ", line) for line in caplog.messages)
     (header,) = (line for line in caplog.messages if line.lstrip().startswith("iteration  "))
     assert header.split() == ["iteration", "voi", "seconds", "parameters"]
     rows = [line for line in caplog.messages if re.match(r" +[36]  ", line)]

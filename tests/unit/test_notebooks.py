@@ -141,5 +141,5 @@ def test_outputs_are_recorded_in_place_of_earlier_ones(outputs: ModuleType, tmp_
         "scores.txt",
         "trained.txt",
     ]
-    assert (tmp_path / "notebook" / "scores.txt").read_text() == "split 0.73 + merge 1.02 bits"
+    assert (tmp_path / "notebook" / "scores.txt").read_text() == "split 0.73 + merge 1.02 bits\n"
     assert Image.open(tmp_path / "notebook" / "picture_0.png").size == (8, 8)

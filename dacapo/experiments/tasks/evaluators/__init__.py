@@ -10,7 +10,7 @@ from .binary_segmentation_evaluator import (
     MultiChannelBinarySegmentationEvaluationScores,
 )
 from .dummy_evaluator import DummyEvaluationScores, DummyEvaluator
-from .evaluator import Criterion, EvaluationScores, Evaluator
+from .evaluator import Criterion, EvaluationScores, Evaluator, TabulatedScores
 from .instance_evaluator import InstanceEvaluationScores, InstanceEvaluator
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "InstanceEvaluationScores",
     "InstanceEvaluator",
     "MultiChannelBinarySegmentationEvaluationScores",
+    "TabulatedScores",
 ]
 
 # Legacy import paths.

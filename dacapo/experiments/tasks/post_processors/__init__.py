@@ -7,6 +7,7 @@ from dacapo.utils.aliases import alias_modules
 from .argmax_post_processor import ArgmaxPostProcessor, ArgmaxPostProcessorParameters
 from .dummy_post_processor import DummyPostProcessor, DummyPostProcessorParameters
 from .post_processor import PostProcessor, PostProcessorParameters
+from .stored_prediction import StoredPredictionPostProcessor
 from .threshold_post_processor import ThresholdPostProcessor, ThresholdPostProcessorParameters
 from .watershed_post_processor import WatershedPostProcessor, WatershedPostProcessorParameters
 
@@ -17,6 +18,7 @@ __all__ = [
     "DummyPostProcessorParameters",
     "PostProcessor",
     "PostProcessorParameters",
+    "StoredPredictionPostProcessor",
     "ThresholdPostProcessor",
     "ThresholdPostProcessorParameters",
     "WatershedPostProcessor",
