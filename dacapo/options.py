@@ -21,7 +21,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.utils.addresses import without_secrets
-from dacapo.utils.paths import is_url, shown
+from dacapo.utils.paths import is_upath, is_url, shown, user_path
 
 ENVIRONMENT_VARIABLE = "DACAPO_OPTIONS_FILE"
 # The package's own variable comes first: another program may define the other one.
@@ -30,6 +30,7 @@ PLACES = ("dacapo.yaml", "~/dacapo.yaml", "~/.config/dacapo/dacapo.yaml")
 
 
 def _expand(path: Path | str) -> Path:
+    path = user_path(path) if is_upath(path) else path
     if not isinstance(path, (str, Path)) or not str(path):
         raise ConfigError(f"option runs_base_dir must be a path, got {path!r}")
     if is_url(path):

@@ -22,6 +22,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, UnknownTypeError
 from dacapo.experiments.config import Config, config_class
+from dacapo.utils.paths import is_upath, user_path
 
 TYPE_KEY = "__type__"
 
@@ -90,6 +91,8 @@ def _structure_str(value: Any, _: Any) -> str:
 
 
 def _structure_path(value: Any, _: Any) -> Path:
+    if is_upath(value):
+        return user_path(value)
     if not isinstance(value, (str, Path)):
         raise _mismatch(value, "a path")
     return Path(value)

@@ -8,13 +8,44 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+from dacapo.errors import ConfigError
 
 _URL = re.compile(r"(s3|gs|https?|memory):/+(.*)", re.DOTALL)
 
 
-def user_path(path: Path | str) -> Path:
-    """Return a path with ``~`` expanded."""
+def user_path(path: Any) -> Path:
+    """Return a path with ``~`` expanded.
+
+    Args:
+        path: Text, a path, or a ``UPath`` of the package ``universal_pathlib`` for a file or a URL.
+
+    Raises:
+        ConfigError: If the ``UPath`` carries options, such as credentials, which come from the environment only.
+    """
+    if is_upath(path):
+        return _path_of(path)
     return Path(path).expanduser()
+
+
+def is_upath(path: Any) -> bool:
+    """Return whether a path is one of ``universal_pathlib``, which need not be installed for that."""
+    return hasattr(path, "protocol") and hasattr(path, "storage_options")
+
+
+def _path_of(path: Any) -> Path:
+    """Return a path of ``universal_pathlib``; the system takes a URL for a local path, or does not know it at all."""
+    if path.protocol in ("", "file", "local"):
+        return Path(path.path).expanduser()
+    if path.storage_options:
+        raise ConfigError(
+            f"{path} carries the options {', '.join(path.storage_options)}; set credentials and the like in the "
+            "environment, and give the path without options"
+        )
+    if not is_url(str(path)):
+        raise ConfigError(f"{path} is at {path.protocol}://; expected a file or a URL of s3, gs, http, https or memory")
+    return Path(str(path))
 
 
 def url_parts(path: Path | str) -> tuple[str, str] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from dacapo.errors import ConfigError, MetadataError
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.utils.paths import is_upath
 
 from .array import ArrayConfig
 from .axes import axis_names, spatial_axes_of
@@ -47,7 +48,7 @@ class GivenValues:
 
 def is_place(array: Any) -> bool:
     """Return whether an array is given by its place, as a path, an identifier or a config, or by its values."""
-    return isinstance(array, str | Path | LocalArrayIdentifier | ArrayConfig)
+    return isinstance(array, str | Path | LocalArrayIdentifier | ArrayConfig) or is_upath(array)
 
 
 def config_given(
