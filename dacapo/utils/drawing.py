@@ -117,7 +117,7 @@ def without_ticks(axes: Axes, title: str) -> None:
 def draw_scale_bar(axes: Axes, shape: tuple[int, ...], voxel_size: float, unit: str) -> None:
     """Draw a bar of a round length, about a quarter of the width of the image, with its length above it.
 
-    The text begins at the left end of the bar, and becomes smaller where the image is too narrow for it.
+    Both lie in the lower left corner of the image, or below it if the image is too narrow or too flat for them.
 
     Args:
         axes: A panel with an image.
@@ -132,32 +132,42 @@ def draw_scale_bar(axes: Axes, shape: tuple[int, ...], voxel_size: float, unit: 
     power = 10.0 ** np.floor(np.log10(wanted))
     length = max(step * power for step in (1, 2, 5) if step * power <= wanted)
     left, bottom = 0.04 * columns, 0.95 * rows
-    pixels = length / voxel_size
-    outline = [withStroke(linewidth=2, foreground=INK)]
-    axes.plot([left, left + pixels], [bottom, bottom], color="white", linewidth=4, solid_capstyle="butt")
-    text = axes.text(
-        left,
-        bottom - 0.025 * rows,
-        f"{length:g} {unit}",
-        color="white",
-        ha="left",
-        va="bottom",
-        fontweight="bold",
-        path_effects=outline,
-    )
-    _fit_width(text, axes, columns)
+    ends = [left, left + length / voxel_size]
+    words = f"{length:g} {unit}"
+    (bar,) = axes.plot(ends, [bottom, bottom], color="white", linewidth=4, solid_capstyle="butt")
+    text = axes.text(left, bottom - 0.025 * rows, words, color="white", va="bottom", fontweight="bold")
+    text.set_path_effects([withStroke(linewidth=2, foreground=INK)])
+    if not _fits(text, axes, shape):
+        bar.remove()
+        text.remove()
+        _draw_bar_below(axes, ends[1] - ends[0], words)
 
 
-def _fit_width(text: Text, axes: Axes, columns: int) -> None:
-    """Make a text small enough to end inside an image of so many columns."""
+def _draw_bar_below(axes: Axes, columns: float, words: str) -> None:
+    """Draw a bar of so many columns below an image, from its left side, and words below that."""
+    from matplotlib.transforms import ScaledTranslation
+
+    points = [-5 / 72, -9 / 72]  # below the image, in inches
     figure = axes.get_figure(root=True)
-    if figure is None:
-        return
+    assert figure is not None
+    at_bar, at_words = (
+        axes.get_xaxis_transform() + ScaledTranslation(0, below, figure.dpi_scale_trans) for below in points
+    )
+    axes.plot(
+        [-0.5, columns - 0.5], [0, 0], color=INK, linewidth=4, solid_capstyle="butt", clip_on=False, transform=at_bar
+    )
+    axes.text(-0.5, 0, words, ha="left", va="top", transform=at_words)
+
+
+def _fits(text: Text, axes: Axes, shape: tuple[int, ...]) -> bool:
+    """Return whether a text ends inside an image, and covers less than half of its height."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     figure.draw_without_rendering()  # places the axes
-    begin, end = axes.transData.transform([(text.get_position()[0], 0), (0.98 * columns - 0.5, 0)])[:, 0]
-    width = text.get_window_extent().width
-    if width > abs(end - begin):
-        text.set_fontsize(text.get_fontsize() * abs(end - begin) / width)
+    rows, columns = shape
+    corners = axes.transData.transform([(-0.5, -0.5), (0.98 * columns - 0.5, rows - 0.5)])
+    box, (left, right), (top, bottom) = text.get_window_extent(), sorted(corners[:, 0]), corners[:, 1]
+    return bool(left <= box.x0 and box.x1 <= right and box.height < abs(top - bottom) / 2)
 
 
 def _running_mean(values: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:

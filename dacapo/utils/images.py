@@ -14,18 +14,31 @@ from dacapo.utils.label_colors import label_colors
 Image = npt.NDArray[np.uint8]
 
 
+def value_range(values: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return the values to show as black and white: half a percent lie below, half a percent above.
+
+    >>> value_range(np.array([True, False])), value_range(np.array([np.nan, np.inf]))
+    ((0.0, 1.0), (0.0, 1.0))
+    """
+    finite = values[np.isfinite(values)]
+    if values.dtype == bool or not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite.astype(np.float64), (0.5, 99.5))
+    return float(low), float(high)
+
+
 def gray_image(values: npt.NDArray[Any], low: float | None = None, high: float | None = None) -> Image:
     """Return values as gray levels.
 
     Args:
-        values: Of any shape; what is not finite becomes black or white.
-        low: The value that is black, by default one that half a percent lie below.
-        high: The value that is white, by default one that half a percent lie above.
+        values: Of any shape; NaN becomes black, infinity black or white.
+        low: The value that is black, by default as in :func:`value_range`.
+        high: The value that is white, likewise.
     """
-    numbers = np.nan_to_num(values.astype(np.float64))
-    begin = np.percentile(numbers, 0.5) if low is None else low
-    end = np.percentile(numbers, 99.5) if high is None else high
-    return np.asarray(np.clip((numbers - begin) / max(end - begin, 1e-12) * 255, 0, 255), dtype=np.uint8)
+    begin, end = value_range(values) if low is None or high is None else (low, high)
+    begin, end = begin if low is None else low, end if high is None else high
+    shares = (np.asarray(values, dtype=np.float64) - begin) / max(end - begin, 1e-12)
+    return np.asarray(np.clip(np.nan_to_num(shares, posinf=1, neginf=0), 0, 1) * 255, dtype=np.uint8)
 
 
 def label_image(labels: npt.NDArray[Any]) -> Image:

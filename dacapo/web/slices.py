@@ -82,7 +82,7 @@ def _itself(dataset: Dataset) -> Dataset:
 def _slices(book: ScoreBook, dataset: Dataset, criterion: str | None, predict: bool) -> Slices:
     raw, truth = dataset.raw, dataset.gt
     roi = section(truth if truth is not None else raw)
-    roi = roi.intersect(raw.roi.snap_to_grid(raw.voxel_size, mode="shrink"))
+    roi = roi.intersect(raw.roi)
     labels = None if truth is None else plane(truth, roi)
     pictures = [("Raw", png_address(gray_image(plane(raw, roi))))]
     if labels is not None:

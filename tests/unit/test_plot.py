@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from dacapo.errors import MissingDependencyError
 from dacapo.plot import Progress, Slices, label_colors, match_labels, save_overview
@@ -121,20 +123,20 @@ def test_matching_keeps_segments_apart_and_background_background() -> None:
     assert (0, 0) in pairs
 
 
-@pytest.mark.parametrize("shape", [(40, 50), (200, 20), (20, 200)])
-def test_the_length_of_the_scale_bar_stays_inside_the_image(shape: tuple[int, int]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
+@pytest.mark.parametrize(("shape", "inside"), [((40, 50), True), ((200, 20), False), ((20, 200), False)])
+def test_the_scale_bar_and_its_length_lie_inside_the_image_or_below_it(shape: tuple[int, int], inside: bool) -> None:
+    figure = Figure(figsize=(8, 3), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 4)[0]
-    raw = np.zeros(shape)
-    axes.imshow(raw)
-    draw_scale_bar(axes, raw.shape, 8, "nanometers")
+    axes.imshow(np.zeros(shape))
+    draw_scale_bar(axes, shape, 8, "nm")
     figure.draw_without_rendering()
-    (text,) = axes.texts
-    box, image = text.get_window_extent(), axes.images[0].get_window_extent()
-    assert image.x0 <= box.x0
-    assert box.x1 <= image.x1
-    assert text.get_text().endswith(" nanometers")
+    (text,), (bar,) = axes.texts, axes.get_lines()
+    image = axes.images[0].get_window_extent()
+    length = bar.get_window_extent().width / image.width * shape[1] * 8
+    assert text.get_text() == f"{length:.0f} nm"
+    assert text.get_fontsize() == 10  # as all words of the picture
+    for box in (text.get_window_extent(), bar.get_window_extent()):
+        assert image.x0 - 1 <= box.x0
+        assert box.x1 <= image.x1 or not inside
+        assert (image.y0 <= box.y0 and box.y1 <= image.y1) if inside else box.y1 < image.y0

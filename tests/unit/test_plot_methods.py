@@ -104,8 +104,8 @@ def test_a_dataset_is_drawn_with_its_truth() -> None:
     labels = np.asarray(truth.get_images()[0].get_array())
     assert (labels[15, 15] > 0).any()
     assert not labels[0, 0].any()
-    opacity = np.asarray(both.get_images()[1].get_alpha())
-    assert opacity[15, 15] > 0
+    opacity = np.asarray(both.get_images()[1].get_array())[..., 3]
+    assert 0 < opacity[15, 15] < 255
     assert opacity[0, 0] == 0
 
 
@@ -174,3 +174,92 @@ def test_labels_elsewhere_are_an_error() -> None:
         SliceViewer(Cells().raw, roi=Roi((4000, 0, 0), (40, 8, 8)))
     with pytest.raises(ConfigError, match="3 axes in space, the labels have 2"):
         dacapo.show_slices(np.zeros(SHAPE), np.zeros(SHAPE[1:], int))
+    with pytest.raises(RoiError, match=r"region is \(1, 2\); expected a Roi of 3 axes"):
+        SliceViewer(Cells().raw, roi=(1, 2))  # type: ignore[arg-type]
+
+
+def coarse_labels() -> Array:
+    """Return labels with voxels three times as large as those of the raw data, which begin inside one of them."""
+    values = np.zeros((6, 8, 10), dtype=np.int16)
+    values[:, 2:4, 1:5] = 3
+    roi = Roi((0, 16, 16), Coordinate(values.shape) * Coordinate(80, 24, 24))
+    return NumpyArray.from_np_array(values, roi, Coordinate(80, 24, 24), ["z", "y", "x"])
+
+
+def test_labels_with_other_voxels_lie_where_they_are_in_the_world() -> None:
+    cells = Cells()
+    cells.gt, cells.mask = coarse_labels(), array_of(np.ones(SHAPE, np.uint8))
+    expected = np.zeros(SHAPE[1:], dtype=bool)
+    expected[2 + 6 : 2 + 12, 2 + 3 : 2 + 15] = True  # 16 world units and two voxels on, from 16
+    shown = stacks_of(cells.show(Roi((0, 0, 0), Coordinate(SHAPE) * VOXEL)))[0]["slices"][3]
+    np.testing.assert_array_equal(pixels(shown["labels"])[..., 3] > 0, expected)
+    _, _, over_raw, mask = cells.plot(100).axes
+    drawn = np.asarray(over_raw.get_images()[1].get_array())[..., 3] > 0
+    np.testing.assert_array_equal(drawn, expected[2:26, 2:32])  # the section ends where the truth does
+    assert (np.asarray(mask.get_images()[0].get_array()) < 255).all()  # not as white as the paper
+
+
+def test_empty_panels_say_why() -> None:
+    split = Split()
+    split.validate[0].mask = array_of(np.ones(SHAPE, np.uint8))
+    split.train[0].gt = None
+    words = [text.get_text() for axes in split.plot().axes for text in axes.texts if text.get_text()[:2] == "no"]
+    assert words == ["no truth", "no truth", "no mask", "no mask"]
+    split.train, split.validate = [], []
+    assert [text.get_text() for text in split.plot().axes[0].texts] == ["no datasets"]
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_hide_no_others(odd: float) -> None:
+    raw = np.broadcast_to(np.linspace(0, 1, SHAPE[2]), SHAPE).copy()
+    raw[:, :5] = odd
+    image = pixels(stacks_of(dacapo.show_slices(raw))[0]["slices"][0]["raw"])
+    assert set(image[:5].ravel()) == {255 if odd > 0 else 0}
+    assert (np.diff(image[-1].astype(int)) >= 0).all()
+    assert image[-1].min() < 10 < 245 < image[-1].max()
+
+
+def test_masks_are_black_and_white() -> None:
+    raw = np.zeros(SHAPE, dtype=bool)
+    raw[:, :3] = True
+    image = pixels(stacks_of(dacapo.show_slices(raw))[0]["slices"][0]["raw"])
+    assert (image[:3] == 255).all()
+    assert (image[3:] == 0).all()
+
+
+def test_three_channels_are_red_green_and_blue() -> None:
+    affinities = np.zeros((4, *SHAPE), dtype=np.float32)
+    affinities[2] = 1
+    shown = dacapo.show_slices(affinities, channel=(0, 2, 3))
+    image = pixels(stacks_of(shown)[1]["slices"][0]["raw"])
+    assert image.shape == (12, 40, 3)
+    np.testing.assert_array_equal(image[..., 1], 255)
+    np.testing.assert_array_equal(image[..., [0, 2]], 0)
+    assert pixels(stacks_of(dacapo.show_slices(affinities, channel=2))[0]["slices"][0]["raw"]).shape == (30, 40)
+    with pytest.raises(ConfigError, match=r"channel is 4; expected a number below 4, .* has 4 channels"):
+        dacapo.show_slices(affinities, channel=4)
+    with pytest.raises(ConfigError, match="has no axis of channels"):
+        Cells().show(channel=1)
+
+
+def test_labels_in_memory_take_the_place_of_an_image_of_their_shape() -> None:
+    raw = array_of(np.zeros(SHAPE), offset=(400, 80, 80))
+    viewer = dacapo.show_slices(raw, np.ones(SHAPE, np.uint8))
+    assert viewer.labels is not None
+    assert (viewer.labels.roi, viewer.labels.voxel_size) == (raw.roi, VOXEL)
+
+
+def test_labels_in_another_unit_lie_where_they_are() -> None:
+    import xarray as xr
+
+    def volume(values: np.ndarray, step: float, unit: str) -> xr.DataArray:
+        place = {
+            axis: (axis, np.arange(n) * step, {"units": unit}) for axis, n in zip("zyx", values.shape, strict=True)
+        }
+        return xr.DataArray(values, dims=list("zyx"), coords=place)
+
+    labels = np.zeros((4, 6, 8), np.uint8)
+    labels[:, 3:] = 1
+    shown = dacapo.show_slices(volume(np.zeros((8, 12, 16)), 5.5, "nm"), volume(labels, 0.011, "um"))
+    image = pixels(stacks_of(shown)[0]["slices"][0]["labels"])
+    np.testing.assert_array_equal(image[..., 3] > 0, np.arange(12)[:, np.newaxis].repeat(16, axis=1) >= 6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -86,12 +86,12 @@ class Dataset(ABC):
 
         return plot_datasets([(self.name, self)], position)
 
-    def show(self, roi: Roi | None = None, channel: int = 0) -> SliceViewer:
+    def show(self, roi: Roi | None = None, channel: int | Sequence[int] = 0) -> SliceViewer:
         """Return sections of the raw data to leaf through in a notebook, with the truth over them.
 
         Args:
             roi: The region to show, in world units; by default the middle of the truth, or of raw data without truth.
-            channel: The channel of the raw data.
+            channel: The channel of the raw data, or three of them as red, green and blue.
         """
         region = self.gt.roi if roi is None and self.gt is not None else roi
         return SliceViewer(self.raw, self.gt, region, channel)
