@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from dacapo.report import report as report
     from dacapo.segment import segment as segment
     from dacapo.show_slices import show_slices as show_slices
+    from dacapo.sweep import sweep as sweep
     from dacapo.train import train as train
     from dacapo.validate import validate as validate
 
 # Functions that share the name of their module.
-_FUNCTIONS = ("apply", "predict", "report", "segment", "show_slices", "train", "validate")
+_FUNCTIONS = ("apply", "predict", "report", "segment", "show_slices", "sweep", "train", "validate")
 _MODULES = ("experiments", "utils")
 # Other public names, and their modules.
 _HOMES = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from dacapo.commands import blockwise, doctor, export, files, manage_runs, parameters, runs, stores, watching
+from dacapo.commands import blockwise, doctor, export, files, manage_runs, parameters, runs, stores, sweeps, watching
 from dacapo.commands.blockwise import get_rois, run_blockwise, segment_blockwise, unpack_ctx
 from dacapo.commands.runs import apply, predict, train, validate
 from dacapo.config_commands import config as config_commands
@@ -104,6 +104,7 @@ for command in (
     *export.COMMANDS,
     *files.COMMANDS,
     *stores.COMMANDS,
+    *sweeps.COMMANDS,
     *watching.COMMANDS,
     config_commands,
 ):

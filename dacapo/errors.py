@@ -9,6 +9,7 @@ prints it on one line.
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 
 class DacapoError(Exception):
@@ -125,6 +126,16 @@ class LoggerError(TrainingError):
 
 class RunInUseError(TrainingError):
     """Another process trains the run at the moment."""
+
+
+class SweepError(TrainingError):
+    """Runs of a sweep failed; all others were trained.
+
+    Attributes:
+        result: A :class:`~dacapo.sweep.SweepResult` of all runs.
+    """
+
+    result: Any = None
 
 
 class BlockwiseError(DacapoError, RuntimeError):

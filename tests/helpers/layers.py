@@ -50,7 +50,7 @@ LAYERS = [
     ["segment", "loaded_model"],
     ["export"],
     ["report", "dashboard", "view", "runs"],
-    ["demo"],
+    ["demo", "sweep"],
     ["cli", "commands", "config_commands", "__main__"],
     ["testing"],  # for other packages, and our tests
 ]

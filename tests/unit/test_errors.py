@@ -38,6 +38,7 @@ from dacapo.predict import predict
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.store.training_lock import training_lock
+from dacapo.sweep import sweep
 from dacapo.train import train
 from dacapo.utils.affinities import seg_to_affgraph
 from dacapo.utils.balance_weights import balance_weights
@@ -289,6 +290,12 @@ def a_logger_that_cannot_start(folder: Path) -> None:
 def a_run_that_is_trained_already(folder: Path) -> None:
     with training_lock("run"), training_lock("run"):
         pass
+
+
+@mistake(errors.SweepError, RuntimeError)
+def a_learning_rate_that_is_too_high(folder: Path) -> None:
+    grid = {"trainer_config.learning_rate": [1e30]}
+    sweep({"base": affinities_run_config(folder, dims=2, num_iterations=2), "grid": grid})
 
 
 @mistake(errors.BlockwiseError, RuntimeError)
