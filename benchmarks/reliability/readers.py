@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import random
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.compute_context.batch_system import megabytes, seconds
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
-from dacapo.options import Options
+from dacapo.experiments.training_session import session_rows, sessions_of
+from dacapo.options import DaCapoConfig, Options
+from dacapo.runs import delete_run, export_run, import_run
+from dacapo.runs.manifest import Manifest
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.file_stats_store import FileStatsStore
 from dacapo.store.json_lines import read_columns, read_entries
 from dacapo.store.local_weights_store import LocalWeightsStore
+from dacapo.store.session_records import write_record
 from dacapo.store.yaml_files import load_yaml
 from dacapo.testing.stats_store import training, validation
 from dacapo.utils.memory import parse_size
@@ -95,6 +100,11 @@ def records(folder: Path) -> Iterator[Reader]:
     ):
         (file,) = [path for path in (folder / "stats").rglob("run") if path.is_file() and name in str(path)]
         yield Reader(f"{name} record", file.read_bytes(), of_text, _file(file, read), 3)
+    record = folder / "run" / "sessions" / "1.json"
+    base = DaCapoConfig(runs_base_dir=folder)
+    write_record(record, {"iterations": {"from": 0, "to": 20}, "outcome": "finished", "versions": {"torch": "2"}})
+    good, read_all = record.read_bytes(), lambda: session_rows(sessions_of("run", base))
+    yield Reader("training session", good, of_json, _file(record, read_all), 2)
     lines = folder / "lines"
     good = next((folder / "stats").rglob("run")).read_bytes()
     yield Reader("JSON lines", good, of_text, _file(lines, lambda: (read_entries(lines), read_columns(lines))), 3)
@@ -107,12 +117,25 @@ def _options(file: Path) -> object:
 
 
 def checkpoints(folder: Path) -> Iterator[Reader]:
-    """Yield the reader of checkpoints."""
+    """Yield readers of checkpoints, and of archives with runs and what they begin with."""
     Options.instance(runs_base_dir=folder / "runs")
     run = stored_run(folder)
     store = LocalWeightsStore(folder / "runs")
     (file,) = [path for path in (folder / "runs").rglob("checkpoints/**/1") if path.is_file()]
     yield Reader("checkpoint", file.read_bytes(), of_bytes, _file(file, lambda: store.load_weights(run, 1)), 0.5)
+    for ending in (".tar.gz", ".zip"):
+        archive = folder / f"run{ending}"
+        export_run(run.name, archive)
+        read = functools.partial(_imported, archive, folder / "imported")
+        yield Reader(f"archive{ending}", archive.read_bytes(), of_bytes, _file(archive, read), 0.5)
+    with zipfile.ZipFile(folder / "run.zip") as opened:
+        manifest = opened.read("manifest.json")
+    yield Reader("manifest", manifest, of_json, lambda content: Manifest.read(content, "archive"), 2)
+
+
+def _imported(archive: Path, folder: Path) -> None:
+    with Options.override(runs_base_dir=folder):
+        delete_run(import_run(archive, name="run").name)
 
 
 FORMATS = {

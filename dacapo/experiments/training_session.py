@@ -94,12 +94,13 @@ def sessions_of(run_name: str, options: DaCapoConfig | None = None) -> list[dict
     """
     records = read_records(run_name, options)
     for number, record in enumerate(records):
-        if record.get("outcome") is None:
+        if record["outcome"] is None:
             is_last = number == len(records) - 1
-            record["outcome"] = RUNNING if is_last and holder_of(run_name, options) is not None else KILLED
-            if record["outcome"] == KILLED:
+            is_running = is_last and holder_of(run_name, options) is not None
+            record["outcome"] = RUNNING if is_running else KILLED
+            if not is_running:
                 latest = create_weights_store(options).latest_iteration(run_name) or 0
-                record["iterations"]["to"] = latest if is_last else records[number + 1]["iterations"].get("from")
+                record["iterations"]["to"] = latest if is_last else records[number + 1]["iterations"]["from"]
     return records
 
 
@@ -107,13 +108,13 @@ def session_rows(sessions: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return what a table shows of training sessions, below :data:`SESSION_HEADER`."""
     rows = []
     for one in sessions:
-        reach, versions, machine = one["iterations"], one.get("versions", {}), one.get("machine", {})
-        end = "" if reach.get("to") is None else reach["to"]
-        processors = ", ".join(dict.fromkeys(machine.get("gpus", ()))) or machine.get("cpu", "?")
-        times = (str(one.get(name) or "").replace("T", " ").removesuffix("+00:00") for name in ("begun", "ended"))
+        reach, versions, machine = one["iterations"], one["versions"], one["machine"]
+        end = "" if reach["to"] is None else reach["to"]
+        processors = ", ".join(dict.fromkeys(map(str, machine["gpus"]))) or machine.get("cpu", "?")
+        times = ((one[name] or "").replace("T", " ").removesuffix("+00:00") for name in ("begun", "ended"))
         named = (str(versions.get(name, "?")) for name in ("dacapo", "torch"))
         where = f"{machine.get('host', '?')}, {processors}"
-        rows.append((str(one["session"]), f"{reach.get('from')} to {end}", str(one["outcome"]), *times, *named, where))
+        rows.append((str(one["session"]), f"{reach['from']} to {end}", str(one["outcome"]), *times, *named, where))
     return rows
 
 
@@ -166,7 +167,7 @@ def _sources(array: Array) -> list[Array]:
 
 def _compare_inputs(run_name: str, inputs: list[dict[str, Any]]) -> None:
     earlier = read_records(run_name)
-    before = {one["place"]: one["sha256"] for one in earlier[-1].get("inputs", ())} if earlier else {}
+    before = {one["place"]: one["sha256"] for one in earlier[-1]["inputs"]} if earlier else {}
     changed = [one["place"] for one in inputs if before.get(one["place"], one["sha256"]) != one["sha256"]]
     if changed:
         logger.warning(

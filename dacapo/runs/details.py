@@ -109,14 +109,14 @@ def show_run(name: str) -> RunDetails:
 
 
 def _environment(session: dict[str, Any]) -> list[list[str]]:
-    machine, versions = session.get("machine", {}), session.get("versions", {})
+    machine, versions = session["machine"], session["versions"]
     cores = f"{machine.get('usable_cores')} of {machine.get('cores')} cores, threads of torch: {machine.get('threads')}"
     return [
-        ["seed", str(session.get("seeds", {}).get("run"))],
+        ["seed", str(session["seeds"].get("run"))],
         ["machine", f"{machine.get('system')}, {machine.get('cpu')}, {cores}"],
-        ["GPUs", ", ".join(machine.get("gpus", ())) or "none"],
+        ["GPUs", ", ".join(map(str, machine["gpus"])) or "none"],
         ["versions", ", ".join(f"{name} {version}" for name, version in versions.items())],
-        ["inputs", ", ".join(f"{one['place']} {one['sha256'][:12]}" for one in session.get("inputs", ()))],
+        ["inputs", ", ".join(f"{one['place']} {one['sha256'][:12]}" for one in session["inputs"])],
     ]
 
 

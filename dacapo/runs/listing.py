@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from datetime import datetime
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,6 +14,8 @@ import attrs
 from dacapo.errors import ConfigError
 from dacapo.store.create_store import create_weights_store
 from dacapo.store.early_end import early_end_at
+from dacapo.store.files import status as status_of
+from dacapo.store.run_folder import CHECKPOINTS, PARTS, run_folder
 from dacapo.store.training_lock import Holder, holder_of
 from dacapo.utils.plain_json import without_nan
 from dacapo.utils.text_table import text_table
@@ -38,7 +41,8 @@ class RunSummary:
         score: The best score.
         best: Its iteration.
         higher_is_better: Whether higher scores are better.
-        changed: When it last stored something, in seconds since 1970; None if the store does not know.
+        changed: When it last stored something, in seconds since 1970; None if it never did. Databases do not know, so
+            there it is the time of the files.
         holder: The process that trains it, or has locked it for other work.
         task: Kind of the task; ``architecture`` and ``trainer`` likewise.
         datasplit: Name of the data split.
@@ -149,7 +153,7 @@ def summary_of(runs: Catalogue, name: str) -> RunSummary:
         card.score,
         card.best,
         card.higher,
-        card.changed,
+        card.changed if card.changed is not None else _last_written(run_folder(name, runs.options)),
         holder,
         ended_early=early,
         problem=card.problem,
@@ -174,6 +178,13 @@ def run_list(summaries: Sequence[RunSummary]) -> str:
     ]
     problems = [f"{one.name}: {' '.join(one.problem.split())}" for one in summaries if one.problem]
     return "\n".join([text_table(header, rows), *problems])
+
+
+def _last_written(folder: Path) -> float | None:
+    """Return when a part of the folder of a run was last written; a new file changes the time of its folder."""
+    parts = (folder / part for part in (*PARTS, f"{CHECKPOINTS}/iterations"))
+    found = [status_of(part) for part in parts]
+    return max((one.st_mtime for one in found if one is not None), default=None)
 
 
 def _status(card: Card, holder: Holder | None, early: bool) -> str:

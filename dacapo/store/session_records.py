@@ -17,6 +17,16 @@ from dacapo.store.run_folder import SESSIONS, run_folder
 from dacapo.utils.plain_json import parse_json
 
 FORMAT = 1
+_PARTS: dict[str, type[Any]] = {
+    "iterations": dict,
+    "config": dict,
+    "seeds": dict,
+    "settings": dict,
+    "versions": dict,
+    "inputs": list,
+    "machine": dict,
+}
+_TEXTS = ("begun", "ended", "outcome")
 
 
 def write_record(path: Path, record: dict[str, Any]) -> None:
@@ -54,6 +64,26 @@ def _read(path: Path) -> dict[str, Any]:
         record = parse_json(read_text(path))
     except ValueError as error:
         raise DamagedFileError(f"{path} is damaged: {error}; restore a copy, or remove it") from error
-    if not isinstance(record, dict) or not isinstance(record.get("iterations"), dict):
+    complete: dict[str, Any] = {name: kind() for name, kind in _PARTS.items()} | dict.fromkeys(_TEXTS)
+    if isinstance(record, dict):
+        complete.update(record)
+    if not _is_record(complete):
         raise DamagedFileError(f"{path} is not the record of a training session; restore a copy, or remove it")
-    return record
+    complete["iterations"].setdefault("to", None)
+    complete["machine"].setdefault("gpus", [])
+    return complete
+
+
+def _is_record(record: dict[str, Any]) -> bool:
+    """Return whether all parts of a record are of the kind that readers rely on."""
+    if not all(isinstance(record[name], kind) for name, kind in _PARTS.items()):
+        return False
+    inputs = [one for one in record["inputs"] if isinstance(one, dict)]
+    return (
+        all(isinstance(record[name], str | None) for name in _TEXTS)
+        and type(record["iterations"].get("from")) is int
+        and type(record["iterations"].get("to")) in (int, type(None))
+        and len(inputs) == len(record["inputs"])
+        and all(isinstance(one.get(name), str) for one in inputs for name in ("place", "sha256"))
+        and isinstance(record["machine"].get("gpus", []), list)
+    )

@@ -10,6 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,7 @@ def test_runs_are_listed_with_progress_and_best_scores(any_store: str) -> None:
     best = {s.iteration: min(row[voi] for rows in s.scores for row in rows) for s in scores}
     assert first.score == min(best.values())
     assert best[first.best or 0] == first.score
-    assert (first.changed is None) == (any_store != "files")
+    assert first.changed == pytest.approx(time.time(), abs=3600)
     assert json.loads(json.dumps(first.as_plain(), allow_nan=False))["score"] == first.score
 
 
@@ -360,9 +361,23 @@ def test_sessions_that_fail_stop_or_are_killed(options: DaCapoConfig, monkeypatc
     create_weights_store().remove("dummy", 20)
     with training_lock("dummy"):
         assert sessions_of("dummy")[2]["outcome"] == "finished"
-    (options.runs_base_dir / "dummy" / "sessions" / "2.json").write_text("[]")
-    with pytest.raises(DamagedFileError, match=r"2\.json is not the record of a training session"):
-        sessions_of("dummy")
+    good = {"iterations": {"from": 0, "to": 20}}
+    record = options.runs_base_dir / "dummy" / "sessions" / "2.json"
+    for bad in (
+        [],
+        {},
+        {"iterations": {"from": "0"}},
+        {**good, "versions": ["torch"]},
+        {**good, "inputs": ["raw"]},
+        {**good, "inputs": [{"place": 1, "sha256": ""}]},
+        {**good, "machine": {"gpus": 3}},
+        {**good, "outcome": 5},
+    ):
+        record.write_text(json.dumps(bad))
+        with pytest.raises(DamagedFileError, match=r"2\.json is not the record of a training session"):
+            sessions_of("dummy")
+    record.write_text(json.dumps(good))
+    assert "0 to 20" in str(show_run("dummy"))
 
 
 def test_a_report_shows_the_sessions(runs: Path, tmp_path: Path) -> None:
