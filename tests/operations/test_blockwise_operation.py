@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -52,6 +53,18 @@ def test_result_and_settings(operation: Invert, values: np.ndarray, workers: int
     np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
     assert len(tried(tmp_path)) == NUM_BLOCKS
     assert not (journal_folder(operation.output) / "logs").exists()
+
+
+def test_an_interrupted_block_is_no_failure(
+    operation: Invert, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(self: Invert, block: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Invert, "process", interrupted)
+    with caplog.at_level(logging.WARNING), pytest.raises(KeyboardInterrupt):
+        run_operation(operation, num_workers=1)
+    assert not caplog.messages
 
 
 def test_only_what_is_missing_is_done_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -71,12 +72,26 @@ def _worker_logs(task: DaCapoBlockwiseTask) -> Iterator[None]:
 
 
 def _run_in_process(task: DaCapoBlockwiseTask, process: ProcessBlock) -> Mapping[str, Any]:
-    with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar:
+    with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar, _interrupted_quietly():
         task.use_in_process(process, bar.update)
         states: Mapping[str, Any] = daisy.run_blockwise(
             task, multiprocessing=False, progress=False, summary=False, return_states=True
         )
     return states
+
+
+@contextmanager
+def _interrupted_quietly() -> Iterator[None]:
+    """Keep Daisy from warning of a failed block when the user stops the work."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not any(isinstance(value, KeyboardInterrupt) for value in record.args or ())
+
+    daisy_logging.logger.addFilter(is_news)
+    try:
+        yield
+    finally:
+        daisy_logging.logger.removeFilter(is_news)
 
 
 def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
