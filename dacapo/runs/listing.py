@@ -13,7 +13,6 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.store.create_store import create_weights_store
-from dacapo.store.early_end import early_end_at
 from dacapo.store.files import status as status_of
 from dacapo.store.run_folder import CHECKPOINTS, PARTS, run_folder
 from dacapo.store.training_lock import Holder, holder_of
@@ -139,11 +138,9 @@ def summary_of(runs: Catalogue, name: str) -> RunSummary:
     """Return the summary of one run."""
     card = runs.card(name)
     holder = holder_of(name, runs.options)
-    is_short = card.wanted is None or card.trained < card.wanted
-    early = is_short and early_end_at(name, card.trained, runs.options) is not None
     return RunSummary(
         name,
-        _status(card, holder, early),
+        _status(card, holder),
         card.trained,
         card.wanted,
         create_weights_store(runs.options).latest_iteration(name),
@@ -155,7 +152,7 @@ def summary_of(runs: Catalogue, name: str) -> RunSummary:
         card.higher,
         card.changed if card.changed is not None else _last_written(run_folder(name, runs.options)),
         holder,
-        ended_early=early,
+        ended_early=card.ended_early,
         problem=card.problem,
         **dict(zip(("task", "architecture", "trainer", "datasplit"), card.parts, strict=False)),
     )
@@ -187,10 +184,10 @@ def _last_written(folder: Path) -> float | None:
     return max((one.st_mtime for one in found if one is not None), default=None)
 
 
-def _status(card: Card, holder: Holder | None, early: bool) -> str:
+def _status(card: Card, holder: Holder | None) -> str:
     if holder is not None and holder.use == "trained":
         return "running"
-    if early or (card.wanted is not None and card.trained >= card.wanted):
+    if card.ended_early or (card.wanted is not None and card.trained >= card.wanted):
         return "finished"
     return "stopped" if card.trained else "new"
 

@@ -15,6 +15,7 @@ from dacapo.experiments.score_book import ScoreBook, TaskOfRun
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.converter import to_plain
 from dacapo.store.create_store import create_config_store, create_stats_store
+from dacapo.store.early_end import early_end_at
 from dacapo.utils.sampled_curve import SampledCurve
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Card:
         best: Iteration of the best score.
         higher: Whether higher scores are better.
         changed: When it last stored something, in seconds since 1970.
+        ended_early: Whether training ended early, because it no longer improved.
         problem: Why something cannot be shown.
     """
 
@@ -62,12 +64,13 @@ class Card:
     best: int | None = None
     higher: bool = False
     changed: float | None = None
+    ended_early: bool = False
     problem: str = ""
 
     @property
     def status(self) -> str:
         """``finished``, ``training``, ``stopped`` or ``new``."""
-        if self.wanted is not None and self.trained >= self.wanted:
+        if self.ended_early or (self.wanted is not None and self.trained >= self.wanted):
             return "finished"
         if self.changed is not None and time.time() - self.changed < ACTIVE:
             return "training"
@@ -125,7 +128,13 @@ class Catalogue:
     def card(self, name: str) -> Card:
         """Return the card of a run."""
         found: Card = self._keep("card", name, self._state(name), lambda: self._make_card(name))
-        return found
+        if found.wanted is None or not 0 < found.trained < found.wanted:
+            return found
+        try:  # each time, since it is recorded after everything else
+            early = early_end_at(name, found.trained, self.options) is not None
+        except DacapoError as error:
+            return attrs.evolve(found, problem=str(error))
+        return attrs.evolve(found, ended_early=early)
 
     def scores(self, name: str) -> ScoreBook:
         """Return the scores of a run.

@@ -25,6 +25,7 @@ from dacapo.store.create_store import create_config_store
 from dacapo.store.early_end import read_early_end
 from dacapo.tables import run_table
 from dacapo.train import progress_of, train
+from dacapo.web.catalogue import Catalogue
 from tests.helpers.runs import affinities_run_config
 
 
@@ -48,6 +49,7 @@ def test_a_training_ends_early_and_goes_on_when_asked(
     assert re.search(f"run affinities ends early at iteration 3 of 6: {reason}", caplog.text)
     assert progress_of(run) == "affinities: trained 3 of 6 iterations, then ended early"
     assert "3 of 6, ended early" in run_table()
+    assert Catalogue().card(config.name).status == "finished"
     (summary,) = list_runs()
     assert (summary.status, summary.progress) == ("finished", "3 of 6, ended early")
 
