@@ -37,6 +37,7 @@ from dacapo.inference.tta import with_tta
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
+from dacapo.store.files import storage_errors
 from dacapo.utils.world_text import PhysicalRoi, parse_roi
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Applied:
 
 
 @Options.kept()
+@storage_errors()
 def apply(
     run_name: str | Run | TrainedModel,
     input_container: Path | str | ArrayConfig,
@@ -144,6 +146,7 @@ def _output_identifier(container: Path, long_name: str, run_name: str, selection
 
 
 @Options.kept()
+@storage_errors()
 def apply_run(
     run: Run | TrainedModel,
     iteration: int,

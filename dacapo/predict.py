@@ -31,10 +31,12 @@ from dacapo.inference.tta import with_tta
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_weights_store
+from dacapo.store.files import storage_errors
 from dacapo.utils.world_text import parse_roi
 
 
 @Options.kept()
+@storage_errors()
 def predict(
     run_name: str | Run | TrainedModel,
     iteration: int,

@@ -21,6 +21,7 @@ from dacapo.experiments.training_session import recorded_session
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
 from dacapo.store.early_end import early_end_at
+from dacapo.store.files import storage_errors
 from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 from dacapo.utils.interrupts import SafeStop
@@ -38,6 +39,7 @@ CHECKPOINT_SECONDS = 600
 
 
 @Options.kept()
+@storage_errors()
 def train(
     run_name: str,
     max_memory: str | int | None = None,
@@ -127,6 +129,7 @@ def train_run(
 
 
 @Options.kept()
+@storage_errors()
 def train_or_stop(
     run: Run,
     max_memory: str | int | None = None,

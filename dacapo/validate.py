@@ -20,6 +20,7 @@ from dacapo.inference.inputs import ORIGIN
 from dacapo.inference.prediction import predict_array
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_stats_store, create_weights_store
+from dacapo.store.files import storage_errors
 from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
 from dacapo.utils.progress import progress
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @Options.kept()
+@storage_errors()
 def validate(
     run_name: str | Run,
     iteration: int,
@@ -57,6 +59,7 @@ def validate(
 
 
 @Options.kept()
+@storage_errors()
 def validate_run(
     run: Run,
     iteration: int,

@@ -8,7 +8,7 @@ import attrs
 
 from dacapo.errors import DamagedFileError
 from dacapo.options import DaCapoConfig
-from dacapo.store.files import read_text, write_text
+from dacapo.store.files import is_file, read_text, write_text
 from dacapo.store.run_folder import EARLY_END, run_folder
 from dacapo.utils.plain_json import parse_json
 
@@ -51,7 +51,7 @@ def read_early_end(run_name: str, trained: int, options: DaCapoConfig | None = N
         StorageError: If it cannot be read.
     """
     path = run_folder(run_name, options) / EARLY_END
-    if not path.is_file():
+    if not is_file(path):
         return None
     try:
         plain = parse_json(read_text(path))

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from dacapo.store.files import remove_file, status, write_text
+from dacapo.store.files import is_file, paths_in, remove_file, status, write_text
 from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 from dacapo.store.plain_config_store import RESERVED_RUN_NAMES as RESERVED_RUN_NAMES
 from dacapo.store.yaml_files import dump_yaml, read_yaml
@@ -32,17 +32,17 @@ class FileConfigStore(PlainConfigStore):
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _names(self, database: Path) -> list[str]:
-        return [path.stem for path in database.glob("*.yaml") if path.is_file()]
+        return [path.stem for path in paths_in(database) if path.suffix == ".yaml" and is_file(path)]
 
     def _read(self, database: Path, name: str) -> Any:
         path = _file(database, name)
-        if not path.is_file():
+        if not is_file(path):
             raise KeyError(name)
         return read_yaml(path)
 
     def _write(self, database: Path, name: str, plain: dict[str, Any]) -> bool:
         path = _file(database, name)
-        if path.is_file():
+        if is_file(path):
             return False
         write_text(path, dump_yaml(plain))
         return True
@@ -52,7 +52,7 @@ class FileConfigStore(PlainConfigStore):
 
     def _remove(self, database: Path, name: str) -> bool:
         path = _file(database, name)
-        if not path.is_file():
+        if not is_file(path):
             return False
         remove_file(path)
         return True

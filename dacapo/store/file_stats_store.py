@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from dacapo.errors import DamagedFileError, UnsafeFileError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
-from dacapo.store.files import read_bytes, remove_file, status, write_bytes
+from dacapo.store.files import is_file, paths_in, read_bytes, remove_file, status, storage_error, write_bytes
 from dacapo.store.json_lines import (
     Entry,
     Mark,
@@ -58,13 +58,13 @@ class FileStatsStore(RecordStatsStore):
 
     def _update(self, kind: str, run_name: str, items: Sequence[T]) -> None:
         path = self.path / kind / run_name
-        if path.is_file() and _is_pickle(path):
+        if is_file(path) and _is_pickle(path):
             write_bytes(path, b"".join(encode(entry) + b"\n" for entry in _read_pickle(path)))
         update_entries(path, items, to_entry)
 
     def _read(self, kind: str, run_name: str, cls: type[T], choice: Choice) -> list[T]:
         path = self.path / kind / run_name
-        if not path.is_file():
+        if not is_file(path):
             return []
         pickled = _is_pickle(path)
         columns = None if pickled else read_columns(path)
@@ -79,14 +79,14 @@ class FileStatsStore(RecordStatsStore):
 
     def last_training_stats(self, run_name: str) -> TrainingIterationStats | None:
         path = self._file(TRAINING, run_name)
-        if not path.is_file() or _is_pickle(path):
+        if not is_file(path) or _is_pickle(path):
             return super().last_training_stats(run_name)
         entry = read_last(path)
         return None if entry is None else from_entries([entry], TrainingIterationStats, path)[0]
 
     def losses_since(self, run_name: str, mark: Any = None) -> NewLosses:
         path = self._file(TRAINING, run_name)
-        if not path.is_file() or _is_pickle(path):
+        if not is_file(path) or _is_pickle(path):
             return super().losses_since(run_name)
         lines, mark, anew = read_appended(path, mark or Mark())
         columns = columns_of(lines) if lines else {"iteration": [], "loss": []}
@@ -111,12 +111,15 @@ class FileStatsStore(RecordStatsStore):
         remove_file(self.path / kind / run_name, missing_ok=True)
 
     def _run_names(self, kind: str) -> list[str]:
-        return [path.name for path in (self.path / kind).glob("*") if path.is_file()]
+        return [path.name for path in paths_in(self.path / kind) if is_file(path)]
 
 
 def _is_pickle(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(1) == _PICKLE_MARK
+    try:
+        with open(path, "rb") as file:
+            return file.read(1) == _PICKLE_MARK
+    except OSError as error:
+        raise storage_error("read", path, error) from error
 
 
 class _PlainUnpickler(pickle.Unpickler):

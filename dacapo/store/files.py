@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from dacapo.errors import DamagedFileError, StorageError
+from dacapo.errors import DacapoError, DamagedFileError, StorageError
 
 _TEMPORARY_SUFFIX = ".partial"
 
@@ -43,6 +44,26 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     """Return the error to raise for a failed system call, with the action, the path, the cause and advice."""
     advice = _ADVICE_BY_NUMBER.get(error.errno or 0)
     return StorageError(f"cannot {action} {path}: {error.strerror or error}" + (f"; {advice}" if advice else ""))
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """Raise a :class:`~dacapo.errors.StorageError` for any system call on a file that fails in a ``with`` block.
+
+    Raises:
+        StorageError: With the path, if the system names one, the cause and advice.
+    """
+    try:
+        yield
+    except (DacapoError, ConnectionError, TimeoutError):
+        raise
+    except shutil.Error as error:
+        source, target, why = error.args[0][0]
+        raise StorageError(f"cannot copy {source} to {target}: {why}") from error
+    except OSError as error:
+        if error.filename is None and error.errno not in _ADVICE_BY_NUMBER:
+            raise
+        raise storage_error("read or write", Path(error.filename or "a file"), error) from error
 
 
 def make_folder(path: Path | str) -> Path:
@@ -88,7 +109,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise storage_error("write", path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it stays where nothing can be removed, which is what the error before says
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -153,10 +175,44 @@ def status(path: Path | str) -> os.stat_result | None:
     """
     try:
         return Path(path).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise storage_error("read", Path(path), error) from error
+
+
+def is_file(path: Path | str) -> bool:
+    """Return whether a file exists.
+
+    Raises:
+        StorageError: If that cannot be told, for example without permissions; the message names the path and the cause.
+    """
+    found = status(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def is_folder(path: Path | str) -> bool:
+    """Return whether a folder exists.
+
+    Raises:
+        StorageError: If that cannot be told; the message names the path and the cause.
+    """
+    found = status(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def paths_in(folder: Path | str) -> list[Path]:
+    """Return the sorted paths of what is in a folder; none if it does not exist.
+
+    Raises:
+        StorageError: If it cannot be read, for example without permissions; the message names it and the cause.
+    """
+    try:
+        return sorted(Path(folder).iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise storage_error("read the folder", Path(folder), error) from error
 
 
 def remove_file(path: Path | str, missing_ok: bool = False) -> None:

@@ -19,7 +19,7 @@ import attrs
 import orjson
 
 from dacapo.errors import DamagedFileError, StorageError
-from dacapo.store.files import make_folder, read_bytes, storage_error
+from dacapo.store.files import is_file, make_folder, read_bytes, storage_error
 from dacapo.utils.plain_json import parse_json
 
 ITERATION = "iteration"
@@ -156,7 +156,7 @@ def update_entries(path: Path, items: Sequence[Any], to_entry: Callable[[Any], E
             f"cannot write {path}: it is a link, which leads to {path.resolve()}; replace it by that file"
         )
     try:
-        with open(path, "r+b" if path.exists() else "x+b", opener=_open_no_link) as file:
+        with open(path, "r+b" if is_file(path) else "x+b", opener=_open_no_link) as file:
             position, first_new = _common(file, path, items, to_entry)
             lines = b"".join(encode(to_entry(item)) + b"\n" for item in items[first_new:])
             file.seek(position)

@@ -15,7 +15,6 @@ object of its class ``Weights``, which is allowed in addition.
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from dacapo.errors import (
     StorageError,
 )
 from dacapo.store.checksums import check_content
-from dacapo.store.files import atomic_path, link_or_copy, read_text, remove_file, storage_error, write_text
+from dacapo.store.files import atomic_path, is_file, link_or_copy, paths_in, read_text, remove_file, write_text
 from dacapo.store.run_folder import CHECKPOINTS
 from dacapo.store.tensor_files import read_tensors, write_tensors
 from dacapo.store.trained_config import check_trained_config, keep_replaced_config, plain_config, write_trained_config
@@ -67,7 +66,7 @@ class LocalWeightsStore(WeightsStore):
         return max(self.iterations(run), default=None)
 
     def iterations(self, run: Run | str) -> list[int]:
-        names = (path.name for path in _entries(self._checkpoints(run) / _ITERATIONS))
+        names = (path.name for path in paths_in(self._checkpoints(run) / _ITERATIONS))
         return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def store_weights(self, run: Run, iteration: int) -> None:
@@ -87,7 +86,7 @@ class LocalWeightsStore(WeightsStore):
         # the run.
         path = self.config_file(run)
         trained = plain_config(run.config) if weights.config is None else weights.config
-        if path.is_file():
+        if is_file(path):
             trained = read_yaml(path)
         elif os.access(path.parent, os.W_OK):
             write_trained_config(path, trained)
@@ -95,7 +94,7 @@ class LocalWeightsStore(WeightsStore):
 
     def record_config(self, run: Run) -> None:
         path, latest = self.config_file(run), self.latest_iteration(run)
-        if latest is not None and path.is_file():
+        if latest is not None and is_file(path):
             check_trained_config(read_yaml(path), run.config, path)
         elif latest is not None:
             self.check_config(run, self.retrieve_latest(run))
@@ -103,7 +102,7 @@ class LocalWeightsStore(WeightsStore):
 
     def recorded_config(self, run: Run | str) -> dict[str, Any] | None:
         path, latest = self.config_file(run), self.latest_iteration(run)
-        if path.is_file():
+        if is_file(path):
             plain: dict[str, Any] = read_yaml(path)
             return plain
         return None if latest is None else self.retrieve_model(run, latest).config
@@ -156,7 +155,7 @@ class LocalWeightsStore(WeightsStore):
         # In stores of the original, the best checkpoint is a link to an absolute path that may no longer exist, or is
         # in a folder named after the criterion.
         for path in self._best_candidates(run, dataset, criterion):
-            if path.is_file():
+            if is_file(path):
                 return read_checkpoint(path)
         raise CheckpointNotFoundError(
             f"run {_name(run)!r} has no best checkpoint for dataset {_name(dataset)!r} and criterion {criterion!r} "
@@ -170,12 +169,11 @@ class LocalWeightsStore(WeightsStore):
         folder = self._checkpoints(run)
         named = check_name(criterion, "criterion")
         found = {
-            path.parent.name
-            for pattern in (f"*/{glob.escape(named)}", f"*/{glob.escape(named)}.json")
-            for path in folder.glob(pattern)
-            if path.is_file() and path.parent.name != _ITERATIONS
+            place.name
+            for place in paths_in(folder)
+            if place.name != _ITERATIONS and any(is_file(place / name) for name in (named, f"{named}.json"))
         }
-        found |= {path.stem for path in (folder / named).glob("*.json")}
+        found |= {path.stem for path in paths_in(folder / named) if path.suffix == ".json"}
         return sorted(found)
 
     def config_file(self, run: HasModel | str) -> Path:
@@ -213,7 +211,7 @@ class LocalWeightsStore(WeightsStore):
 
     def _existing(self, run: Run | str, iteration: int) -> Path:
         path = self._iteration(run, iteration)
-        if not path.is_file():
+        if not is_file(path):
             raise CheckpointNotFoundError(self._not_there(run, iteration))
         return path
 
@@ -282,17 +280,8 @@ def _iteration_file(best: Path) -> Path:
     return best.with_name(f"{best.name}.json")
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise storage_error("read the folder", folder, error) from error
-
-
 def _read_iteration(file: Path) -> int | None:
-    if not file.is_file():
+    if not is_file(file):
         return None
     text = read_text(file)
     try:
@@ -303,7 +292,7 @@ def _read_iteration(file: Path) -> int | None:
 
 def _read_removed(file: Path) -> dict[str, str]:
     """Return why checkpoints were removed, by iteration."""
-    if not file.is_file():
+    if not is_file(file):
         return {}
     try:
         reasons = parse_json(read_text(file))

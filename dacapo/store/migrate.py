@@ -12,6 +12,7 @@ import attrs
 from dacapo.errors import ConfigError, DuplicateNameError, RecordError
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_stats_store
+from dacapo.store.files import is_file, read_text
 from dacapo.store.json_lines import encode
 from dacapo.store.plain_config_store import COLLECTIONS, PlainConfigStore
 from dacapo.store.record_stats_store import TRAINING, VALIDATION, RecordStatsStore, to_entry
@@ -55,8 +56,8 @@ def place_of(text: str) -> DaCapoConfig:
     if re.match(r"[\w+]+://", text):
         return DaCapoConfig(type="sql", sql_url=text)
     path = Path(text).expanduser()
-    if path.is_file():
-        values = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    if is_file(path):
+        values = parse_yaml(read_text(path), str(path))
         if not isinstance(values, dict) or set(values) - {field.name for field in attrs.fields(DaCapoConfig)}:
             raise ConfigError(f"{path} does not hold options of dacapo; give a file such as dacapo.yaml")
         return DaCapoConfig(**values)

@@ -12,7 +12,7 @@ from typing import Any
 
 from dacapo.errors import DamagedFileError
 from dacapo.options import DaCapoConfig
-from dacapo.store.files import read_text, write_text
+from dacapo.store.files import paths_in, read_text, write_text
 from dacapo.store.run_folder import SESSIONS, run_folder
 from dacapo.utils.plain_json import parse_json
 
@@ -55,8 +55,10 @@ def read_records(run_name: str, options: DaCapoConfig | None = None) -> list[dic
 
 
 def _files(run_name: str, options: DaCapoConfig | None) -> dict[int, Path]:
-    paths = (run_folder(run_name, options) / SESSIONS).glob("*.json")
-    return {int(path.stem): path for path in paths if path.stem.isascii() and path.stem.isdigit()}
+    paths = paths_in(run_folder(run_name, options) / SESSIONS)
+    return {
+        int(path.stem): path for path in paths if path.suffix == ".json" and path.stem.isascii() and path.stem.isdigit()
+    }
 
 
 def _read(path: Path) -> dict[str, Any]:

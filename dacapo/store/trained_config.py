@@ -16,7 +16,7 @@ from typing import Any
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import Config, ConfigChange, changes
 from dacapo.store.converter import from_plain, to_plain
-from dacapo.store.files import read_text, write_text
+from dacapo.store.files import is_file, read_text, status, write_text
 from dacapo.store.yaml_files import dump_yaml
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def write_trained_config(path: Path, plain: dict[str, Any]) -> None:
         StorageError: If the file cannot be written or read.
     """
     text = dump_yaml(plain)
-    if not path.is_file() or read_text(path) != text:
+    if not is_file(path) or read_text(path) != text:
         write_text(path, text)
 
 
@@ -59,7 +59,7 @@ def keep_replaced_config(path: Path, plain: dict[str, Any], iteration: int) -> N
         StorageError: If it cannot be written.
     """
     number = 1
-    while path.with_name(f"{path.name}.{number}").exists():
+    while status(path.with_name(f"{path.name}.{number}")) is not None:
         number += 1
     note = f"# The config of this run until iteration {iteration}, when it was replaced on purpose.\n"
     write_text(path.with_name(f"{path.name}.{number}"), note + dump_yaml(plain))

@@ -26,7 +26,7 @@ import attrs
 
 from dacapo.errors import RunInUseError
 from dacapo.options import DaCapoConfig
-from dacapo.store.files import make_folder, storage_error
+from dacapo.store.files import is_folder, make_folder, storage_error
 from dacapo.store.run_folder import run_folder
 from dacapo.utils import distributed
 from dacapo.utils.plain_json import parse_json
@@ -140,7 +140,7 @@ def training_lock(run_name: str, options: DaCapoConfig | None = None, use: str =
         yield
         return
     folder = run_folder(run_name, options).resolve()
-    is_new = not folder.exists()
+    is_new = not is_folder(folder)
     path = make_folder(folder) / FILE
     handle = None
     try:
@@ -150,9 +150,13 @@ def training_lock(run_name: str, options: DaCapoConfig | None = None, use: str =
     finally:
         if handle is not None:
             with _changing:
-                path.unlink(missing_ok=True)
-                os.close(handle)
                 del _held[path]
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:
+                    # It counts no longer, so whatever the work ended with is more important.
+                    logger.warning("%s cannot be removed: %s; it locks nothing", path, error.strerror)
+                os.close(handle)
         if is_new:
             with suppress(OSError):  # it holds files now, as a rule
                 folder.rmdir()
@@ -186,8 +190,12 @@ def _acquire(run_name: str, path: Path, use: str) -> int | None:
             path.unlink(missing_ok=True)
             return None
         if _is_at(handle, path):
-            os.truncate(handle, 0)
-            os.pwrite(handle, json.dumps({**_this_process(), "use": use}).encode(), 0)
+            try:
+                os.truncate(handle, 0)
+                os.pwrite(handle, json.dumps({**_this_process(), "use": use}).encode(), 0)
+            except OSError as error:
+                os.close(handle)
+                raise storage_error("write", path, error) from error
             _held[path] = os.getpid()
             return handle
         os.close(handle)  # its holder has just ended, and removed the file
