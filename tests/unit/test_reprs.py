@@ -9,11 +9,17 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+from funlib.geometry import Coordinate
 
 from dacapo.experiments.config import config_class, help_texts
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, ZarrArrayConfig
+from dacapo.experiments.datasplits.datasets import DummyDataset, DummyDatasetConfig
+from dacapo.experiments.datasplits.datasets.arrays import DummyArrayConfig, ZarrArray, ZarrArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays.given_values import config_given
+from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.field_help import FIELDS
 from dacapo.experiments.run import Run
+from dacapo.experiments.starts import Start, StartConfig
+from dacapo.experiments.tasks import AffinitiesTask, AffinitiesTaskConfig
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
@@ -98,3 +104,40 @@ def test_scores_show_the_best_parameters_of_the_latest_validation(run: Run) -> N
     for dataset in scores.datasets:
         assert dataset.name in made
     assert repr(scores).startswith("ValidationScores(1 iterations")
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        ("predictor", "AffinitiesPredictor(neighborhood=[(0, 0, 1), (0, 1, 0)], lsds=False"),
+        ("loss", "AffinitiesLoss(num_affinities=2, lsds_to_affs_weight_ratio=1)"),
+        ("post_processor", "WatershedPostProcessor(offsets=[(0, 0, 1), (0, 1, 0)]"),
+        ("evaluator", "InstanceEvaluator(ignore_unlabelled=False)"),
+    ],
+)
+def test_parts_of_a_task_show_their_settings(part: str, text: str) -> None:
+    task = AffinitiesTask(AffinitiesTaskConfig(name="a", neighborhood=[Coordinate(0, 0, 1), Coordinate(0, 1, 0)]))
+    assert repr(getattr(task, part)).startswith(text)
+
+
+def test_a_start_names_its_run() -> None:
+    assert repr(Start(StartConfig("old", "voi"))) == "Start(run='old', criterion='voi')"
+
+
+def test_lengths_have_their_unit_and_regions_what_they_count() -> None:
+    array = build(config_given(np.zeros((4, 5, 6)), "raw", voxel_size=(40, 5.24, 5.24), unit="nm"))
+    made = html_of(array)
+    assert "(40, 5.24, 5.24) nm<" in made
+    assert "[0:16000, 0:2620, 0:3144] (16000, 2620, 3144) in 0.01 nm<" in made
+    pixels = html_of(build(config_given(np.zeros((4, 5, 6)), "raw")))
+    assert "(1, 1, 1)<" in pixels
+    assert "[0:4, 0:5, 0:6] (4, 5, 6)<" in pixels
+
+
+def test_a_dataset_counts_its_labels_in_memory() -> None:
+    dataset = DummyDataset(DummyDatasetConfig(name="d", raw_config=DummyArrayConfig(name="raw")))
+    dataset.gt = build(config_given(np.array([[0, 4, 4], [7, 7, 9]], np.uint32), "labels"))
+    made = html_of(dataset)
+    assert re.search(r">truth<.*\(2, 3\).*>3<", made)
+    (raw, truth) = dataset.rows()
+    assert (raw[-1], truth[-1]) == ("", "3")

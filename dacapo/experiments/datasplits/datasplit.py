@@ -73,7 +73,7 @@ class DataSplit(ABC):
         return f"{type(self).__name__}({len(self.train)} to train, {len(self.validate or [])} to validate)"
 
     def _repr_html_(self) -> str:
-        """Return a table of the arrays of all datasets, for notebooks; reads no voxels."""
+        """Return a table of the arrays of all datasets, for notebooks; reads no files."""
         rows = [[kind, dataset.name, *row] for kind, dataset in self._by_kind() for row in dataset.rows()]
         return html_table(repr(self), ["for", "dataset", *HEADER], rows)
 

@@ -282,6 +282,9 @@ class DataSplitGenerator:
         self._class_name: list[str] | None = None
         self._check()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {len(self.datasets)} datasets)"
+
     def _check(self) -> None:
         if not self.datasets:
             raise ConfigError(f"datasplit {self.name!r} has no datasets; give at least one")

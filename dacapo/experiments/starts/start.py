@@ -17,6 +17,7 @@ from dacapo.experiments.model_state import match_heads as match_heads
 from dacapo.store.converter import TYPE_KEY
 from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.weights_store import Weights
+from dacapo.utils.plain_repr import plain_repr
 
 if TYPE_CHECKING:
     from dacapo.experiments.tasks import Task, TaskConfig
@@ -47,6 +48,9 @@ class Start(ABC):  # noqa: B024 - abstract by name only: subclasses replace the 
         self.run = config.run
         self.criterion = config.criterion
         self.channels: Sequence[str] | int | None = getattr(config, "channels", None)
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     def initialize_weights(self, model: Model, new_head: Sequence[str] | None = None) -> Model:
         """Load the weights into a model, layer by layer if name and shape agree.

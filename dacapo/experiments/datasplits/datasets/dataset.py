@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
+import numpy as np
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.experiments.config import Config, field, verify_by_building
 from dacapo.utils.html import html_table
 
-from .arrays import Array
-from .arrays.as_numpy import array_facts
+from .arrays import Array, NumpyArray
+from .arrays.as_numpy import array_facts, read_whole
+from .arrays.memory_array import MemoryArray
 from .arrays.slice_viewer import SliceViewer
 from .arrays.viewing import labels_layer
+from .arrays.voxel_reader import VoxelReader
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEADER = ["array", "shape", "dtype", "voxel size", "roi"]
+HEADER = ["array", "shape", "dtype", "voxel size", "roi", "labels"]
+
+
+_COUNTED = 2**22
+"""Most voxels whose labels are counted."""
 
 
 class Dataset(ABC):
@@ -97,20 +105,36 @@ class Dataset(ABC):
         return SliceViewer(self.raw, self.gt, region, channel)
 
     def _repr_html_(self) -> str:
-        """Return a table of the arrays, for notebooks; reads no voxels."""
+        """Return a table of the arrays, for notebooks; reads no files."""
         return html_table(str(self), HEADER, self.rows(), f"weight {self.weight}")
 
     def rows(self) -> list[list[str]]:
-        """Return what is known of each array without reading voxels: role, shape, type, voxel size and region."""
-        roles = {"raw": self.raw, "truth": self.gt, "mask": self.mask}
-        facts = {role: dict(array_facts(array)) for role, array in roles.items() if array is not None}
-        return [[role, *(known[name] for name in HEADER[1:])] for role, known in facts.items()]
+        """Return what is known of each array without reading files: role, shape, type, voxel size, region, labels.
+
+        Labels are counted in the truth if it is in memory, and small.
+        """
+        arrays = {"raw": self.raw, "truth": self.gt, "mask": self.mask}
+        rows = []
+        for role, array in arrays.items():
+            if array is not None:
+                facts = dict(array_facts(array))
+                labels = _count_labels(array) if role == "truth" else ""
+                rows.append([role, *(facts[name] for name in HEADER[1:-1]), labels])
+        return rows
 
     def __str__(self) -> str:
         return f"Dataset({self.name})"
 
     def __repr__(self) -> str:
         return f"Dataset({self.name})"
+
+
+def _count_labels(array: Array) -> str:
+    """Return how many labels but 0 an array has, if that needs no file and takes no time; else an empty text."""
+    is_small = math.prod(VoxelReader(array).shape) <= _COUNTED
+    if not is_small or not isinstance(array, MemoryArray | NumpyArray) or np.dtype(array.dtype).kind not in "bui":
+        return ""
+    return str(np.count_nonzero(np.unique(read_whole(array))))
 
 
 @attrs.define

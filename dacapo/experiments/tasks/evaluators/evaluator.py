@@ -12,6 +12,7 @@ import attrs
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
+from dacapo.utils.plain_repr import plain_repr
 from dacapo.utils.ranking import first_best
 
 if TYPE_CHECKING:
@@ -137,6 +138,9 @@ class Evaluator(ABC):
         if not hasattr(self, "_best_scores"):
             self._best_scores: dict[BestKey, BestScore] = {}
         return self._best_scores
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     @abstractmethod
     def evaluate(self, output_array_identifier: LocalArrayIdentifier, evaluation_array: Array) -> EvaluationScores:

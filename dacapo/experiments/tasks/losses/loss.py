@@ -5,12 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
+from dacapo.utils.plain_repr import plain_repr
+
 if TYPE_CHECKING:
     import torch
 
 
 class Loss(ABC):
     """Compare a prediction with its target."""
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     @abstractmethod
     def compute(

@@ -15,6 +15,7 @@ from dacapo.experiments.config import load_plugins
 from dacapo.experiments.datasplits.datasets.arrays import Array
 from dacapo.store.converter import TYPE_KEY, add_hierarchy, converter
 from dacapo.utils.capabilities import can, declares
+from dacapo.utils.plain_repr import plain_repr
 
 if TYPE_CHECKING:
     from dacapo.store.array_store import LocalArrayIdentifier
@@ -92,6 +93,9 @@ class PostProcessor(ABC):
     :class:`~dacapo.compute_context.Execution` to a :meth:`process` or :meth:`process_all` that declares to take it, and
     only its number of workers otherwise.
     """
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     @abstractmethod
     def enumerate_parameters(self) -> Iterable[PostProcessorParameters]:

@@ -17,6 +17,7 @@ from dacapo.errors import DimensionsError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import read_channels_first
 from dacapo.utils.declarations import stands_for
+from dacapo.utils.plain_repr import plain_repr
 from dacapo.utils.symmetries import ChannelSource, Symmetry
 
 from .checks import check_label_channels, check_mask_channels
@@ -68,6 +69,9 @@ class Predictor(ABC):
         if "works_on_tensors" not in vars(cls):
             replaced = ("create_target", "create_weight")
             cls.works_on_tensors = stands_for(cls, "torch_target", replaced, inherited=cls.works_on_tensors)
+
+    def __repr__(self) -> str:
+        return plain_repr(self)
 
     @abstractmethod
     def create_model(self, architecture: Architecture) -> Model:

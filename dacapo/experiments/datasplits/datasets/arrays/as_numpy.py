@@ -69,9 +69,14 @@ def array_facts(array: Array) -> list[tuple[str, str]]:
         ("axes", " ".join(array.axes)),
         ("shape", str(reader.shape)),
         ("dtype", str(reader.dtype)),
-        ("voxel size", f"{tuple(array.spacing)} {array.world}".rstrip()),
-        ("roi", str(array.roi)),
+        ("voxel size", f"{tuple(array.spacing)} {_units_of(array)}".rstrip()),
+        ("roi", str(array.roi) if array.world.parts == 1 else f"{array.roi} in {array.world}"),
     ]
+
+
+def _units_of(array: Array) -> str:
+    different = sorted(set(array.units))
+    return different[0] if len(different) == 1 else f"({', '.join(unit or '-' for unit in array.units)})"
 
 
 def read_whole(array: Array) -> npt.NDArray[Any]:
