@@ -11,7 +11,7 @@ import numpy as np
 
 from dacapo.errors import NotFoundError, RecordError
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
-from dacapo.utils.drawing import INK, draw_course, new_figure, say, style
+from dacapo.utils.drawing import INK, draw_course, name_courses, new_figure, say, style
 from dacapo.utils.html import html_table
 from dacapo.utils.ranking import first_best
 
@@ -222,7 +222,7 @@ class ValidationScores:
                 if not np.isnan(place):
                     value = float(best.isel(datasets=number).sel(iterations=place))
                     axes.plot(place, value, "o", markersize=11, markerfacecolor="none", color=INK)
-            axes.legend(loc="best")
+            name_courses(axes, len(self.datasets))
         else:
             say(axes, "not validated yet" if self.datasets else "no validation datasets")
         better = "higher" if self.evaluation_scores.higher_is_better(criterion) else "lower"

@@ -31,6 +31,8 @@ ORANGE, BLUE, GREEN, VERMILION, PURPLE, INK, GRAY = (
     "#8C8C8C",
 )
 SERIES = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, INK)
+MOST_INSIDE = 4
+"""Most lines that are named inside of a panel."""
 STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -88,17 +90,28 @@ def draw_loss(axes: Axes, losses: Sequence[float], first: int = 0) -> None:
     values = np.asarray(losses, dtype=float)
     iterations = np.arange(first + 1, first + len(values) + 1)
     window = max(1, len(values) // 25)
-    axes.plot(iterations, values, color=BLUE, alpha=0.25, linewidth=0.8, label="each iteration")
+    marker = "o" if len(values) == 1 else ""  # a line needs two points
+    axes.plot(iterations, values, marker=marker, color=BLUE, alpha=0.25, linewidth=0.8, label="each iteration")
     axes.plot(iterations, _running_mean(values, window), color=BLUE, linewidth=2, label=f"mean of {window}")
-    last = max(first + len(values), 1)
-    axes.set(title="Training loss", xlabel="iteration", ylabel="loss", xlim=(0, last), ylim=(0, None))
-    axes.legend(loc="best")
+    lowest = np.min(values[np.isfinite(values)], initial=0)
+    limits = {"xlim": (0, max(first + len(values), 1)), "ylim": (None if lowest < 0 else 0, None)}
+    axes.set(title="Training loss", xlabel="iteration", ylabel="loss", **limits)
+    if len(values):
+        axes.legend(loc="best")
 
 
 def draw_course(axes: Axes, iterations: npt.NDArray[Any], values: npt.NDArray[Any], name: str, number: int = 0) -> None:
     """Draw a line of scores over iterations; the number decides its color and its markers."""
-    marker = "os^Dv*"[number % 6]
+    marker = "os^Dv*"[(number + number // len(SERIES)) % 6]  # another one where the colors begin again
     axes.plot(iterations, values, "-", marker=marker, color=SERIES[number % len(SERIES)], markersize=4, label=name)
+
+
+def name_courses(axes: Axes, count: int) -> None:
+    """Name the lines of a panel: inside, or beside it where they are many."""
+    if count > MOST_INSIDE:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    else:
+        axes.legend(loc="best")
 
 
 def say(axes: Axes, message: str) -> None:
@@ -171,8 +184,10 @@ def _fits(text: Text, axes: Axes, shape: tuple[int, ...]) -> bool:
 
 
 def _running_mean(values: npt.NDArray[Any], window: int) -> npt.NDArray[Any]:
-    """Return the running mean over each value and up to ``window - 1`` values before it."""
-    sums = np.cumsum(np.concatenate([[0.0], values]))
+    """Return the running mean over each value and up to ``window - 1`` values before it; NaN counts as no value."""
+    known = ~np.isnan(values)
+    sums, counts = (np.concatenate([[0.0], part.cumsum()]) for part in (np.where(known, values, 0), known))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - window, 0)
-    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
+    totals, numbers = sums[ends] - sums[starts], counts[ends] - counts[starts]
+    return np.where(known & (numbers > 0), totals / np.maximum(numbers, 1), np.nan)

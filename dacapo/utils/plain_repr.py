@@ -13,13 +13,12 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 def plain_repr(shown: Any) -> str:
-    """Return the class of an object with those of its public attributes that are plain values and set, long ones shortened.
+    """Return the class of an object with its public attributes, as far as they are set and plain; long ones are cut.
 
-    >>> class Threshold:
-    ...     def __init__(self) -> None:
-    ...         self.level, self.names, self._cache = 0.5, list("abcdefgh"), {}
-    >>> plain_repr(Threshold())
-    "Threshold(level=0.5, names=['a', 'b', 'c', 'd', 'e', 'f', ...])"
+    >>> from fractions import Fraction
+    >>> from types import SimpleNamespace
+    >>> plain_repr(SimpleNamespace(level=Fraction(1, 2), names=list("abcdefgh"), mask=None, _cache={}))
+    "SimpleNamespace(level=Fraction(1, 2), names=['a', 'b', 'c', 'd', 'e', 'f', ...])"
     """
     facts = (f"{name}={_SHORT.repr(value)}" for name, value in vars(shown).items() if name[0] != "_" and _plain(value))
     return f"{type(shown).__name__}({', '.join(facts)})"

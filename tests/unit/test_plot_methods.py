@@ -65,6 +65,41 @@ def test_losses_are_drawn_at_their_iterations() -> None:
     np.testing.assert_allclose(each.get_ydata(), [1 / (i + 1) for i in range(100, 150)])
 
 
+def stats_of(losses: list[float]) -> TrainingStats:
+    return TrainingStats([TrainingIterationStats(iteration=i, loss=loss, time=0.1) for i, loss in enumerate(losses)])
+
+
+@pytest.mark.parametrize("losses", [[-3.0, -2.0, -1.0], [2.0], [1.0, 2.0], [-1.0, 3.0]])
+def test_all_losses_are_visible(losses: list[float]) -> None:
+    (axes,) = stats_of(losses).plot().axes
+    low, high = axes.get_ylim()
+    assert low <= min(0, *losses) < max(losses) <= high
+    assert low == 0 or min(losses) < 0
+    assert len(losses) > 1 or axes.get_lines()[0].get_marker() == "o"
+
+
+def test_a_loss_that_is_nan_leaves_a_gap() -> None:
+    losses = [float(i) for i in range(100)]
+    losses[50] = np.nan
+    (axes,) = stats_of(losses).plot().axes
+    each, mean = (np.asarray(line.get_ydata()) for line in axes.get_lines())
+    assert np.isnan(each).sum() == np.isnan(mean).sum() == 1
+    np.testing.assert_allclose(mean[[49, 51, 99]], [47.5, (48 + 49 + 51) / 3, 97.5])
+
+
+def test_many_datasets_are_named_beside_the_scores_and_look_different(run: Run) -> None:
+    record = attrs.evolve(run.validation_scores, datasets=[Cells() for _ in range(8)])
+    values = np.zeros((8, len(record.parameters), len(record.criteria)))
+    record.add_iteration_scores(ValidationIterationScores(iteration=0, scores=values.tolist()))
+    figure = record.plot()
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert legend.get_window_extent().x0 >= axes.get_window_extent().x1
+    assert len({(line.get_color(), line.get_marker()) for line in axes.get_lines()[:8]}) == 8
+
+
 def test_empty_records_say_so(run: Run) -> None:
     loss, scores = run.plot().axes
     assert [text.get_text() for text in loss.texts] == ["not trained yet"]
