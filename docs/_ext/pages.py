@@ -105,7 +105,8 @@ def notebook(source: Path, recorded: Path, target: Path) -> None:
         if cell["cell_type"] == "markdown":
             lines += [text, ""]
             continue
-        lines += ["```python", text, "```", "", *_outputs(recorded, cell["id"], target.parent)]
+        language = "text" if text.startswith("!") else "python"  # a command of the shell, or code
+        lines += [f"```{language}", text, "```", "", *_outputs(recorded, cell["id"], target.parent)]
     lines += [f"The notebook is `examples/{source.name}`.", ""]
     _write(target, "\n".join(lines))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
 import re
@@ -64,6 +65,30 @@ def test_no_outputs_are_kept_of_notebooks_that_are_gone() -> None:
 
 def test_the_length_of_a_training_can_be_set(path: Path, outputs: ModuleType) -> None:
     assert outputs.default_iterations(nbformat.read(path, as_version=4)) >= 100
+
+
+def test_pages_show_recorded_outputs_below_their_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_ext"))
+    pages = importlib.import_module("pages")
+    cells = [
+        nbformat.v4.new_markdown_cell("# Title", id="title"),
+        nbformat.v4.new_code_cell("1 + 1", id="sum"),
+        nbformat.v4.new_code_cell("!dacapo info", id="command"),  # no Python, which Sphinx would complain about
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "sum.txt").write_text("2\n")
+    (tmp_path / "a" / "command_0.png").touch()
+    pages.notebook(tmp_path / "a.ipynb", tmp_path / "a", tmp_path / "pages" / "a.md")
+    blocks = [
+        "# Title",
+        "```python\n1 + 1\n```",
+        "```text\n2\n```",
+        "```text\n!dacapo info\n```",
+        "![](../a/command_0.png)",
+        "The notebook is `examples/a.ipynb`.\n",
+    ]
+    assert (tmp_path / "pages" / "a.md").read_text() == "\n\n".join(blocks)
 
 
 def png(values: Any) -> str:
