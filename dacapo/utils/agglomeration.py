@@ -11,7 +11,7 @@ Importing this module does not load Numba.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -22,6 +22,26 @@ from dacapo.errors import ConfigError
 from dacapo.utils.fragments import FragmentParameters, as_levels, direct_channels, volume_fragments
 from dacapo.utils.region_graph import Integers, RegionGraph, region_graph
 from dacapo.utils.segmentation import check_offsets
+
+
+@attrs.frozen
+class Cut:
+    """The parameters of agglomeration.
+
+    Attributes:
+        threshold: Regions merge whose score is above this.
+        quantile: The quantile of the affinities between two regions that is their score; None for the mean.
+        min_size: Segments with fewer voxels go on merging below the threshold, see :meth:`MergeTree.cut`.
+    """
+
+    threshold: float
+    quantile: float | None = None
+    min_size: int = 0
+
+    @property
+    def lowest_score(self) -> float:
+        """The limit of a tree that can be cut so."""
+        return -1.0 if self.min_size > 1 else self.threshold
 
 
 @attrs.frozen(eq=False)
@@ -123,6 +143,25 @@ def _histograms(graph: RegionGraph, quantile: float | None) -> Any:
     return Histograms(graph.starts[:-1].copy(), graph.levels, graph.counts.copy(), following)
 
 
+def segment_fragments(graph: RegionGraph, sizes: Integers, cuts: Sequence[Cut]) -> Iterator[npt.NDArray[np.uint64]]:
+    """Yield the segment of each fragment for several parameters; one tree serves all that have the same quantile.
+
+    Args:
+        graph: The contacts of fragments numbered from 0.
+        sizes: Number of voxels of each fragment.
+        cuts: The parameters.
+
+    Raises:
+        ConfigError: If a quantile is out of range.
+    """
+    trees: dict[float | None, MergeTree] = {}
+    for one in cuts:
+        if one.quantile not in trees:
+            least = min(other.lowest_score for other in cuts if other.quantile == one.quantile)
+            trees[one.quantile] = merge_tree(graph, len(sizes), one.quantile, least)
+        yield trees[one.quantile].cut(sizes, one.threshold, one.min_size)
+
+
 @attrs.frozen(eq=False)
 class Fragmented:
     """The fragments of a volume, and the contacts between them.
@@ -167,13 +206,10 @@ class Fragmented:
         ordered = attrs.evolve(graph, edges=graph.edges - 1)
         return cls(labels, np.bincount(labels.ravel(), minlength=count + 1)[1:], ordered)
 
-    def tree(self, quantile: float | None = None, least: float = 0.0) -> MergeTree:
-        """Merge the fragments, see :func:`merge_tree`."""
-        return merge_tree(self.graph, len(self.sizes), quantile, least)
-
-    def painted(self, segments: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """Return the segment of each voxel, given that of each fragment."""
-        return np.concatenate([np.zeros(1, dtype=np.uint64), segments])[self.labels]
+    def segmentations(self, cuts: Sequence[Cut]) -> Iterator[npt.NDArray[np.uint64]]:
+        """Yield the labels of the volume for several parameters, see :func:`segment_fragments`."""
+        for segments in segment_fragments(self.graph, self.sizes, cuts):
+            yield np.concatenate([np.zeros(1, dtype=np.uint64), segments])[self.labels]
 
 
 def agglomerate(
@@ -204,10 +240,5 @@ def agglomerate(
         ConfigError: If offsets or parameters do not fit, or an affinity is NaN.
     """
     fragmented = Fragmented.of(affinities, offsets, parameters, value_range)
-    tree = fragmented.tree(quantile, lowest_score(threshold, min_size))
-    return fragmented.painted(tree.cut(fragmented.sizes, threshold, min_size))
-
-
-def lowest_score(threshold: float, min_size: int) -> float:
-    """Return the limit of a tree that can be cut at a threshold."""
-    return -1.0 if min_size > 1 else threshold
+    (labels,) = fragmented.segmentations([Cut(threshold, quantile, min_size)])
+    return labels

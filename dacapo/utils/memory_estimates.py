@@ -128,6 +128,17 @@ def voxelwise_bytes(voxels: int, channels: int, itemsize: int) -> int:
     return voxels * (channels * (itemsize + _FLOAT) + 16)
 
 
+def agglomeration_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> float:
+    """Return the memory of agglomeration per voxel, as measured with small fragments.
+
+    Args:
+        num_offsets: Number of affinities.
+        channels: Number of channels of the prediction.
+        itemsize: Bytes of a value of the prediction.
+    """
+    return 2 * channels * itemsize + num_offsets * (1 if itemsize == 1 else 9) + 40
+
+
 def watershed_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> float:
     """Return the memory of the mutex watershed per voxel, as measured with 3 to 9 offsets.
 

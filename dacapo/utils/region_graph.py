@@ -63,6 +63,20 @@ class RegionGraph:
             ends[new_edge], starts.astype(np.int64), levels[first].astype(np.uint8), np.asarray(sums, dtype=np.int64)
         )
 
+    @classmethod
+    def together(cls, graphs: Sequence[RegionGraph]) -> RegionGraph:
+        """Return the graph with the edges of several graphs, no two of which have the same edge."""
+        edges = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(graph.edges for graph in graphs)])
+        counts = np.concatenate([np.zeros(0, dtype=np.int64), *(np.diff(graph.starts) for graph in graphs)])
+        begins = np.cumsum(counts) - counts
+        order = np.lexsort((edges[:, 1], edges[:, 0]))
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts[order])])
+        # The entries of an edge stay together, in their order.
+        entries = np.arange(int(starts[-1])) + np.repeat(begins[order] - starts[:-1], counts[order])
+        levels = np.concatenate([np.zeros(0, dtype=np.uint8), *(graph.levels for graph in graphs)])
+        amounts = np.concatenate([np.zeros(0, dtype=np.int64), *(graph.counts for graph in graphs)])
+        return cls(edges[order], starts, levels[entries], amounts[entries])
+
     @property
     def sizes(self) -> Integers:
         """Number of affinities of each edge."""

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dacapo.errors import ChannelMismatchError, ConfigError
-from dacapo.utils.agglomeration import Fragmented, agglomerate, merge_tree
+from dacapo.utils.agglomeration import Cut, Fragmented, agglomerate, merge_tree
 from dacapo.utils.fragments import FragmentParameters, as_levels, tile_fragments, tile_slices, volume_fragments
 from dacapo.utils.region_graph import RegionGraph, region_graph
 from tests.helpers.segments import noisy_cells, same_parts
@@ -196,9 +196,8 @@ def test_uint8_of_another_range_is_converted() -> None:
 
 def test_a_tree_of_one_prediction_serves_all_thresholds() -> None:
     affinities, offsets = noisy_cells(32, 3)
-    fragmented = Fragmented.of(affinities, offsets)
-    tree = fragmented.tree()
-    for threshold in (0.2, 0.5, 0.8):
-        np.testing.assert_array_equal(
-            fragmented.painted(tree.cut(fragmented.sizes, threshold)), agglomerate(affinities, offsets, threshold)
-        )
+    cuts = [Cut(0.65), Cut(0.55), Cut(0.6, quantile=0.5), Cut(0.65, min_size=100)]
+    together = list(Fragmented.of(affinities, offsets).segmentations(cuts))
+    for cut, labels in zip(cuts, together, strict=True):
+        alone = agglomerate(affinities, offsets, cut.threshold, cut.quantile, cut.min_size)
+        np.testing.assert_array_equal(labels, alone)

@@ -10,6 +10,7 @@ from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError, NotFoundError, UnknownTypeError
 from dacapo.experiments.tasks.post_processors import (
+    AgglomerationPostProcessorParameters,
     ArgmaxPostProcessorParameters,
     DummyPostProcessorParameters,
     PostProcessorParameters,
@@ -28,6 +29,7 @@ from dacapo.store.converter import converter
         DummyPostProcessorParameters(id=2, min_size=3),
         ThresholdPostProcessorParameters(id=5, threshold=131),
         WatershedPostProcessorParameters(id=0, bias=0.25, context=Coordinate(8, 8)),
+        AgglomerationPostProcessorParameters(id=3, merge_threshold=0.4, quantile=0.75, min_size=9),
     ],
 )
 def test_parameters_are_read_through_their_base_class(parameters):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import attrs
@@ -9,18 +10,58 @@ from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
 from dacapo.experiments.config import field
+from dacapo.utils.fragments import FragmentParameters
 
 from .checks import first_problem, limits_problem
 from .evaluators import InstanceEvaluator
 from .losses import AffinitiesLoss
-from .post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
+from .post_processors import (
+    AgglomerationPostProcessor,
+    AgglomerationPostProcessorParameters,
+    PostProcessor,
+    WatershedPostProcessor,
+    WatershedPostProcessorParameters,
+)
+from .post_processors.agglomeration_post_processor import DEFAULT_THRESHOLDS
 from .post_processors.watershed_post_processor import DEFAULT_BIASES
 from .predictors import AffinitiesPredictor
 from .task import Task, TaskConfig
 
 
+def _mutex_watershed(config: AffinitiesTaskConfig) -> WatershedPostProcessor:
+    return WatershedPostProcessor(
+        offsets=config.neighborhood,
+        parameters=[
+            WatershedPostProcessorParameters(
+                id=number, bias=bias, min_size=config.min_size, long_range_bias=config.long_range_bias
+            )
+            for number, bias in enumerate(config.biases)
+        ],
+    )
+
+
+def _agglomeration(config: AffinitiesTaskConfig) -> AgglomerationPostProcessor:
+    return AgglomerationPostProcessor(
+        offsets=config.neighborhood,
+        parameters=[
+            AgglomerationPostProcessorParameters(
+                id=number, merge_threshold=threshold, quantile=config.merge_quantile, min_size=config.min_size
+            )
+            for number, threshold in enumerate(config.merge_thresholds)
+        ],
+        fragments=FragmentParameters(per_section=config.fragments_per_section),
+    )
+
+
+POST_PROCESSORS: dict[str, Callable[[AffinitiesTaskConfig], PostProcessor]] = {
+    "mutex_watershed": _mutex_watershed,
+    "agglomeration": _agglomeration,
+}
+"""How a config names the post-processors."""
+
+
 class AffinitiesTask(Task):
-    """Predict which neighboring voxels belong together, and join them by a mutex watershed."""
+    """Predict which neighboring voxels belong together, and join them by a mutex watershed or by agglomeration."""
 
     def __init__(self, task_config: AffinitiesTaskConfig) -> None:
         """Build the four parts.
@@ -41,15 +82,7 @@ class AffinitiesTask(Task):
             background_as_object=task_config.background_as_object,
         )
         self.loss = AffinitiesLoss(len(task_config.neighborhood), task_config.lsds_to_affs_weight_ratio)
-        self.post_processor = WatershedPostProcessor(
-            offsets=task_config.neighborhood,
-            parameters=[
-                WatershedPostProcessorParameters(
-                    id=number, bias=bias, min_size=task_config.min_size, long_range_bias=task_config.long_range_bias
-                )
-                for number, bias in enumerate(task_config.biases)
-            ],
-        )
+        self.post_processor = POST_PROCESSORS[task_config.post_processor](task_config)
         self.evaluator = InstanceEvaluator()
 
 
@@ -80,6 +113,30 @@ class AffinitiesTaskConfig(TaskConfig):
         "Whether label 0 is an object. Otherwise its voxels belong to no object, not even to each other.",
         default=False,
     )
+    post_processor: str = field(
+        "How affinities become objects: 'mutex_watershed', with biases and long_range_bias; or 'agglomeration', which "
+        "merges fragments and uses offsets to direct neighbors only, with merge_thresholds, merge_quantile and "
+        "fragments_per_section.",
+        default="mutex_watershed",
+        kw_only=True,
+    )
+    merge_thresholds: list[float] = field(
+        "Scores, from 0 to 1, that validation tries as the limit above which agglomeration merges two regions.",
+        factory=lambda: list(DEFAULT_THRESHOLDS),
+        kw_only=True,
+    )
+    merge_quantile: float | None = field(
+        "The quantile of the affinities between two regions that is their score, above 0 and at most 1; by default "
+        "their mean.",
+        default=None,
+        kw_only=True,
+    )
+    fragments_per_section: bool = field(
+        "Whether each section, a plane across the first of three axes, has fragments of its own; for data of coarser "
+        "resolution along that axis.",
+        default=False,
+        kw_only=True,
+    )
     biases: list[float] = field(
         "Affinities, from 0 to 1, that validation tries as the border between 'different' and 'same'.",
         factory=lambda: list(DEFAULT_BIASES),
@@ -99,6 +156,7 @@ class AffinitiesTaskConfig(TaskConfig):
             limits_problem("affs_weight", self.affs_weight_clipmin, self.affs_weight_clipmax),
             limits_problem("lsd_weight", self.lsd_weight_clipmin, self.lsd_weight_clipmax),
             self._watershed_problem(),
+            self._agglomeration_problem(),
             None
             if self.lsds_to_affs_weight_ratio >= 0
             else f"lsds_to_affs_weight_ratio is {self.lsds_to_affs_weight_ratio}, but must not be negative",
@@ -110,6 +168,20 @@ class AffinitiesTaskConfig(TaskConfig):
             return f"biases are {self.biases} and long_range_bias {self.long_range_bias}, but must be between 0 and 1"
         if self.min_size < 0:
             return f"min_size is {self.min_size}, but cannot be negative"
+        return None
+
+    def _agglomeration_problem(self) -> str | None:
+        if self.post_processor not in POST_PROCESSORS:
+            names = " or ".join(map(repr, POST_PROCESSORS))
+            return f"post_processor is {self.post_processor!r}, but must be {names}"
+        if not self.merge_thresholds or not all(0 <= threshold < 1 for threshold in self.merge_thresholds):
+            return f"merge_thresholds are {self.merge_thresholds}, but must be at least 0 and below 1"
+        if self.merge_quantile is not None and not 0 < self.merge_quantile <= 1:
+            return f"merge_quantile is {self.merge_quantile}, but must be above 0 and at most 1, or None for the mean"
+        within = [offset for offset in self.neighborhood if sum(map(abs, offset)) == 1 and not offset[0]]
+        uses_sections = self.post_processor == "agglomeration" and self.fragments_per_section
+        if uses_sections and not (within and len(within[0]) == 3):
+            return "fragments_per_section needs offsets of three numbers, one of them to a neighbor in the same section"
         return None
 
     def _neighborhood_problem(self) -> str | None:

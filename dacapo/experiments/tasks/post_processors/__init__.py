@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dacapo.utils.aliases import alias_modules
 
+from .agglomeration_post_processor import AgglomerationPostProcessor, AgglomerationPostProcessorParameters
 from .argmax_post_processor import ArgmaxPostProcessor, ArgmaxPostProcessorParameters
 from .dummy_post_processor import DummyPostProcessor, DummyPostProcessorParameters
 from .post_processor import PostProcessor, PostProcessorParameters
@@ -12,6 +13,8 @@ from .threshold_post_processor import ThresholdPostProcessor, ThresholdPostProce
 from .watershed_post_processor import WatershedPostProcessor, WatershedPostProcessorParameters
 
 __all__ = [
+    "AgglomerationPostProcessor",
+    "AgglomerationPostProcessorParameters",
     "ArgmaxPostProcessor",
     "ArgmaxPostProcessorParameters",
     "DummyPostProcessor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -55,6 +55,13 @@ def _kinds(base: type[PostProcessorParameters]) -> dict[str, type[PostProcessorP
     return kinds
 
 
+def _fits(cls: type[PostProcessorParameters], names: Set[str]) -> bool:
+    """Return whether a class has these fields, and needs no others."""
+    of_class = attrs.fields(cls)
+    needed = {field.name for field in of_class if field.default is attrs.NOTHING}
+    return needed <= names <= {field.name for field in of_class}
+
+
 def parameters_class(
     name: str | None, base: type[PostProcessorParameters], fields: Collection[str]
 ) -> type[PostProcessorParameters]:
@@ -76,7 +83,7 @@ def parameters_class(
         return kinds[name]
     if set(fields) <= {field.name for field in attrs.fields(base)}:
         return base
-    fitting = [cls for cls in kinds.values() if set(fields) <= {field.name for field in attrs.fields(cls)}]
+    fitting = [cls for cls in kinds.values() if _fits(cls, set(fields))]
     if len(fitting) > 1:
         names = " and ".join(sorted(cls.__name__ for cls in fitting))
         raise UnknownTypeError(f"the fields {', '.join(fields)} are those of {names}; name one under {TYPE_KEY!r}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 from funlib.geometry import Coordinate
 
 from dacapo.compute_context import Execution
@@ -18,6 +20,7 @@ from dacapo.utils.blocks import fit_block_shape, smaller_block
 from dacapo.utils.memory_estimates import voxelwise_bytes
 
 if TYPE_CHECKING:
+    from dacapo.blockwise.journal import Journal
     from dacapo.blockwise.operation import BlockwiseOperation
     from dacapo.store.array_store import LocalArrayIdentifier
 
@@ -81,6 +84,60 @@ class StoredPredictionPostProcessor(PostProcessor):
         operation = attrs.evolve(operation, block_shape=block * prediction.voxel_size)
         execute(operation, execution.for_blocks(each * math.prod(block)))
         return ZarrArray.open_from_array_identifier(operation.output)
+
+    def once(
+        self,
+        output: LocalArrayIdentifier,
+        what: Mapping[str, Any],
+        execution: Execution,
+        write: Callable[[Journal | None], object],
+    ) -> ZarrArray:
+        """Write a result that is computed at once, unless an execution keeps journals and earlier work wrote the same.
+
+        Args:
+            output: Where to write it.
+            what: All that defines it, except the prediction.
+            execution: Whether to keep earlier work.
+            write: Writes it, and creates the array with the journal that it gets, if any.
+
+        Raises:
+            DacapoError: If the output exists and must be kept.
+        """
+        if execution.resume is None:
+            write(None)
+            return ZarrArray.open_from_array_identifier(output)
+
+        from dacapo.blockwise.journal import open_journal
+
+        everything = self.with_prediction(what)
+        with open_journal(output, everything, {}, overwrite=execution.overwrite, resume=execution.resume) as journal:
+            if not journal.is_complete:
+                write(journal)
+                journal.complete()
+        return ZarrArray.open_from_array_identifier(output)
+
+    def with_prediction(self, what: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what defines a result, and the identity of the prediction, for a journal."""
+        from dacapo.blockwise.journal.identity import array_identity
+
+        return {**what, "inputs": {"input": array_identity(self.prediction_array_identifier)}}
+
+    def write_labels(
+        self,
+        identifier: LocalArrayIdentifier,
+        labels: npt.NDArray[np.uint64],
+        block_size: Sequence[int],
+        journal: Journal | None,
+    ) -> ZarrArray:
+        """Write the labels of the whole prediction to a new array, see :meth:`create_labels`."""
+        create = functools.partial(self.create_labels, identifier, block_size)
+        if journal is None:
+            create()
+        else:
+            journal.create(create)
+        output = ZarrArray.open_from_array_identifier(identifier)
+        output[output.roi] = labels
+        return output
 
     def create_labels(self, identifier: LocalArrayIdentifier, block_size: Sequence[int]) -> ZarrArray:
         """Create an array of uint64 over the region of the prediction; it replaces an existing one.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -159,26 +158,16 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         block_size: Coordinate,
         execution: Execution,
     ) -> Array:
-        if execution.resume is None:
-            ((_, array),) = self._segment([parameters], [output], block_size)
-            return array
-
-        from dacapo.blockwise.journal import open_journal
-        from dacapo.blockwise.journal.identity import array_identity
-
         what = {
             "operation": "mutex watershed",
-            "inputs": {"input": array_identity(self.prediction_array_identifier)},
             "offsets": [[int(step) for step in offset] for offset in self.offsets],
             "bias": parameters.bias,
             "long_range_bias": parameters.long_range_bias,
             "min_size": parameters.min_size,
         }
-        with open_journal(output, what, {}, overwrite=execution.overwrite, resume=execution.resume) as journal:
-            if not journal.is_complete:
-                list(self._segment([parameters], [output], block_size, journal))
-                journal.complete()
-        return ZarrArray.open_from_array_identifier(output)
+        return self.once(
+            output, what, execution, lambda journal: list(self._segment([parameters], [output], block_size, journal))
+        )
 
     def _segment(
         self,
@@ -193,13 +182,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
         chosen = [MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size) for one in parameters]
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
             for index, labels in mutex_watersheds(affinities, self.offsets, chosen, value_range):
-                create = functools.partial(self.create_labels, outputs[index], block_size)
-                if journal is None:
-                    create()
-                else:
-                    journal.create(create)
-                output = ZarrArray.open_from_array_identifier(outputs[index])
-                output[output.roi] = labels
+                output = self.write_labels(outputs[index], labels, block_size, journal)
                 bar.update()
                 yield index, output
 
