@@ -101,7 +101,7 @@ class SweepResult:
             [
                 row.run.name,
                 row.run.status,
-                row.run.progress,
+                row.run.progress + row.run.early,
                 "" if row.score is None else f"{row.criterion} {row.score:.4g}{' *' if row.is_best else ''}",
                 "" if row.iteration is None else str(row.iteration),
                 row.parameters or "",

@@ -79,7 +79,7 @@ class Comparison:
     def __str__(self) -> str:
         """Return two tables: progress and scores, of which the best are marked by ``*``, and differing settings."""
         rows = [
-            ["trained", *(run.progress for run in self.runs)],
+            ["trained", *(run.progress + run.early for run in self.runs)],
             ["last loss", *("" if run.loss is None else f"{run.loss:.4g}" for run in self.runs)],
         ]
         for row in self.scores:

@@ -74,7 +74,7 @@ class RunDetails:
         facts = {
             "run": one.name,
             "status": one.status,
-            "trained": f"{one.progress} iterations{loss}",
+            "trained": f"{one.progress} iterations{one.early}{loss}",
             "validated": "" if one.validated is None else f"until iteration {one.validated}",
             "checkpoints": ", ".join(map(str, self.checkpoints[-20:])) or "none",
             "changed": one.date,

@@ -79,8 +79,12 @@ class RunSummary:
     @property
     def progress(self) -> str:
         """The iterations so far and in all, in words."""
-        early = ", ended early" if self.ended_early else ""
-        return f"{self.trained} of {'?' if self.iterations is None else self.iterations}{early}"
+        return f"{self.trained} of {'?' if self.iterations is None else self.iterations}"
+
+    @property
+    def early(self) -> str:
+        """The end of a sentence that says that training ended early; empty if it did not."""
+        return ", ended early" if self.ended_early else ""
 
     @property
     def date(self) -> str:
@@ -165,7 +169,7 @@ def run_list(summaries: Sequence[RunSummary]) -> str:
         [
             one.name,
             one.status,
-            one.progress,
+            one.progress + one.early,
             "" if one.validated is None else str(one.validated),
             one.best_text,
             one.date,

@@ -1,16 +1,22 @@
-"""The record that a training ended early, in ``<runs_base_dir>/<run>/early_end.json``."""
+"""The record that a training ended early, in ``<runs_base_dir>/<run>/checkpoints/early_end.json``.
+
+It lies beside the checkpoints, since it goes where they go, and means nothing without them.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import attrs
 
 from dacapo.errors import DamagedFileError
 from dacapo.options import DaCapoConfig
 from dacapo.store.files import is_file, read_text, write_text
-from dacapo.store.run_folder import EARLY_END, run_folder
+from dacapo.store.run_folder import CHECKPOINTS, run_folder
 from dacapo.utils.plain_json import parse_json
+
+FILE = "early_end.json"
 
 
 @attrs.frozen
@@ -34,7 +40,7 @@ def write_early_end(run_name: str, end: EarlyEnd) -> None:
     Raises:
         StorageError: If the file cannot be written.
     """
-    write_text(run_folder(run_name) / EARLY_END, json.dumps(attrs.asdict(end)))
+    write_text(_file(run_name), json.dumps(attrs.asdict(end)))
 
 
 def read_early_end(run_name: str, trained: int, options: DaCapoConfig | None = None) -> EarlyEnd | None:
@@ -50,7 +56,7 @@ def read_early_end(run_name: str, trained: int, options: DaCapoConfig | None = N
         DamagedFileError: If the file holds something else.
         StorageError: If it cannot be read.
     """
-    path = run_folder(run_name, options) / EARLY_END
+    path = _file(run_name, options)
     if not is_file(path):
         return None
     try:
@@ -65,3 +71,7 @@ def early_end_at(run_name: str, trained: int, options: DaCapoConfig | None = Non
     """Return the record of the early end that a run is at, None if it was trained for more, or has not ended early."""
     end = read_early_end(run_name, trained, options)
     return end if end is not None and end.iteration == trained else None
+
+
+def _file(run_name: str, options: DaCapoConfig | None = None) -> Path:
+    return run_folder(run_name, options) / CHECKPOINTS / FILE

@@ -5,6 +5,7 @@
     <basedir>/<run>/checkpoints/<dataset>/<criterion>.json    {"iteration": 100}
     <basedir>/<run>/checkpoints/config.yaml                   the config they were trained with
     <basedir>/<run>/checkpoints/config.yaml.<number>          those that it replaced, counted from 1
+    <basedir>/<run>/checkpoints/early_end.json                where and why training ended early, if it did
     <basedir>/<run>/checkpoints/removed.json                  why checkpoints were removed, by iteration
 
 A checkpoint is a `torch.save` file of a dict with the entries ``format``, ``iteration``, ``model``, ``optimizer``,
@@ -30,6 +31,7 @@ from dacapo.errors import (
     StorageError,
 )
 from dacapo.store.checksums import check_content
+from dacapo.store.early_end import FILE as EARLY_END
 from dacapo.store.files import atomic_path, is_file, link_or_copy, paths_in, read_text, remove_file, write_text
 from dacapo.store.run_folder import CHECKPOINTS
 from dacapo.store.tensor_files import read_tensors, write_tensors
@@ -217,7 +219,7 @@ class LocalWeightsStore(WeightsStore):
 
     def _best(self, run: Run | str, dataset: Dataset | str, criterion: str) -> Path:
         folder = check_name(_name(dataset), "dataset name")
-        if folder in (_ITERATIONS, _CONFIG, _REMOVED) or folder.startswith(f"{_CONFIG}."):
+        if folder in (_ITERATIONS, _CONFIG, _REMOVED, EARLY_END) or folder.startswith(f"{_CONFIG}."):
             raise ConfigError(f"a dataset cannot be named {folder!r}, which dacapo uses itself; rename the dataset")
         return self._checkpoints(run) / folder / check_name(criterion, "criterion")
 

@@ -11,7 +11,6 @@ CHECKPOINTS = "checkpoints"
 VALIDATION = "validation.zarr"
 SNAPSHOTS = "snapshot.zarr"
 SESSIONS = "sessions"
-EARLY_END = "early_end.json"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
 
@@ -20,7 +19,6 @@ PARTS = {
     VALIDATION: "validation arrays",
     SNAPSHOTS: "snapshots of batches",
     SESSIONS: "records of training sessions",
-    EARLY_END: "record of an early end",
     TENSORBOARD: "events for TensorBoard",
     WANDB: "files of Weights & Biases",
 }

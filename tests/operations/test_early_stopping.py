@@ -20,7 +20,7 @@ from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.training_session import sessions_of
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.options import DaCapoConfig
-from dacapo.runs.listing import list_runs
+from dacapo.runs import export_run, import_run, list_runs, show_run
 from dacapo.store.create_store import create_config_store
 from dacapo.store.early_end import read_early_end
 from dacapo.tables import run_table
@@ -50,8 +50,14 @@ def test_a_training_ends_early_and_goes_on_when_asked(
     assert progress_of(run) == "affinities: trained 3 of 6 iterations, then ended early"
     assert "3 of 6, ended early" in run_table()
     assert Catalogue().card(config.name).status == "finished"
-    (summary,) = list_runs()
-    assert (summary.status, summary.progress) == ("finished", "3 of 6, ended early")
+    assert "3 of 6 iterations, ended early, last loss" in str(show_run(config.name))
+    export_run(config.name, tmp_path / "cells.zip")
+    import_run(tmp_path / "cells.zip", "moved")
+    assert train("moved").training_stats.trained_until() == 3
+    assert "run moved ended early at iteration 3 of 6" in caplog.messages[-1]
+    summary, moved = list_runs()
+    assert moved.ended_early
+    assert (summary.status, summary.progress + summary.early) == ("finished", "3 of 6, ended early")
 
     for _ in range(2):
         caplog.clear()
@@ -89,7 +95,7 @@ def test_a_training_that_was_killed_before_it_left_a_record(options: DaCapoConfi
     train(config.name)
     assert read_early_end(config.name, 2) is not None
     assert read_early_end(config.name, 1) is None  # left of a training that was deleted
-    record = options.runs_base_dir / config.name / "early_end.json"
+    record = options.runs_base_dir / config.name / "checkpoints" / "early_end.json"
     record.unlink()
     assert train(config.name).training_stats.trained_until() == 2
     record.unlink()
