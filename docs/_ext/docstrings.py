@@ -7,6 +7,7 @@ does not separate a type from its description. A star before a name, as in ``(ch
 from __future__ import annotations
 
 import re
+from types import FunctionType
 from typing import Any
 
 import attrs
@@ -50,10 +51,17 @@ def name_factories(
     return (None if signature is None else signature.replace("<factory>", "...").replace("NOTHING", "...")), returns
 
 
+def leave_out_methods_of_others(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out methods that another package made for a class, as matplotlib does for figures, in its own markup."""
+    is_foreign = isinstance(obj, FunctionType) and not obj.__module__.startswith("dacapo")
+    return True if what == "class" and is_foreign else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the extension."""
     app.setup_extension("sphinx.ext.napoleon")
     sphinx.ext.napoleon.GoogleDocstring = Docstring  # type: ignore[misc]
+    app.connect("autodoc-skip-member", leave_out_methods_of_others)
     app.connect("autodoc-process-signature", name_factories)
     app.connect("autodoc-process-docstring", escape_stars, priority=100)
     return {"parallel_read_safe": True}
