@@ -69,12 +69,12 @@ class Edges(NamedTuple):
 
 @compiled
 def _score(edge: Any, edges: Any, histograms: Any, quantile: Any) -> Any:
-    """Return the mean affinity of an edge, or the least that at least the part ``quantile`` does not exceed."""
+    """Return the mean affinity of an edge, or the least that more than the part ``quantile`` of all do not exceed."""
     if quantile < 0:
         return edges.sums[edge] / edges.counts[edge] / HIGHEST
     entry = histograms.first[edge]
     so_far = histograms.counts[entry]
-    while so_far * QUANTILE_STEPS < quantile * edges.counts[edge]:
+    while so_far * QUANTILE_STEPS <= quantile * edges.counts[edge] and histograms.following[entry] >= 0:
         entry = histograms.following[entry]
         so_far += histograms.counts[entry]
     return histograms.levels[entry] / HIGHEST

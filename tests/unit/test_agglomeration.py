@@ -22,13 +22,13 @@ QUANTILES = (None, 0.25, 0.5, 0.75, 1.0)
 
 
 def score_of(values: list[int], quantile: float | None) -> Fraction:
-    """Return the mean, or the least value that at least a part of all does not exceed."""
+    """Return the mean, or the least value that more than a part of all do not exceed, the highest for a part of 1."""
     if quantile is None:
         return Fraction(sum(values), len(values) * 255)
     return next(
         Fraction(value, 255)
         for value in sorted(values)
-        if sum(v <= value for v in values) >= Fraction(quantile) * len(values)
+        if value == max(values) or sum(v <= value for v in values) > Fraction(quantile) * len(values)
     )
 
 
