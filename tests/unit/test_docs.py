@@ -6,6 +6,7 @@ import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from tests.helpers.markdown import code_blocks
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PAGES = [p for p in sorted(DOCS.glob("**/*.md")) if not {"_build", "_generated"} & set(p.relative_to(DOCS).parts)]
 
 
 def test_quickstart(
@@ -59,10 +61,24 @@ def test_parts_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_python_on_other_pages_compiles() -> None:
-    for page in sorted(DOCS.glob("**/*.md")):
-        if not {"_build", "_generated"} & set(page.relative_to(DOCS).parts):
-            for block in code_blocks(page):
-                compile(block, str(page), "exec")
+    for page in PAGES:
+        for block in code_blocks(page):
+            compile(block, str(page), "exec")
+
+
+def code_lines(page: Path) -> Iterator[tuple[int, str]]:
+    """Yield the numbered lines of code on a page, fenced or indented; output, which may be wide, is fenced as text."""
+    fence = None
+    for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("```"):
+            fence = None if fence is not None else line[3:]
+        elif (fence is None and line.startswith("    ")) or fence not in (None, "text"):
+            yield number, line
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_fits_the_column(page: Path) -> None:
+    assert [(number, line) for number, line in code_lines(page) if len(line) > 85] == []
 
 
 def modules_named_on(page: Path) -> set[str]:
