@@ -14,6 +14,9 @@ SLOW ?=
 # Processes that run test modules side by side; each loads PyTorch, so more of them need more memory.
 JOBS ?= 2
 
+# Code on pages has shorter lines, so that it fits the column.
+AS_ON_PAGES := --isolated --target-version py311 --line-length 85 $(wildcard *.md docs/*.md docs/*/*.md)
+
 .DEFAULT_GOAL := help
 .PHONY: help demo browser test test-zarr3 audit lint format docs bench test-benchmarks clean
 
@@ -82,6 +85,7 @@ browser:
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check $(AS_ON_PAGES)
 	$(BIN)/mypy --strict dacapo
 
 # Rules of bandit are among those of ruff, see pyproject.toml. A package that the index does not know is listed as skipped.
@@ -96,6 +100,7 @@ audit: .venv/audit/.installed
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/ruff format $(AS_ON_PAGES)
 
 # The pages land in docs/_build/html. A warning is an error, and so is a reference that leads nowhere.
 docs: $(DOCS_STAMP)
