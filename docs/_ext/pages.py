@@ -12,6 +12,26 @@ from typing import Any
 import click
 from sphinx.application import Sphinx
 
+USED = {
+    "dacapo",
+    "dacapo.blockwise",
+    "dacapo.compute_context",
+    "dacapo.experiments",
+    "dacapo.experiments.architectures",
+    "dacapo.experiments.datasplits",
+    "dacapo.experiments.datasplits.datasets",
+    "dacapo.experiments.datasplits.datasets.arrays",
+    "dacapo.experiments.loggers",
+    "dacapo.experiments.starts",
+    "dacapo.experiments.tasks",
+    "dacapo.experiments.trainers",
+    "dacapo.experiments.trainers.gp_augments",
+    "dacapo.export",
+    "dacapo.runs",
+    "dacapo.store",
+}
+"""Packages that users need; the others are for those who extend dacapo."""
+
 
 def modules(package: str) -> list[tuple[str, list[str]]]:
     """Return all packages inside a package, itself first, each with the modules that are directly in it."""
@@ -30,12 +50,24 @@ def reference(folder: Path) -> None:
     packages = modules("dacapo")
     for package, names in packages:
         _write(folder / f"{package}.rst", _package_page(package, names))
-    entries = "\n".join(f"   {package}" for package, _ in packages)
+    parts = [
+        ("For users", "What scripts and notebooks call, and the configs.", True),
+        ("For extending dacapo", "Base classes of own parts, and what they can build on.", False),
+    ]
     text = (
         "Reference\n=========\n\nAll public modules, made from their docstrings. Names that a package exports are "
-        "described in the module that defines them.\n\n"
+        "described in the module that defines them.\n"
     )
-    _write(folder / "index.rst", f"{text}.. toctree::\n   :maxdepth: 1\n\n{entries}\n")
+    for title, about, is_used in parts:
+        entries = [f"   {_breakable(name)} <{name}>" for name, _ in packages if (name in USED) is is_used]
+        toctree = "\n".join([".. toctree::", "   :maxdepth: 1", f"   :caption: {title}", "", *entries])
+        text += f"\n{title}\n{'-' * len(title)}\n\n{about}\n\n{toctree}\n"
+    _write(folder / "index.rst", text)
+
+
+def _breakable(name: str) -> str:
+    """Return a dotted name that breaks after dots where it is too long, and not inside a word."""
+    return name.replace(".", ".\u200b")
 
 
 def _package_page(package: str, names: list[str]) -> str:

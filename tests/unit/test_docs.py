@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +49,16 @@ def test_own_data_and_export(
     printed = capsys.readouterr().out
     assert "(9, 40, 48, 64) float32" in printed
     assert "WatershedPostProcessorParameters" in printed
+
+
+def test_other_tasks(tmp_path: Path, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "other_tasks.md"
+    names: dict[str, Any] = {"__name__": "other_tasks"}
+    for block in code_blocks(page):
+        exec(compile(block, str(page), "exec"), names)
+    assert names["tuned"].start is not None
+    assert names["longer"].train_until == 3
 
 
 def test_parts_of_ones_own(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -342,3 +343,38 @@ def test_every_error_is_in_the_table() -> None:
 def test_errors_survive_a_process_boundary(cls: type[DacapoError]) -> None:
     copy = pickle.loads(pickle.dumps(cls("a 'message'")))
     assert (type(copy), str(copy)) == (cls, "a 'message'")
+
+
+TROUBLES = {
+    "no run '...' in .../configs/runs": "a run that is not stored",
+    "task '...' is already stored with different content": "a name for two configs",
+    "run '...' has no checkpoint of iteration ...; stored are ...": "predicting with a missing checkpoint",
+    "run '...' is being trained by process ...": "a run that is trained already",
+    "unknown Config type '...'; known are ...": "a config of no class",
+    "dataset '...' does not exist in ...; it holds ...": "a missing dataset",
+    "roi ... is not inside the array's roi ...": "a region outside",
+    "the batch of iteration ... could not be made: ...": "data that is damaged",
+    "... voxels of ... are NaN or infinite, the first at ...": "raw data with nan",
+    "2 classes are numbered 0 to 1, but the labels are ...": "a class beyond the last",
+    "an iteration with ... samples takes about ... of memory": "a training in a kilobyte",
+    "the loss of iteration ... is nan; the weights were left unchanged": "a learning rate that is too high",
+    "... need pymongo; install it with: pip install 'dacapo[mongo]'": "a package that is not installed",
+    "... exists and was not written by dacapo, so it is kept": "an output that is not ours",
+    "... ended with exit code ...; its output ends:": "a command that fails",
+}
+"""The messages on the page about trouble, and the mistakes that raise them."""
+
+
+def test_the_page_about_trouble_quotes_these_messages() -> None:
+    page = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
+    assert re.findall(r"^\| `(.*?)` \|", page.read_text(encoding="utf-8"), re.MULTILINE) == list(TROUBLES)
+
+
+@pytest.mark.parametrize("message", TROUBLES)
+def test_messages_are_as_the_page_about_trouble_quotes_them(
+    message: str, tmp_path: Path, options: DaCapoConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error, _, make = MISTAKES[TROUBLES[message]]
+    with pytest.raises(error, match=".*".join(map(re.escape, message.split("...")))):
+        make(tmp_path)

@@ -1,0 +1,196 @@
+"""Print how well slices of a real volume are segmented on which nothing was chosen, in three folds.
+
+    python -m benchmarks.folds PATH --minutes 60 --seeds 1
+    python -m benchmarks.folds PATH --minutes 5 --folds 2 --seeds 1 2 3 --output FOLDER
+
+PATH is a volume as ``examples/fib25.py`` takes it, 180 slices thick. Each fold leaves out 40 slices, which are scored
+at the end, and 20 others, on which the checkpoint and the parameters of post-processing are chosen; the rest trains what
+``examples/fib25.py`` configures, with an average of its weights (``ema_decay``), for a given processor time with one
+thread. A checkpoint is kept every five minutes. All that is written is kept in FOLDER, where a fold that has been
+trained is only scored again.
+
+Scores are the variation of information (VOI, in bits; split and merge apart) and the adapted Rand error, both over
+labeled voxels of the slices that were left out. The last column says how well the chosen slices were segmented.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import attrs
+import numpy as np
+import torch
+from funlib.geometry import Roi
+
+from dacapo import Options
+from dacapo.experiments import Run, RunConfig
+from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
+from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
+from dacapo.store.create_store import create_array_store, create_weights_store
+from dacapo.utils.contingency import ContingencyTable, adapted_rand
+from dacapo.utils.text_table import text_table
+from dacapo.utils.voi import voi
+from dacapo.validate import validate_run
+
+from .fib25 import Schedule, State, example, made, train
+from .harness import machine
+
+DEPTH, SIDE, VOXEL = 180, 250, 10  # voxels, voxels, nm
+CONTEXT = 40  # voxels of raw data that training may see beside its labels, since a patch is thicker than some parts
+DECAY = 0.999
+BIASES = [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]
+EVERY = 5.0  # minutes
+HEADER = (
+    "left out",
+    "seed",
+    "trained for",
+    "checkpoint",
+    "bias",
+    "split",
+    "merge",
+    "VOI",
+    "Rand error",
+    "chosen on",
+    "VOI",
+)
+
+
+def slab(first: int, end: int) -> Roi:
+    """Return a part of the volume from a slice up to another."""
+    return Roi((first * VOXEL, 0, 0), ((end - first) * VOXEL, SIDE * VOXEL, SIDE * VOXEL))
+
+
+@attrs.frozen
+class Fold:
+    """A division of the slices of the volume.
+
+    Attributes:
+        scored: First and end of the slices that are left out.
+        chosen: First and end of the slices that checkpoint and parameters are chosen on.
+    """
+
+    scored: tuple[int, int]
+    chosen: tuple[int, int]
+
+    def trained(self) -> list[tuple[int, int]]:
+        """Return first and end of each part that trains."""
+        held = sorted([self.scored, self.chosen])
+        edges = [0, *(slice_ for part in held for slice_ in part), DEPTH]
+        return [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+
+
+FOLDS = (Fold((0, 40), (160, 180)), Fold((70, 110), (160, 180)), Fold((140, 180), (0, 20)))
+
+
+def run_config(path: Path, fold: Fold, name: str, biases: list[float], validated: tuple[int, int]) -> RunConfig:
+    """Return the config of ``examples/fib25.py`` with the parts of a fold.
+
+    Args:
+        path: The volume.
+        fold: The division of its slices.
+        name: Name of the run, and of what is validated.
+        biases: Biases to try.
+        validated: First and end of the slices to validate.
+    """
+    part = example()
+    config: RunConfig = part.run_config(path, 1_000_000)
+    config.name = name
+    config.task_config.biases = biases
+    config.trainer_config.num_data_fetchers = 1
+    config.trainer_config.decay_iterations = None
+    everything = slab(0, DEPTH)
+    config.datasplit_config = TrainValidateDataSplitConfig(
+        name="fold",
+        train_configs=[
+            part.dataset(path, f"train_{a}", slab(a, b), slab(a - CONTEXT, b + CONTEXT).intersect(everything))
+            for a, b in fold.trained()
+        ],
+        validate_configs=[part.dataset(path, name, slab(*validated), everything)],
+    )
+    return config
+
+
+def trained(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> tuple[Run, list[State]]:
+    """Train, or find what was trained before; return the run with the averaged weights, and its states."""
+    config = run_config(path, fold, "chosen", BIASES, fold.chosen)
+    config.trainer_config.seed = seed
+    run, average = Run(config), Run(attrs.evolve(config, name="average"))
+    file = folder / "states.json"
+    if not file.exists():
+        states = train(run, Schedule(minutes, minutes, min(EVERY, minutes)), {average: DECAY})
+        file.write_text(json.dumps([attrs.asdict(state) for state in states]))
+    return average, [State(**state) for state in json.loads(file.read_text())]
+
+
+def row(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> list[str]:
+    """Train a fold, choose, score what was left out, and return what the table shows."""
+    made(folder)
+    Options.instance(runs_base_dir=folder, compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
+    run, states = trained(path, folder, fold, minutes, seed)
+    best = min((chosen_on(run, state) for state in states), key=lambda found: found[0])
+    voi_of_chosen, state, bias = best
+    scored = Run(run_config(path, fold, "scored", [bias], fold.scored))
+    create_weights_store().load_model(run, state.iteration)
+    scored.model.load_state_dict(run.model.state_dict())
+    create_weights_store().store_weights(scored, state.iteration)
+    validate_run(scored, state.iteration)
+    found = ZarrArray.open_from_array_identifier(
+        create_array_store().best_validation_array(scored.name, "voi", "scored")
+    )
+    truth = scored.datasplit.validate[0].gt
+    split, merge, error = scores(found[found.roi], truth[found.roi])
+    Options.reset()
+    return [
+        f"{fold.scored[0]} to {fold.scored[1]}",
+        str(seed),
+        f"{minutes:g} min",
+        f"{state.seconds / 60:.0f} min",
+        str(bias),
+        *(f"{value:.3f}" for value in (split, merge, split + merge, error)),
+        f"{fold.chosen[0]} to {fold.chosen[1]}",
+        f"{voi_of_chosen:.3f}",
+    ]
+
+
+def chosen_on(run: Run, state: State) -> tuple[float, State, float]:
+    """Return the score of a state with its best bias on the slices to choose on, the state and the bias."""
+    create_weights_store().load_model(run, state.iteration)
+    by_bias = validate_run(run, state.iteration).scores[0]
+    best = min(range(len(by_bias)), key=lambda index: by_bias[index][2])
+    return float(by_bias[best][2]), state, list(run.task.parameters)[best].bias
+
+
+def scores(segmentation: np.ndarray, labels: np.ndarray) -> tuple[float, float, float]:
+    """Return VOI split and merge in bits and the adapted Rand error, over labeled voxels."""
+    inside = labels > 0
+    table = ContingencyTable.of(segmentation[inside], labels[inside])
+    return *voi(segmentation, labels, ignore_groundtruth=[0]), adapted_rand(table).error
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.folds", description="Score slices that nothing was chosen on.")
+    parser.add_argument("path", type=Path, help="Zarr container with the datasets raw and labels")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 60.0], help="processor time of training")
+    parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3], choices=[1, 2, 3], help="which of three")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="seeds of trainings")
+    parser.add_argument("--output", type=Path, help="folder to keep what is written; a temporary one without")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    path = options.path.resolve()
+    about, rows = machine(), []
+    with tempfile.TemporaryDirectory() as temporary:
+        output = (options.output or Path(temporary)).resolve()
+        for minutes in options.minutes:
+            for number in options.folds:
+                for seed in options.seeds:
+                    folder = output / f"{minutes:g}_minutes" / f"fold_{number}" / f"seed_{seed}"
+                    rows.append(row(path, folder, FOLDS[number - 1], minutes, seed))
+                    print(text_table(HEADER, rows[-1:]), flush=True)
+    print("\n".join([*about, "", text_table(HEADER, rows)]))
+
+
+if __name__ == "__main__":
+    main()
