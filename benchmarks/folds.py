@@ -4,9 +4,9 @@
     python -m benchmarks.folds PATH --minutes 5 --folds 2 --seeds 1 2 3 --output FOLDER
 
 PATH is a volume as ``examples/fib25.py`` takes it, 180 slices thick. Each fold leaves out 40 slices, which are scored
-at the end, and 20 others, on which the checkpoint and the parameters of post-processing are chosen; the rest trains what
-``examples/fib25.py`` configures, with an average of its weights (``ema_decay``), for a given processor time with one
-thread. A checkpoint is kept every five minutes. All that is written is kept in FOLDER, where a fold that has been
+at the end, and 20 others, on which the checkpoint and the parameters of post-processing are chosen; the rest trains
+what ``examples/fib25.py`` configures, with an average of its weights (``ema_decay``), for a given processor time with
+one thread. A checkpoint is kept every five minutes. All that is written is kept in FOLDER, where a fold that has been
 trained is only scored again.
 
 Scores are the variation of information (VOI, in bits; split and merge apart) and the adapted Rand error, both over
