@@ -166,7 +166,7 @@ def whole_tiles(block_shape: Coordinate, volume_shape: Coordinate, tile: int) ->
     """Return a shape of blocks of whole tiles, of at least one; all in voxels.
 
     >>> whole_tiles(Coordinate(100, 30, 90), Coordinate(500, 40, 70), 32)
-    (96, 32, 70)
+    (96, 32, 64)
     """
     rounded = (max(tile, extent // tile * tile) for extent in block_shape)
     return Coordinate(
