@@ -9,6 +9,7 @@ from a box to each box that it imports, except where a way of other arrows leads
 
 from __future__ import annotations
 
+import math
 import sys
 from html import escape
 from pathlib import Path
@@ -108,15 +109,18 @@ def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tupl
     middle: dict[str, float] = {}
     places = {}
     for index, row in enumerate(rows):
+        # The exact sum does not depend on the order of a set.
         wanted = {
-            name: sum(below) / len(below) if (below := [middle[t] for t in edges[name] if t in middle]) else WIDTH / 2
+            name: math.fsum(below) / len(below)
+            if (below := [middle[t] for t in edges[name] if t in middle])
+            else WIDTH / 2
             for name in row
         }
         order = sorted(row, key=lambda name: (wanted[name], name))
         widths = {name: len(_label(name)) * CHARACTER + PADDING for name in row}
         gap = min(60.0, max(GAP, (WIDTH - 2 * MARGIN - sum(widths.values())) / (len(row) + 1)))
         total = sum(widths.values()) + gap * (len(row) - 1)
-        center = sum(wanted.values()) / len(row)
+        center = math.fsum(wanted.values()) / len(row)
         x = min(max(MARGIN, center - total / 2), max(MARGIN, WIDTH - MARGIN - total))
         y = MARGIN / 2 + (len(rows) - 1 - index) * ROW + (ROW - BOX) / 2
         for name in order:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import subprocess
@@ -12,42 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Roi
 
-from benchmarks.validation_memory import store_run, write_volumes
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-from dacapo.experiments.run import Run
 from dacapo.inference import budget
-from dacapo.options import DaCapoConfig, Options
-from dacapo.store.create_store import create_config_store, create_weights_store
+from dacapo.options import DaCapoConfig
 from dacapo.validate import validate_run
+from tests.helpers.validation_memory import EDGE, PREDICTION_BLOCKS, prepare
 
-EDGE = 32
 # A prediction block with its context of one voxel, or a block of the evaluation with its margin of 4 on both sides.
 LARGEST = (EDGE + 8) ** 3
 
 
 @pytest.fixture(autouse=True)
 def _small_prediction_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "_ENOUGH_VOXELS", {3: EDGE})
-
-
-def prepare(folder: Path, task: str, size: int) -> Run:
-    """Return a run on new volumes, all whose blocks have an edge of 32 voxels."""
-    folder.mkdir()
-    write_volumes(folder, size)
-    Options.reset()
-    name = store_run(folder, task, edge=EDGE)
-    run = Run(create_config_store().retrieve_run_config(name), load_starter_model=False)
-    create_weights_store().load_weights(run, 1)
-    post_processor: Any = run.task.post_processor
-    process, choice = post_processor.process, run.task.parameters[0]
-    post_processor.process = functools.partial(process, block_size=Coordinate((EDGE,) * 3))
-    post_processor.enumerate_parameters = lambda: [choice]
-    run.validation_scores.parameters = [choice]
-    evaluator: Any = run.task.evaluator
-    evaluator.block_voxels, evaluator.margin = EDGE**3, 4
-    return run
+    monkeypatch.setattr(budget, "_ENOUGH_VOXELS", PREDICTION_BLOCKS)
 
 
 @pytest.mark.parametrize("task", ["distance", "onehot"])
@@ -79,28 +57,11 @@ def test_no_more_than_a_block_is_read_or_written_at_once(
     assert max(voxels) <= LARGEST < 96**3 / 10
 
 
-MEASURE = """
-import sys, tracemalloc
-from pathlib import Path
-from dacapo.validate import validate_run
-from tests.operations.test_validation_memory import EDGE, budget, prepare
-
-budget._ENOUGH_VOXELS = {3: EDGE}
-for size in (64, 128):
-    run = prepare(Path(sys.argv[1]) / str(size), "distance", size)
-    validate_run(run, 1, num_workers=1)  # what is imported and made once
-    tracemalloc.start()
-    validate_run(run, 1, num_workers=1)
-    print(tracemalloc.get_traced_memory()[1])
-    tracemalloc.stop()
-"""
-
-
 def test_memory_does_not_grow_with_the_volume(tmp_path: Path) -> None:
     # In a process of its own: all threads count, also those that other tests have left.
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", MEASURE, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.helpers.validation_memory", str(tmp_path)]
     got = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert got.returncode == 0, got.stderr
     small, large = map(int, got.stdout.split())

@@ -12,11 +12,14 @@ import pytest
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.trainers import DummyTrainer, DummyTrainerConfig
 from dacapo.experiments.trainers.training_memory import train_within, training_memory
+from dacapo.utils import memory_estimates
 from dacapo.utils.memory import parse_size
 from tests.helpers.memory import training_run
 
 
-def test_batches_become_smaller_and_more(tmp_path: Path) -> None:
+def test_batches_become_smaller_and_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Other tests leave memory that the system takes back at any time.
+    monkeypatch.setattr(memory_estimates, "process_memory", lambda: 2**30)
     run = training_run(tmp_path, batch_size=6, accumulate=2)
     whole = training_memory(run.trainer, run.model, 6, 2)
     third = training_memory(run.trainer, run.model, 2, 6)
