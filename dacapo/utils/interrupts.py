@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -22,9 +22,34 @@ logger = logging.getLogger(__name__)
 
 @attrs.define
 class Termination:
-    """Whether SIGTERM arrived."""
+    """Which SIGTERMs arrived in an :func:`interrupted_by_sigterm`, and who took them."""
 
-    arrived: bool = False
+    _known: int = 0
+    _passed_on: int = 0
+    _taken_before: int = attrs.field(factory=lambda: SafeStop.sigterms_taken)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether SIGTERM interrupted the work, at once or at a safe point."""
+        return self._passed_on + self._taken > 0
+
+    @property
+    def _taken(self) -> int:
+        return SafeStop.sigterms_taken - self._taken_before
+
+    def is_ours(self) -> bool:
+        """Note a SIGTERM, and return whether it is to be passed on as Ctrl-C.
+
+        The watcher may be told late, when the :class:`SafeStop` that took the signal has ended. The numbers then show
+        that it was taken.
+        """
+        handler = signal.getsignal(signal.SIGTERM)
+        waits = handler is _left_to_watcher
+        if waits or isinstance(getattr(handler, "__self__", None), SafeStop):
+            self._known += 1
+        ours = waits and self._known > self._taken + self._passed_on
+        self._passed_on += ours
+        return ours
 
 
 @contextmanager
@@ -67,8 +92,7 @@ def _left_to_watcher(number: int, frame: FrameType | None) -> None:
 def _watch(receiver: socket.socket, state: Termination) -> None:
     """Wait for signals until the other end closes."""
     for number in iter(lambda: receiver.recv(1), b""):
-        if number[0] == signal.SIGTERM and signal.getsignal(signal.SIGTERM) is _left_to_watcher:
-            state.arrived = True
+        if number[0] == signal.SIGTERM and state.is_ours():
             os.kill(os.getpid(), signal.SIGINT)
             ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
             for child in _children():
@@ -99,7 +123,10 @@ class SafeStop:
     Attributes:
         requested: Whether a stop was requested.
         work: The work to finish before stopping, for the message after the first Ctrl-C.
+        sigterms_taken: The number of SIGTERMs that all objects of this class have answered in this process.
     """
+
+    sigterms_taken: ClassVar[int] = 0
 
     def __init__(self, work: str = "the iteration") -> None:
         self.requested = False
@@ -129,6 +156,7 @@ class SafeStop:
             self.work = before
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        SafeStop.sigterms_taken += number == signal.SIGTERM
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True

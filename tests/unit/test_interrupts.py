@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
+import time
 
 import pytest
 
-from dacapo.utils.interrupts import SafeStop
+from dacapo.utils import interrupts
+from dacapo.utils.interrupts import SafeStop, interrupted_by_sigterm
 
 pytestmark = pytest.mark.destructive
 
@@ -37,3 +40,37 @@ def test_the_second_signal_ends_at_once():
     with pytest.raises(KeyboardInterrupt):
         interrupt_twice()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def stop_at_a_safe_point(number):
+    with SafeStop() as stop:
+        os.kill(os.getpid(), number)
+        assert stop.requested
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_watcher_that_is_told_late_does_not_interrupt_again(number, monkeypatch):
+    told_late, told_now = socket.socketpair(), interrupts._watch
+
+    def watch(receiver, state):
+        """Watch only once the safe stop is over."""
+        told_late[1].recv(1)
+        told_now(receiver, state)
+
+    monkeypatch.setattr(interrupts, "_watch", watch)
+    with interrupted_by_sigterm() as sigterm:
+        stop_at_a_safe_point(number)
+        assert sigterm.arrived == (number == signal.SIGTERM)
+        told_late[0].send(b"x")
+        time.sleep(0.1)  # a second interrupt would end this
+    for end in told_late:
+        end.close()
+
+
+def test_sigterm_after_a_safe_stop_interrupts():
+    with interrupted_by_sigterm() as sigterm:
+        stop_at_a_safe_point(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):  # noqa: PT012 (the signal arrives while sleeping)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        assert sigterm.arrived
