@@ -10,6 +10,7 @@ from dacapo.experiments.run import Run
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_weights_store
 from dacapo.store.files import link_or_copy
+from dacapo.store.folders import atomic_folder, recover_folder
 
 
 def keep_best(run: Run, iteration: int) -> None:
@@ -21,6 +22,7 @@ def keep_best(run: Run, iteration: int) -> None:
     """
     arrays, weights = create_array_store(), create_weights_store()
     evaluator = run.task.evaluator
+    _recover(run)
     evaluator.set_best(run.validation_scores)
     for dataset in run.validation_scores.datasets:
         for criterion in filter(evaluator.store_best, run.validation_scores.criteria):
@@ -40,18 +42,23 @@ def keep_best(run: Run, iteration: int) -> None:
         arrays.remove(container.array_identifier(group))
 
 
+def _recover(run: Run) -> None:
+    """Restore outputs that a killed process was about to replace, so that the best exists even if no later one is."""
+    arrays = create_array_store()
+    for dataset in run.validation_scores.datasets:
+        for criterion in filter(run.task.evaluator.store_best, run.validation_scores.criteria):
+            best_array = arrays.best_validation_array(run.name, criterion, dataset.name)
+            recover_folder(best_array.container / best_array.dataset)
+
+
 def _replace(source: LocalArrayIdentifier, target: LocalArrayIdentifier) -> None:
-    """Replace an array by a copy of another; at every moment the target is complete or missing.
+    """Replace an array by a copy of another; readers see one or the other.
 
     Where the file system supports hard links, both share their files. That is safe, because writing replaces a chunk's
     file and never changes it.
     """
-    old, new = target.container / target.dataset, source.container / source.dataset
-    aside = old.with_name(f".{old.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(new, aside, copy_function=link_or_copy)
-    shutil.rmtree(old, ignore_errors=True)
-    aside.rename(old)
+    with atomic_folder(target.container / target.dataset) as copy:
+        shutil.copytree(source.container / source.dataset, copy, copy_function=link_or_copy)
 
 
 def _describe(target: LocalArrayIdentifier) -> None:

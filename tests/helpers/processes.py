@@ -36,6 +36,36 @@ def free_port() -> int:
     raise AssertionError("all ports are taken")
 
 
+def killed(work: Callable[[], object]) -> bool:
+    """Run work in another process, which kills itself by ``os._exit(9)``, and return whether it did."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+def dying_at(moment: int, functions: Sequence[tuple[Any, str]]) -> None:
+    """Let this process die at one of its calls of some functions, instead of that call.
+
+    Args:
+        moment: The number of the call, from 0 on, over all of the functions.
+        functions: Each as its owner and its name.
+    """
+    left = iter(range(moment))
+
+    def replaced(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return os._exit(9) if next(left, None) is None else real(*args, **kwargs)
+
+        return call
+
+    for owner, name in functions:
+        setattr(owner, name, replaced(getattr(owner, name)))
+
+
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
     """Let writes beyond a size fail, as on a full disk."""

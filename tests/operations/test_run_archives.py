@@ -41,6 +41,7 @@ from dacapo.store.local_weights_store import LocalWeightsStore
 from dacapo.store.run_folder import INCOMING
 from dacapo.store.training_lock import training_lock
 from dacapo.train import train
+from tests.helpers.processes import killed
 from tests.helpers.stores import KINDS, move_to, settings_of, train_three
 
 ENDINGS = ("tar.gz", "zip")
@@ -434,17 +435,6 @@ def test_a_config_that_cannot_be_read_leaves_nothing(trained: Path, here: Path, 
     with pytest.raises(ConfigError, match="AffinitiesTaskConfix"):
         import_run(packed(tmp_path / "bad.tar.gz", files))
     assert nothing_is_left(here)
-
-
-def killed(work: Callable[[], object]) -> bool:
-    """Run work in another process, which kills itself, and return whether it did."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
 @pytest.mark.destructive

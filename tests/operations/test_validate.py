@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from dacapo.errors import (
     RecordError,
     RoiError,
 )
+from dacapo.experiments.best import keep_best
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import BinarizeArrayConfig, ZarrArray, ZarrArrayConfig, open_array
 from dacapo.experiments.run import Run
@@ -31,11 +34,13 @@ from dacapo.experiments.tasks import DistanceTaskConfig, OneHotTaskConfig
 from dacapo.experiments.tasks.evaluators import InstanceEvaluator
 from dacapo.experiments.tasks.post_processors import WatershedPostProcessor
 from dacapo.options import DaCapoConfig
+from dacapo.store import folders
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_array_store, create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate, validate_run
 from tests.helpers.ome_schema import check_ome_group
+from tests.helpers.processes import dying_at, killed
 from tests.helpers.runs import affinities_run_config, dummy_run_config
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, cells, stored_values, write_array
 
@@ -77,6 +82,41 @@ def test_best_outputs_do_not_change_with_each_other(run: Run) -> None:
     assert kept.any()
     assert (stored_values(other) == kept).all()
     assert "changed" not in ZarrArray.open_from_array_identifier(other, mode="r").attrs
+
+
+@pytest.mark.destructive
+def test_the_best_output_exists_whenever_validation_is_killed(run: Run) -> None:
+    validate_run(run, 3)
+    best = create_array_store().best_validation_array(run.name, "voi", "validate")
+    kept, moment, was_killed = stored_values(best), 0, True
+    assert kept.any()
+    while was_killed:
+
+        def work(moment: int = moment) -> None:
+            dying_at(moment, [(folders, "exchange"), (os, "rename"), (shutil, "rmtree")])
+            keep_best(run, 3)
+
+        for parameters in run.task.parameters:  # as before validation ended
+            output = create_array_store().validation_output_array(run.name, 3, str(parameters), "validate")
+            shutil.rmtree(output.container / output.dataset, ignore_errors=True)
+            shutil.copytree(best.container / best.dataset, output.container / output.dataset)
+        was_killed = killed(work)
+        np.testing.assert_array_equal(stored_values(best), kept)
+        moment += 1
+    assert moment > 3
+
+
+@pytest.mark.destructive
+def test_a_best_output_lost_between_two_renames_is_back_after_the_next_validation(run: Run) -> None:
+    validate_run(run, 3)
+    best = create_array_store().best_validation_array(run.name, "voi", "validate")
+    kept, path = stored_values(best), best.container / best.dataset
+    path.rename(path.with_name(f".{path.name}.old"))  # as on a file system that cannot exchange names
+    create_weights_store().store_weights(run, 6)
+    run.validation_scores.scores[0].scores[0][0][:] = [0.0, 0.0, 0.0]  # which no other iteration beats
+    validate_run(run, 6)
+    np.testing.assert_array_equal(stored_values(best), kept)
+    assert not path.with_name(f".{path.name}.old").exists()
 
 
 def test_a_worse_iteration_does_not_become_the_best(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
