@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ import tifffile
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ArrayNotFoundError, MetadataError, StorageError
-from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, tiff_array
+from dacapo.experiments.datasplits.datasets.arrays import (
+    ArrayConfig,
+    ImageStackArrayConfig,
+    IntensitiesArrayConfig,
+    tiff_array,
+)
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArray, TiffArrayConfig
 
 VALUES = np.random.default_rng(0).integers(0, 60000, (5, 6, 7)).astype(np.uint16)
@@ -71,6 +77,48 @@ def test_a_damaged_file(tmp_path: Path) -> None:
         raw.write(b"damaged")
     with pytest.raises(StorageError, match="cannot be read"):
         array[array.roi]
+
+
+def in_a_circle(path: Path, pages: int, back_to: int) -> Path:
+    """Write a file whose last page is followed by an earlier one."""
+    with tifffile.TiffWriter(path) as writer:
+        for _ in range(pages):
+            writer.write(VALUES[0], contiguous=False, metadata=None, compression="zlib")
+    with tifffile.TiffFile(path) as file:
+        places, end = [page.offset for page in file.pages], file.pages.next_page_offset
+    with path.open("r+b") as raw:
+        raw.seek(end)
+        raw.write(struct.pack("<I", places[back_to]))
+    return path
+
+
+@pytest.mark.parametrize(("pages", "back_to"), [(1, 0), (2, 0), (5, 3), (150, 120)])
+@pytest.mark.parametrize("name", ["one file", "planes"])
+def test_pages_in_a_circle_are_refused_after_one_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pages: int, back_to: int, name: str
+) -> None:
+    path = in_a_circle(tmp_path / "a.tif", pages, back_to)
+    reads = iter(range(10 * pages + 1000))
+    read = tifffile.FileHandle.read
+
+    def counted(*how: Any) -> bytes:
+        if next(reads, None) is None:
+            pytest.fail("the circle is read over and over")
+        return bytes(read(*how))
+
+    monkeypatch.setattr(tifffile.FileHandle, "read", counted)
+    wrong: ArrayConfig = config(path) if name == "one file" else ImageStackArrayConfig("planes", tmp_path)
+    with pytest.raises(StorageError, match=f"a.tif as TIFF: its {pages} pages form a circle: one leads back"):
+        wrong.array_type(wrong)
+
+
+def test_a_file_of_many_pages(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for number in range(250):
+            writer.write(VALUES[number % 5], contiguous=False, metadata=None, compression="zlib")
+    array = TiffArray(config(tmp_path / "a.tif"))
+    assert array.shape == Coordinate(250, 6, 7)
+    np.testing.assert_array_equal(array[array.roi], np.tile(VALUES, (50, 1, 1)))
 
 
 @pytest.mark.parametrize(

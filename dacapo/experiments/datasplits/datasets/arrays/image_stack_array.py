@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from dacapo.errors import ArrayNotFoundError, DtypeError, MetadataError, StorageError
+from dacapo.errors import ArrayNotFoundError, DacapoError, DtypeError, MetadataError, StorageError
 from dacapo.utils.byte_order import native_dtype
 from dacapo.utils.paths import shown
 
@@ -21,6 +21,7 @@ from .placement import stated_in
 from .plane_cache import planes
 from .plane_reader import read_planes
 from .remote_file import readable, version_of
+from .tiff_file import opened_tiff
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
 """Endings of the files that count as planes."""
@@ -45,12 +46,13 @@ def read_image(path: Path) -> np.ndarray[Any, Any]:
     """
     try:
         if path.suffix.lower() in (".tif", ".tiff"):
-            import tifffile
-
-            return np.asarray(tifffile.imread(readable(path)))
+            with opened_tiff(path) as file:
+                return np.asarray(file.asarray())
         import imageio.v3
 
         return np.asarray(imageio.v3.imread(readable(path), extension=path.suffix))
+    except DacapoError:
+        raise
     except Exception as error:
         raise StorageError(f"cannot read the image {shown(path)}: {error}") from error
 

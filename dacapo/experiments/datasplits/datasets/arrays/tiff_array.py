@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
-from dacapo.errors import ArrayNotFoundError, DacapoError, MetadataError, StorageError
+from dacapo.errors import ArrayNotFoundError, MetadataError
 from dacapo.experiments.config import field
 from dacapo.utils.byte_order import native_dtype
-from dacapo.utils.paths import is_url, shown
+from dacapo.utils.paths import is_url
 
 from .axes import axis_names
 from .file_array import FileArray, FileArrayConfig
@@ -26,25 +23,8 @@ from .placement import stated_in
 from .plane_cache import planes
 from .plane_reader import read_planes
 from .remote_file import exists, readable, version_of
+from .tiff_file import opened_tiff
 from .tiff_metadata import tiff_candidates
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Open a TIFF file.
-
-    Raises:
-        StorageError: If it cannot be read.
-    """
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(readable(path)) as file:
-            yield file
-    except DacapoError:
-        raise
-    except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
-        raise StorageError(f"cannot read {shown(path)} as TIFF: {error}") from error
 
 
 class TiffArray(FileArray):
@@ -59,7 +39,7 @@ class TiffArray(FileArray):
     def _header(self) -> tuple[tuple[int, ...], np.dtype[Any], Candidates]:
         if self._file.is_dir():
             raise ArrayNotFoundError(f"array {self.name!r}: {self._file} is not a file")
-        with opened(self._file) as file:
+        with opened_tiff(self._file) as file:
             series = file.series[0]
             shape, page = tuple(series.shape), series.keyframe.shape
             self._mappable = series.dataoffset is not None and not is_url(self._file)
@@ -104,7 +84,7 @@ class TiffArray(FileArray):
         return read_planes(index, self._shape, self._page_ndim, self._dtype, page)
 
     def _whole(self) -> np.ndarray[Any, Any]:
-        with opened(self._file) as file:
+        with opened_tiff(self._file) as file:
             return np.asarray(file.series[0].asarray())
 
     def _page(self, number: int) -> np.ndarray[Any, Any]:
@@ -144,7 +124,7 @@ class TiffArrayConfig(FileArrayConfig):
 
     def stated_metadata(self) -> frozenset[str]:
         """Return which of ``axes``, ``voxel_size`` and ``offset`` the file itself states."""
-        with opened(self.file_name) as file:
+        with opened_tiff(self.file_name) as file:
             return stated_in(tiff_candidates(str(self.file_name), file, file.series[0]))
 
     def verify(self) -> tuple[bool, str]:
