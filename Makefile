@@ -104,7 +104,7 @@ format: $(STAMP)
 
 # The pages land in docs/_build/html. A warning is an error, and so is a reference that leads nowhere.
 docs: $(DOCS_STAMP)
-	$(BIN)/python docs/draw_architecture.py --check
+	$(BIN)/python docs/draw.py --check
 	$(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
 	$(BIN)/python -m pytest --doctest-modules --doctest-glob='*.md' dacapo README.md $(wildcard docs/*.md docs/*/*.md)
 	$(BIN)/python docs/run_notebooks.py --iterations 8 --output docs/_build/notebooks

@@ -113,7 +113,7 @@ def test_modules_that_pages_name_exist(page: str) -> None:
                 found = getattr(found, part)
 
 
-def test_drawing_is_up_to_date() -> None:
-    script = DOCS / "draw_architecture.py"
+def test_drawings_are_up_to_date() -> None:
+    script = DOCS / "draw.py"
     got = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
     assert got.returncode == 0, got.stderr

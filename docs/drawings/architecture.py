@@ -1,7 +1,4 @@
-"""Draw the layers of the package and the imports between them.
-
-    python docs/draw_architecture.py           write docs/images/architecture.svg
-    python docs/draw_architecture.py --check   only say whether it is up to date
+"""The layers of the package and the imports between them.
 
 The rows are the layers in ``tests/helpers/layers.py``; tests fail where an import points upwards. An arrow goes
 from a box to each box that it imports, except where a way of other arrows leads there already.
@@ -10,22 +7,18 @@ from a box to each box that it imports, except where a way of other arrows leads
 from __future__ import annotations
 
 import math
-import sys
 from html import escape
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from dacapo.utils.drawing import BLUE, GREEN
+from tests.helpers.layers import LAYERS, imports
 
-from tests.helpers.layers import LAYERS, imports  # noqa: E402
-
-PICTURE = ROOT / "docs" / "images" / "architecture.svg"
+from .canvas import PALE, Canvas
 
 WIDTH, ROW, BOX, GAP, MARGIN = 960, 84, 34, 14, 16
 CHARACTER, PADDING = 7.2, 18
 # Boxes of the package experiments carry no prefix, but another color.
 INNER = "experiments"
-FILLS = {True: ("#e4f3ec", "#009e73"), False: ("#e3eefa", "#0072b2")}
+COLORS = {True: GREEN, False: BLUE}
 ROOT_MODULES = {"dacapo", "dacapo.__main__"}
 
 
@@ -76,32 +69,22 @@ def without_detours(edges: dict[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
-def svg(rows: list[list[str]], edges: dict[str, set[str]]) -> str:
+def picture(rows: list[list[str]], edges: dict[str, set[str]]) -> str:
     """Return the drawing."""
     places = _places(rows, edges)
-    height = round(MARGIN + len(rows) * ROW)
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
-        'font-size="13" role="img" aria-label="Layers of dacapo and what imports what">',
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto"><path d="M0 0L8 4L0 8z" fill="#8c8c8c"/></marker></defs>',
-        f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
-    ]
-    for index in range(len(rows)):
-        top = MARGIN / 2 + (len(rows) - 1 - index) * ROW
-        if index % 2:
-            lines.append(f'<rect x="0" y="{top:g}" width="{WIDTH}" height="{ROW}" fill="#f5f6f8"/>')
+    canvas = Canvas(round(MARGIN + len(rows) * ROW), "Layers of dacapo and what imports what", WIDTH)
+    for index in range(1, len(rows), 2):
+        canvas.rect((0, MARGIN / 2 + (len(rows) - 1 - index) * ROW), (WIDTH, ROW), "#f5f6f8")
     for name in places:
         for target in sorted(edges[name]):
-            lines.append(_arrow(name, target, places))
+            canvas.add(_arrow(name, target, places))
     for name, (x, y, width) in places.items():
-        fill, stroke = FILLS[name.split(".")[0] == INNER]
-        lines.append(
-            f'<g><title>{escape(_tooltip(name, edges))}</title><rect x="{x:g}" y="{y:g}" width="{width:g}" '
-            f'height="{BOX}" rx="5" fill="{fill}" stroke="{stroke}"/><text x="{x + width / 2:g}" '
-            f'y="{y + BOX / 2 + 4.5:g}" text-anchor="middle" fill="#222222">{escape(_label(name))}</text></g>'
-        )
-    return "\n".join([*lines, "</svg>", ""])
+        color = COLORS[name.split(".")[0] == INNER]
+        canvas.add(f"<g><title>{escape(_tooltip(name, edges))}</title>")
+        canvas.rect((x, y), (width, BOX), PALE[color], color, radius=5)
+        canvas.text((x + width / 2, y + BOX / 2 + 4.5), _label(name), anchor="middle")
+        canvas.add("</g>")
+    return str(canvas)
 
 
 def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tuple[float, float, float]]:
@@ -162,18 +145,4 @@ def _tooltip(name: str, edges: dict[str, set[str]]) -> str:
 def draw() -> str:
     """Return the drawing of the package as it is now."""
     rows = layers()
-    return svg(rows, without_detours(arrows(rows)))
-
-
-def main() -> None:
-    """Write the drawing, or compare it."""
-    drawing = draw()
-    if "--check" not in sys.argv[1:]:
-        PICTURE.parent.mkdir(exist_ok=True)
-        PICTURE.write_text(drawing, encoding="utf-8")
-    elif not PICTURE.is_file() or PICTURE.read_text(encoding="utf-8") != drawing:
-        raise SystemExit(f"{PICTURE} is out of date; run python docs/draw_architecture.py")
-
-
-if __name__ == "__main__":
-    main()
+    return picture(rows, without_detours(arrows(rows)))
