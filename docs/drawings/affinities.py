@@ -11,7 +11,7 @@ from .canvas import MUTED, Canvas, grays, object_colors
 
 SIZE, CELL = 28, 6
 OFFSETS = {(1, 0): "to the next row", (0, 1): "to the next column", (0, 6): "six columns on"}
-BIASES = [0.25, 0.5, 0.76]
+BIASES = [0.25, 0.5, 0.73]
 
 
 def cells() -> np.ndarray:

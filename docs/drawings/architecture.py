@@ -14,8 +14,8 @@ from tests.helpers.layers import LAYERS, imports
 
 from .canvas import PALE, Canvas
 
-WIDTH, ROW, BOX, GAP, MARGIN = 960, 84, 34, 14, 16
-CHARACTER, PADDING = 7.2, 18
+WIDTH, ROW, BOX, GAP, MARGIN = 960, 84, 34, 6, 8
+FONT, CHARACTER, PADDING = 12, 6.7, 10
 # Boxes of the package experiments carry no prefix, but another color.
 INNER = "experiments"
 COLORS = {True: GREEN, False: BLUE}
@@ -82,13 +82,17 @@ def picture(rows: list[list[str]], edges: dict[str, set[str]]) -> str:
         color = COLORS[name.split(".")[0] == INNER]
         canvas.add(f"<g><title>{escape(_tooltip(name, edges))}</title>")
         canvas.rect((x, y), (width, BOX), PALE[color], color, radius=5)
-        canvas.text((x + width / 2, y + BOX / 2 + 4.5), _label(name), anchor="middle")
+        canvas.text((x + width / 2, y + BOX / 2 + 4.5), _label(name), anchor="middle", size=FONT)
         canvas.add("</g>")
     return str(canvas)
 
 
 def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tuple[float, float, float]]:
-    """Return left edge, top and width of each box; boxes are placed above their imports if possible."""
+    """Return left edge, top and width of each box; boxes are placed above their imports if possible.
+
+    Raises:
+        ValueError: If a row is wider than the drawing.
+    """
     middle: dict[str, float] = {}
     places = {}
     for index, row in enumerate(rows):
@@ -103,6 +107,8 @@ def _places(rows: list[list[str]], edges: dict[str, set[str]]) -> dict[str, tupl
         widths = {name: len(_label(name)) * CHARACTER + PADDING for name in row}
         gap = min(60.0, max(GAP, (WIDTH - 2 * MARGIN - sum(widths.values())) / (len(row) + 1)))
         total = sum(widths.values()) + gap * (len(row) - 1)
+        if total > WIDTH - 2 * MARGIN:
+            raise ValueError(f"the boxes of {', '.join(row)} take {total:g} of {WIDTH} pixels; draw them narrower")
         center = math.fsum(wanted.values()) / len(row)
         x = min(max(MARGIN, center - total / 2), max(MARGIN, WIDTH - MARGIN - total))
         y = MARGIN / 2 + (len(rows) - 1 - index) * ROW + (ROW - BOX) / 2

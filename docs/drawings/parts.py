@@ -47,7 +47,7 @@ def draw() -> str:
         color=MUTED,
     )
     canvas.text((120, 178), "Run(config)", bold=True, code=True)
-    canvas.text((304, 178), "objects in memory, from the configs", size=12, color=MUTED)
+    canvas.text((304, 178), "objects in memory", size=12, color=MUTED)
     for number, (config, part, lines) in enumerate(PARTS):
         x = left + step * number
         canvas.rect((x, 62), (width, 34), "#ffffff", BLUE, radius=5)
