@@ -46,6 +46,8 @@ def precomputed_scale(folder: Path) -> tuple[str, dict[str, Any], dict[str, Any]
             "dtype": info["data_type"],
             "chunks": [_with_channels(edges, channels) for edges in scale["chunk_sizes"]],
             "scale_index": number,
+            "begin": begin,
+            "sharding": scale.get("sharding"),
         }
         attributes = {
             "axes": axes,

@@ -17,9 +17,12 @@ from dacapo.utils.paths import is_url
 
 from .places import mode_of
 from .precomputed import PRECOMPUTED
+from .precomputed_chunks import chunk_name
 from .stored_array import StoredArray
 
 Number = tuple[int, ...]
+
+_COMPRESSED = (".gz", ".br", ".zst", ".xz")
 
 
 def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> dict[Number, bool]:
@@ -31,15 +34,15 @@ def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> di
         index: One slice per axis, with begin and end, inside the array.
 
     Returns:
-        Whether it is stored, by the number of the chunk along each axis; empty for precomputed volumes, which do not
-        tell.
+        Whether it is stored, by the number of the chunk along each axis; empty for precomputed volumes at URLs and in
+        shards, which do not tell.
 
     Raises:
         StorageError: If that cannot be told.
     """
-    if found.format == PRECOMPUTED:
+    if found.format == PRECOMPUTED and (is_url(found.container) or found.header["sharding"] is not None):
         return {}
-    if found.is_opened_by_zarr:
+    if found.is_opened_by_zarr or found.format == PRECOMPUTED:
         return {number: _is_stored(found, file) for number, file in chunk_files(found, opened, index)}
     chunks = opened.chunk_layout.read_chunk.shape
     return {number: _in_tensorstore(opened, number, chunks) for number in _numbers(index, opened.shape, chunks)}
@@ -48,12 +51,12 @@ def stored_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> di
 def check_chunks(found: StoredArray, opened: Any, index: Sequence[slice]) -> None:
     """Check that each chunk at an index is a file or missing; see the arguments of :func:`stored_chunks`.
 
-    Precomputed volumes and URLs are not checked.
+    URLs are not checked.
 
     Raises:
         StorageError: If one is something else, such as a folder or a link that leads nowhere; the message names it.
     """
-    if not is_url(found.container) and found.format != PRECOMPUTED:
+    if not is_url(found.container):
         for _, file in chunk_files(found, opened, index):
             _is_stored(found, file)
 
@@ -69,8 +72,10 @@ def _is_stored(found: StoredArray, file: str) -> bool:
         if not stat.S_ISREG(mode):
             raise StorageError(f"cannot read {file}: expected the file of a chunk, found no file")
         return True
+    if found.format == PRECOMPUTED:
+        _check_uncompressed(file)
     folder, root = os.path.dirname(file), os.fspath(found.path)
-    while len(folder) > len(root):
+    while len(folder) >= len(root):
         above = mode_of(folder)
         if above is not None and not stat.S_ISDIR(above):
             raise StorageError(f"cannot read {file}: {folder} is no folder")
@@ -80,9 +85,24 @@ def _is_stored(found: StoredArray, file: str) -> bool:
     return False
 
 
+def _check_uncompressed(file: str) -> None:
+    """Raise an error if a missing file is there in compressed form, as other programs write precomputed volumes."""
+    for ending in _COMPRESSED:
+        if mode_of(file + ending) is not None:
+            raise StorageError(f"cannot read {file}{ending}: files compressed as a whole are not; decompress them all")
+
+
 def chunk_files(found: StoredArray, opened: Any, index: Sequence[slice]) -> Iterator[tuple[Number, str]]:
-    """Yield the number and the file of each chunk at an index; of Zarr v3, a file can hold several."""
+    """Yield the number and the file of each chunk at an index.
+
+    Of Zarr v3, a file can hold several chunks, and they count as one; of precomputed volumes too, and each counts.
+    """
     folder, header = os.fspath(found.path), found.header
+    if found.format == PRECOMPUTED:
+        shape = opened.chunk_layout.read_chunk.shape
+        for number in _numbers(index, opened.shape, shape):
+            yield number, f"{folder}{os.sep}{chunk_name(header, number[-3:], shape[-3:])}"
+        return
     chunks = opened.chunks if found.is_opened_by_zarr else opened.chunk_layout.write_chunk.shape
     prefix, separator, backward = "", "/", False
     if found.format == "zarr2":
