@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import torch
 
 from dacapo.errors import ConfigError
 from dacapo.experiments import replace_config
+from dacapo.experiments.fit import check_training
+from dacapo.experiments.loggers import Loggers
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.starts import StartConfig
@@ -19,7 +23,7 @@ from dacapo.experiments.trainers import SimpleAugmentConfig, TorchTrainerConfig
 from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.store.weights_store import Weights
-from dacapo.train import train
+from dacapo.train import _validate, train
 from dacapo.validate import validate
 from tests.helpers.runs import affinities_run_config
 
@@ -88,6 +92,40 @@ def test_the_average_is_validated_loaded_and_started_from(trained: Any, tmp_path
         assert same(other.model.state_dict(), weights.model)
     finally:
         Options.reset()
+
+
+def copied(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@contextmanager
+def being_trained(folder: Path) -> Iterator[Run]:
+    """Give a run in its training, after two iterations of which nothing is stored."""
+    run = Run(config(folder))
+    check_training(run)
+    with run.trainer:
+        for stats in run.trainer.iterate(2, run.model, run.optimizer, torch.device("cpu")):
+            run.training_stats.add_iteration_stats(stats)
+        yield run
+
+
+def test_a_process_that_stores_no_checkpoint_validates_the_average(options: DaCapoConfig, tmp_path: Path) -> None:
+    """Storing gives the model its average, but of several ranks only the first one stores."""
+    with being_trained(tmp_path) as run:
+        create_weights_store().store_weights(run, 2)
+    average = create_weights_store().retrieve_weights(NAME, 2).model
+    predicted_with: list[dict[str, torch.Tensor]] = []
+
+    def look(model: torch.nn.Module, _: Any) -> None:
+        if not any(parameter.is_meta for parameter in model.parameters()):  # an estimate of memory
+            predicted_with.append(copied(model))
+
+    with being_trained(tmp_path) as run:
+        assert not same(copied(run.model), average)
+        run.model.register_forward_pre_hook(look)
+        _validate(run, Loggers([]))
+    assert predicted_with
+    assert all(same(weights, average) for weights in predicted_with)
 
 
 def test_an_average_can_begin_and_end_in_a_run_whose_config_is_replaced(options: DaCapoConfig, tmp_path: Path) -> None:
