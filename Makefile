@@ -88,9 +88,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check $(AS_ON_PAGES)
 	$(BIN)/mypy --strict dacapo
 
-# Rules of bandit are among those of ruff, see pyproject.toml. A package that the index does not know is listed as skipped.
+# Rules of bandit are among those of ruff, see pyproject.toml. A package that cannot be looked up is an error: by default it would
+# only be listed as skipped, although all of them may be.
 audit: .venv/audit/.installed
-	.venv/audit/bin/pip-audit --no-deps --progress-spinner off -r constraints.txt
+	.venv/audit/bin/pip-audit --strict --no-deps --progress-spinner off -r constraints.txt
 
 .venv/audit/.installed:
 	$(PYTHON) -m venv .venv/audit
