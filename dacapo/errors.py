@@ -139,7 +139,13 @@ class SweepError(TrainingError):
 
 
 class BlockwiseError(DacapoError, RuntimeError):
-    """One or more blocks of a blockwise operation failed."""
+    """One or more blocks of a blockwise operation failed.
+
+    Attributes:
+        exit_code: The exit code of the command that failed, None if none did.
+    """
+
+    exit_code: int | None = None
 
 
 class MemoryBudgetError(DacapoError, MemoryError, RuntimeError):

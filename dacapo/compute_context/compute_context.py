@@ -140,9 +140,11 @@ class ComputeContext(ABC):
             raise BlockwiseError(f"cannot start {name!r}: {error}") from error
         tail = _follow(process, log)
         if process.returncode != 0:
-            raise BlockwiseError(
+            failure = BlockwiseError(
                 f"{name!r} ended with exit code {process.returncode}; its output ends:\n{''.join(tail)}"
             )
+            failure.exit_code = process.returncode
+            raise failure
 
 
 def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import daisy.v2 as daisy
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dacapo.blockwise.scheduling.done_markers import allocate_done_markers
 from dacapo.blockwise.scheduling.failures import raise_failures
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+from dacapo.blockwise.worker.progress import DoneCount
 from dacapo.blockwise.worker.reports import reserve_space
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import works_here
@@ -95,23 +96,27 @@ def _interrupted_quietly() -> Iterator[None]:
 
 
 def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
-    for one in tasks:
-        if isinstance(one, DaCapoBlockwiseTask):
-            reserve_space(one.log_dir)
     edges = [(before, after) for after in tasks for before in getattr(after, "upstream_tasks", None) or ()]
-    states: Mapping[str, Any] = daisy.Server().run_blockwise(
-        daisy.Pipeline(list(tasks), edges),
-        progress=_Bars(),
-        host=task.compute_context.scheduler_host,
-        summary=False,
-    )
+    with ExitStack() as stack:
+        counts = {}
+        for one in tasks:
+            if isinstance(one, DaCapoBlockwiseTask):
+                reserve_space(one.log_dir)
+                counts[one.task_id] = stack.enter_context(closing(DoneCount.create(one.log_dir)))
+        states: Mapping[str, Any] = daisy.Server().run_blockwise(
+            daisy.Pipeline(list(tasks), edges),
+            progress=_Observer(counts),
+            host=task.compute_context.scheduler_host,
+            summary=False,
+        )
     return states
 
 
-class _Bars:
-    """Shows the progress of tasks; Daisy calls its methods."""
+class _Observer:
+    """Shows the progress of tasks, and tells it to those that start workers; Daisy calls its methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Mapping[str, DoneCount]) -> None:
+        self._counts = counts
         self._bars: dict[str, tqdm[None]] = {}
 
     def on_start(self, states: Mapping[str, Any]) -> None:
@@ -120,7 +125,11 @@ class _Bars:
 
     def on_progress(self, states: Mapping[str, Any]) -> None:
         for task_id, bar in self._bars.items():
-            bar.update(states[task_id].completed_count - bar.n)
+            state = states[task_id]
+            if state.completed_count != bar.n:
+                bar.update(state.completed_count - bar.n)
+                if task_id in self._counts:
+                    self._counts[task_id].write(state.completed_count - state.skipped_count)
 
     def on_finish(self, states: Mapping[str, Any]) -> None:
         self.on_progress(states)

@@ -16,6 +16,7 @@ from dacapo.blockwise.scheduling.in_process import InProcess
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_FILE, Job
 from dacapo.blockwise.worker.place import PLACE
+from dacapo.blockwise.worker.progress import progress_files
 from dacapo.blockwise.worker.reports import RESERVE
 from dacapo.blockwise.worker.starter import WorkerStarter, log_base, search_path
 from dacapo.blockwise.worker.user_modules import ProcessBlock
@@ -111,6 +112,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             folder,
             search_path(),
             compute_context.threads_per_worker(num_workers),
+            max_retries + 1,
             spawn=call if call.spawns else None,
         )
         tracking = tracking_path is not False and str(Path(tracking_path or folder / "tracking").resolve())
@@ -126,7 +128,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             max_workers=num_workers,
             max_retries=max_retries,
             timeout=_NO_LIMIT if timeout is None else timeout,
-            # Each attempt at a block may cost a worker.
+            # Each attempt at a block may cost a worker. Those that end after progress are replaced without Daisy.
             max_worker_restarts=num_workers * (max_retries + 1),
             tracking_path=tracking,
         )
@@ -167,7 +169,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         if not self.keeps_logs:
             shutil.rmtree(self.log_dir, ignore_errors=True)
             return
-        for file in (RESERVE, JOB_FILE, *(place.name for place in self.log_dir.glob(f"{PLACE}*"))):
-            (self.log_dir / file).unlink(missing_ok=True)
+        useless = [self.log_dir / RESERVE, self.log_dir / JOB_FILE, *self.log_dir.glob(f"{PLACE}*")]
+        for file in (*useless, *progress_files(self.log_dir)):
+            file.unlink(missing_ok=True)
         if not self.keeps_done_markers:
             shutil.rmtree(str(self.done_marker_path), ignore_errors=True)

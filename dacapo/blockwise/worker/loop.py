@@ -11,6 +11,7 @@ from typing import Any
 
 import daisy.v2 as daisy
 
+from dacapo.blockwise.worker.progress import did_a_block
 from dacapo.blockwise.worker.reports import (
     DISK_FULL,
     START_ERROR,
@@ -30,6 +31,7 @@ def process_and_report(process: ProcessBlock, log_dir: Path) -> None:
     A failed block is reported and handed back, and the worker takes the next one, unless the disk is full.
     """
     client = daisy.Client()
+    done = False
     while not (log_dir / START_ERROR).exists():
         with client.acquire_block() as block:
             if block is None:
@@ -47,6 +49,10 @@ def process_and_report(process: ProcessBlock, log_dir: Path) -> None:
                     if is_disk_full(error):
                         report_stop(log_dir, DISK_FULL, error)
                         return
+        if not done and block.status == daisy.BlockStatus.SUCCESS:
+            done = True
+            with suppress(OSError):  # then the number of blocks that are done tells it, somewhat later
+                did_a_block(log_dir, client.worker_id).touch()
 
 
 def process_all(process: ProcessBlock) -> None:

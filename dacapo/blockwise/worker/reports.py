@@ -67,25 +67,48 @@ def reported(file: Path) -> tuple[str, str]:
     return title, error.strip()
 
 
+def report_end(log_dir: Path, worker: int, error: BaseException) -> None:
+    """Write how a worker ended to the end of its log, when blocks were done in its time and another takes its place."""
+    with suppress(OSError), log_file(log_dir, worker).open("a", encoding="utf-8") as log:
+        log.write(f"{_how_it_ended(error)}; blocks were done since its start, so another worker takes its place\n")
+
+
 def report_death(log_dir: Path, worker: int, error: BaseException) -> None:
     """Write down how a worker died, also at the end of its log."""
-    command, _, output = str(error).partition(_OUTPUT_ENDS)
-    last = output.strip().splitlines()[-1:]
-    text = ": ".join([" ".join(command.split()), *last])
+    text = _how_it_ended(error)
     with suppress(OSError):
         with log_file(log_dir, worker).open("a", encoding="utf-8") as log:
             log.write(f"{text}\n")
-        (log_dir / f"{_DEAD}{worker}.txt").write_text(text, encoding="utf-8")
+        before = len(list(log_dir.glob(_deaths_of(worker))))
+        (log_dir / f"{_DEAD}{worker}_{before}.txt").write_text(text, encoding="utf-8")
+
+
+def forget_deaths(log_dir: Path, worker: int) -> None:
+    """Delete what was written down about deaths in the place of a worker."""
+    for file in log_dir.glob(_deaths_of(worker)):
+        with suppress(OSError):
+            file.unlink()
 
 
 def deaths(log_dir: Path) -> list[str]:
     """Return how workers died, the last one at the end, each with the path of its log."""
-    files = sorted(log_dir.glob(f"{_DEAD}*.txt"), key=lambda file: file.stat().st_mtime_ns)
-    numbers = [int(file.stem.removeprefix(_DEAD)) for file in files]
+    files = sorted(log_dir.glob(_deaths_of("*")), key=lambda file: file.stat().st_mtime_ns)
+    numbers = [int(file.stem.removeprefix(_DEAD).partition("_")[0]) for file in files]
     return [
         f"{file.read_text(encoding='utf-8')} ({log_file(log_dir, number)})"
         for file, number in zip(files, numbers, strict=True)
     ]
+
+
+def _deaths_of(worker: int | str) -> str:
+    return f"{_DEAD}{worker}_*.txt"
+
+
+def _how_it_ended(error: BaseException) -> str:
+    """Return the error of a command in a line: its exit code, and its last line of output."""
+    command, _, output = str(error).partition(_OUTPUT_ENDS)
+    last = output.strip().splitlines()[-1:]
+    return ": ".join([" ".join(command.split()), *last])
 
 
 @contextmanager

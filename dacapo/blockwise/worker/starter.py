@@ -16,7 +16,8 @@ from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.worker.lifetime import end_with
 from dacapo.blockwise.worker.loop import hand_back_one_block
 from dacapo.blockwise.worker.place import taken_place
-from dacapo.blockwise.worker.reports import START_ERROR, log_file, report_death, report_stop
+from dacapo.blockwise.worker.replacing import Replacing
+from dacapo.blockwise.worker.reports import START_ERROR, log_file, report_stop
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError
 from dacapo.options import Options
@@ -30,7 +31,7 @@ _LOGS = "dacapo_logs"
 
 @attrs.frozen
 class WorkerStarter:
-    """Starts a worker and waits until it ends; Daisy calls it in a small process for each worker.
+    """Starts a worker, waits until it ends, and starts those that replace it; Daisy calls it in a small process.
 
     Attributes:
         compute_context: Where the worker runs.
@@ -38,6 +39,7 @@ class WorkerStarter:
         log_dir: Folder for its log.
         python_path: Where it looks for modules.
         num_threads: How many threads it may use, None if it may choose.
+        in_a_row: How many workers are replaced during which no block is done, after one during which some were.
         spawn: Starts the worker instead, if its module has a function of its own for that.
         parent: The process that hands out the blocks; the worker ends when that does.
     """
@@ -47,18 +49,25 @@ class WorkerStarter:
     log_dir: Path
     python_path: str
     num_threads: int | None
+    in_a_row: int = 0
     spawn: WorkerCall | None = None
     parent: int = attrs.field(factory=os.getpid)
 
     def __call__(self, *, context: daisy.Context) -> None:
         worker = int(context["worker_id"])
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        replacing = Replacing(self.log_dir, worker, self.in_a_row)
         # Errors are caught here, since Daisy writes those that it sees to the terminal, for each worker.
         try:
-            if not self._is_stopped():  # or this worker would end like the one before
-                self._start(worker)
-        except (BlockwiseError, OSError) as error:
-            report_death(self.log_dir, worker, error)
+            while not self._is_stopped():  # or this worker would end like the one before
+                replacing.begin()
+                try:
+                    self._start(worker)
+                    break
+                except (BlockwiseError, OSError) as error:
+                    if not replacing.is_due(error):
+                        break
+                replacing.wait()
         except KeyboardInterrupt:
             return  # the scheduling process got it, too
         if self._is_stopped():
