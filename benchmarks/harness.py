@@ -90,6 +90,13 @@ def _milliseconds(seconds: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def timed(work: Callable[[], object]) -> float:
+    """Return the seconds that some work takes."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
 def measure(name: str, case: Case, seconds: float = 4.0, least: int = 5, most: int = 25) -> Timing:
     """Check a case, then time it.
 

@@ -4,10 +4,10 @@
     python -m benchmarks.teravoxel --quick
 
 The network is that of :mod:`benchmarks.gpu`. Measured in this process, with one thread: reading a block with its
-context, storing its prediction, handing out a block (by the fit of :mod:`benchmarks.scaling`), and the mutex watershed
-of a block. Counted: the operations of the network. Assumed, since this needs no GPU: which share of the published peak
-of a GPU the network reaches (``benchmarks.gpu`` tells for one that is there), and that the storage is fast enough for
-all workers.
+context, storing its prediction, handing out a block (by the fit of :mod:`benchmarks.scaling`), the mutex watershed of a
+block, and joining the fragments of blocks (:mod:`benchmarks.joining`). Counted: the operations of the network. Assumed,
+since this needs no GPU: which share of the published peak of a GPU the network reaches (``benchmarks.gpu`` tells for
+one that is there), and that the storage is fast enough for all workers.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -32,10 +30,10 @@ from dacapo.utils.quantize import dequantize, quantize
 from dacapo.utils.segmentation import mutex_watershed
 from dacapo.utils.text_table import text_table
 
-from . import gpu, scaling
+from . import gpu, joining, scaling
 from .arrays import in_memory, on_disk
 from .data import VOXEL_SIZE, cells, image
-from .harness import machine
+from .harness import machine, timed
 from .watershed_context import LITTLE, OFFSETS, noisy
 
 VOXELS = 10**12
@@ -59,13 +57,6 @@ class Prediction:
     read: int
     operations: int
     seconds: float
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Return the seconds that some work takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 def prediction(run: Run, folder: Path, memory: int, limit: int | None) -> Prediction:
@@ -126,6 +117,12 @@ def main() -> None:
     print(f"network       {sum(p.numel() for p in run.model.parameters()) / 1e6:.1f} million parameters")
     print(f"handing out   {handed * 1e3:.3f} ms per block")
     print(f"watershed     {watershed * 1e6:.2f} s per million voxels: {VOXELS * watershed / 3600:.0f} core hours")
+    joined = joining.measure(2 if options.quick else 12)
+    times = VOXELS / joining.EDGE**3 / joined.blocks
+    print(
+        f"joining       {joined.gather[1] * times / 60:.0f} core minutes in workers, "
+        f"{joined.join * times / 60:.1f} minutes and {joined.peak * times / 1e9:.1f} GB in the calling process"
+    )
     rows = []
     for workers in options.workers:
         with tempfile.TemporaryDirectory(prefix="teravoxel_") as name:

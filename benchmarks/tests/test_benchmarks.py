@@ -167,7 +167,8 @@ def test_processor_time_is_that_of_all_processes() -> None:
 @pytest.mark.parametrize(
     ("name", "rows"),
     [
-        ("teravoxel", ["8 x H200  ", "watershed     ", "4 per GPU: "]),
+        ("teravoxel", ["8 x H200  ", "watershed     ", "joining       ", "4 per GPU: "]),
+        ("joining", ["27 blocks, ", "gathering, 1 worker(s): ", "its memory: "]),
         ("watershed_context", ["cells, much noise, ", "noise alone, "]),
     ],
 )

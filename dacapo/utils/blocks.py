@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError, RoiError
@@ -51,6 +52,26 @@ class BlockGrid:
         """Return the number of a block, by its region, in C order."""
         position = (block.offset - self.region.offset) / self.block_shape
         return int(np.ravel_multi_index(tuple(position), self.shape))
+
+    def numbers(self, region: Roi) -> npt.NDArray[np.int64]:
+        """Return the numbers of the blocks that a part of the region touches, in order."""
+        begin = (region.begin - self.region.begin) // self.block_shape
+        end = -((self.region.begin - region.end) // self.block_shape)
+        axes = [np.arange(first, last) for first, last in zip(begin, end, strict=True)]
+        return np.ravel_multi_index(np.ix_(*axes), self.shape).ravel().astype(np.int64)
+
+    def runs(self, most: int) -> BlockGrid:
+        """Return a grid of larger blocks, each of which consists of up to ``most`` blocks with consecutive numbers.
+
+        >>> grid = BlockGrid(Roi((0, 0), (4, 3)), Coordinate(1, 1))
+        >>> [grid.numbers(run).tolist() for run in grid.runs(6)]
+        [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+        """
+        counts, left = [], max(1, most)
+        for extent in reversed(self.shape):
+            counts.append(min(extent, left))
+            left = left // extent if counts[-1] == extent else 1
+        return BlockGrid(self.region, self.block_shape * Coordinate(reversed(counts)))
 
     def later_neighbors(self, block: Roi) -> Iterator[Roi]:
         """Yield the blocks that touch a block, at corners too, and have a higher number."""

@@ -18,8 +18,9 @@ from scipy import ndimage
 from dacapo import segment_blockwise
 from dacapo.apply import apply_run
 from dacapo.blockwise.journal import Journal
-from dacapo.blockwise.segmentation import SegmentationPlan, run
+from dacapo.blockwise.segmentation import SegmentationPlan, plan, run
 from dacapo.blockwise.segmentation.fragments import Fragments
+from dacapo.blockwise.segmentation.gathering import Gathering
 from dacapo.blockwise.segmentation.lookup_table import SMALL, dense_numbers
 from dacapo.blockwise.segmentation.matching import Matching
 from dacapo.blockwise.segmentation.relabeling import Relabeling
@@ -183,7 +184,7 @@ class TestInterruptions:
         assert self.calls(folder) == 10
         assert same_parts(labels, ndimage.label(self.values)[0])
         left = {path.name for path in (folder / "out.zarr" / ".labels.blocks").iterdir()}
-        assert not left & {"fragments.zarr", "blocks", "pairs", "first.npy", "labels.npy"}
+        assert not left & {"fragments.zarr", "blocks", "pairs", "runs", "first.npy", "labels.npy"}
         np.testing.assert_array_equal(segment(folder, self.values, self.block, **arguments), labels)
         assert self.calls(folder) == 10, "it was finished"
 
@@ -203,12 +204,13 @@ class TestInterruptions:
         assert self.calls(folder) == 18
         assert same_parts(labels, ndimage.label(self.values, np.ones((3, 3)))[0])
 
-    @pytest.mark.parametrize("stage", ["match", "merge", "relabel"])
+    @pytest.mark.parametrize("stage", ["match", "gather", "merge", "relabel"])
     def test_later_passes_go_on_too(
         self, options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch, stage: str
     ) -> None:
-        where: dict[str, tuple[Any, str]] = {"match": (Matching, "process"), "relabel": (Relabeling, "process")}
-        cls, name = where.get(stage, (run, "write_lookup_table"))
+        passes: dict[str, Any] = {"match": Matching, "gather": Gathering, "relabel": Relabeling}
+        cls, name = (passes[stage], "process") if stage in passes else (run, "write_lookup_table")
+        monkeypatch.setattr(plan, "_RUN", 1)
         done: list[Any] = []
         original = getattr(cls, name)
 
@@ -333,7 +335,9 @@ class TestExistingOutputs:
             segment(folder, self.values, (12, 12), into_existing=True)
 
 
-def test_order_and_number_of_workers_do_not_matter(options: DaCapoConfig, folder: Path) -> None:
+def test_order_and_number_of_workers_do_not_matter(
+    options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a function whose segments differ between what blocks see, so that pairs are a matter of opinion."""
     (folder / "components.py").write_text(
         "import numpy as np\n"
@@ -349,6 +353,7 @@ def test_order_and_number_of_workers_do_not_matter(options: DaCapoConfig, folder
     assert 10 < alone.max() < 300
     shutil.rmtree(folder / "out.zarr")
     Options.instance(compute_context={"type": "LocalTorch", "config": {"distribute_workers": True}})
+    monkeypatch.setattr(plan, "_RUN", 1)  # so that there are enough runs of blocks for several workers
     np.testing.assert_array_equal(segment(folder, values, (5, 7, 6), context=2, min_overlap=0.6, num_workers=2), alone)
 
 

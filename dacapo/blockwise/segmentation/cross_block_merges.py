@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dacapo.blockwise.segmentation.block_segmenter import BLOCK_FILE
-from dacapo.blockwise.segmentation.joining import join_all
+from dacapo.blockwise.segmentation.joining import roots_of
 from dacapo.errors import BlockwiseError, ConfigError
 
 
@@ -68,16 +68,14 @@ def find_components(nodes: npt.NDArray[Any], edges: npt.NDArray[Any]) -> npt.NDA
     >>> find_components(np.array([7, 1, 3, 5]), np.array([[5, 3], [7, 5]])).tolist()
     [3, 1, 3, 3]
     """
-    nodes, edges = np.asarray(nodes), np.asarray(edges).reshape(-1, 2)
+    nodes = np.asarray(nodes)
+    edges = np.asarray(edges).reshape(-1, 2).astype(nodes.dtype)  # comparing two types would round large numbers
     unknown = np.setdiff1d(edges, nodes)
     if len(unknown):
         raise ConfigError(f"edges join {unknown[:5].tolist()}, which are no nodes")
-    joined = join_all(lambda: [edges])
-    components = nodes.copy()
-    has_pair = np.isin(nodes, joined.nodes)
-    rank = np.searchsorted(joined.nodes, nodes[has_pair])
-    components[has_pair] = joined.nodes[joined.roots[rank]].astype(nodes.dtype)
-    return components
+    ordered = np.sort(nodes)
+    least = ordered[roots_of(ordered, edges)]
+    return np.asarray(least[np.searchsorted(ordered, nodes)])
 
 
 def without_doubtful(folder: Path, nodes: npt.NDArray[Any], components: npt.NDArray[Any]) -> npt.NDArray[Any]:

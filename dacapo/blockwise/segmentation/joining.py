@@ -1,16 +1,9 @@
-"""Joining fragments: pairs that overlap, and a union-find over pairs that do not fit in memory.
-
-Sets are trees of parents, as in `Galler and Fischer (1964) <https://doi.org/10.1145/364099.364331>`_. A Python loop
-over single pairs would be slow, so pairs are joined in batches: SciPy finds the connected components of the roots in a
-batch, and the least root of a component becomes the parent of the others.
-"""
+"""Joining fragments: pairs that overlap, and the sets that they make."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -18,9 +11,6 @@ from dacapo.errors import ConfigError
 from dacapo.utils.contingency import ContingencyTable
 
 Numbers = npt.NDArray[np.int64]
-
-BATCH = 1 << 20
-"""Number of pairs that are joined at once."""
 
 
 def overlapping_pairs(
@@ -63,120 +53,22 @@ def check_min_overlap(min_overlap: float) -> None:
         raise ConfigError(f"min_overlap is {min_overlap}; expected a number from 0 up to, but not, 1")
 
 
-@attrs.frozen
-class Joined:
-    """The joined fragments, without those that have no pair.
-
-    Attributes:
-        nodes: The fragments, sorted.
-        roots: For each of them the index in ``nodes`` of its root, the least fragment that it is joined to, or itself.
-    """
-
-    nodes: Numbers
-    roots: Numbers
-
-    def slice(self, begin: int, end: int) -> slice:
-        """Return the part of ``nodes`` between two numbers, without the second."""
-        first, last = np.searchsorted(self.nodes, [begin, end])
-        return slice(int(first), int(last))
-
-    def totals(
-        self, measures: Iterable[tuple[int, Numbers, npt.NDArray[np.float64]]]
-    ) -> tuple[Numbers, npt.NDArray[np.float64]]:
-        """Return the sums of two measures over the fragments of each root.
-
-        Args:
-            measures: For runs of consecutive fragments the number of the first one, and both measures of each.
-        """
-        sizes, sums = np.zeros(len(self.nodes), dtype=np.int64), np.zeros(len(self.nodes))
-        for begin, some_sizes, some_sums in measures:
-            where = self.slice(begin, begin + len(some_sizes))
-            np.add.at(sizes, self.roots[where], some_sizes[self.nodes[where] - begin])
-            np.add.at(sums, self.roots[where], some_sums[self.nodes[where] - begin])
-        return sizes, sums
-
-
-def join_all(edges: Callable[[], Iterable[npt.NDArray[Any]]]) -> Joined:
-    """Join fragments by pairs that are never all in memory.
-
-    Memory grows with the number of fragments that have a pair, by some 50 bytes for each.
+def roots_of(nodes: npt.NDArray[Any], pairs: npt.NDArray[Any]) -> Numbers:
+    """Join numbers by pairs.
 
     Args:
-        edges: Returns arrays of pairs of fragments, one row per pair; called twice.
+        nodes: Distinct numbers, sorted.
+        pairs: Pairs of them, one per row.
 
-    >>> joined = join_all(lambda: [np.array([[3, 1]]), np.array([[4, 3], [7, 9]])])
-    >>> joined.nodes.tolist(), joined.nodes[joined.roots].tolist()
-    ([1, 3, 4, 7, 9], [1, 1, 1, 7, 7])
+    Returns:
+        For each number the index of the least one that it is joined to, or of itself.
+
+    >>> roots_of(np.array([1, 3, 4, 7, 9]), np.array([[3, 1], [4, 3], [7, 9]])).tolist()
+    [0, 0, 0, 3, 3]
     """
-    nodes = _distinct(batch.ravel() for batch in _batches(edges()))
+    from dacapo.utils.union_kernels import flatten, unite
+
     parent = np.arange(len(nodes), dtype=np.int64)
-    for batch in _batches(edges()):
-        join(parent, np.searchsorted(nodes, batch))
-    _flatten(parent)
-    return Joined(nodes, parent)
-
-
-def _batches(edges: Iterable[npt.NDArray[Any]]) -> Iterator[Numbers]:
-    """Yield pairs in batches."""
-    waiting: list[Numbers] = []
-    size = 0
-    for some in edges:
-        for begin in range(0, len(some), BATCH):
-            waiting.append(some[begin : begin + BATCH].astype(np.int64))
-            size += len(waiting[-1])
-            if size >= BATCH:
-                yield np.concatenate(waiting)
-                waiting, size = [], 0
-    if size:
-        yield np.concatenate(waiting)
-
-
-def _distinct(parts: Iterable[Numbers]) -> Numbers:
-    """Return the distinct numbers, sorted."""
-    found = np.zeros(0, dtype=np.int64)
-    waiting: list[Numbers] = []
-    size = 0
-    for part in parts:
-        waiting.append(np.unique(part))
-        size += len(waiting[-1])
-        if size > len(found) / 2:  # enough are waiting to make it worth sorting all again
-            found = np.unique(np.concatenate([found, *waiting]))
-            waiting, size = [], 0
-    return np.unique(np.concatenate([found, *waiting])) if waiting else found
-
-
-def find(parent: Numbers, nodes: Numbers) -> Numbers:
-    """Return the representatives of nodes in a union-find forest."""
-    roots = parent[nodes]
-    while not np.array_equal(above := parent[roots], roots):
-        roots = above
-    return roots
-
-
-def _flatten(parent: Numbers) -> None:
-    """Make the representative of each node its parent, in place."""
-    for begin in range(0, len(parent), BATCH):
-        part = slice(begin, begin + BATCH)
-        parent[part] = find(parent, parent[part])
-
-
-def join(parent: Numbers, edges: Numbers) -> None:
-    """Join nodes of a union-find forest, in place. The least node of a set represents it.
-
-    Args:
-        parent: For each node another of its set that is not larger, or itself if it represents the set.
-        edges: Pairs of nodes, one per row.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not len(edges):
-        return
-    roots, index = np.unique(find(parent, edges.ravel()), return_inverse=True)
-    ends = index.reshape(edges.shape)
-    graph = coo_array((np.ones(len(ends), dtype=bool), (ends[:, 0], ends[:, 1])), shape=(len(roots), len(roots)))
-    count, component = connected_components(graph, directed=False)
-    least = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(least, component, roots)
-    parent[roots] = least[component]
-    parent[edges.ravel()] = find(parent, edges.ravel())
+    unite(parent, *np.searchsorted(nodes, pairs.T))
+    flatten(parent)
+    return parent

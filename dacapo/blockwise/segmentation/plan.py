@@ -25,6 +25,9 @@ from dacapo.utils.blocks import BlockGrid, shell, written_region
 # The name in journals, from before there were plans.
 _CLASS = "dacapo.blockwise.segmentation:Segmentation"
 
+# Number of blocks whose fragments a worker holds in memory at once.
+_RUN = 256
+
 
 @attrs.frozen(kw_only=True)
 class SegmentationPlan:
@@ -129,6 +132,11 @@ class SegmentationPlan:
     def grid(self) -> BlockGrid:
         """The blocks."""
         return BlockGrid(self.region, self.block_shape)
+
+    @property
+    def runs(self) -> BlockGrid:
+        """The blocks in runs of consecutive numbers, whose fragments are gathered together."""
+        return self.grid.runs(_RUN)
 
     @property
     def block_voxels(self) -> int:

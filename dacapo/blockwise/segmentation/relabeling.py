@@ -1,4 +1,4 @@
-"""The third pass: write the joined labels."""
+"""The last pass: write the joined labels."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import daisy.v2 as daisy
 from dacapo.blockwise.journal import Journal, journal_container, open_journal
 from dacapo.blockwise.scheduling.run_operation import run_stage
 from dacapo.blockwise.segmentation.fragments import Fragments
+from dacapo.blockwise.segmentation.gathering import Gathering
 from dacapo.blockwise.segmentation.lookup_table import write_lookup_table
 from dacapo.blockwise.segmentation.matching import Matching
 from dacapo.blockwise.segmentation.outputs import check_output, create_arrays
@@ -78,5 +79,14 @@ def _run_passes(
 ) -> None:
     run_stage(Fragments.of(plan, folder), journal, execution, upstream_tasks=upstream_tasks)
     run_stage(Matching.of(plan, folder), journal, execution)
-    write_lookup_table(plan, Workspace(folder))
+    _join(plan, folder, journal, execution)
     run_stage(Relabeling.of(plan, folder), journal, execution)
+
+
+def _join(plan: SegmentationPlan, folder: Path, journal: Journal | None, execution: Execution) -> None:
+    """Join the fragments of all blocks, unless an earlier call did."""
+    workspace = Workspace(folder)
+    if not workspace.labels_file.exists():
+        gathering = Gathering.of(plan, folder)
+        run_stage(gathering, journal, execution, in_process=gathering.most_workers() == 1)
+        write_lookup_table(plan, workspace)

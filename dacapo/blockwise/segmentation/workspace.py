@@ -14,6 +14,9 @@ import numpy.typing as npt
 from dacapo.errors import BlockwiseError
 from dacapo.store.array_store import LocalArrayIdentifier
 
+BLOCKS, PAIRS, RUNS = KINDS = ("blocks", "pairs", "runs")
+"""Kinds of files of a segmentation."""
+
 _FILES_PER_FOLDER = 1000
 
 
@@ -24,6 +27,7 @@ class Workspace:
         fragments.zarr/fragments   the fragments of all blocks
         blocks/<n>/<block>.npz     sizes of the fragments of a block, sums of their evidence, labels of the halo
         pairs/<n>/<block>.npz      pairs of its fragments with those of later blocks
+        runs/<n>/<run>.npz         all that joining needs of a run of blocks, see :class:`.Gathering`
         first.npy                  dense number of the first fragment of each block
         labels.npy                 lookup table: the label of each fragment, by dense number
 
@@ -49,15 +53,17 @@ class Workspace:
         return self.folder / "labels.npy"
 
     def save(self, kind: str, index: int, **content: Any) -> None:
-        """Write a file of a block, of the kind ``blocks`` or ``pairs``, completely or not at all."""
+        """Write a file of a block or run, of the kind ``blocks``, ``pairs`` or ``runs``, completely or not at all."""
         file = self._file(kind, index)
         file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez_compressed(partial, **content)
+        # One process reads all the runs, and its time counts.
+        write = np.savez if kind == RUNS else np.savez_compressed
+        write(partial, **content)
         partial.replace(file)
 
     def load(self, kind: str, index: int, *names: str) -> list[npt.NDArray[Any]]:
-        """Return content of a file of a block.
+        """Return content of a file of a block or run.
 
         Raises:
             BlockwiseError: If the file is missing or damaged.
@@ -70,7 +76,7 @@ class Workspace:
 
     def remove(self) -> None:
         """Delete all intermediate results."""
-        for path in (self.fragments.container, self.folder / "blocks", self.folder / "pairs"):
+        for path in (self.fragments.container, *(self.folder / kind for kind in KINDS)):
             shutil.rmtree(path, ignore_errors=True)
         for file in self.folder.glob("*.npy"):
             file.unlink()
