@@ -9,199 +9,24 @@ import contextvars
 import logging
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-import numpy as np
-import numpy.typing as npt
-from funlib.geometry import Coordinate, Roi
-
-from dacapo.errors import ArrayNotFoundError, ConfigError, DacapoError, NotFoundError
-from dacapo.experiments.datasplits.datasets.arrays import Array, NumpyArray, ZarrArray
-from dacapo.experiments.datasplits.datasets.arrays.viewing import (
-    embed,
-    is_shown_as_labels,
-    labels_layer,
-    neuroglancer_layer,
-    open_viewer,
-)
-from dacapo.store.create_store import create_array_store, create_stats_store
-from dacapo.utils.ranking import first_best
+from dacapo.errors import ArrayNotFoundError, ConfigError, DacapoError
+from dacapo.experiments.best_score import Best, BestScore
+from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.datasplits.datasets.arrays.array_viewer import add_scalar_layer, add_seg_layer, get_viewer
+from dacapo.experiments.datasplits.datasets.arrays.viewing import embed, labels_layer, open_viewer
 
 if TYPE_CHECKING:
-    from dacapo.experiments.datasplits.datasets import Dataset
     from dacapo.experiments.run import Run
     from dacapo.store.array_store import LocalArrayIdentifier
+
+__all__ = ["Best", "BestScore", "NeuroglancerRunViewer", "add_scalar_layer", "add_seg_layer", "get_viewer"]
 
 logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL = 5.0
 """Seconds between checks for new validations."""
-
-Shown = Array | npt.NDArray[Any]
-
-
-def get_viewer(arrays: dict[str, Any], width: int = 1500, height: int = 600, headless: bool = True) -> Any:
-    """Return a new viewer that shows some arrays.
-
-    Args:
-        arrays: By the name of the layer, the array, or a mapping with ``array`` and optional entries: ``is_seg``,
-            whether to show labels (by default true for unsigned integers of 32 and 64 bits); ``meshes``, whether to
-            show surfaces of selected labels; ``voxel_size`` of a numpy array, in nanometers, 1 by default.
-        width: Width of the frame in a notebook, in pixels.
-        height: Height of the frame in a notebook, in pixels.
-        headless: Whether to return the viewer. Otherwise return a frame that shows it in a notebook and keeps it alive.
-
-    Raises:
-        ConfigError: If a mapping has no ``array``, or has unknown entries.
-        MissingDependencyError: If neuroglancer is not installed, or IPython for a frame.
-    """
-    items = {name: _item(name, value) for name, value in arrays.items()}
-    viewer = open_viewer({})
-    with viewer.txn() as state:
-        for name, item in items.items():
-            data, voxel_size = item["array"], item.get("voxel_size")
-            if item.get("is_seg", is_shown_as_labels(data.dtype)):
-                add_seg_layer(state, name, data, voxel_size, meshes=item.get("meshes", False))
-            else:
-                add_scalar_layer(state, name, data, voxel_size)
-    return viewer if headless else embed(viewer, width, height)
-
-
-def _item(name: str, value: Any) -> Mapping[str, Any]:
-    item = value if isinstance(value, Mapping) else {"array": value}
-    known = ("array", "is_seg", "meshes", "voxel_size")
-    if not isinstance(item.get("array"), (Array, np.ndarray)) or not set(item) <= set(known):
-        raise ConfigError(f"{name} is {value!r}; expected an array, or a mapping of {', '.join(known)}")
-    return item
-
-
-def add_seg_layer(state: Any, name: str, data: Shown, voxel_size: Sequence[int] | None, meshes: bool = False) -> None:
-    """Add a layer of labels to the state of a viewer; a layer of the same name is replaced.
-
-    Args:
-        state: The state of ``viewer.txn()``.
-        name: Name of the layer.
-        data: Integers; the last axes are those of the voxel size.
-        voxel_size: In nanometers; may be None for an array of this package, which knows its own.
-        meshes: Whether to show surfaces of selected labels, which reads all data.
-
-    Raises:
-        ConfigError: If the voxel size does not match the data.
-        DtypeError: If values are not integers.
-    """
-    state.layers[name] = neuroglancer_layer(_placed(name, data, voxel_size), meshes=meshes, labels=True)
-
-
-def add_scalar_layer(state: Any, name: str, data: Shown, voxel_size: Sequence[int] | None) -> None:
-    """Add an image to the state of a viewer; the arguments are those of :func:`add_seg_layer`."""
-    state.layers[name] = neuroglancer_layer(_placed(name, data, voxel_size), labels=False)
-
-
-def _placed(name: str, data: Shown, voxel_size: Sequence[int] | None) -> Array:
-    """Return data as an array with a position in the world; numpy arrays begin at 0."""
-    if isinstance(data, Array):
-        if voxel_size is not None and Coordinate(voxel_size) != data.voxel_size:
-            raise ConfigError(f"{name}: voxel size is {tuple(voxel_size)}, but that of {data} is {data.voxel_size}")
-        return data
-    size = Coordinate(voxel_size if voxel_size is not None else (1,) * min(data.ndim, 3))
-    if not 0 <= data.ndim - size.dims <= 1 or not 1 <= size.dims <= 3 or min(size) <= 0:
-        raise ConfigError(
-            f"{name}: data of shape {data.shape} does not fit a voxel size of {size}; expected one number above 0 for "
-            "each axis, except a leading channel axis"
-        )
-    axes = ["c", "z", "y", "x"][-size.dims :] if data.ndim == size.dims else ["c", *["z", "y", "x"][-size.dims :]]
-    shape = Coordinate(data.shape[-size.dims :])
-    return NumpyArray.from_np_array(data, Roi((0,) * size.dims, shape * size), size, axes)
-
-
-@attrs.frozen
-class Best:
-    """The best validation of a dataset so far.
-
-    Attributes:
-        iteration: The iteration of the validation.
-        score: Its score.
-    """
-
-    iteration: int
-    score: float
-
-
-class BestScore:
-    """The best segmentation of each validation dataset of a run, as kept by the stores.
-
-    Attributes:
-        run: The run.
-        criterion: The criterion that selects the best; None if the run keeps none.
-        best: Result of the last check, by the name of the dataset.
-    """
-
-    def __init__(self, run: Run, criterion: str | None = None) -> None:
-        """Set the run; nothing is read yet.
-
-        Args:
-            run: The run.
-            criterion: A criterion whose best segmentations are kept; by default the variation of information, or else
-                the first one.
-
-        Raises:
-            ConfigError: If the best segmentations by this criterion are not kept.
-        """
-        self.run = run
-        scores = run.task.evaluation_scores
-        kept = [name for name in scores.criteria if scores.store_best(name)]
-        if criterion is not None and criterion not in kept:
-            raise ConfigError(f"the best by {criterion!r} is not kept, only by {', '.join(kept) or 'no criterion'}")
-        default = scores.default_criterion
-        self.criterion = criterion if criterion is not None else default if default in kept else None
-        self.best: dict[str, Best] = {}
-
-    def get_ds(self, iteration: int, validation_dataset: Dataset | str) -> ZarrArray:
-        """Open the segmentation of a validation dataset.
-
-        Args:
-            iteration: The iteration of the segmentation; only the best one is kept.
-            validation_dataset: The dataset, or its name.
-
-        Raises:
-            NotFoundError: If another iteration is the best, or none is yet.
-            ArrayNotFoundError: If the segmentation was deleted.
-        """
-        name = validation_dataset if isinstance(validation_dataset, str) else validation_dataset.name
-        best = self.best.get(name)
-        if best is None or best.iteration != iteration or self.criterion is None:
-            found = "none is known yet" if best is None else f"that is iteration {best.iteration}"
-            raise NotFoundError(
-                f"run {self.run.name!r}, dataset {name!r}: only the best segmentation is kept, and {found}; "
-                f"iteration {iteration} is not available"
-            )
-        identifier = create_array_store().best_validation_array(self.run.name, self.criterion, name)
-        return ZarrArray.open_from_array_identifier(identifier, name=f"best {self.criterion}", mode="r")
-
-    def does_new_best_exist(self) -> bool:
-        """Check the stored scores, and return whether the best validation of any dataset has changed."""
-        before, self.best = self.best, self._look()
-        return self.best != before
-
-    def _look(self) -> dict[str, Best]:
-        if self.criterion is None:
-            return {}
-        scores = self.run.task.evaluation_scores
-        column, higher = list(scores.criteria).index(self.criterion), scores.higher_is_better(self.criterion)
-        stored = create_stats_store().retrieve_validation_iteration_scores(self.run.name)
-        names = [dataset.name for dataset in self.run.datasplit.validate or []]
-        for one in stored:
-            one.check_datasets(names)
-        stored = sorted(stored, key=lambda one: one.iteration)
-        found = {}
-        for number, name in enumerate(names):
-            table = [(one.iteration, row[column]) for one in stored for row in one.scores[number]]
-            index, exists = first_best([value for _, value in table], higher)
-            if exists:
-                found[name] = Best(*table[int(index)])
-        return found
 
 
 class NeuroglancerRunViewer:
