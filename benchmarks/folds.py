@@ -10,7 +10,8 @@ one thread. A checkpoint is kept every five minutes. All that is written is kept
 trained is only scored again.
 
 Scores are the variation of information (VOI, in bits; split and merge apart) and the adapted Rand error, both over
-labeled voxels of the slices that were left out. The last column says how well the chosen slices were segmented.
+labeled voxels of the slices that were left out. The column "one segment" is the VOI of everything as one segment, the
+last one says how well the chosen slices were segmented.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ HEADER = (
     "merge",
     "VOI",
     "Rand error",
+    "one segment",
     "chosen on",
     "VOI",
 )
@@ -141,7 +143,9 @@ def row(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> list
         create_array_store().best_validation_array(scored.name, "voi", "scored")
     )
     truth = scored.datasplit.validate[0].gt
-    split, merge, error = scores(found[found.roi], truth[found.roi])
+    labels = truth[found.roi]
+    split, merge, error = scores(found[found.roi], labels)
+    nothing = sum(scores(np.ones_like(labels), labels)[:2])
     Options.reset()
     return [
         f"{fold.scored[0]} to {fold.scored[1]}",
@@ -149,7 +153,7 @@ def row(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> list
         f"{minutes:g} min",
         f"{state.seconds / 60:.0f} min",
         str(bias),
-        *(f"{value:.3f}" for value in (split, merge, split + merge, error)),
+        *(f"{value:.3f}" for value in (split, merge, split + merge, error, nothing)),
         f"{fold.chosen[0]} to {fold.chosen[1]}",
         f"{voi_of_chosen:.3f}",
     ]

@@ -1,8 +1,9 @@
-"""Write folders atomically: a reader sees either the old content or the new, like :mod:`.files` does for files.
+"""Write folders atomically: a reader sees either the old content or the new.
 
-A folder is written as ``.<name>.new`` beside its place. Then the two exchange their names, in one step, and the old one
-is deleted. File systems that cannot exchange names, such as NFS, need two steps. A process that is killed between them
-leaves the old folder as ``.<name>.old``, from which :func:`recover_folder` restores it.
+:mod:`dacapo.store.files` does so for files. A folder is written as ``.<name>.new`` beside its place. Then the two
+exchange their names, in one step, and the old one is deleted. File systems that cannot exchange names, such as NFS,
+need two steps. A process that is killed between them leaves the old folder as ``.<name>.old``, from which
+:func:`recover_folder` restores it.
 """
 
 from __future__ import annotations
