@@ -75,6 +75,14 @@ class ComputeContext(ABC):
         """Memory of a worker on another machine in bytes, None if it is unknown."""
         return None
 
+    def worker_deadline(self, started: float) -> float | None:
+        """Return the time by which a worker should have left by itself, None if it may stay; asked for in the worker.
+
+        Args:
+            started: When the worker started, in seconds since 1970, as is the result.
+        """
+        return None
+
     @property
     def has_gpus(self) -> bool:
         """Whether workers run the network on GPUs."""

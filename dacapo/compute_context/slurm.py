@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
 
-from dacapo.compute_context.batch_system import BatchSystem, job_field, job_name, megabytes, seconds
+from dacapo.compute_context.batch_system import BatchSystem, before_end, job_field, job_name, megabytes, seconds
 
 
 @attrs.define
@@ -35,6 +36,11 @@ class Slurm(BatchSystem):
     environment_setup: list[str] = job_field("environment_setup", factory=list)
     host: str | None = job_field("host", default=None)
     gpu_memory: str | None = job_field("gpu_memory", default=None)
+
+    def worker_deadline(self, started: float) -> float | None:
+        """Return a moment shortly before the end of the job, as Slurm tells it, or else the ``time`` of the config."""
+        told = os.environ.get("SLURM_JOB_END_TIME", "")
+        return before_end(started, float(told)) if told.isdigit() else BatchSystem.worker_deadline(self, started)
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the ``srun`` command that runs ``command`` as a job and returns its exit code.

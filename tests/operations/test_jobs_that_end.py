@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,55 @@ def test_a_worker_that_did_a_block_is_always_replaced(tmp_path: Path) -> None:
     assert run(tmp_path, KILLED_AT_THE_SECOND, 6, max_retries=1) == dict.fromkeys(range(6), "done ")
     (log,) = (tmp_path / "logs").glob("*/worker_*.log")
     assert log.read_text().count("another worker takes its place") == 3
+
+
+# The third block ends the job at the first attempt: with a signal, and if that is not heard in time by force.
+ENDED_AT_THE_THIRD = """
+import hashlib, os, signal, threading, time
+from pathlib import Path
+
+def kill_once_noted(log_dir, number):
+    while not list(Path(log_dir).glob(f"*/handed_back_{number}")):
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def process_block(block, folder, number, busy, logs):
+    file = Path(folder, str(block.write_roi.begin[0]))
+    if block.write_roi.begin[0] == 2 and not file.exists():
+        file.touch()
+        if busy:  # in compiled code, so that no handler runs
+            threading.Thread(target=kill_once_noted, args=(logs, block.block_id[1])).start()
+            threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(600)
+        except Exception:
+            raise AssertionError("the interrupt is none of these")
+    with file.open("a") as handle:
+        handle.write(f"done by {os.getpid()}")
+"""
+
+
+@pytest.mark.usefixtures("in_processes")
+@pytest.mark.parametrize(
+    ("number", "max_retries"), [(signal.SIGTERM, 0), (signal.SIGUSR2, 1)], ids=["SIGTERM", "SIGUSR2"]
+)
+def test_a_block_is_handed_back(tmp_path: Path, number: signal.Signals, max_retries: int) -> None:
+    arguments = {"number": int(number), "busy": False, "logs": str(tmp_path)}
+    blocks = run(tmp_path, ENDED_AT_THE_THIRD, 5, max_retries, **arguments)
+    assert sorted(blocks) == [0, 1, 2, 3, 4]
+    assert all(text.startswith("done by ") and text.count("done") == 1 for text in blocks.values())
+    assert blocks[0] == blocks[1] != blocks[2], "another worker did the block"
+    (folder,) = (tmp_path / "logs").iterdir()
+    text = "".join(file.read_text() for file in folder.glob("worker_*.log"))
+    assert text.strip() == f"INFO: it got {number.name}, so block [2:3] (1) is handed back; 2 blocks were done here"
+    assert [file.name for file in folder.iterdir() if file.is_file()] == ["worker_0.log"], "nothing failed"
+
+
+@pytest.mark.usefixtures("in_processes")
+def test_a_block_that_cannot_be_interrupted_is_handed_back(tmp_path: Path) -> None:
+    arguments = {"number": int(signal.SIGTERM), "busy": True, "logs": str(tmp_path / "logs")}
+    blocks = run(tmp_path, ENDED_AT_THE_THIRD, 5, 0, **arguments)
+    assert sorted(blocks) == [0, 1, 2, 3, 4]
+    assert all(text.count("done") == 1 for text in blocks.values())

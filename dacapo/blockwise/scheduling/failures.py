@@ -8,6 +8,7 @@ from typing import Any
 import daisy.v2 as daisy
 
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+from dacapo.blockwise.worker.leaving import blocks_handed_back
 from dacapo.blockwise.worker.reports import (
     DISK_FULL,
     START_ERROR,
@@ -39,6 +40,22 @@ def raise_failures(tasks: Sequence[daisy.Task], states: Mapping[str, Any]) -> No
             problems.append(_describe(task, state))
     if problems:
         raise BlockwiseError("\n".join(problems))
+
+
+def handed_back(tasks: Sequence[daisy.Task], states: Mapping[str, Any]) -> list[daisy.Task]:
+    """Return the tasks to run once more, since workers that left handed back blocks that then counted as failed.
+
+    Args:
+        tasks: All tasks, of which some may be done.
+        states: Their states at the end, by id.
+    """
+    left = [task for task in tasks if states[task.task_id].completed_count < states[task.task_id].total_block_count]
+    own = [task for task in left if isinstance(task, DaCapoBlockwiseTask) and task.has_done_markers]
+    stopped = any(states[task.task_id].abandoned or (task.log_dir / START_ERROR).is_file() for task in own)
+    if stopped or len(own) < len(left):
+        return []
+    blocks = [{block.block_id[1] for block in task.failed_blocks()} & blocks_handed_back(task.log_dir) for task in own]
+    return left if any(blocks) else []
 
 
 def _describe(task: daisy.Task, state: Any) -> str:

@@ -12,13 +12,15 @@ from daisy import logging as daisy_logging
 from tqdm import tqdm
 
 from dacapo.blockwise.scheduling.done_markers import allocate_done_markers
-from dacapo.blockwise.scheduling.failures import raise_failures
+from dacapo.blockwise.scheduling.failures import handed_back, raise_failures
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
 from dacapo.blockwise.worker.progress import DoneCount
 from dacapo.blockwise.worker.reports import reserve_space
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import works_here
 from dacapo.utils.progress import progress
+
+logger = logging.getLogger(__name__)
 
 
 def run_task(task: DaCapoBlockwiseTask, in_process: Callable[[], ProcessBlock] | None = None) -> None:
@@ -96,7 +98,17 @@ def _interrupted_quietly() -> Iterator[None]:
 
 
 def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
+    """Do the blocks of tasks in workers, again if Daisy counts those as failed that workers handed back."""
+    states = _run_workers_once(task, tasks)
+    while again := handed_back(tasks, states):
+        logger.info("jobs of workers ended in mid-block; doing %d tasks to the end", len(again))
+        states = {**states, **_run_workers_once(task, again)}
+    return states
+
+
+def _run_workers_once(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
     edges = [(before, after) for after in tasks for before in getattr(after, "upstream_tasks", None) or ()]
+    edges = [edge for edge in edges if edge[0] in tasks]  # the others are done
     with ExitStack() as stack:
         counts = {}
         for one in tasks:

@@ -15,6 +15,7 @@ from funlib.geometry import Roi
 from dacapo.blockwise.scheduling.in_process import InProcess
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_FILE, Job
+from dacapo.blockwise.worker.leaving import blocks_handed_back
 from dacapo.blockwise.worker.place import PLACE
 from dacapo.blockwise.worker.progress import progress_files
 from dacapo.blockwise.worker.reports import RESERVE
@@ -172,5 +173,6 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         useless = [self.log_dir / RESERVE, self.log_dir / JOB_FILE, *self.log_dir.glob(f"{PLACE}*")]
         for file in (*useless, *progress_files(self.log_dir)):
             file.unlink(missing_ok=True)
+        blocks_handed_back(self.log_dir)
         if not self.keeps_done_markers:
             shutil.rmtree(str(self.done_marker_path), ignore_errors=True)

@@ -6,6 +6,7 @@
   process that hands out the blocks, see :mod:`.lifetime`; :mod:`.place` finds a free GPU.
 - :mod:`.replacing` decides whether a worker that ended is replaced, by the files of :mod:`.progress`.
 - :mod:`.process` is the main function of the process, :mod:`.loop` its loop over blocks.
+- :mod:`.leaving` lets a worker end before all blocks are done, when its job does.
 - :mod:`.reports` are the files by which workers report failures.
 - :mod:`.command_line` is the command line that worker modules share.
 """

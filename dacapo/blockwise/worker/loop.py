@@ -11,6 +11,7 @@ from typing import Any
 
 import daisy.v2 as daisy
 
+from dacapo.blockwise.worker.leaving import JobEnds, Leaving
 from dacapo.blockwise.worker.progress import did_a_block
 from dacapo.blockwise.worker.reports import (
     DISK_FULL,
@@ -25,25 +26,29 @@ from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.errors import ConfigError
 
 
-def process_and_report(process: ProcessBlock, log_dir: Path) -> None:
-    """Process blocks of one of our tasks until none are left.
+def process_and_report(process: ProcessBlock, log_dir: Path, leaving: Leaving) -> None:
+    """Process blocks of one of our tasks until none are left, or the worker has to leave.
 
     A failed block is reported and handed back, and the worker takes the next one, unless the disk is full.
     """
     client = daisy.Client()
     done = False
-    while not (log_dir / START_ERROR).exists():
+    while not (log_dir / START_ERROR).exists() and not leaving.is_due:
         with client.acquire_block() as block:
             if block is None:
                 return
             with block_in_progress(log_dir, client.worker_id, block):
                 # Errors are caught here, since Daisy writes those that it sees to the terminal, with a traceback.
                 try:
-                    process(block)
-                except KeyboardInterrupt:  # reaches all processes
-                    block.status = daisy.BlockStatus.FAILED
+                    with leaving.interrupts(block):
+                        process(block)
+                except (JobEnds, KeyboardInterrupt):
+                    leaving.hand_back(block)
                     return
                 except (Exception, SystemExit) as error:  # noqa: BLE001  # reported, and the block counts as failed
+                    if leaving.reason:  # an interrupt can become any other error
+                        leaving.hand_back(block)
+                        return
                     block.status = daisy.BlockStatus.FAILED
                     report(report_file(log_dir, block.block_id[1]), f"block {block.write_roi} failed", error)
                     if is_disk_full(error):
@@ -55,8 +60,8 @@ def process_and_report(process: ProcessBlock, log_dir: Path) -> None:
                 did_a_block(log_dir, client.worker_id).touch()
 
 
-def process_all(process: ProcessBlock) -> None:
-    """Process blocks of any Daisy task until none are left.
+def process_all(process: ProcessBlock, leaving: Leaving | None = None) -> None:
+    """Process blocks of any Daisy task until none are left, or the worker has to leave.
 
     A failed block is handed back and ends the worker with its error, which Daisy shows and counts.
 
@@ -65,11 +70,16 @@ def process_all(process: ProcessBlock) -> None:
     """
     check_is_worker()
     client = daisy.Client()
-    while True:
+    leaving = leaving or Leaving()
+    while not leaving.is_due:
         with client.acquire_block() as block:
             if block is None:
                 return
-            process(block)
+            try:
+                with leaving.interrupts(block):
+                    process(block)
+            except JobEnds:
+                leaving.hand_back(block)
 
 
 def make_start_worker(open_worker: Callable[..., ProcessBlock]) -> Callable[..., Callable[[], None] | None]:

@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 from dacapo.blockwise.worker.job import JOB_VARIABLE, Job
+from dacapo.blockwise.worker.leaving import Leaving
 from dacapo.blockwise.worker.loop import process_all, process_and_report
 from dacapo.blockwise.worker.reports import START_ERROR, report
+from dacapo.compute_context import create_compute_context
 from dacapo.options import Options
 
 
 def main() -> None:
-    """Do the job that the environment names."""
+    """Do the job that the environment names.
+
+    Raises:
+        SystemExit: With the code :data:`.LEFT`, if the worker leaves before all blocks are done.
+    """
+    started = time.time()
     # Its output goes to a log file.
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     job = Job.from_json(Path(os.environ[JOB_VARIABLE]).read_text(encoding="utf-8"))
@@ -28,7 +36,13 @@ def main() -> None:
         if job.log_dir is not None:
             report(Path(job.log_dir) / START_ERROR, f"the worker {job.worker_file} cannot start", error)
         raise
-    if process is not None and job.log_dir is not None:
-        process_and_report(process, Path(job.log_dir))
-    elif process is not None:
-        process_all(process)
+    if process is None:
+        return
+    log_dir = None if job.log_dir is None else Path(job.log_dir)
+    leaving = Leaving(log_dir, create_compute_context().worker_deadline(started))
+    with leaving.watch():
+        if log_dir is None:
+            process_all(process, leaving)
+        else:
+            process_and_report(process, log_dir, leaving)
+    leaving.leave()

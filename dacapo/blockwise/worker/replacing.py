@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 from daisy._worker_processes import EXIT_BLOCK_TIMEOUT
 
+from dacapo.blockwise.worker.leaving import LEFT
 from dacapo.blockwise.worker.progress import blocks_done, did_a_block
 from dacapo.blockwise.worker.reports import forget_deaths, report_death, report_end
 from dacapo.errors import BlockwiseError
@@ -50,12 +51,14 @@ class Replacing:
         Args:
             error: How it ended.
         """
-        if isinstance(error, BlockwiseError) and error.exit_code == EXIT_BLOCK_TIMEOUT:
+        exit_code = error.exit_code if isinstance(error, BlockwiseError) else None
+        if exit_code == EXIT_BLOCK_TIMEOUT:
             report_death(self.log_dir, self.worker, error)
             return False  # Daisy has replaced it when the time of its block was over
         if self._is_progress():
             self._left = self.in_a_row
-            report_end(self.log_dir, self.worker, error)
+            if exit_code != LEFT:  # such a worker has said so itself
+                report_end(self.log_dir, self.worker, error)
             forget_deaths(self.log_dir, self.worker)
             return True
         report_death(self.log_dir, self.worker, error)

@@ -1,0 +1,171 @@
+"""Ending a worker before all blocks are done, because its job ends: its block is handed back for another worker.
+
+Batch systems send SIGTERM, or LSF SIGUSR2, some time before they kill a job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import attrs
+import daisy.v2 as daisy
+
+logger = logging.getLogger(__name__)
+
+LEFT = os.EX_TEMPFAIL
+"""Exit code of a worker that left."""
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+_OUT_OF_TIME = "the time of its job is nearly over"
+_HANDED_BACK = "handed_back_"
+# Seconds in which a worker without a block leaves by itself, unless it waits for one.
+_PATIENCE = 2.0
+
+
+class JobEnds(BaseException):
+    """Interrupts a block, since the job of the worker ends."""
+
+
+@attrs.define
+class Leaving:
+    """Whether a worker has to leave, and its block in progress.
+
+    Attributes:
+        log_dir: Folder for notes of blocks that are handed back; None for none.
+        end: Time by which the worker is to be gone, in seconds since 1970; None if it is unknown.
+        reason: Why it has to leave; empty as long as it need not.
+    """
+
+    log_dir: Path | None = None
+    end: float | None = None
+    reason: str = ""
+    _block: daisy.Block | None = attrs.field(default=None, init=False)
+    _blocks: int = attrs.field(default=0, init=False)
+    _longest: float = attrs.field(default=0.0, init=False)
+    _is_watching: bool = attrs.field(default=False, init=False)
+    _is_interrupted: bool = attrs.field(default=False, init=False)
+    _has_logged: bool = attrs.field(default=False, init=False)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to leave instead of asking for a block: when told to, or if a long block would take too long."""
+        if not self.reason and self.end is not None and time.time() + self._longest > self.end:
+            self.reason = _OUT_OF_TIME
+        return bool(self.reason)
+
+    @contextmanager
+    def interrupts(self, block: daisy.Block) -> Iterator[None]:
+        """Let a block in progress be interrupted.
+
+        Raises:
+            JobEnds: If the worker has to leave now.
+        """
+        begun, self._block = time.monotonic(), block
+        try:
+            if self.reason:  # it came while the worker waited for this block
+                raise JobEnds
+            yield
+        finally:
+            self._block = None
+        self._blocks += 1
+        self._longest = max(self._longest, time.monotonic() - begun)
+
+    def hand_back(self, block: daisy.Block) -> None:
+        """Hand a block back to be done by another worker."""
+        block.status, self._block = daisy.BlockStatus.FAILED, None
+        self.reason = self.reason or "it was interrupted"
+        self._note(block)
+        self._log(f"block {block.write_roi} is handed back")
+
+    def leave(self) -> None:
+        """End the process if the worker has to leave.
+
+        Raises:
+            SystemExit: With the code :data:`LEFT`.
+        """
+        if self.reason:
+            self._log("it ends")
+            raise SystemExit(LEFT)
+
+    @contextmanager
+    def watch(self) -> Iterator[None]:
+        """Listen to signals, and to the clock."""
+        listening, told = socket.socketpair()
+        told.setblocking(False)
+        before = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
+        wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        threading.Thread(target=self._listen, args=(listening,), daemon=True).start()
+        self._is_watching = True
+        os.register_at_fork(after_in_child=self._listen_no_more)
+        try:
+            yield
+        finally:
+            self._is_watching = False
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            told.close()
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.reason = self.reason or f"it got {signal.Signals(number).name}"
+        if self._block is not None and not self._is_interrupted:
+            self._is_interrupted = True
+            raise JobEnds
+
+    def _listen_no_more(self) -> None:
+        """Restore the signals of a process that is forked from the worker."""
+        if self._is_watching:
+            signal.set_wakeup_fd(-1)
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+
+    def _listen(self, listening: socket.socket) -> None:
+        """Do what cannot wait for the main thread, which runs no handler as long as compiled code keeps it busy."""
+        with listening:
+            while True:
+                left = None if self.end is None else max(0.0, self.end - time.time())
+                if not select.select([listening], [], [], left)[0]:
+                    self.reason, self.end = _OUT_OF_TIME, None
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    continue
+                number = listening.recv(1)
+                if not number:
+                    return
+                if number[0] in _SIGNALS:
+                    self._prepare()
+
+    def _prepare(self) -> None:
+        if (block := self._block) is not None:
+            self._note(block)
+            return
+        time.sleep(_PATIENCE)
+        if self._is_watching and self._block is None:  # Daisy waits for a block without listening to signals
+            self._log("it ends")
+            os._exit(LEFT)
+
+    def _note(self, block: daisy.Block) -> None:
+        if self.log_dir is not None:
+            with suppress(OSError):  # the block then counts as failed once more
+                (self.log_dir / f"{_HANDED_BACK}{block.block_id[1]}").touch()
+
+    def _log(self, what: str) -> None:
+        if not self._has_logged:
+            self._has_logged = True
+            logger.info("%s, so %s; %d blocks were done here", self.reason, what, self._blocks)
+
+
+def blocks_handed_back(log_dir: Path) -> set[int]:
+    """Return the numbers of the blocks that were handed back, and forget them."""
+    files = list(log_dir.glob(f"{_HANDED_BACK}*"))
+    for file in files:
+        file.unlink(missing_ok=True)
+    return {int(file.name.removeprefix(_HANDED_BACK)) for file in files}
