@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dacapo.compute_context import create_compute_context
+from dacapo.compute_context import Step, create_compute_context
 from dacapo.errors import ConfigError, MissingDependencyError, PathNotFoundError
 from dacapo.utils.plain_yaml import parse_yaml
 
@@ -190,7 +190,7 @@ def load_network(config: Mapping[str, Any], use_gpu: bool, use_quantized: bool) 
         PathNotFoundError: If the file does not exist.
     """
     name = "model_quantized" if use_quantized else "model"
-    device = create_compute_context().device if use_gpu and not use_quantized else "cpu"
+    device = create_compute_context(step=Step.PREDICT).device if use_gpu and not use_quantized else "cpu"
     return _load(str(_network_file(str(config[name]), Path(config.get("folder", ".")))), str(device))
 
 

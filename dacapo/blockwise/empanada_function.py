@@ -32,6 +32,7 @@ from dacapo.blockwise.empanada_engine import (
     require_empanada,
 )
 from dacapo.blockwise.worker.user_modules import check_arguments
+from dacapo.compute_context import Step
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import Array
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 Trackers: TypeAlias = dict[str, list[Any]]
 """The trackers of each class, by the plane of the slices."""
+
+COMPUTE_STEP = Step.PREDICT
 
 _CONSENSUS_IOU = 0.75
 

@@ -40,6 +40,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.journal.identity import CLASS_KEY, array_identity, class_name
 from dacapo.blockwise.worker.user_modules import ProcessBlock, load_module
+from dacapo.compute_context import Step
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
@@ -100,6 +101,11 @@ class BlockwiseOperation(ABC):
     def name(self) -> str:
         """Name for logs and progress bars."""
         return type(self).__name__.lower()
+
+    @property
+    def step(self) -> Step:
+        """Step of the compute context, which gives its workers their resources."""
+        return Step.BLOCKWISE
 
     @property
     def needs_process(self) -> bool:

@@ -12,7 +12,7 @@ from dacapo.blockwise.worker.command_line import array_options, worker_cli
 from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
-from dacapo.compute_context import create_compute_context
+from dacapo.compute_context import Step, create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
@@ -22,6 +22,8 @@ from dacapo.inference.inputs import open_raw
 from dacapo.inference.prediction import BlockPredictor, check_prediction_array
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
+
+COMPUTE_STEP = Step.PREDICT
 
 
 def open_worker(
@@ -58,7 +60,7 @@ def open_worker(
     check_prediction_array(trained, raw, output)
     if "value_range" not in output.attrs:
         output.add_metadata({"value_range": list(trained.task.predictor.output_range)})
-    device = create_compute_context().device
+    device = create_compute_context(step=Step.PREDICT).device
 
     def process(block: daisy.Block) -> None:
         roi = Roi(block.write_roi.offset, block.write_roi.shape).intersect(output.roi)

@@ -13,7 +13,7 @@ from dacapo.blockwise.journal import Journal, Resume
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.scheduling.run_operation import execute
-from dacapo.compute_context import Execution
+from dacapo.compute_context import Execution, Step
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.axes import NON_SPATIAL_AXES
 from dacapo.experiments.datasplits.datasets.arrays.ome_images import is_image, level_name, list_image
@@ -44,6 +44,10 @@ class Downsample(BlockwiseOperation):
     factors: list[int]
     method: str
     version: str | None = None
+
+    @property
+    def step(self) -> Step:
+        return Step.PYRAMID
 
     def most_workers(self) -> int:
         source = ZarrArray.open_from_array_identifier(self.input, mode="r")
@@ -115,7 +119,7 @@ def write_image(
         level = LocalArrayIdentifier(identifier.container, level_name(identifier.dataset, len(levels)))
         operation = _operation(array, finer, level, factors, method)
         how = attrs.evolve(execution, overwrite=True, resume=Resume.ALWAYS)
-        execute(operation, how.for_blocks(_block_bytes(array, operation)))
+        execute(operation, how.for_blocks(_block_bytes(array, operation), operation.step))
         array, finer = ZarrArray.open_from_array_identifier(level, mode="r"), level
         levels.append((level.dataset, array))
     list_image(identifier.container, levels, method, bool(is_labels))

@@ -15,8 +15,11 @@ from dacapo.blockwise.worker.command_line import array_options, tmpdir_option, w
 from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
+from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
+
+COMPUTE_STEP = Step.RELABEL
 
 __all__ = [
     "cli",

@@ -16,9 +16,12 @@ from dacapo.blockwise.worker.command_line import array_options, tmpdir_option, w
 from dacapo.blockwise.worker.loop import make_start_worker
 from dacapo.blockwise.worker.spawned import SpawnedWorker
 from dacapo.blockwise.worker.user_modules import ProcessBlock
+from dacapo.compute_context import Step
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.plain_yaml import parse_yaml
+
+COMPUTE_STEP = Step.SEGMENT
 
 PARAMETERS = "parameters.yaml"
 

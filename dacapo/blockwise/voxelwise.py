@@ -15,6 +15,7 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN, channels_on_disk, in_form_of
+from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import fit_block_shape
@@ -51,6 +52,10 @@ class VoxelwiseOperation(BlockwiseOperation):
 
     def parameters(self) -> dict[str, Any]:
         return {key: value for key, value in super().parameters().items() if key != "metadata"}
+
+    @property
+    def step(self) -> Step:
+        return Step.SEGMENT
 
     def most_workers(self) -> int:
         source = open_identifier(self.input)

@@ -13,6 +13,7 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.user_modules import open_module
+from dacapo.compute_context import Step
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -43,6 +44,10 @@ class WorkerModule(BlockwiseOperation):
     @property
     def name(self) -> str:
         return Path(self.worker_file).stem if self.worker_file.endswith(".py") else self.worker_file.rpartition(".")[2]
+
+    @property
+    def step(self) -> Step:
+        return WorkerCall.of(self.worker_file, self.args, self.kwargs).step
 
     @property
     def needs_process(self) -> bool:

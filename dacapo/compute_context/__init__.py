@@ -6,9 +6,11 @@ from .compute_context import ComputeContext, create_compute_context, free_gpu_me
 from .execution import Execution
 from .local_torch import LocalTorch
 from .slurm import Slurm
+from .steps import CPU, Step
 from .worker_count import DEFAULT_WORKERS, prediction_workers, works_here
 
 __all__ = [
+    "CPU",
     "DEFAULT_WORKERS",
     "BatchSystem",
     "Bsub",
@@ -16,6 +18,7 @@ __all__ = [
     "Execution",
     "LocalTorch",
     "Slurm",
+    "Step",
     "create_compute_context",
     "free_gpu_memory",
     "prediction_workers",

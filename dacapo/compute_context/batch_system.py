@@ -100,6 +100,11 @@ class BatchSystem(ComputeContext):
         return torch.device("cuda" if self.num_gpus > 0 and torch.cuda.is_available() else "cpu")
 
     @property
+    def cpu_fields(self) -> dict[str, Any]:
+        """No GPU."""
+        return {"num_gpus": 0}
+
+    @property
     def scheduler_host(self) -> str | None:
         """The ``host`` of the config."""
         return self.host

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 
+from dacapo.compute_context.steps import CPU, Step
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.options import DaCapoConfig, Options
 
@@ -27,8 +28,38 @@ DISTRIBUTE_HELP = (
     "Start a {} even for a single worker, and for predictions even without a number of workers. Otherwise, these run "
     "in the calling process, unless several GPUs of this machine can predict."
 )
+_NUM_WORKERS_HELP = (
+    "Number of workers where a call gives none, and their maximum where it does. By default, 30 at most, and a network "
+    "predicts in the calling process unless it has several GPUs or workers are distributed."
+)
+_STEPS_HELP = (
+    "Fields that differ for the workers of a step, such as {{segment: {{num_workers: 4}}}}; the steps are {}, and {!r} "
+    "stands for all of them but {} and {}."
+).format(", ".join(Step), CPU, *(step for step in Step if step.may_need_gpu))
 _TAIL = 30
 _GRACE = 5.0
+
+
+def _check_number(context: object, attribute: object, value: Any) -> None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ConfigError(f"{type(context).__name__}: num_workers must be a number from 1 on, got {value!r}")
+
+
+def _check_steps(context: ComputeContext, attribute: object, steps: Any) -> None:
+    name = type(context).__name__
+    if not isinstance(steps, Mapping) or not all(isinstance(fields, Mapping) for fields in steps.values()):
+        raise ConfigError(
+            f"{name}: steps must map names to fields, such as {{segment: {{num_workers: 4}}}}; got {steps!r}"
+        )
+    for step, fields in steps.items():
+        if step != CPU:
+            Step.of(step, f"{name}: steps")
+        try:
+            if "steps" in fields:
+                raise ConfigError("a step has no steps of its own; give its fields only")
+            attrs.evolve(context, steps={}, **arguments(type(context), fields))
+        except ConfigError as error:
+            raise ConfigError(f"step {step} of the compute context: {error}") from error
 
 
 @attrs.define
@@ -43,11 +74,40 @@ class ComputeContext(ABC):
     distribute_workers: bool | None = attrs.field(
         default=False, metadata={"help_text": DISTRIBUTE_HELP.format("process")}
     )
+    # Keywords only, so that the fields of subclasses keep their places.
+    num_workers: int | None = attrs.field(
+        default=None, kw_only=True, validator=_check_number, metadata={"help_text": _NUM_WORKERS_HELP}
+    )
+    steps: dict[str, dict[str, Any]] = attrs.field(
+        factory=dict, kw_only=True, validator=_check_steps, metadata={"help_text": _STEPS_HELP}
+    )
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         # attrs creates a slotted class a second time; the final one replaces the first.
         ComputeContext._registry[cls.__name__] = cls
+
+    def for_step(self, step: Step | str) -> Self:
+        """Return the context for the workers of a step: with the fields that ``steps`` gives it, without needless GPUs.
+
+        Raises:
+            ConfigError: If the step is unknown.
+        """
+        step = Step.of(step, "the call")
+        groups = [self.steps.get(step, {})]
+        if not step.may_need_gpu:
+            groups = [self.cpu_fields, self.steps.get(CPU, {}), *groups]
+        changes = {key: value for group in groups for key, value in arguments(type(self), group).items()}
+        return attrs.evolve(self, steps={}, **changes) if changes else self
+
+    @property
+    def cpu_fields(self) -> dict[str, Any]:
+        """The fields that differ for workers that compute on CPUs only."""
+        return {}
+
+    def limited(self, num_workers: int | None) -> int | None:
+        """Return a number of workers within that of the config; None if neither is given."""
+        return min((number for number in (num_workers, self.num_workers) if number is not None), default=None)
 
     @property
     @abstractmethod
@@ -199,14 +259,15 @@ def free_gpu_memory(device: torch.device, num_processes: int) -> int:
     return min(int(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus) // sharing
 
 
-def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContext:
+def create_compute_context(options: DaCapoConfig | None = None, step: Step | str | None = None) -> ComputeContext:
     """Return the compute context that the options describe.
 
     Args:
         options: Settings, by default those of the process.
+        step: The step of the workers; None for the fields of the context itself.
 
     Raises:
-        ConfigError: If the options name an unknown type of context, or an unknown field.
+        ConfigError: If the options name an unknown type of context, or an unknown field or step.
     """
     settings = dict((options or Options.instance()).compute_context)
     name, config = settings.pop("type"), settings.pop("config", None) or {}
@@ -219,11 +280,21 @@ def create_compute_context(options: DaCapoConfig | None = None) -> ComputeContex
     cls = known.get(name)
     if cls is None:
         raise ConfigError(f"unknown compute_context type {name!r} in the options; known are {', '.join(sorted(known))}")
-    fields = {field.name: field.alias for field in attrs.fields(cls)}
-    arguments: dict[str, Any] = {str(fields.get(key, key)): value for key, value in config.items()}
-    unknown = sorted(key for key in arguments if key not in fields.values())
+    context = cls(**arguments(cls, config))
+    return context if step is None else context.for_step(step)
+
+
+def arguments(cls: type[ComputeContext], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that give the fields of a config to a class of compute contexts.
+
+    Raises:
+        ConfigError: If the class does not have them.
+    """
+    fields = {field.name: str(field.alias) for field in attrs.fields(cls)}
+    given = {fields.get(key, key): value for key, value in config.items()}
+    unknown = sorted(str(key) for key in given if key not in fields.values())
     if unknown:
         raise ConfigError(
-            f"compute_context {name} has no field {', '.join(unknown)}; it has {', '.join(fields.values())}"
+            f"compute_context {cls.__name__} has no field {', '.join(unknown)}; it has {', '.join(fields.values())}"
         )
-    return cls(**arguments)
+    return given

@@ -9,6 +9,7 @@ import attrs
 from dacapo.compute_context.block_memory import BlockMemory
 from dacapo.compute_context.compute_context import create_compute_context
 from dacapo.compute_context.local_torch import LocalTorch
+from dacapo.compute_context.steps import Step
 from dacapo.compute_context.worker_count import DEFAULT_WORKERS
 from dacapo.errors import ConfigError
 from dacapo.utils import distributed
@@ -50,7 +51,7 @@ class Execution:
             those for raw data turned by 90 degrees, between axes of the same voxel size.
 
     Raises:
-        ConfigError: If a value is invalid.
+        ConfigError: If a value is invalid, or the compute context of the options.
     """
 
     num_workers: int | None = None
@@ -69,31 +70,41 @@ class Execution:
                 f"got num_workers {self.num_workers}, max_retries {self.max_retries}, timeout {self.timeout}; "
                 "expected at least 1 worker, no less than 0 retries, and a timeout above 0 or none"
             )
+        create_compute_context()  # invalid settings are an error before anything is written
 
     @property
     def workers(self) -> int:
-        """Maximum number of worker processes for work that needs no network."""
-        if self.num_workers is not None:
-            return self.num_workers
-        return 1 if distributed.world_size() > 1 else DEFAULT_WORKERS
+        """Maximum number of worker processes that segment."""
+        return self.workers_for(Step.SEGMENT)
+
+    def workers_for(self, step: Step) -> int:
+        """Return the maximum number of worker processes of a step that needs no network."""
+        if self.num_workers is None and distributed.world_size() > 1:
+            return 1
+        return create_compute_context(step=step).limited(self.num_workers) or DEFAULT_WORKERS
 
     @property
     def block_memory(self) -> BlockMemory:
-        """The limits of memory for work that needs no network."""
-        return BlockMemory.of(self.max_memory, create_compute_context())
+        """The limits of memory for workers that segment."""
+        return self.memory_for(Step.SEGMENT)
+
+    def memory_for(self, step: Step) -> BlockMemory:
+        """Return the limits of memory for workers of a step that needs no network."""
+        return BlockMemory.of(self.max_memory, create_compute_context(step=step))
 
     @property
     def memory_here(self) -> BlockMemory:
         """The limits of memory for work that this process does, wherever workers run."""
         return BlockMemory.of(self.max_memory, LocalTorch())
 
-    def for_blocks(self, block_bytes: int) -> Execution:
+    def for_blocks(self, block_bytes: int, step: Step = Step.SEGMENT) -> Execution:
         """Return the execution with as many workers as fit into memory, for work that needs no network.
 
         Args:
             block_bytes: Memory that a block takes.
+            step: The step that takes most memory.
 
         Raises:
             MemoryBudgetError: If a single block is too large.
         """
-        return attrs.evolve(self, num_workers=self.block_memory.workers(self.workers, block_bytes))
+        return attrs.evolve(self, num_workers=self.memory_for(step).workers(self.workers_for(step), block_bytes))

@@ -1,11 +1,11 @@
 """The number of worker processes of an operation: the one rule behind ``num_workers``.
 
-A number is a maximum. Fewer workers start if this machine has fewer cores, if fewer blocks are left or worth the start
-of a process, or if more do not fit into memory. A single worker is the calling process itself, unless the compute
-context distributes workers.
+A number is a maximum, and so is the ``num_workers`` of the compute context, or of its step. Fewer workers start if this
+machine has fewer cores, if fewer blocks are left or worth the start of a process, or if more do not fit into memory. A
+single worker is the calling process itself, unless the compute context distributes workers.
 
 None is the default of :func:`~dacapo.predict.predict`, :func:`~dacapo.apply.apply`, :func:`~dacapo.validate.validate`
-and post-processors, and leaves the number to this rule:
+and post-processors. If the compute context has no number either, this rule decides:
 
 - A network predicts in the calling process. If the compute context distributes workers, up to :data:`DEFAULT_WORKERS`
   of them predict. If this machine has several GPUs, up to :data:`WORKERS_PER_GPU` predict on each, except in a
@@ -38,6 +38,7 @@ def prediction_workers(num_workers: int | None, context: ComputeContext, is_stor
         context: Where workers would run.
         is_stored: Whether the weights are known to be those of a stored checkpoint.
     """
+    num_workers = context.limited(num_workers)
     number, num_gpus = DEFAULT_WORKERS if num_workers is None else num_workers, context.local_gpus
     if num_workers is None and not context.distribute_workers:
         if num_gpus < 2 or not is_stored:

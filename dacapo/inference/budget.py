@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.compute_context import ComputeContext, create_compute_context
+from dacapo.compute_context import ComputeContext, Step, create_compute_context
 from dacapo.errors import MemoryBudgetError
 from dacapo.experiments.block_plan import BlockPlan, plan_blocks, round_up
 from dacapo.experiments.datasplits.datasets.arrays import Array
@@ -77,7 +77,7 @@ def plan_within(
         ConfigError: If a limit is given, and the memory of the network cannot be estimated.
         DacapoError: If the network does not fit the volume; see :func:`.plan_blocks`.
     """
-    context = context or create_compute_context()
+    context = context or create_compute_context(step=Step.PREDICT)
     alone = num_workers == 1 and (here or not context.distribute_workers)
     process = process_bytes(is_this_one=alone)
     is_remote = context.local_cores is None and not (here or alone)

@@ -13,7 +13,7 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.scheduling.run_operation import execute
-from dacapo.compute_context import Execution
+from dacapo.compute_context import Execution, Step
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.experiments.datasplits.datasets import Dataset
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig
@@ -54,6 +54,10 @@ class Evaluation(BlockwiseOperation):
     @property
     def name(self) -> str:
         return "evaluate"
+
+    @property
+    def step(self) -> Step:
+        return Step.EVALUATE
 
     def most_workers(self) -> int:
         return max(1, self.grid.count // BLOCKS_PER_WORKER)
@@ -100,14 +104,14 @@ def evaluate_array(
     if not _in_blocks(evaluator):
         with evaluator.masked_by(dataset.mask):
             return evaluator.evaluate(output, truth)
-    most = execution.block_memory.largest_block
+    most = execution.memory_for(Step.EVALUATE).largest_block
     voxels = None if most is None else most // EVALUATED_VOXEL_BYTES
     with evaluator.masked_by(dataset.mask), evaluator.limited_to(voxels):
         volumes = evaluator.open(output, truth)
         block = block_shape(volumes.shape, evaluator.voxels_per_block(volumes))
         channels = evaluator.block_voxels // evaluator.voxels_per_block(volumes)
-        execution = execution.for_blocks(math.prod(block) * channels * EVALUATED_VOXEL_BYTES)
-        if execution.workers > 1 and _is_described(dataset):
+        execution = execution.for_blocks(math.prod(block) * channels * EVALUATED_VOXEL_BYTES, Step.EVALUATE)
+        if execution.workers_for(Step.EVALUATE) > 1 and _is_described(dataset):
             operation = _operation(run, dataset, output, volumes, block)
             if operation.most_workers() > 1:
                 return evaluator.scores_of(volumes, _tally(operation, evaluator.tally_type, execution))

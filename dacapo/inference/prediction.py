@@ -20,7 +20,7 @@ from dacapo.blockwise.journal.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import channels_on_disk, in_form_of
 from dacapo.blockwise.scheduling.run_operation import execute, run_on_ranks
-from dacapo.compute_context import Execution, create_compute_context, prediction_workers, works_here
+from dacapo.compute_context import Execution, Step, create_compute_context, prediction_workers, works_here
 from dacapo.errors import ChannelMismatchError, ConfigError
 from dacapo.experiments.block_plan import BlockPlan, check_input, plan_blocks
 from dacapo.experiments.datasplits import DummyDataSplitConfig
@@ -151,6 +151,10 @@ class Prediction(BlockwiseOperation):
     def name(self) -> str:
         return "predict"
 
+    @property
+    def step(self) -> Step:
+        return Step.PREDICT
+
     def keep(self, trained: TrainedModel, raw: Array) -> Prediction:
         """Use the model and the input of this process instead of loading stored ones, and return self."""
         self._here = (trained, raw)
@@ -204,7 +208,7 @@ class Prediction(BlockwiseOperation):
         written.add_metadata({"value_range": list(trained.task.predictor.output_range), **self.metadata})
 
     def open(self) -> None:
-        device = create_compute_context().device
+        device = create_compute_context(step=Step.PREDICT).device
         output = ZarrArray.open_from_array_identifier(self.output)
         self._predictor = BlockPredictor(*self._loaded(), self.plan, output, device, self.precision)
 
@@ -305,7 +309,7 @@ def predict_array(
     trained = with_tta(trained, raw.voxel_size, execution.tta)
     dtype = storage_type(output_dtype, trained.task.predictor.output_range)
     is_stored = iteration is not None and raw_config is not None
-    context = create_compute_context()
+    context = create_compute_context(step=Step.PREDICT)
     num_workers = prediction_workers(execution.num_workers, context, not is_validation) if is_stored else 0
     in_workers = num_workers > 0
     ranks = distributed.world_size() if is_validation and not in_workers else 1
@@ -351,7 +355,7 @@ def predict_array(
             if ranks > 1:
                 run_on_ranks(operation)
             elif distributed.is_main() or not is_validation:
-                in_process = not in_workers or works_here(execution.workers, None, context)
+                in_process = not in_workers or works_here(execution.num_workers or 1, None, context)
                 execute(operation, execution, in_process=in_process)
             if ranks == 1 and is_validation:
                 distributed.barrier()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Coordinate, Roi
 
-from dacapo.compute_context import create_compute_context
+from dacapo.compute_context import Step, create_compute_context
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.architecture import enlargement
 from dacapo.experiments.block_plan import BlockPlan
@@ -75,7 +75,7 @@ def predict_values(
     values = np.empty(shape, dtype=kind)
     output = NumpyArray.from_np_array(values, plan.output_roi, plan.output_voxel_size, axes)
     was_training = trained.model.training
-    predictor = BlockPredictor(trained, raw, plan, output, create_compute_context().device, precision)
+    predictor = BlockPredictor(trained, raw, plan, output, create_compute_context(step=Step.PREDICT).device, precision)
     try:
         for block in progress(BlockGrid(plan.output_roi, plan.write_shape), desc="predict", unit="block"):
             predictor.process(block)
@@ -184,7 +184,9 @@ def _predict_block(
     axes = _lent_leaf(raw_config).axes
     with MemoryArrayConfig.lent(values, "block", axes, list(voxel_size), list(region.offset)) as leaf:
         raw = build(_on_leaf(raw_config, leaf))
-        predictor = BlockPredictor(trained, raw, plan, None, create_compute_context().device, precision)
+        predictor = BlockPredictor(
+            trained, raw, plan, None, create_compute_context(step=Step.PREDICT).device, precision
+        )
         return quantize(predictor.compute(block), trained.task.predictor.output_range, dtype)
 
 

@@ -25,6 +25,23 @@ with open(job.o, "a") as output:
 sys.exit(code.returncode)
 """
 
+# Does what srun does: the command runs in another session, its output and its exit code are ours.
+SRUN = """#!{python}
+import argparse, json, os, subprocess, sys
+parser = argparse.ArgumentParser(allow_abbrev=False)
+for option in ("--cpus-per-task", "--ntasks", "--nodes", "--export", "--input"):
+    parser.add_argument(option, required=True)
+for option in ("--job-name", "--partition", "--gres", "--mem", "--time", "--account", "--qos"):
+    parser.add_argument(option)
+parser.add_argument("command", nargs=argparse.REMAINDER)
+job = parser.parse_args()
+with open(os.environ["JOB_RECORD"], "a") as record:
+    record.write(json.dumps(vars(job)) + "\\n")
+environment = os.environ if job.export == "ALL" else dict()
+code = subprocess.run(job.command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
+sys.exit(code.returncode)
+"""
+
 
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> Path:
     """Put a stand-in for a program on the PATH; returns the file in which it records its arguments."""
@@ -40,3 +57,8 @@ def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: st
 def install_bsub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Put a stand-in for ``bsub`` on the PATH; returns the file in which it records its arguments."""
     return install(folder, monkeypatch, "bsub", BSUB)
+
+
+def install_srun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a stand-in for ``srun`` on the PATH; returns the file in which it records the arguments, a dict per line."""
+    return install(folder, monkeypatch, "srun", SRUN)

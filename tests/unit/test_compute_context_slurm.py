@@ -21,24 +21,7 @@ from dacapo.blockwise.worker.starter import WorkerStarter
 from dacapo.compute_context import ComputeContext, LocalTorch, Slurm, create_compute_context
 from dacapo.errors import BlockwiseError
 from dacapo.options import DaCapoConfig, Options
-from tests.helpers.cluster import install
-
-# Does what srun does: the command runs in another session, its output and its exit code are ours.
-SRUN = """#!{python}
-import argparse, json, os, subprocess, sys
-parser = argparse.ArgumentParser(allow_abbrev=False)
-for option in ("--cpus-per-task", "--ntasks", "--nodes", "--export", "--input"):
-    parser.add_argument(option, required=True)
-for option in ("--job-name", "--partition", "--gres", "--mem", "--time", "--account", "--qos"):
-    parser.add_argument(option)
-parser.add_argument("command", nargs=argparse.REMAINDER)
-job = parser.parse_args()
-with open(os.environ["JOB_RECORD"], "a") as record:
-    record.write(json.dumps(vars(job)) + "\\n")
-environment = os.environ if job.export == "ALL" else dict()
-code = subprocess.run(job.command, env=environment, start_new_session=True, stdin=subprocess.DEVNULL)
-sys.exit(code.returncode)
-"""
+from tests.helpers.cluster import install_srun
 
 # Leaves a file per block, which says where it was written.
 MARK = """
@@ -57,7 +40,7 @@ TOTAL, BLOCK = Roi((0,), (10,)), Roi((0,), (3,))
 @pytest.fixture
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file in which a stand-in for ``srun`` records its arguments."""
-    return install(tmp_path, monkeypatch, "srun", SRUN)
+    return install_srun(tmp_path, monkeypatch)
 
 
 def run_marks(folder: Path, config: dict[str, object]) -> dict[int, list[str]]:

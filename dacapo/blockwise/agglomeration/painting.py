@@ -11,6 +11,7 @@ import numpy as np
 from dacapo.blockwise.agglomeration.fragment_graph import SegmentTable
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN, in_form_of
+from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import as_roi
@@ -31,6 +32,10 @@ class PaintSegments(BlockwiseOperation):
     input: LocalArrayIdentifier
     folder: Path
     tile_voxels: int
+
+    @property
+    def step(self) -> Step:
+        return Step.RELABEL
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import ORIGIN
 from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.blockwise.watershed_function import read_affinities
+from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.blocks import BlockGrid, as_roi, slices_of
@@ -94,6 +95,10 @@ class CutFragments(FragmentPass):
     def name(self) -> str:
         return "fragments"
 
+    @property
+    def step(self) -> Step:
+        return Step.SEGMENT
+
     def create_output(self) -> None:
         source = open_identifier(self.input)
         output = ZarrArray.create_from_array_identifier(
@@ -139,6 +144,10 @@ class CountContacts(FragmentPass):
     @property
     def name(self) -> str:
         return "contacts"
+
+    @property
+    def step(self) -> Step:
+        return Step.MATCH
 
     def process(self, block: daisy.Block) -> None:
         import fastremap

@@ -15,6 +15,7 @@ from funlib.geometry import Roi
 from dacapo.blockwise.journal.identity import config_identities
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
+from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.datasplits.datasets.arrays.view import build
@@ -41,6 +42,10 @@ class Conversion(BlockwiseOperation):
 
     def parameters(self) -> dict[str, Any]:
         return {**super().parameters(), "inputs": config_identities(to_plain(self.source))}
+
+    @property
+    def step(self) -> Step:
+        return Step.CONVERT
 
     def most_workers(self) -> int:
         voxels: int = math.prod(self.region.shape / build(self.source).voxel_size)

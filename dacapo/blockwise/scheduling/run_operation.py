@@ -10,7 +10,7 @@ from funlib.geometry import Roi
 
 from dacapo.blockwise.journal import Journal, Resume, open_journal
 from dacapo.blockwise.operation import WORKER, BlockwiseOperation
-from dacapo.compute_context import Execution, create_compute_context, works_here
+from dacapo.compute_context import ComputeContext, Execution, create_compute_context, works_here
 from dacapo.utils import distributed
 
 
@@ -83,7 +83,8 @@ def execute(
 
 
 def _num_workers(operation: BlockwiseOperation, execution: Execution) -> int:
-    return min(execution.workers, operation.most_workers() or execution.workers)
+    most = execution.workers_for(operation.step)
+    return min(most, operation.most_workers() or most)
 
 
 def _alone(
@@ -94,7 +95,11 @@ def _alone(
 ) -> bool:
     """Return whether this process does the blocks, with this very operation."""
     number = _num_workers(operation, execution)
-    return in_process or (not operation.needs_process and works_here(number, upstream_tasks, create_compute_context()))
+    return in_process or (not operation.needs_process and works_here(number, upstream_tasks, _context(operation)))
+
+
+def _context(operation: BlockwiseOperation) -> ComputeContext:
+    return create_compute_context(step=operation.step)
 
 
 def run_on_ranks(operation: BlockwiseOperation) -> None:
@@ -176,6 +181,7 @@ def run_stage(
         log_dir=None if journal is None else journal.log_dir,
         read_write_conflict=operation.read_write_conflict,
         tracking_path=markers if journal is None else journal.done_markers(operation.name),
+        compute_context=_context(operation),
         task_name=operation.name,
         **kwargs,
     )

@@ -21,7 +21,7 @@ from dacapo.blockwise.worker.progress import progress_files
 from dacapo.blockwise.worker.reports import RESERVE
 from dacapo.blockwise.worker.starter import WorkerStarter, log_base, search_path
 from dacapo.blockwise.worker.user_modules import ProcessBlock
-from dacapo.compute_context import Execution, create_compute_context
+from dacapo.compute_context import ComputeContext, Execution, create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.options import Options
 from dacapo.utils.blocks import BlockGrid, written_region
@@ -53,6 +53,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         tracking_path: Folder for done markers. It is kept, and blocks that are marked there are not done again,
             so that a call resumes an interrupted one with the same blocks. ``False`` writes no markers at all,
             which is enough for blocks that this process does.
+        compute_context: Where workers run; by default the options say it, for the step that the worker module declares.
         task_name: Name for logs and progress bars, by default that of the worker module.
         **kwargs: For the worker's function.
 
@@ -93,26 +94,28 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         log_dir: Path | str | None = None,
         read_write_conflict: bool = False,
         tracking_path: Path | str | Literal[False] | None = None,
+        compute_context: ComputeContext | None = None,
         task_name: str | None = None,
         **kwargs: Any,
     ) -> DaCapoBlockwiseTask:
         call = WorkerCall.of(worker_file, args, kwargs)
         Execution(num_workers, max_retries=max_retries, timeout=timeout)  # checks them
         num_blocks = BlockGrid(written_region(total_roi, read_roi, write_roi), write_roi.shape).count
-        compute_context = create_compute_context()
-        num_workers = min(num_workers, num_blocks, compute_context.local_cores or num_workers)
+        context = compute_context or create_compute_context(step=call.step)
+        most = context.limited(num_workers) or num_workers
+        num_workers = min(most, num_blocks, context.local_cores or most)
         name = task_name or str(worker_file).removesuffix(".py").replace(os.sep, ".").rsplit(".", 1)[-1]
         task_id = f"dacapo_{name}_{secrets.token_hex(4)}"  # the random part keeps folders of runs apart
-        folder = log_base(compute_context, log_dir) / task_id
+        folder = log_base(context, log_dir) / task_id
         # The arguments of spawn_worker stay in this process, so JSON need not hold them.
         arguments = ([], {}) if call.spawns else (call.args, call.kwargs)
         job = Job(call.worker_file, *arguments, str(folder), Options.instance().serialize())
         starter = WorkerStarter(
-            compute_context,
+            context,
             job.to_json(),
             folder,
             search_path(),
-            compute_context.threads_per_worker(num_workers),
+            context.threads_per_worker(num_workers),
             max_retries + 1,
             spawn=call if call.spawns else None,
         )
@@ -133,7 +136,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             max_worker_restarts=num_workers * (max_retries + 1),
             tracking_path=tracking,
         )
-        task.job, task.compute_context, task.log_dir = Job.from_json(job.to_json()), compute_context, folder
+        task.job, task.compute_context, task.log_dir = Job.from_json(job.to_json()), context, folder
         task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, log_dir is not None
         task.upstream_tasks = list(upstream_tasks or ())
         task.has_done_markers, task.keeps_done_markers = tracking_path is not False, bool(tracking_path)

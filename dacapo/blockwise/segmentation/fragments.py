@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 from dacapo.blockwise.segmentation.plan import SegmentationPass, open_array
 from dacapo.blockwise.segmentation.segment_function import BlockRoi, load_segment_function, segment_region
+from dacapo.blockwise.worker.user_modules import declared_step, load_module
+from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import open_identifier
 from dacapo.utils.blocks import as_roi, slices_of
 
@@ -24,6 +26,10 @@ class Fragments(SegmentationPass):
     @property
     def name(self) -> str:
         return "segment"
+
+    @property
+    def step(self) -> Step:
+        return declared_step(load_module(self.plan.function_file), self.plan.function_file, Step.SEGMENT)
 
     def open(self) -> None:
         self.function = load_segment_function(self.plan.function_file)

@@ -16,6 +16,7 @@ from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.segmentation.joining import check_min_overlap
 from dacapo.blockwise.segmentation.segment_function import check_segment_function
 from dacapo.blockwise.segmentation.workspace import Workspace
+from dacapo.compute_context import Step
 from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -174,6 +175,10 @@ class SegmentationPass(BlockwiseOperation):
 
     plan: SegmentationPlan
     workspace: Workspace
+
+    @property
+    def step(self) -> Step:
+        return Step.MATCH
 
     @classmethod
     def of(cls, plan: SegmentationPlan, folder: Path) -> Self:

@@ -12,6 +12,7 @@ import numpy as np
 from dacapo.blockwise.outputs import in_form_of
 from dacapo.blockwise.segmentation.lookup_table import SMALL, dense_numbers
 from dacapo.blockwise.segmentation.plan import SegmentationPass, SegmentationPlan, open_array
+from dacapo.compute_context import Step
 from dacapo.utils.blocks import as_roi, slices_of
 from dacapo.utils.segmentation import grow_into
 
@@ -25,6 +26,10 @@ class Relabeling(SegmentationPass):
         """Make the pass, with context only if segments grow into small ones."""
         growth = plan.growth if plan.absorb_below > 1 else plan.growth * 0
         return attrs.evolve(super().of(plan, folder), before=growth, after=growth)
+
+    @property
+    def step(self) -> Step:
+        return Step.RELABEL
 
     @property
     def name(self) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 
 from dacapo.blockwise.worker.spawned import SpawnedWorker
-from dacapo.blockwise.worker.user_modules import check_arguments, function_of, load_module
+from dacapo.blockwise.worker.user_modules import check_arguments, declared_step, function_of, load_module
+from dacapo.compute_context import Step
 from dacapo.errors import ConfigError
 
 SPAWN = "spawn_worker"
@@ -25,6 +26,7 @@ class WorkerCall:
         kwargs: For its function.
         spawns: Whether the function is ``spawn_worker``, whose result starts a worker.
         needs_process: Whether workers ask for blocks by themselves, so that none can run in the scheduling process.
+        step: Step of the compute context, which gives the workers their resources.
     """
 
     worker_file: str
@@ -32,6 +34,7 @@ class WorkerCall:
     kwargs: dict[str, Any]
     spawns: bool
     needs_process: bool
+    step: Step
 
     @classmethod
     def of(cls, worker_file: str | Path, args: Sequence[Any], kwargs: Mapping[str, Any]) -> WorkerCall:
@@ -46,6 +49,7 @@ class WorkerCall:
         names = ("process_block", "open_worker", "start_worker", SPAWN)
         defined = [name for name in names if hasattr(module, name)]
         function = function_of(module, worker_file, *(defined or ["process_block", "start_worker"]))
+        step = declared_step(module, worker_file, Step.BLOCKWISE)
         spawn = getattr(module, SPAWN, None)
         needs_process = callable(spawn) and not (hasattr(module, "process_block") or hasattr(module, "open_worker"))
         block = [None] if hasattr(module, "process_block") else []
@@ -56,13 +60,13 @@ class WorkerCall:
                 raise
             function = spawn
         if function is not spawn:
-            return cls(str(worker_file), list(args), dict(kwargs), False, needs_process)
+            return cls(str(worker_file), list(args), dict(kwargs), False, needs_process, step)
         start = spawn(*args, **kwargs)
         if isinstance(start, SpawnedWorker):  # from a worker module of this package: call its other function directly
             return cls.of(start.job.worker_file, start.job.args, start.job.kwargs)
         if not callable(start):
             raise ConfigError(f"{SPAWN} of {worker_file} returned {start!r}; expected a function without arguments")
-        return cls(str(worker_file), list(args), dict(kwargs), True, True)
+        return cls(str(worker_file), list(args), dict(kwargs), True, True, step)
 
     def start(self) -> None:
         """Start a worker through ``spawn_worker`` and wait until it ends."""

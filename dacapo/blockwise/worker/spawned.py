@@ -14,7 +14,8 @@ from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.worker.lifetime import end_with
 from dacapo.blockwise.worker.loop import check_is_worker
 from dacapo.blockwise.worker.starter import WORKER_COMMAND, log_base, search_path
-from dacapo.compute_context import ComputeContext, create_compute_context
+from dacapo.blockwise.worker.user_modules import declared_step, load_module
+from dacapo.compute_context import ComputeContext, Step, create_compute_context
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 
@@ -62,7 +63,8 @@ class SpawnedWorker:
             for part in ("container", "dataset")
         }
         job = Job(worker_file, [], {**names, **kwargs}, None, Options.instance().serialize())
-        return cls(Job.from_json(job.to_json()))
+        step = declared_step(load_module(worker_file), worker_file, Step.BLOCKWISE)
+        return cls(Job.from_json(job.to_json()), create_compute_context(step=step))
 
     def __call__(self) -> None:
         """Start the worker.

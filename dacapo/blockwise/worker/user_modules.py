@@ -13,7 +13,11 @@ from typing import Any
 
 import daisy.v2 as daisy
 
+from dacapo.compute_context import Step
 from dacapo.errors import BlockwiseError, ConfigError, PathNotFoundError
+
+STEP = "COMPUTE_STEP"
+"""Name under which a module may declare the step of the compute context that gives its workers their resources."""
 
 ProcessBlock = Callable[[daisy.Block], Any]
 
@@ -41,6 +45,15 @@ def open_module(worker_file: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     if process is not None and not callable(process):
         raise ConfigError(f"{name} of {worker_file} returned {process!r}; expected a function of one block, or None")
     return process  # type: ignore[no-any-return]
+
+
+def declared_step(module: ModuleType, source: str | Path, default: Step) -> Step:
+    """Return the step of the compute context that a user's module declares, or a default.
+
+    Raises:
+        ConfigError: If it declares an unknown one.
+    """
+    return Step.of(getattr(module, STEP, default), f"{STEP} of {source}")
 
 
 def load_module(source: str | Path) -> ModuleType:

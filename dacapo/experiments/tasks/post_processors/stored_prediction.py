@@ -77,12 +77,12 @@ class StoredPredictionPostProcessor(PostProcessor):
 
         prediction = self.prediction_array
         each = voxelwise_bytes(1, prediction.num_channels or 1, prediction.dtype.itemsize)
-        most = execution.block_memory.largest_block
+        most = execution.memory_for(operation.step).largest_block
         block = operation.block_shape / prediction.voxel_size
         if most is not None:  # the result does not depend on the blocks
             block = smaller_block(block, block * 0, most / each)
         operation = attrs.evolve(operation, block_shape=block * prediction.voxel_size)
-        execute(operation, execution.for_blocks(each * math.prod(block)))
+        execute(operation, execution.for_blocks(each * math.prod(block), operation.step))
         return ZarrArray.open_from_array_identifier(operation.output)
 
     def once(
