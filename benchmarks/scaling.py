@@ -28,7 +28,6 @@ import zarr
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise import segment_blockwise
-from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
@@ -46,6 +45,7 @@ from dacapo.utils.text_table import text_table
 
 from .data import DIRECT, VOXEL_SIZE
 from .floors import boxes, read_with_context
+from .handing_out import Nothing
 from .harness import machine
 
 CONTEXT = 8
@@ -214,14 +214,6 @@ def _segment_plainly(setting: Setting) -> None:
     for box in setting.boxes():
         values = read_with_context(source, box, CONTEXT)
         target[box] = cc3d.connected_components(values > 128, connectivity=6, out_dtype="uint64")[inner]
-
-
-@attrs.define(kw_only=True, eq=False)
-class Nothing(BlockwiseOperation):
-    """Do nothing with each block."""
-
-    def process(self, block: Any) -> None:
-        """Do nothing."""
 
 
 def empty_here(setting: Setting) -> Callable[[], None]:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from funlib.geometry import Coordinate, Roi
 
+from dacapo.blockwise import run_blockwise
 from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.blockwise.voxelwise import Threshold
@@ -65,7 +66,31 @@ class TestKilledWorkers:
         assert tried(operation.folder) == [BEGINS[2]]
         np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
+    def test_a_block_that_another_worker_has_done_since_is_not_among_the_failed(
+        self, options: DaCapoConfig, tmp_path: Path
+    ) -> None:
+        worker = tmp_path / "worker.py"
+        worker.write_text(KILLED_ONCE)
+        block = Roi((0,), (1,))
+        with pytest.raises(BlockwiseError) as raised:
+            run_blockwise(worker, Roi((0,), (6,)), block, block, 2, 1, folder=tmp_path, log_dir=tmp_path / "logs")
+        assert list((tmp_path / "logs").glob("*/taken_*"))
+        missing, failed = str(raised.value).splitlines()
+        assert missing.endswith("1 of 6 blocks are not done")
+        assert failed.startswith("block [4:5] (1): ValueError: this block is bad")
 
+
+KILLED_ONCE = """
+import os, pathlib, signal
+
+def process_block(block, folder):
+    killed = pathlib.Path(folder, "killed")
+    if block.write_roi.begin[0] == 2 and not killed.exists():
+        killed.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if block.write_roi.begin[0] == 4:
+        raise ValueError("this block is bad")
+"""
 WORKER = """
 import os
 import signal

@@ -20,6 +20,7 @@ from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.worker.place import taken_place
 from dacapo.blockwise.worker.process import main
+from dacapo.blockwise.worker.taken import blocks_of_dead_workers, taken_block
 from dacapo.blockwise.worker.user_modules import load_module
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError, ConfigError, NotFoundError, RoiError
@@ -294,3 +295,45 @@ def test_workers_load_no_torch() -> None:
         "assert not {'torch', 'gunpowder', 'skimage'} & set(sys.modules), sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class TestTakenBlock:
+    """Which block a worker held when it died."""
+
+    BLOCKS = tuple(
+        daisy.Block(Roi((0, 0), (40, 9)), Roi((begin, 0), (10, 9)), Roi((begin, 0), (10, 9)), "t", begin)
+        for begin in (20, 30)
+    )
+
+    def test_the_note_tells_the_block_of_a_dead_worker(self, tmp_path: Path) -> None:
+        with taken_block(tmp_path, 3) as taken:
+            with taken.of(self.BLOCKS[0]):
+                assert blocks_of_dead_workers(tmp_path) == {20: (self.BLOCKS[0].write_roi, 3)}
+            assert not blocks_of_dead_workers(tmp_path)
+            with taken.of(self.BLOCKS[1]):
+                assert blocks_of_dead_workers(tmp_path) == {30: (self.BLOCKS[1].write_roi, 3)}
+        assert not list(tmp_path.iterdir())
+
+    def test_a_block_costs_no_file(self, tmp_path: Path) -> None:
+        """Files that come and go take longer than all else about a block."""
+        with taken_block(tmp_path, 0) as taken:
+            before = (tmp_path.stat().st_mtime_ns, [(file.name, file.stat().st_ino) for file in tmp_path.iterdir()])
+            for block in self.BLOCKS:
+                with taken.of(block):
+                    pass
+            after = (tmp_path.stat().st_mtime_ns, [(file.name, file.stat().st_ino) for file in tmp_path.iterdir()])
+        assert after == before
+
+    def test_without_a_place_for_notes_blocks_are_done_all_the_same(self, tmp_path: Path) -> None:
+        with taken_block(tmp_path / "missing", 0) as taken, taken.of(self.BLOCKS[0]):
+            assert not blocks_of_dead_workers(tmp_path / "missing")
+
+    @pytest.mark.parametrize("text", ["", " " * 9, "20", "x y", "20 a block of a task"])
+    def test_a_note_without_a_block_is_left_out(self, tmp_path: Path, text: str) -> None:
+        (tmp_path / "taken_1_5.txt").write_text(text)
+        assert not blocks_of_dead_workers(tmp_path)
+
+    @pytest.mark.parametrize("roi", [Roi((-3,), (7,)), Roi((-(2**62),) * 5, (2**62,) * 5)])
+    def test_the_region_of_a_block_in_a_note_is_complete(self, tmp_path: Path, roi: Roi) -> None:
+        with taken_block(tmp_path, 1) as taken, taken.of(daisy.Block(roi, roi, roi, "t" * 200, 2**63 - 1)):
+            assert blocks_of_dead_workers(tmp_path) == {2**63 - 1: (roi, 1)}

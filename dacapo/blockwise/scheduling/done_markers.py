@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import daisy.v2 as daisy
 import numpy as np
+from funlib.geometry import Roi
 
 from dacapo.errors import BlockwiseError, StorageError
+from dacapo.utils.blocks import written_region
 
 logger = logging.getLogger(__name__)
 
@@ -24,20 +27,9 @@ def allocate_done_markers(task: daisy.Task) -> None:
         BlockwiseError: If they belong to other blocks.
     """
     folder = Path(str(task.done_marker_path))
-    # A task that skips every block creates the files and does nothing else.
-    skipped = daisy.Task(
-        task.task_id,
-        task.total_roi,
-        task.read_roi,
-        task.write_roi,
-        lambda block: None,
-        read_write_conflict=task.read_write_conflict,
-        fit=task.fit,
-        tracking_path=task.done_marker_path,
-        skip_mask=np.ones(tuple(task.block_grid_shape), dtype=bool),
-    )
     try:
-        daisy.run_blockwise(skipped, multiprocessing=False, progress=False, summary=False)
+        # A task that skips every block creates the files and does nothing else.
+        _look_at(task, [], lambda block: None)
         for file in folder.glob("*/c/**/*"):
             if file.is_file():
                 _allocate(file)
@@ -48,6 +40,44 @@ def allocate_done_markers(task: daisy.Task) -> None:
         raise BlockwiseError(f"cannot keep done markers of blocks in {folder}: {error}") from error
     if done:
         logger.info("%s: %d of %d blocks are done already", task.task_id, done, int(np.prod(task.block_grid_shape)))
+
+
+def not_done(task: daisy.Task, regions: Iterable[Roi]) -> list[daisy.Block]:
+    """Return those of some blocks that are not marked as done; Daisy then counts them as failed.
+
+    Args:
+        task: A task that has run.
+        regions: The regions that the blocks write.
+    """
+    found = []
+
+    def fail(block: daisy.Block) -> None:
+        found.append(block)
+        block.status = daisy.BlockStatus.FAILED
+
+    _look_at(task, regions, fail)
+    return found
+
+
+def _look_at(task: daisy.Task, regions: Iterable[Roi], process: Callable[[daisy.Block], None]) -> None:
+    """Call a function for those blocks of a task that write some regions and are not marked as done."""
+    skipped = np.ones(tuple(task.block_grid_shape), dtype=bool)
+    begin = written_region(task.total_roi, task.read_roi, task.write_roi).begin
+    for region in regions:
+        skipped[tuple((region.begin - begin) / task.write_roi.shape)] = False
+    looking = daisy.Task(
+        task.task_id,
+        task.total_roi,
+        task.read_roi,
+        task.write_roi,
+        process,
+        read_write_conflict=task.read_write_conflict,
+        fit=task.fit,
+        max_retries=0,
+        tracking_path=task.done_marker_path,
+        skip_mask=skipped,
+    )
+    daisy.run_blockwise(looking, multiprocessing=False, progress=False, summary=False)
 
 
 def _count_done(folder: Path) -> int:

@@ -6,18 +6,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import daisy.v2 as daisy
+from funlib.geometry import Roi
 
+from dacapo.blockwise.scheduling.done_markers import not_done
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
 from dacapo.blockwise.worker.leaving import blocks_handed_back
 from dacapo.blockwise.worker.reports import (
     DISK_FULL,
     START_ERROR,
-    blocks_of_dead_workers,
     deaths,
     log_file,
     report_file,
     reported,
 )
+from dacapo.blockwise.worker.taken import blocks_of_dead_workers
 from dacapo.errors import BlockwiseError
 
 _LISTED = 10
@@ -80,13 +82,14 @@ def _failed_blocks(task: DaCapoBlockwiseTask) -> list[str]:
     in_process = {} if task.in_process is None else task.in_process.failed
     failed = task.failed_blocks() if task.has_done_markers else in_process.values()
     regions = {block.block_id[1]: str(block.write_roi) for block in failed}
-    # When Daisy gives up, it does not count the last blocks of dead workers.
+    # When Daisy gives up, it does not count the last blocks of dead workers. Others have done those before.
     dead = blocks_of_dead_workers(task.log_dir)
-    regions |= {number: region for number, (region, _) in dead.items()}
+    lost = [region for number, (region, _) in dead.items() if number not in regions]
+    regions |= {block.block_id[1]: str(block.write_roi) for block in (not_done(task, lost) if lost else ())}
     return [f"block {regions[number]}: {_reason(task, number, dead)}" for number in sorted(regions)]
 
 
-def _reason(task: DaCapoBlockwiseTask, number: int, dead: Mapping[int, tuple[str, int]]) -> str:
+def _reason(task: DaCapoBlockwiseTask, number: int, dead: Mapping[int, tuple[Roi, int]]) -> str:
     if number in dead:
         return f"its worker died or took too long ({log_file(task.log_dir, dead[number][1])})"
     file = report_file(task.log_dir, number)

@@ -7,6 +7,6 @@
 - :mod:`.replacing` decides whether a worker that ended is replaced, by the files of :mod:`.progress`.
 - :mod:`.process` is the main function of the process, :mod:`.loop` its loop over blocks.
 - :mod:`.leaving` lets a worker end before all blocks are done, when its job does.
-- :mod:`.reports` are the files by which workers report failures.
+- :mod:`.reports` are the files by which workers report failures, :mod:`.taken` those that tell the blocks of dead ones.
 - :mod:`.command_line` is the command line that worker modules share.
 """

@@ -16,12 +16,12 @@ from dacapo.blockwise.worker.progress import did_a_block
 from dacapo.blockwise.worker.reports import (
     DISK_FULL,
     START_ERROR,
-    block_in_progress,
     is_disk_full,
     report,
     report_file,
     report_stop,
 )
+from dacapo.blockwise.worker.taken import taken_block
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.errors import ConfigError
 
@@ -32,32 +32,41 @@ def process_and_report(process: ProcessBlock, log_dir: Path, leaving: Leaving) -
     A failed block is reported and handed back, and the worker takes the next one, unless the disk is full.
     """
     client = daisy.Client()
+    stop = str(log_dir / START_ERROR)  # joined once: it is looked for before each block
     done = False
-    while not (log_dir / START_ERROR).exists() and not leaving.is_due:
-        with client.acquire_block() as block:
-            if block is None:
-                return
-            with block_in_progress(log_dir, client.worker_id, block):
-                # Errors are caught here, since Daisy writes those that it sees to the terminal, with a traceback.
-                try:
-                    with leaving.interrupts(block):
-                        process(block)
-                except (JobEnds, KeyboardInterrupt):
-                    leaving.hand_back(block)
+    with taken_block(log_dir, client.worker_id) as taken:
+        while not leaving.is_due and not os.path.exists(stop):
+            with client.acquire_block() as block:
+                if block is None:
                     return
-                except (Exception, SystemExit) as error:  # noqa: BLE001  # reported, and the block counts as failed
-                    if leaving.reason:  # an interrupt can become any other error
-                        leaving.hand_back(block)
+                with taken.of(block):
+                    if not _goes_on_after(block, process, log_dir, leaving):
                         return
-                    block.status = daisy.BlockStatus.FAILED
-                    report(report_file(log_dir, block.block_id[1]), f"block {block.write_roi} failed", error)
-                    if is_disk_full(error):
-                        report_stop(log_dir, DISK_FULL, error)
-                        return
-        if not done and block.status == daisy.BlockStatus.SUCCESS:
-            done = True
-            with suppress(OSError):  # then the number of blocks that are done tells it, somewhat later
-                did_a_block(log_dir, client.worker_id).touch()
+            if not done and block.status == daisy.BlockStatus.SUCCESS:
+                done = True
+                with suppress(OSError):  # then the number of blocks that are done tells it, somewhat later
+                    did_a_block(log_dir, client.worker_id).touch()
+
+
+def _goes_on_after(block: daisy.Block, process: ProcessBlock, log_dir: Path, leaving: Leaving) -> bool:
+    """Process a block, and return whether the worker may take another one."""
+    # Errors are caught here, since Daisy writes those that it sees to the terminal, with a traceback.
+    try:
+        with leaving.interrupts(block):
+            process(block)
+    except (JobEnds, KeyboardInterrupt):
+        leaving.hand_back(block)
+        return False
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # reported, and the block counts as failed
+        if leaving.reason:  # an interrupt can become any other error
+            leaving.hand_back(block)
+            return False
+        block.status = daisy.BlockStatus.FAILED
+        report(report_file(log_dir, block.block_id[1]), f"block {block.write_roi} failed", error)
+        if is_disk_full(error):
+            report_stop(log_dir, DISK_FULL, error)
+            return False
+    return True
 
 
 def process_all(process: ProcessBlock, leaving: Leaving | None = None) -> None:

@@ -6,17 +6,12 @@ Workers may run on other machines; through these files they tell the scheduling 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import daisy.v2 as daisy
-
 from dacapo.errors import StorageError
-from dacapo.utils.plain_json import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +21,7 @@ RESERVE = "reserved_space"
 """File in the log folder whose space :func:`report_stop` takes over on a full disk."""
 DISK_FULL = "the disk is full, so no more blocks are started"
 _RESERVED_BYTES = 4096
-_TAKEN, _DEAD = "taken_", "dead_"
+_DEAD = "dead_"
 # Separates how a command ended from its output, in errors of a compute context.
 _OUTPUT_ENDS = "; its output ends:\n"
 
@@ -109,27 +104,6 @@ def _how_it_ended(error: BaseException) -> str:
     command, _, output = str(error).partition(_OUTPUT_ENDS)
     last = output.strip().splitlines()[-1:]
     return ": ".join([" ".join(command.split()), *last])
-
-
-@contextmanager
-def block_in_progress(log_dir: Path, worker: int, block: daisy.Block) -> Iterator[None]:
-    """Keep a note of the block that a worker processes; the note stays if the worker dies."""
-    file = log_dir / f"{_TAKEN}{block.block_id[1]}.json"
-    with suppress(OSError):
-        file.write_text(json.dumps({"worker": worker, "block": str(block.write_roi)}), encoding="utf-8")
-    yield
-    with suppress(OSError):
-        file.unlink(missing_ok=True)
-
-
-def blocks_of_dead_workers(log_dir: Path) -> dict[int, tuple[str, int]]:
-    """Return by number the blocks whose worker died: the region of each, and the number of the worker."""
-    found = {}
-    for file in log_dir.glob(f"{_TAKEN}*.json"):
-        with suppress(OSError, ValueError):  # the worker may have died while writing the note
-            note = parse_json(file.read_text(encoding="utf-8"))
-            found[int(file.stem.removeprefix(_TAKEN))] = note["block"], note["worker"]
-    return found
 
 
 def report_stop(log_dir: str | Path, title: str, error: BaseException) -> None:
