@@ -2,6 +2,7 @@
 
     python -m benchmarks.watershed_context                             # cells that were made up, and the worst case
     python -m benchmarks.watershed_context --fib25 ../shared/data/fib25.zarr
+    python -m benchmarks.watershed_context --growth                    # as a function of the number of blocks
     python -m benchmarks.watershed_context --quick
 
 Affinities are those of true objects, blurred, with smooth noise, which leaves holes in boundaries and makes others
@@ -38,6 +39,7 @@ from .harness import machine
 CONTEXTS = (1, 4, 8, 16, 32, 64)
 OFFSETS = [*DIRECT, (6, 0, 0), (0, 6, 0), (0, 0, 6), (9, 9, 0), (0, 9, 9), (9, 0, 9)]
 LITTLE, MUCH = 0.05, 0.1
+PER_AXIS, GROWTH_CONTEXTS = (2, 3, 4), (8, 16, 32)
 HEADER = ("context [voxels]", "VOI", "split", "merge", "segments", "of the whole")
 
 
@@ -96,17 +98,34 @@ def report(name: str, values: npt.NDArray[np.uint8], block: int, contexts: Seque
     return f"{name}, {shape} voxels in blocks of {block}^3\n\n{text_table(HEADER, rows)}\n"
 
 
+def growth(block: int, per_axis: Sequence[int], contexts: Sequence[int]) -> str:
+    """Return a table of cells with much noise in volumes of more and more blocks."""
+    rows = []
+    for count in per_axis:
+        with tempfile.TemporaryDirectory() as folder:
+            comparison = Comparison(noisy(cells(block * count), MUCH), Path(folder))
+            for context in contexts:
+                split, merge, *_ = comparison.row(context, block)
+                rows.append([str(count**3), str(context), *(f"{v:.3f}" for v in (split + merge, split, merge))])
+    header = ("blocks", "context [voxels]", "VOI", "split", "merge")
+    return f"cells, much noise, in blocks of {block}^3\n\n{text_table(header, rows)}\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table for each volume."""
     parser = argparse.ArgumentParser(prog="benchmarks.watershed_context", description="Measure the use of context.")
     parser.add_argument("--fib25", type=Path, help="Zarr container with real labels")
     parser.add_argument("--size", type=int, default=144, help="edge of the volumes")
     parser.add_argument("--block", type=int, default=48, help="edge of the blocks")
+    parser.add_argument("--growth", action="store_true", help="volumes of more and more blocks instead")
     parser.add_argument("--quick", action="store_true", help="small volumes, to see that all works")
     options = parser.parse_args(arguments)
     size, block = (32, 16) if options.quick else (options.size, options.block)
     contexts = (1, 8, 32) if options.quick else CONTEXTS
     print("\n".join(machine()) + "\n")
+    if options.growth:
+        print(growth(block, *((2,), contexts) if options.quick else (PER_AXIS, GROWTH_CONTEXTS)))
+        return
     volumes = {"cells": cells(size)}
     if options.fib25 is not None:
         volumes["neurons of fib25"] = zarr.open(str(options.fib25), mode="r")["labels"][(slice(0, size),) * 3]
