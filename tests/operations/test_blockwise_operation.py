@@ -68,7 +68,7 @@ def test_an_interrupted_block_is_no_failure(
 
 
 def test_only_what_is_missing_is_done_again(
-    operation: Invert, values: np.ndarray, workers: int, tmp_path: Path
+    operation: Invert, values: np.ndarray, workers: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bad = set_fault(tmp_path, "raise", FAULT)
     with pytest.raises(BlockwiseError) as raised:
@@ -81,7 +81,10 @@ def test_only_what_is_missing_is_done_again(
         run_operation(operation, workers, max_retries=0)
     assert tried(tmp_path) == [FAULT]
     bad.unlink()
-    run_operation(operation, workers)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "dacapo"):
+        run_operation(operation, workers)
+    assert [text.partition(": ")[2] for text in caplog.messages] == ["5 of 6 blocks were done before"]
     assert tried(tmp_path) == [FAULT]
     np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -36,6 +37,18 @@ def test_only_the_suites_need_the_tools_of_tests() -> None:
     users = {module for module in IMPORTS if pattern.search(file_of(module).read_text())}
     assert users
     assert {level_of(module) for module in users} == {level_of("dacapo.testing")}
+
+
+def test_only_what_daisy_offers_is_used() -> None:
+    used = set()
+    for module in IMPORTS:
+        for node in ast.walk(ast.parse(file_of(module).read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "daisy":
+                used |= {f"{node.module}.{name.name}" for name in node.names}
+            elif isinstance(node, ast.Import):
+                used |= {name.name for name in node.names if name.name.split(".")[0] == "daisy"}
+    # Daisy has no public name for the exit code of a worker whose block takes too long.
+    assert used == {"daisy.v2", "daisy.logging", "daisy._worker_processes.EXIT_BLOCK_TIMEOUT"}
 
 
 def test_imports_run_in_no_circle() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,8 +12,6 @@ from funlib.geometry import Roi
 
 from dacapo.errors import BlockwiseError, StorageError
 from dacapo.utils.blocks import written_region
-
-logger = logging.getLogger(__name__)
 
 
 def allocate_done_markers(task: daisy.Task) -> None:
@@ -30,16 +27,13 @@ def allocate_done_markers(task: daisy.Task) -> None:
     try:
         # A task that skips every block creates the files and does nothing else.
         _look_at(task, [], lambda block: None)
-        for file in folder.glob("*/c/**/*"):
+        for file in folder.rglob("*"):
             if file.is_file():
                 _allocate(file)
-        done = _count_done(folder)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error}") from error
     except RuntimeError as error:
         raise BlockwiseError(f"cannot keep done markers of blocks in {folder}: {error}") from error
-    if done:
-        logger.info("%s: %d of %d blocks are done already", task.task_id, done, int(np.prod(task.block_grid_shape)))
 
 
 def not_done(task: daisy.Task, regions: Iterable[Roi]) -> list[daisy.Block]:
@@ -78,12 +72,6 @@ def _look_at(task: daisy.Task, regions: Iterable[Roi], process: Callable[[daisy.
         skip_mask=skipped,
     )
     daisy.run_blockwise(looking, multiprocessing=False, progress=False, summary=False)
-
-
-def _count_done(folder: Path) -> int:
-    # Daisy stores an uncompressed byte per block.
-    files = [file for file in folder.glob("done/c/**/*") if file.is_file()]
-    return sum(file.stat().st_size - file.read_bytes().count(0) for file in files)
 
 
 def _allocate(file: Path) -> None:

@@ -80,7 +80,14 @@ def _run_in_process(task: DaCapoBlockwiseTask, process: ProcessBlock) -> Mapping
         states: Mapping[str, Any] = daisy.run_blockwise(
             task, multiprocessing=False, progress=False, summary=False, return_states=True
         )
+    _log_done_before(states)
     return states
+
+
+def _log_done_before(states: Mapping[str, Any]) -> None:
+    for task_id, state in states.items():
+        if state.skipped_count:
+            logger.info("%s: %d of %d blocks were done before", task_id, state.skipped_count, state.total_block_count)
 
 
 @contextmanager
@@ -100,6 +107,7 @@ def _interrupted_quietly() -> Iterator[None]:
 def _run_workers(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) -> Mapping[str, Any]:
     """Do the blocks of tasks in workers, again if Daisy counts those as failed that workers handed back."""
     states = _run_workers_once(task, tasks)
+    _log_done_before(states)
     while again := handed_back(tasks, states):
         logger.info("jobs of workers ended in mid-block; doing %d tasks to the end", len(again))
         states = {**states, **_run_workers_once(task, again)}
