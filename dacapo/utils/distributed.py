@@ -28,9 +28,13 @@ T = TypeVar("T")
 # Environment variables that a launcher sets for every process it starts.
 VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
+# How long the ranks wait for each other to start.
+JOIN = timedelta(minutes=10)
 # Timeout of waiting for a rank that validates, which may take long. A rank that died is noticed at once, and one whose
 # machine has vanished after minutes, by `watched`.
 TIMEOUT = timedelta(days=7)
+
+_JOINED = "dacapo/joined/"
 
 _rank, _world_size = 0, 1
 
@@ -57,6 +61,9 @@ def process_group(environment: Mapping[str, str] = os.environ) -> Iterator[None]
     Does nothing without a launcher, or if the group exists already. With GPUs, each rank of a machine gets its own as
     the current device. If a rank fails, it raises its error; the others, which cannot continue without it, exit quietly
     with status 1.
+
+    Raises:
+        TrainingError: If some ranks do not join within ten minutes.
     """
     global _rank, _world_size
     if _world_size > 1 or int(environment.get("WORLD_SIZE", 1)) < 2 or any(v not in environment for v in VARIABLES):
@@ -93,7 +100,7 @@ def _join(local_rank: int) -> tuple[Any, int, int]:
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(local_rank % torch.cuda.device_count())
-    store, own_rank, size = next(dist.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
+    store, own_rank, size = _met()
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
         store=dist.PrefixStore("group", store),  # type: ignore[attr-defined]
@@ -101,6 +108,24 @@ def _join(local_rank: int) -> tuple[Any, int, int]:
         world_size=size,
         timeout=TIMEOUT,
     )
+    return store, own_rank, size
+
+
+def _met() -> tuple[Any, int, int]:
+    """Wait until all ranks have started; return the shared store, the rank, and the number of processes."""
+    import torch.distributed as dist
+
+    try:
+        store, own_rank, size = next(dist.rendezvous("env://", timeout=JOIN))  # type: ignore[attr-defined]
+        store.set(f"{_JOINED}{own_rank}", "")
+        store.wait([f"{_JOINED}{rank}" for rank in range(size)], JOIN)
+    except dist.DistError as error:
+        expected, place = os.environ["WORLD_SIZE"], f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise TrainingError(
+            f"not all of {expected} ranks have met at {place} within {JOIN.total_seconds() / 60:g} minutes; start all "
+            f"at the same time, on machines that reach this address ({str(error).splitlines()[0]})"
+        ) from error
+    store.set_timeout(TIMEOUT)
     return store, own_rank, size
 
 

@@ -2,7 +2,8 @@
 
 The connections that exchange gradients wait for days, since a rank may validate for that long. So each rank has another
 connection with rank 0, over which nothing is sent. The kernels at its ends ask each other whether they are still there,
-whatever the processes do. One that ended closes its connection, which the exchange of gradients notices at once.
+whatever the processes do. A process that ended closes its connections, which the exchange of gradients notices at once,
+unless it waits for a third rank: so each rank also ends some time after rank 0 has.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any
 
 logger = logging.getLogger(__name__)
 
 IDLE, INTERVAL, PROBES = 60, 15, 8
 """Seconds until the first question, seconds between questions, and questions without an answer: three minutes."""
+GRACE = 60
+"""Seconds in which a rank ends by itself after rank 0 has ended."""
 
 _KEY = "dacapo/presence"
 _JOIN_SECONDS = 300.0
@@ -75,6 +79,7 @@ def _accepted(store: Any, size: int, master: tuple[str, int]) -> Iterator[tuple[
 
 
 def _connected(store: Any, rank: int) -> socket.socket:
+    store.wait([_KEY], timedelta(seconds=_JOIN_SECONDS))
     token, port, address = store.get(_KEY).decode().split(" ")
     connection = socket.create_connection((address, int(port)), timeout=_JOIN_SECONDS)
     connection.sendall(bytes.fromhex(token) + rank.to_bytes(4, "big"))
@@ -98,24 +103,25 @@ def _kept_alive(connection: socket.socket) -> socket.socket:
     return connection
 
 
-def _watch(connection: socket.socket, other: int, closing: threading.Event, end: Callable[[int], object]) -> None:
+def _watch(connection: socket.socket, other: int, closing: threading.Event, end: Callable[[str], object]) -> None:
     """Wait until the other end closes the connection, or does not answer any more."""
     try:
         connection.recv(1)
     except ConnectionResetError:  # the process ended
-        return
+        pass
     except OSError:
         if not closing.is_set():
-            end(other)
+            end(f"the machine of rank {other} has not answered for {IDLE + INTERVAL * PROBES} seconds")
+        return
+    # Rank 0 ends last, or has failed.
+    if other == 0 and not closing.wait(GRACE):
+        end("rank 0 has ended")
 
 
-def _end(other: int) -> None:
-    """End this process, which waits for the other one in a call that nothing can interrupt."""
+def _end(why: str) -> None:
+    """End this process, which waits for another one in a call that nothing can interrupt."""
     logger.error(
-        "the machine of rank %d has not answered for %d seconds; this rank cannot go on without it and ends. Train "
-        "again to resume from the latest checkpoint",
-        other,
-        IDLE + INTERVAL * PROBES,
+        "%s; this rank cannot go on without it and ends. Train again to resume from the latest checkpoint", why
     )
     logging.shutdown()
     sys.stderr.flush()
