@@ -24,6 +24,7 @@ from dacapo.store.early_end import early_end_at
 from dacapo.store.files import storage_errors
 from dacapo.store.training_lock import training_lock
 from dacapo.utils import distributed
+from dacapo.utils.cores import within_job
 from dacapo.utils.interrupts import SafeStop
 from dacapo.validate import validate_run
 
@@ -211,8 +212,11 @@ def _is_done(run: Run) -> bool:
 
 
 def _device(run: Run) -> torch.device:
-    """Return the device to train on, after checking that all ranks can use theirs."""
+    """Return the device to train on, after checking that all ranks can use theirs, and use the cores of the job."""
+    import torch
+
     device = create_compute_context().device
+    torch.set_num_threads(within_job(torch.get_num_threads()))
     if distributed.world_size() > 1:
         if not run.trainer.trains_on_ranks:
             raise ConfigError(f"a {type(run.trainer).__name__} trains in a single process only; start just one")

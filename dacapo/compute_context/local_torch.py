@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dacapo.compute_context.compute_context import ComputeContext
+from dacapo.utils.cores import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +37,7 @@ class LocalTorch(ComputeContext):
     @property
     def local_cores(self) -> int:
         """Number of cores that this process may use."""
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return usable_cores()
 
     @property
     def local_gpus(self) -> int:

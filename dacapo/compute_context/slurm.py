@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ from pathlib import Path
 import attrs
 
 from dacapo.compute_context.batch_system import BatchSystem, before_end, job_field, job_name, megabytes, seconds
+from dacapo.utils.cores import node_cores
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.define
@@ -42,6 +46,22 @@ class Slurm(BatchSystem):
         told = os.environ.get("SLURM_JOB_END_TIME", "")
         return before_end(started, float(told)) if told.isdigit() else BatchSystem.worker_deadline(self, started)
 
+    @property
+    def cores(self) -> int:
+        """Number of cores of a worker: ``num_cpus``, or those that a node of the allocation has, if these are fewer."""
+        return min(self.num_cpus, node_cores() or self.num_cpus)
+
+    def threads_per_worker(self, num_workers: int) -> int:
+        """Return the number of cores of a worker, and warn if these are fewer than the config asks for."""
+        if self.cores < self.num_cpus:
+            logger.warning(
+                "num_cpus is %d, but the allocation of Slurm has %d cores on a node, so a worker gets %d",
+                self.num_cpus,
+                self.cores,
+                self.cores,
+            )
+        return self.cores
+
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the ``srun`` command that runs ``command`` as a job and returns its exit code.
 
@@ -51,11 +71,13 @@ class Slurm(BatchSystem):
             command: A program and its arguments.
             log: Log file, which names the job.
         """
-        options = [f"--job-name={job_name(log)}", "--nodes=1", "--ntasks=1", f"--cpus-per-task={self.num_cpus}"]
+        options = [f"--job-name={job_name(log)}", "--nodes=1", "--ntasks=1", f"--cpus-per-task={self.cores}"]
         if self.queue is not None:
             options.append(f"--partition={self.queue}")
         if self.num_gpus > 0:
             options.append(f"--gres=gpu:{self.num_gpus}")
+        elif node_cores() is not None:
+            options.append("--gres=none")  # a step of an allocation gets all GPUs of it by default
         if self.memory is not None:
             options.append(f"--mem={megabytes(self.memory)}M")
         if self.time is not None:

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dacapo.errors import ConfigError, TrainingError
+from dacapo.utils.cores import usable_cores
 from dacapo.utils.presence import watched
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def launch(arguments: Sequence[str], count: int) -> int:
         "MASTER_PORT": store.port,
         "TORCHELASTIC_USE_AGENT_STORE": True,
         "TORCHELASTIC_RESTART_COUNT": 0,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, _cores() // count)),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", max(1, usable_cores() // count)),
     }
     environments = {
         number: {name: str(value) for name, value in {**shared, "RANK": number, "LOCAL_RANK": number}.items()}
@@ -279,7 +280,3 @@ def _first_status(statuses: dict[int, int]) -> int:
             name = signal.Signals(-status).name
             raise TrainingError(f"rank {number} was killed by {name}; for SIGKILL, memory may have run out")
     return max(1, next(iter(statuses.values()))) if statuses else 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

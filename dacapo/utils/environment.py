@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from dacapo.utils.cores import usable_cores
 from dacapo.utils.memory import total_memory
 
 _PACKAGE = "dacapo"
@@ -49,7 +50,7 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "cpu": _cpu(),
         "cores": os.cpu_count(),
-        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "usable_cores": usable_cores(),
         "memory_bytes": total_memory(),
         "threads": torch.get_num_threads(),
         "thread_variables": variables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from abc import abstractmethod
@@ -14,6 +15,7 @@ import torch
 from dacapo.errors import ConfigError, TrainingError
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.utils import distributed
+from dacapo.utils.cores import within_job
 
 from .batch_arrays import BatchArrays, batch_arrays
 from .batch_sampler import BatchSampler
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from dacapo.experiments.tasks.losses import Loss
     from dacapo.experiments.tasks.task import Task
     from dacapo.store.array_store import LocalContainerIdentifier
+
+logger = logging.getLogger(__name__)
 
 
 class BatchTrainer(Trainer):
@@ -168,11 +172,23 @@ class BatchTrainer(Trainer):
             raise TrainingError("leave the trainer's context before building another batch provider")
         regions = check_datasets(datasets, model, self.min_masked)
         task.predictor.world_parts = regions.world.parts
+        self._fit_fetchers()
         self._loader = BatchLoader(self._make_sampler(datasets, regions, task), self.num_data_fetchers)
         self._loss = task.loss
         self._snapshot_container = snapshot_container
         self._next_part = None
         self._has_mask = any(dataset.mask is not None for dataset in datasets)
+
+    def _fit_fetchers(self) -> None:
+        fitting = within_job(self.num_data_fetchers)
+        if fitting < self.num_data_fetchers:
+            logger.warning(
+                "%d processes make batches instead of num_data_fetchers %d, since the job has no more cores for them; "
+                "ask for more, for example by --cpus-per-task",
+                fitting,
+                self.num_data_fetchers,
+            )
+            self.num_data_fetchers = fitting
 
     def iterate(
         self, num_iterations: int, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
