@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import subprocess
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
@@ -16,6 +18,8 @@ from dacapo.utils.memory import parse_size
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):([0-5]\d):([0-5]\d)")
 
@@ -59,9 +63,16 @@ class BatchSystem(ComputeContext):
     that all machines can access.
 
     A subclass declares the fields with :func:`job_field`, in the order that suits it.
+
+    Attributes:
+        job_pattern: Finds the id of a job in the output of the command that submits it, as its first group.
+        cancel_program: Ends the job of an id.
     """
 
     __slots__ = ()
+
+    job_pattern: ClassVar[re.Pattern[str] | None] = None
+    cancel_program: ClassVar[str | None] = None
 
     num_gpus: int
     num_cpus: int
@@ -142,6 +153,24 @@ class BatchSystem(ComputeContext):
             log: Log file, which names the job.
         """
         raise NotImplementedError
+
+    def job_in(self, line: str) -> str | None:
+        """Return the id of the job that a line of the output of its command names, None if it names none."""
+        match = None if self.job_pattern is None else self.job_pattern.search(line)
+        return None if match is None else match[1]
+
+    def cancel(self, job: str) -> None:
+        """End a job, or take it out of the queue; the log has what the command says to that."""
+        if self.cancel_program is None:
+            return
+        try:
+            said = subprocess.run(
+                [self.cancel_program, job], capture_output=True, text=True, errors="replace", timeout=30, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            logger.warning("job %s may still be in the queue: %s", job, error)
+        else:
+            logger.info("%s %s: %s%s", self.cancel_program, job, said.stdout, said.stderr)
 
     def with_setup(self, command: Sequence[str]) -> list[str]:
         """Return the command that runs the lines of ``environment_setup`` and then ``command``, in one shell."""

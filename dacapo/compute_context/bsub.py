@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 
@@ -18,6 +20,9 @@ class Bsub(BatchSystem):
     Jobs reach the scheduling process over the network, and inherit its environment, which is the default of ``bsub``.
     Arrays and logs must be in folders that all machines can access.
     """
+
+    job_pattern: ClassVar[re.Pattern[str] | None] = re.compile(r"^Job <(\d+)> is submitted")
+    cancel_program: ClassVar[str | None] = "bkill"
 
     distribute_workers: bool | None = job_field("distribute_workers", default=True)
     queue: str = attrs.field(default="local", metadata={"help_text": "Queue that jobs are submitted to."})

@@ -174,6 +174,17 @@ class ComputeContext(ABC):
         """
         return list(command)
 
+    def job_in(self, line: str) -> str | None:
+        """Return the id of the job that a line of the output of its command names, None if it names none."""
+        return None
+
+    def cancel(self, job: str) -> None:  # noqa: B027  # nothing to do where commands are the work itself
+        """End a job, or take it out of the queue, if its command does not do so when it is ended.
+
+        Args:
+            job: Its id, from :meth:`job_in`.
+        """
+
     def execute(
         self,
         command: Sequence[str],
@@ -206,7 +217,7 @@ class ComputeContext(ABC):
             )
         except OSError as error:
             raise BlockwiseError(f"cannot start {name!r}: {error}") from error
-        tail = _follow(process, log)
+        tail = _follow(process, log, self)
         if process.returncode != 0:
             failure = BlockwiseError(
                 f"{name!r} ended with exit code {process.returncode}; its output ends:\n{''.join(tail)}"
@@ -215,20 +226,24 @@ class ComputeContext(ABC):
             raise failure
 
 
-def _follow(process: subprocess.Popen[str], log: Path | None) -> deque[str]:
+def _follow(process: subprocess.Popen[str], log: Path | None, context: ComputeContext) -> deque[str]:
     """Log the output of a process until it ends, and return the last lines."""
     tail: deque[str] = deque(maxlen=_TAIL)
+    job: str | None = None
     try:
         assert process.stdout is not None
         with nullcontext() if log is None else log.open("ab", buffering=0) as file:
             for line in process.stdout:
                 logger.info(line.rstrip("\n"))
                 tail.append(line)
+                job = context.job_in(line) or job
                 if file is not None:
                     with suppress(OSError):  # a full disk need not affect the command
                         file.write(line.encode())
     except BaseException:  # an interrupt ends the command too
         _end(process)
+        if job is not None:
+            context.cancel(job)
         raise
     finally:
         process.wait()

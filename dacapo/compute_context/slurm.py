@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import attrs
 
@@ -23,6 +25,10 @@ class Slurm(BatchSystem):
     all machines can access. Inside an allocation of ``salloc`` or ``sbatch``, a worker is a step of it instead of a
     separate job.
     """
+
+    # Not the job of an allocation that srun runs in, of which it says other things.
+    job_pattern: ClassVar[re.Pattern[str] | None] = re.compile(r"^srun: job (\d+) (?:queued|has been allocated)")
+    cancel_program: ClassVar[str | None] = "scancel"
 
     distribute_workers: bool | None = job_field("distribute_workers", default=True)
     queue: str | None = attrs.field(

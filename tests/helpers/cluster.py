@@ -43,6 +43,39 @@ sys.exit(code.returncode)
 """
 
 
+# Does what srun and bsub -K do while a job waits in a queue, for all but the first worker; says when it is ended.
+QUEUE = """#!{python}
+import os, signal, subprocess, sys, time
+words = sys.argv[1:]
+name, command = os.path.basename(sys.argv[0]), words[words.index({python!r}):]
+if not any("worker_0" in word for word in words):
+    def end(*_):
+        open(os.environ["JOB_RECORD"], "a").write("terminated\\n")
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, end)
+    srun, bsub = "srun: job 4711 queued and waiting for resources", "Job <4711> is submitted to queue <local>."
+    print(srun if name == "srun" else bsub, flush=True)
+    time.sleep(600)
+sys.exit(subprocess.run(command).returncode)
+"""
+
+# Does what scancel and bkill do, as far as they are asked.
+CANCEL = """#!{python}
+import os, sys
+with open(os.environ["JOB_RECORD"], "a") as record:
+    record.write(" ".join([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
+"""
+
+
+def install_queue(folder: Path, monkeypatch: pytest.MonkeyPatch, submit: str, cancel: str) -> Path:
+    """Put a cluster with room for a single job on the PATH; returns the file with what becomes of the others."""
+    record = install(folder, monkeypatch, submit, QUEUE)
+    program = folder / "bin" / cancel
+    program.write_text(CANCEL.format(python=sys.executable))
+    program.chmod(0o755)
+    return record
+
+
 def install(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, script: str) -> Path:
     """Put a stand-in for a program on the PATH; returns the file in which it records its arguments."""
     (folder / "bin").mkdir()

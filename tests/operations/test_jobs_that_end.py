@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from funlib.geometry import Roi
 
 from dacapo import run_blockwise
+from dacapo.blockwise.worker.lifetime import end_with, interrupt_main_thread
+from dacapo.compute_context import create_compute_context
 from dacapo.options import DaCapoConfig, Options
+from tests.helpers.cluster import install_queue
+from tests.helpers.processes import wait_until
 
 pytestmark = pytest.mark.destructive
 
@@ -34,13 +41,15 @@ def process_block(block, folder):
 """
 
 
-def run(folder: Path, worker: str, blocks: int, max_retries: int = 0, **kwargs: object) -> dict[int, str]:
-    """Run blocks in one worker process at a time; returns what each wrote into its file."""
+def run(
+    folder: Path, worker: str, blocks: int, max_retries: int = 0, workers: int = 1, **kwargs: object
+) -> dict[int, str]:
+    """Run blocks in worker processes; returns what each wrote into its file."""
     (folder / "worker.py").write_text(worker)
     (folder / "out").mkdir()
     total = Roi((0,), (blocks,))
     arguments = {"folder": folder / "out", "log_dir": folder / "logs", **kwargs}
-    assert run_blockwise(folder / "worker.py", total, BLOCK, BLOCK, 1, max_retries, **arguments)  # type: ignore[arg-type]
+    assert run_blockwise(folder / "worker.py", total, BLOCK, BLOCK, workers, max_retries, **arguments)  # type: ignore[arg-type]
     return {int(file.name): file.read_text() for file in (folder / "out").iterdir()}
 
 
@@ -108,3 +117,40 @@ def test_a_block_that_cannot_be_interrupted_is_handed_back(tmp_path: Path) -> No
     blocks = run(tmp_path, ENDED_AT_THE_THIRD, 5, 0, **arguments)
     assert sorted(blocks) == [0, 1, 2, 3, 4]
     assert all(text.count("done") == 1 for text in blocks.values())
+
+
+DONE = """
+from pathlib import Path
+
+def process_block(block, folder):
+    Path(folder, str(block.write_roi.begin[0])).write_text("done ")
+"""
+QUEUES = [("Slurm", "srun", "scancel"), ("Bsub", "bsub", "bkill")]
+
+
+def test_jobs_that_wait_when_all_is_done_are_cancelled(
+    options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Before, the call waited until the cluster had room for jobs that found nothing to do.
+    record = install_queue(tmp_path, monkeypatch, "bsub", "bkill")
+    Options.instance(compute_context={"type": "Bsub", "config": {"num_gpus": 0, "host": "127.0.0.1"}})
+    assert run(tmp_path, DONE, 3, workers=2) == dict.fromkeys(range(3), "done ")
+    assert record.read_text().splitlines() == ["terminated", "bkill 4711"]
+
+
+@pytest.mark.parametrize(("name", "submit", "cancel"), QUEUES, ids=["Slurm", "Bsub"])
+def test_a_call_that_ends_cancels_a_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, submit: str, cancel: str
+) -> None:
+    record = install_queue(tmp_path, monkeypatch, submit, cancel)
+    log = tmp_path / "worker_1.log"
+
+    def interrupt() -> None:
+        wait_until(lambda: log.exists() and "4711" in log.read_text())
+        interrupt_main_thread(signal.SIGTERM)
+
+    Thread(target=interrupt).start()
+    context = create_compute_context(DaCapoConfig(compute_context={"type": name}))
+    with end_with(os.getpid()), pytest.raises(SystemExit):
+        context.execute([sys.executable, "-c", ""], log)
+    assert record.read_text().splitlines() == ["terminated", f"{cancel} 4711"]

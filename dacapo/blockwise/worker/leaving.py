@@ -20,6 +20,8 @@ from types import FrameType
 import attrs
 import daisy.v2 as daisy
 
+from dacapo.blockwise.worker.lifetime import interrupt_main_thread
+
 logger = logging.getLogger(__name__)
 
 LEFT = os.EX_TEMPFAIL
@@ -53,6 +55,7 @@ class Leaving:
     _longest: float = attrs.field(default=0.0, init=False)
     _is_watching: bool = attrs.field(default=False, init=False)
     _is_interrupted: bool = attrs.field(default=False, init=False)
+    _is_told: bool = attrs.field(default=False, init=False)
     _has_logged: bool = attrs.field(default=False, init=False)
 
     @property
@@ -135,17 +138,20 @@ class Leaving:
                 left = None if self.end is None else max(0.0, self.end - time.time())
                 if not select.select([listening], [], [], left)[0]:
                     self.reason, self.end = _OUT_OF_TIME, None
-                    os.kill(os.getpid(), signal.SIGTERM)
+                    interrupt_main_thread(signal.SIGTERM)
                     continue
                 number = listening.recv(1)
                 if not number:
                     return
                 if number[0] in _SIGNALS:
-                    self._prepare()
+                    self._prepare(number[0])
 
-    def _prepare(self) -> None:
+    def _prepare(self, number: int) -> None:
         if (block := self._block) is not None:
             self._note(block)
+            if not self._is_interrupted and not self._is_told:
+                self._is_told = True
+                interrupt_main_thread(number)
             return
         time.sleep(_PATIENCE)
         if self._is_watching and self._block is None:  # Daisy waits for a block without listening to signals

@@ -76,8 +76,9 @@ class SpawnedWorker:
         check_is_worker()
         folder = log_base(self.compute_context, None)
         folder.mkdir(parents=True, exist_ok=True)
-        worker = int(daisy.Context.from_env()["worker_id"])
-        with tempfile.TemporaryDirectory(prefix="dacapo_worker_", dir=folder) as own, end_with(os.getppid()):
+        context = daisy.Context.from_env()
+        worker = int(context["worker_id"])
+        with tempfile.TemporaryDirectory(prefix="dacapo_worker_", dir=folder) as own, end_with(os.getppid(), context):
             self.compute_context.execute(
                 WORKER_COMMAND,
                 environment={

@@ -13,7 +13,7 @@ import attrs
 import daisy.v2 as daisy
 
 from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
-from dacapo.blockwise.worker.lifetime import end_with
+from dacapo.blockwise.worker.lifetime import end_with, is_over
 from dacapo.blockwise.worker.loop import hand_back_one_block
 from dacapo.blockwise.worker.place import taken_place
 from dacapo.blockwise.worker.replacing import Replacing
@@ -59,15 +59,16 @@ class WorkerStarter:
         replacing = Replacing(self.log_dir, worker, self.in_a_row)
         # Errors are caught here, since Daisy writes those that it sees to the terminal, for each worker.
         try:
-            while not self._is_stopped():  # or this worker would end like the one before
-                replacing.begin()
-                try:
-                    self._start(worker)
-                    break
-                except (BlockwiseError, OSError) as error:
-                    if not replacing.is_due(error):
+            with end_with(self.parent, context):
+                while not self._is_stopped():  # or this worker would end like the one before
+                    replacing.begin()
+                    try:
+                        self._start(worker)
                         break
-                replacing.wait()
+                    except (BlockwiseError, OSError) as error:
+                        if not replacing.is_due(error) or is_over(context):
+                            break
+                    replacing.wait()
         except KeyboardInterrupt:
             return  # the scheduling process got it, too
         if self._is_stopped():
@@ -79,7 +80,7 @@ class WorkerStarter:
     def _start(self, worker: int) -> None:
         environment = {JOB_VARIABLE: str(self._write_job()), "PYTHONPATH": self.python_path, **self._threads()}
         place = taken_place(self.log_dir, worker) if self.compute_context.local_cores else nullcontext((worker, ()))
-        with end_with(self.parent), place as (number, lock):
+        with place as (number, lock):
             environment |= self.compute_context.worker_environment(number)
             if self.spawn is not None:
                 os.environ.update(environment)
