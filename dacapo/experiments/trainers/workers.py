@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import signal
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -71,6 +73,11 @@ class WorkerIterator(Generic[T]):
         self._items: Iterator[T] = iter(loader)
         self._workers = [p for p in multiprocessing.active_children() if p not in before]
         _DeferredSigchld.install()
+        _living.add(self)
+
+    def close(self) -> None:
+        """End the workers."""
+        self._items = iter(())  # the iterator of the loader ends them when it is deleted
 
     def __iter__(self) -> Iterator[T]:
         """Return this iterator."""
@@ -114,6 +121,20 @@ class WorkerIterator(Generic[T]):
         """Kill all workers: they may wait forever for a lock of a dead one."""
         for worker in self._workers:
             worker.kill()
+
+
+_living: weakref.WeakSet[WorkerIterator[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """End the workers of a trainer that was never left, such as that of a failed test.
+
+    Functions that are registered last are called first. Python itself would terminate the workers later on, and leave
+    the files of their sockets behind.
+    """
+    for iterator in list(_living):
+        iterator.close()
 
 
 def cause_of_death(worker: BaseProcess) -> str:
