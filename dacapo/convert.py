@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,8 @@ from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import make_folder, status, storage_errors
+from dacapo.store.folders import rename_over
 from dacapo.utils.paths import is_url, shown, user_path
 from dacapo.utils.world_text import parse_roi
 
@@ -79,6 +80,7 @@ class _Target:
         return LocalArrayIdentifier(self.path.parent, f"{self.path.name}.conversion")
 
 
+@storage_errors()
 def convert(
     input_path: Path | str,
     output_path: Path | str,
@@ -212,10 +214,11 @@ def _export(
     output = LocalArrayIdentifier(target.container, target.dataset)
     journal = Journal.read(target.journal)
     done = journal is not None and is_complete(target.journal)
-    if target.path.exists() and not execution.overwrite and not done:
+    exists, is_begun = (status(path) is not None for path in (target.path, target.partial))
+    if exists and not execution.overwrite and not done:
         raise OutputExistsError(f"{target.path} exists; allow overwriting it, or name another output")
-    is_lost = not (target.path if done else target.partial).exists()
-    if journal is not None and is_lost:
+    # A process that is killed may leave the whole file, or folder, without its name.
+    if journal is not None and not is_begun and not (done and exists):
         journal.forget()  # what it describes was deleted
     writer = WRITERS[target.file_format]
     operation = Export(
@@ -228,14 +231,14 @@ def _export(
         dataset=_LEVEL.format(0) if writer.has_levels else target.dataset,
         method=method,
     )
-    target.path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.path.parent)
     writer.prepare(target.container)
     execute(operation, execution)
-    if target.partial.exists():
+    if status(target.partial) is not None:
         if writer.has_levels and pyramid:
             _export_levels(operation, array, target, execution)
         operation.writer().finish()
-        _replace(target.partial, target.path)
+        rename_over(target.partial, target.path)
     return output
 
 
@@ -265,9 +268,3 @@ def _export_levels(finest: Export, array: Array, target: _Target, execution: Exe
         )
         execute(operation, execution)
         array = build(attrs.evolve(source, dataset=operation.dataset))
-
-
-def _replace(partial: Path, path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    partial.replace(path)

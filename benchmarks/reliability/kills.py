@@ -27,12 +27,14 @@ import attrs
 from dacapo.errors import DacapoError
 from dacapo.utils.text_table import text_table
 
+from .block_writers import BLOCK_WRITERS
 from .causes import CAUSES, Cause, ClockBack, Kill, start_with_own_clock
 from .children import Child, in_child, start
 from .writers import WRITERS, Writer
 
+WORK: dict[str, type[Writer]] = {**WRITERS, **BLOCK_WRITERS}
 REFUSED = "refused: "
-PATIENCE = 120.0
+PATIENCE = 600.0
 """Seconds after which work that can neither go on nor ends counts as hanging."""
 
 
@@ -101,7 +103,7 @@ class Round:
                     self.tally.struck += 1
                     self.cause.begin(child, self.folder, self.dice)
                     ended = child.wait(PATIENCE)
-                has_hung = not ended and not self.cause.ends_work
+                has_hung = not ended
                 code = child.end(9 if not ended else None)
                 if not self._is_in_order(child, code, strikes, has_hung):
                     return None
@@ -153,7 +155,7 @@ class Round:
 
 def disturb(cause: Cause, name: str, number: int, folder: Path, seed: int, each: int = 6) -> Tally:
     """Disturb one kind of work a number of times, up to ``each`` times per round."""
-    kind, tally, dice = WRITERS[name], Tally(cause.name, name), random.Random(f"{name} {seed}")
+    kind, tally, dice = WORK[name], Tally(cause.name, name), random.Random(f"{name} {seed}")
     expected, tally.seconds = undisturbed(kind, folder / "undisturbed")
     while tally.struck < number:
         place = folder / f"round_{seed}_{tally.rounds + len(tally.lost)}"
@@ -170,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Disturb, and print the table; the exit code is 1 if something was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30, help="number of kills of each kind of work")
-    parser.add_argument("--only", choices=[*WRITERS], nargs="*", default=[*WRITERS], help="kinds of work")
+    parser.add_argument("--only", choices=[*WORK], nargs="*", default=[*WORK], help="kinds of work")
     parser.add_argument("--causes", choices=[*CAUSES], nargs="*", default=[Kill.name], help="what befalls it")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--keep", type=Path, help="empty folder to keep everything in")

@@ -2,6 +2,8 @@
 
 import torch
 
+import dacapo.blockwise.agglomeration
+import dacapo.blockwise.conversion
 import dacapo.blockwise.segmentation
 import dacapo.blockwise.watershed_function
 import dacapo.experiments.trainers.torch_trainer

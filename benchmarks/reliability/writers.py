@@ -1,4 +1,4 @@
-"""The work that is killed: each path on which the package writes, on tiny data."""
+"""The work that is killed: each way to write what belongs to a run, on tiny data; :mod:`.block_writers` has others."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from funlib.geometry import Coordinate
 
-from dacapo.apply import apply_run
 from dacapo.experiments.checkpoints import save
 from dacapo.experiments.run import Run
-from dacapo.experiments.tasks.post_processors import WatershedPostProcessor, WatershedPostProcessorParameters
 from dacapo.experiments.trainers import TorchTrainerConfig
 from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
@@ -32,7 +29,7 @@ from dacapo.store.create_store import (
 from dacapo.train import train
 from dacapo.validate import validate
 from tests.helpers.runs import affinities_run_config, dummy_run_config, unet_config
-from tests.helpers.volumes import cells, stored_values, write_array
+from tests.helpers.volumes import stored_values
 
 Report = Callable[[int], None]
 RUN = "affinities"
@@ -253,73 +250,10 @@ class Validation(Writer):
         return {"scores": json.dumps([[one.iteration, one.scores] for one in scores]), "arrays": arrays_of(container)}
 
 
-class Applying(Writer):
-    """Predicting block by block, the mutex watershed of the whole, and smaller levels."""
-
-    shape: tuple[int, ...] = (90, 100)
-    whole_voxels = 2**25
-    num_workers = 1
-
-    def prepare(self) -> None:
-        create_config_store().store_run_config(small_run(self.folder))
-        run = Run(create_config_store().retrieve_run_config(RUN))
-        torch.manual_seed(3)
-        for parameter in run.model.parameters():
-            torch.nn.init.normal_(parameter, 0, 0.3)
-        create_weights_store().store_weights(run, 1)
-        write_array(self.folder / "new.zarr", "raw", cells(self.shape, 5)[0], Coordinate(4, 4), Coordinate(40, 40))
-
-    def work(self, report: Report) -> None:
-        from dacapo.inference import budget
-
-        budget._ENOUGH_VOXELS = {2: 32}  # many blocks
-        budget._ENOUGH_CONTEXTS = 1
-        WatershedPostProcessor.whole_voxels = self.whole_voxels
-        apply_run(
-            Run(create_config_store().retrieve_run_config(RUN)),
-            1,
-            WatershedPostProcessorParameters(id=0, bias=0.5, context=Coordinate(8, 8)),
-            LocalArrayIdentifier(self.folder / "new.zarr", "raw"),
-            LocalArrayIdentifier(self.folder / "out.zarr", "prediction/s0"),
-            LocalArrayIdentifier(self.folder / "out.zarr", "labels/all/s0"),
-            num_workers=self.num_workers,
-            overwrite=False,
-        )
-        report(1)
-
-    def check(self, reported: int) -> None:
-        found = arrays_of(self.folder / "out.zarr")
-        expect(reported < 1 or "labels/all/s0" in found, "the labels are lost")
-
-    def result(self) -> dict[str, Any]:
-        return arrays_of(self.folder / "out.zarr")
-
-
-class Segmenting(Applying):
-    """The same with a segmentation in blocks, in all of its passes."""
-
-    whole_voxels = 0
-
-    def work(self, report: Report) -> None:
-        from dacapo.experiments.tasks.post_processors import watershed_post_processor
-
-        watershed_post_processor.fit_block_shape = lambda block, volume: Coordinate(32, 32)
-        super().work(report)
-
-
-class SegmentingInWorkers(Segmenting):
-    """The same in two worker processes, which end when their parent is killed."""
-
-    num_workers = 2
-
-
 WRITERS: dict[str, type[Writer]] = {
     "configs": Configs,
     "statistics": Statistics,
     "checkpoints": Checkpoints,
     "training": Training,
     "validation": Validation,
-    "apply": Applying,
-    "segmentation": Segmenting,
-    "segmentation in workers": SegmentingInWorkers,
 }

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dacapo.compute_context import Step, create_compute_context
 from dacapo.errors import ConfigError, MissingDependencyError, PathNotFoundError
+from dacapo.store.files import is_file, make_folder
 from dacapo.utils.plain_yaml import parse_yaml
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _config_file(name: str | Path) -> Path:
     known = [_HOME.expanduser() / "configs", *(Path(place) / "configs" for place in _places(plugin))]
     candidates = [Path(name).expanduser(), *(folder / f"{name}.yaml" for folder in known)]
     for file in candidates:
-        if file.is_file():
+        if is_file(file):
             return file
     raise PathNotFoundError(
         f"nothing describes the network {name}; give model_config the YAML file of one, or put it into {known[0]}"
@@ -197,14 +198,14 @@ def load_network(config: Mapping[str, Any], use_gpu: bool, use_quantized: bool) 
 def _network_file(name: str, folder: Path) -> Path:
     if not name.startswith(("http://", "https://")):
         file = folder / Path(name).expanduser()
-        if not file.is_file():
+        if not is_file(file):
             raise PathNotFoundError(f"the network {file} does not exist; correct the path in its config")
         return file
     import torch
 
     file = _HOME.expanduser() / name.partition("?")[0].rpartition("/")[2]
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
+    if not is_file(file):
+        make_folder(file.parent)
         torch.hub.download_url_to_file(name, str(file), progress=False)
     return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.errors import ChannelMismatchError, ConfigError, OutputExistsError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.containers import is_array, is_container
+from dacapo.experiments.datasplits.datasets.arrays.places import mode_of
 from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import create_zarr3_group, is_zarr3_group
 from dacapo.store.array_store import LocalArrayIdentifier
@@ -53,7 +55,7 @@ def prepare_container(container: Path, file_format: str) -> None:
     """
     _check_format(file_format)
     if file_format == "zarr3":
-        exists = is_container(container) if is_url(container) else container.exists()
+        exists = is_container(container) if is_url(container) else mode_of(container) is not None
         if exists and not is_zarr3_group(container):
             raise ConfigError(
                 f"{shown(container)} exists and is not Zarr v3; name a new container, or leave out 'zarr3'"
@@ -69,7 +71,7 @@ def _check_format(file_format: str) -> None:
 def output_exists(identifier: LocalArrayIdentifier) -> bool:
     """Return whether anything is in the place of an output; at a URL, whether an array is."""
     path = identifier.container / identifier.dataset
-    return is_array(path) if is_url(path) else path.exists()
+    return is_array(path) if is_url(path) else mode_of(path) is not None
 
 
 def check_output(identifier: LocalArrayIdentifier, overwrite: bool) -> None:
@@ -133,6 +135,7 @@ def create_output(
     dtype: npt.DTypeLike,
     overwrite: bool,
     origin: dict[str, Any],
+    metadata: Mapping[str, Any] | None = None,
 ) -> ZarrArray:
     """Create an array for blocks to write to.
 
@@ -145,13 +148,14 @@ def create_output(
         dtype: Type of the values.
         overwrite: Whether to replace an earlier result.
         origin: How the result was made, for its attributes.
+        metadata: Other attributes.
 
     Raises:
         OutputExistsError: If an existing array must be kept.
     """
     check_output(identifier, overwrite)
     spatial = [axis for axis in like.axes if axis not in ("b", "c")]
-    output = ZarrArray.create_from_array_identifier(
+    return ZarrArray.create_from_array_identifier(
         identifier,
         ["c", *spatial],
         roi,
@@ -161,6 +165,5 @@ def create_output(
         write_size=block_shape,
         overwrite=overwrite,
         world=like.world,
+        attributes={**(metadata or {}), ORIGIN: origin},
     )
-    output.add_metadata({ORIGIN: origin})
-    return output

@@ -56,7 +56,7 @@ class Downsample(BlockwiseOperation):
 
     def create_output(self) -> None:
         source = ZarrArray.open_from_array_identifier(self.input, mode="r")
-        level = ZarrArray.create_from_array_identifier(
+        ZarrArray.create_from_array_identifier(
             self.output,
             source.axes,
             self.region,
@@ -66,8 +66,8 @@ class Downsample(BlockwiseOperation):
             write_size=self.block_shape,
             overwrite=True,
             world=source.world,
+            attributes={ORIGIN: {}, **{key: source.attrs[key] for key in _KEPT if key in source.attrs}},
         )
-        level.add_metadata({ORIGIN: {}, **{key: source.attrs[key] for key in _KEPT if key in source.attrs}})
 
     def open(self) -> None:
         self.source = ZarrArray.open_from_array_identifier(self.input, mode="r")

@@ -22,8 +22,10 @@ from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
+from dacapo.store.files import storage_errors
 
 
+@storage_errors()
 def run_blockwise(
     worker_file: str | Path,
     total_roi: Roi,
@@ -85,6 +87,7 @@ def run_blockwise(
     return True
 
 
+@storage_errors()
 def segment_blockwise(
     segment_function_file: str | Path,
     context: Sequence[int] | int,

@@ -19,6 +19,7 @@ from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import Step
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import is_file, read_text
 from dacapo.utils.plain_yaml import parse_yaml
 
 COMPUTE_STEP = Step.SEGMENT
@@ -66,13 +67,9 @@ def open_worker(
 
 
 def _read_parameters(file: Path) -> dict[str, Any]:
-    if not file.exists():
+    if not is_file(file):
         return {}
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
-    values = parse_yaml(text, str(file))
+    values = parse_yaml(read_text(file), str(file))
     if values is not None and not isinstance(values, dict):
         raise ConfigError(f"{file} holds {values!r}; expected parameters by their names")
     return values or {}

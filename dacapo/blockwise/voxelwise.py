@@ -64,7 +64,7 @@ class VoxelwiseOperation(BlockwiseOperation):
 
     def create_output(self) -> None:
         source = open_identifier(self.input)
-        output = ZarrArray.create_from_array_identifier(
+        ZarrArray.create_from_array_identifier(
             self.output,
             [axis for axis in source.axes if axis != "c" or self.keep_channels],
             self.region,
@@ -74,8 +74,8 @@ class VoxelwiseOperation(BlockwiseOperation):
             write_size=self.block_shape,
             overwrite=True,
             world=source.world,
+            attributes={ORIGIN: {"operation": self.name}, **self.metadata},
         )
-        output.add_metadata({ORIGIN: {"operation": self.name}, **self.metadata})
 
     def _channels_of(self, source: Array) -> int | None:
         """Return the length of the channel axis of the result: that of the input, unless only a part is used."""

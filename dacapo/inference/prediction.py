@@ -194,7 +194,8 @@ class Prediction(BlockwiseOperation):
 
     def create_output(self) -> None:
         trained, raw = self._loaded()
-        written = ZarrArray.create_from_array_identifier(
+        value_range = list(trained.task.predictor.output_range)
+        ZarrArray.create_from_array_identifier(
             self.output,
             ["c", *(axis for axis in raw.axes if axis != "c")],
             self.region,
@@ -204,8 +205,8 @@ class Prediction(BlockwiseOperation):
             write_size=self.block_shape,
             overwrite=True,
             world=raw.world,
+            attributes={"value_range": value_range, **self.metadata},
         )
-        written.add_metadata({"value_range": list(trained.task.predictor.output_range), **self.metadata})
 
     def open(self) -> None:
         device = create_compute_context(step=Step.PREDICT).device

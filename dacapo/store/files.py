@@ -13,6 +13,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
@@ -215,6 +216,32 @@ def paths_in(folder: Path | str) -> list[Path]:
         raise storage_error("read the folder", Path(folder), error) from error
 
 
+def paths_named(folder: Path | str, pattern: str) -> list[Path]:
+    """Return the sorted paths of what is in a folder and has a name like a pattern; none if it does not exist.
+
+    Args:
+        folder: The folder.
+        pattern: As for the shell, such as ``block_*.npz``.
+
+    Raises:
+        StorageError: If it cannot be read, which ``Path.glob`` takes for an empty one.
+    """
+    return [path for path in paths_in(folder) if fnmatchcase(path.name, pattern)]
+
+
+def files_below(folder: Path | str) -> Iterator[Path]:
+    """Yield the paths of all files in a folder and the folders in it, sorted; none if it does not exist.
+
+    Raises:
+        StorageError: If a folder cannot be read; the message names it and the cause.
+    """
+    for path in paths_in(folder):
+        if is_folder(path):
+            yield from files_below(path)
+        else:
+            yield path
+
+
 def remove_file(path: Path | str, missing_ok: bool = False) -> None:
     """Delete one file.
 
@@ -237,6 +264,26 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def allocate(path: Path | str) -> None:
+    """Take the space on disk that a file has by its size, before it is written through a memory map.
+
+    On a full disk, a write through a memory map kills the process without an error. On systems that cannot take space
+    ahead, do nothing.
+
+    Raises:
+        StorageError: If the disk has not enough space; the message names the path and the cause.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        with open(path, "r+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise storage_error("write", Path(path), error) from error
 
 
 def _flush(path: Path) -> None:

@@ -12,11 +12,12 @@ import ctypes
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .files import make_folder, status, storage_error
+from .files import is_folder, make_folder, status, storage_error
 
 _CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV}
 _AT_FDCWD = -100
@@ -41,6 +42,9 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     new = _beside(path, "new")
     make_folder(path.parent)
+    found = status(path)
+    if found is not None and not stat.S_ISDIR(found.st_mode):
+        raise storage_error("write the folder", path, NotADirectoryError(errno.ENOTDIR, "it is a file"))
     try:
         remove_folder(new)
         yield new
@@ -77,19 +81,30 @@ def remove_folder(path: Path | str) -> None:
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    old = _beside(path, "old")
-    if status(path) is None:
-        _rename(new, path)
-    elif exchange(new, path):
+    if status(path) is not None and exchange(new, path):
         remove_folder(new)
+        remove_folder(_beside(path, "old"))
     else:
+        rename_over(new, path)
+
+
+def rename_over(new: Path, path: Path) -> None:
+    """Rename a file or folder to ``path``, in place of an older one, which is deleted.
+
+    A process that is killed on the way leaves either the new one under its old name, or ``path`` complete.
+
+    Raises:
+        StorageError: If that fails; the message names the path and the cause.
+    """
+    old = _beside(path, "old")
+    if is_folder(path):
         remove_folder(old)
         _rename(path, old)
-        try:
-            _rename(new, path)
-        except BaseException:
-            recover_folder(path)
-            raise
+    try:
+        _rename(new, path)
+    except BaseException:
+        recover_folder(path)
+        raise
     remove_folder(old)
 
 

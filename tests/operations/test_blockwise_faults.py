@@ -20,8 +20,11 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.blockwise import run_blockwise
 from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.scheduling.run_operation import run_operation
+from dacapo.blockwise.segmentation import lookup_table
+from dacapo.blockwise.segmentation.lookup_table import FragmentTable
+from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.blockwise.voxelwise import Threshold
-from dacapo.errors import BlockwiseError, DacapoError
+from dacapo.errors import BlockwiseError, DacapoError, StorageError
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.invert import Invert, make_invert, set_fault, tried
@@ -278,6 +281,14 @@ def test_no_room_for_the_marks(options: DaCapoConfig, tmp_path: Path, small_disk
     operation = make_invert(tmp_path, np.zeros((64, 64, 32), np.uint8), (1, 1, 1), small_disk / "out.zarr")
     with pytest.raises(DacapoError, match=r"No space left|disk"):
         run_operation(operation)
+
+
+def test_no_room_for_the_lookup_table_of_a_segmentation(small_disk: Path) -> None:
+    # Written through a mapping into memory as well.
+    workspace = Workspace(small_disk)
+    fragments = FragmentTable(workspace, 10**6, np.array([0, 10**5]), np.array([0, 1]), np.array([0, 0]))
+    with pytest.raises(StorageError, match=r"cannot write .*labels.*No space left"):
+        lookup_table._write_labels(workspace.labels_file, fragments, 0)
 
 
 @pytest.mark.parametrize("how", ["garbage", "empty", "cut", "short"])

@@ -195,6 +195,6 @@ def _made(stages: tuple[CutFragments, CountContacts], journal: Journal | None, e
     if journal is None or not journal.is_complete:
         run_stage(cut, journal, execution)
         run_stage(count, journal, execution)
-    if journal is not None:
-        journal.complete()
+        if journal is not None:
+            journal.complete()
     return FragmentGraph.read(cut)

@@ -43,7 +43,7 @@ class PaintSegments(BlockwiseOperation):
 
     def create_output(self) -> None:
         source = open_identifier(self.input)
-        output = ZarrArray.create_from_array_identifier(
+        ZarrArray.create_from_array_identifier(
             self.output,
             source.axes,
             self.region,
@@ -53,8 +53,8 @@ class PaintSegments(BlockwiseOperation):
             write_size=self.block_shape,
             overwrite=True,
             world=source.world,
+            attributes={ORIGIN: {"operation": "agglomeration"}},
         )
-        output.add_metadata({ORIGIN: {"operation": "agglomeration"}})
 
     def open(self) -> None:
         self.source = open_identifier(self.input)

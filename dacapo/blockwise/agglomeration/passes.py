@@ -101,7 +101,7 @@ class CutFragments(FragmentPass):
 
     def create_output(self) -> None:
         source = open_identifier(self.input)
-        output = ZarrArray.create_from_array_identifier(
+        ZarrArray.create_from_array_identifier(
             self.output,
             [axis for axis in source.axes if axis not in ("b", "c")],
             self.region,
@@ -111,8 +111,8 @@ class CutFragments(FragmentPass):
             write_size=Coordinate(map(min, self.tiles.block_shape, self.block_shape)),
             overwrite=True,
             world=source.world,
+            attributes={ORIGIN: {"operation": self.name}},
         )
-        output.add_metadata({ORIGIN: {"operation": self.name}})
 
     def process(self, block: daisy.Block) -> None:
         write_roi = as_roi(block.write_roi)

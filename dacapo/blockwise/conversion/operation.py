@@ -73,10 +73,10 @@ class Copy(Conversion):
     def create_output(self) -> None:
         array = build(self.source)
         channels = None if array.channel_axis is None else array.num_channels
-        output = create_output(
-            self.output, array, self.region, self.block_shape, channels, array.dtype, True, {"operation": "convert"}
+        origin = {"operation": "convert"}
+        create_output(
+            self.output, array, self.region, self.block_shape, channels, array.dtype, True, origin, self.metadata
         )
-        output.add_metadata(self.metadata)
 
     def open(self) -> None:
         super().open()

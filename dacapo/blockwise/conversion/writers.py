@@ -14,7 +14,7 @@ from funlib.geometry import Coordinate
 
 from dacapo.errors import ConfigError
 from dacapo.ext import optional_module
-from dacapo.store.files import write_text
+from dacapo.store.files import allocate, is_file, write_text
 from dacapo.utils.exact_numbers import plain_number
 
 from .layout import Layout
@@ -96,7 +96,7 @@ class N5Writer(Writer):
     def prepare(cls, container: Path) -> None:
         """Mark the container as N5."""
         file = container / "attributes.json"
-        if not file.exists():
+        if not is_file(file):
             write_text(file, json.dumps({"n5": "2.0.0"}))
 
     def create(self) -> None:
@@ -176,6 +176,7 @@ class TiffWriter(Writer):
             photometric="minisblack",
             metadata={"axes": axes, **self._sizes()},
         ).flush()
+        allocate(self.path)
 
     def _sizes(self) -> dict[str, Any]:
         """Return voxel size and unit of each axis, and the corner of each plane."""

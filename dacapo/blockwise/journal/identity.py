@@ -12,6 +12,7 @@ from dacapo.experiments.datasplits.datasets.arrays.opener import is_file
 from dacapo.experiments.datasplits.datasets.arrays.places import has_file
 from dacapo.experiments.datasplits.datasets.arrays.remote_file import version_of
 from dacapo.experiments.datasplits.datasets.arrays.voxel_reader import VoxelReader
+from dacapo.store import files
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.paths import resolved
 
@@ -76,19 +77,19 @@ def _created(identifier: LocalArrayIdentifier) -> int | str | None:
         return version_of(identifier.container)
     folder = identifier.container / identifier.dataset
     # Of neuroglancer precomputed, one file describes all levels.
-    files = [*(folder / name for name in _METADATA_FILES), folder / "info", folder.parent / "info"]
-    return next((version_of(file, is_small=True) for file in files if has_file(file)), None)
+    described = [*(folder / name for name in _METADATA_FILES), folder / "info", folder.parent / "info"]
+    return next((version_of(file, is_small=True) for file in described if has_file(file)), None)
 
 
 def code_identity(source: str | Path) -> str | None:
     """Return a digest of a Python file or module, without the code that it imports; None if it has no file."""
     path = Path(source)
-    if not path.is_file():
+    if not files.is_file(path):
         spec = importlib.util.find_spec(str(source))
         path = Path(spec.origin) if spec and spec.origin else path
     if path.resolve().parent == _BLOCKWISE and path.stem in _CODE:
         return _CODE[path.stem]
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return hashlib.sha256(files.read_bytes(path)).hexdigest() if files.is_file(path) else None
 
 
 def config_identities(plain: Any) -> list[dict[str, Any]]:

@@ -15,10 +15,12 @@ import attrs
 
 from dacapo.blockwise.journal.identity import JOURNAL_ID, journal_id
 from dacapo.blockwise.outputs import output_exists
-from dacapo.errors import StorageError
+from dacapo.errors import DacapoError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import is_file, paths_in, read_text, remove_file, write_text
+from dacapo.store.folders import remove_folder
 from dacapo.utils.paths import url_parts, user_path
 from dacapo.utils.plain_json import parse_json
 
@@ -88,14 +90,19 @@ class Journal:
 
     @classmethod
     def read(cls, output: LocalArrayIdentifier) -> Self | None:
-        """Return the journal of an output, None if it is missing or unreadable.
+        """Return the journal of an output, None if it is missing or damaged.
 
-        Without a readable journal the work starts over, if the output may be replaced.
+        Without a valid journal the work starts over, if the output may be replaced.
+
+        Raises:
+            StorageError: If it exists and cannot be read.
         """
+        file = journal_folder(output) / PARAMETERS
+        if not is_file(file):
+            return None
         try:
-            content = parse_json((journal_folder(output) / PARAMETERS).read_text(encoding="utf-8"))
-            return cls(output=output, **content)
-        except (OSError, ValueError, TypeError):
+            return cls(output=output, **parse_json(read_text(file)))
+        except (ValueError, TypeError):
             return None
 
     @property
@@ -116,7 +123,7 @@ class Journal:
     @property
     def is_complete(self) -> bool:
         """Whether every block is done."""
-        return (self.folder / _COMPLETE).exists()
+        return is_file(self.folder / _COMPLETE)
 
     def done_markers(self, name: str) -> Path:
         """Return the folder for Daisy's done markers of one operation."""
@@ -135,8 +142,12 @@ class Journal:
         """
         if not output_exists(self.output):
             return True
-        data = ZarrArray.open_from_array_identifier(self.output, mode="r").data
-        return journal_id(self.output) == self.id or not getattr(data, "nchunks_initialized", 1)
+        if journal_id(self.output) == self.id:
+            return True
+        array = ZarrArray.open_from_array_identifier(self.output, mode="r")
+        if hasattr(array.data, "nchunks_initialized"):
+            return not array.data.nchunks_initialized
+        return not any(array.stored_chunks(array.roi).values())
 
     def create(self, create_output: Callable[[], object]) -> None:
         """Create the output, unless an earlier call did."""
@@ -144,8 +155,10 @@ class Journal:
             return
         try:
             create_output()
-        except BaseException:
-            self.forget()
+        except DacapoError as error:
+            # A refused call changes nothing. Otherwise the journal tells that an array without blocks is its own.
+            if not isinstance(error, StorageError):
+                self.forget()
             raise
         self.has_array = output_exists(self.output)
         if self.has_array:
@@ -160,22 +173,21 @@ class Journal:
             StorageError: If that fails.
         """
         content = attrs.asdict(self, recurse=False, filter=lambda field, _: field.name != "output")
-        partial = self.folder / f"{PARAMETERS}.partial"
-        try:
-            partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            partial.replace(self.folder / PARAMETERS)
-        except OSError as error:
-            raise StorageError(f"cannot write {partial}: {error}") from error
+        write_text(self.folder / PARAMETERS, json.dumps(content, indent=1))
 
     def clear(self) -> None:
         """Delete the content of the folder, the parameters first, so that a half-deleted journal is never believed."""
-        for child in sorted(self.folder.iterdir(), key=lambda child: child.name != PARAMETERS):
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        for child in sorted(paths_in(self.folder), key=lambda child: child.name != PARAMETERS):
+            remove_folder(child) if child.is_dir() else remove_file(child)
 
     def complete(self) -> None:
-        """Note that every block is done, and delete the logs."""
-        shutil.rmtree(self.log_dir, ignore_errors=True)
-        (self.folder / _COMPLETE).touch()
+        """Note that every block is done, and delete the logs.
+
+        Raises:
+            StorageError: If that fails.
+        """
+        remove_folder(self.log_dir)
+        write_text(self.folder / _COMPLETE, "")
 
     def forget(self) -> None:
         """Delete the journal but not the output, and the folders around it that are empty then."""

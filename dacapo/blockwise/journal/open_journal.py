@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +13,11 @@ from dacapo.blockwise.journal.identity import CLASS_KEY, journal_id
 from dacapo.blockwise.journal.journal import PARAMETERS, Journal, Resume
 from dacapo.blockwise.journal.lock import locked
 from dacapo.blockwise.outputs import check_output, output_exists
-from dacapo.errors import DacapoError, OutputExistsError, StorageError
+from dacapo.errors import DacapoError, DamagedFileError, OutputExistsError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays.remote_files import check_writable_place
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import is_file, is_folder, make_folder, read_text, write_text
+from dacapo.store.folders import remove_folder
 from dacapo.utils.plain_json import parse_json
 
 
@@ -67,11 +68,8 @@ def open_journal(
     check_writable_place(output.container)
     given = Journal(output, *(json.loads(json.dumps(part)) for part in (parameters, blocks)))
     folder = given.folder
-    existed = folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"cannot create {folder}: {error}") from error
+    existed = is_folder(folder)
+    make_folder(folder)
     with locked(folder):
         try:
             journal = _resumed(given, overwrite, resume, fixed_blocks, into_existing)
@@ -85,7 +83,7 @@ def open_journal(
             given.clear()
             journal = given
             journal.save()
-        shutil.rmtree(journal.log_dir, ignore_errors=True)  # of an earlier call
+        remove_folder(journal.log_dir)  # of an earlier call
         yield journal
 
 
@@ -144,11 +142,12 @@ def check_same_work(folder: Path | str, parameters: Mapping[str, Any]) -> None:
     """
     file, given = Path(folder) / PARAMETERS, json.loads(json.dumps(parameters))
     try:
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(given, indent=1), encoding="utf-8")
-        changed = differences(parse_json(file.read_text(encoding="utf-8")), given)
-    except (OSError, ValueError) as error:
-        raise StorageError(f"cannot use {file}: {error}") from error
+        if not is_file(file):
+            write_text(file, json.dumps(given, indent=1))
+        changed = differences(parse_json(read_text(file)), given)
+    except StorageError:
+        raise
+    except ValueError as error:
+        raise DamagedFileError(f"cannot use {file}: {error}") from error
     if changed:
         raise OutputExistsError(why_kept(Path(folder), changed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Roi
 
-from dacapo.errors import BlockwiseError, StorageError
+from dacapo.errors import BlockwiseError
+from dacapo.store.files import allocate, files_below, storage_error
 from dacapo.utils.blocks import written_region
 
 
@@ -27,13 +27,12 @@ def allocate_done_markers(task: daisy.Task) -> None:
     try:
         # A task that skips every block creates the files and does nothing else.
         _look_at(task, [], lambda block: None)
-        for file in folder.rglob("*"):
-            if file.is_file():
-                _allocate(file)
     except OSError as error:
-        raise StorageError(f"cannot write {folder}: {error}") from error
+        raise storage_error("write", folder, error) from error
     except RuntimeError as error:
         raise BlockwiseError(f"cannot keep done markers of blocks in {folder}: {error}") from error
+    for file in files_below(folder):
+        allocate(file)
 
 
 def not_done(task: daisy.Task, regions: Iterable[Roi]) -> list[daisy.Block]:
@@ -72,9 +71,3 @@ def _look_at(task: daisy.Task, regions: Iterable[Roi], process: Callable[[daisy.
         skip_mask=skipped,
     )
     daisy.run_blockwise(looking, multiprocessing=False, progress=False, summary=False)
-
-
-def _allocate(file: Path) -> None:
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as handle:
-            os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)

@@ -21,6 +21,7 @@ from dacapo.blockwise.worker.reports import (
 )
 from dacapo.blockwise.worker.taken import blocks_of_dead_workers
 from dacapo.errors import BlockwiseError
+from dacapo.store.files import is_file
 
 _LISTED = 10
 
@@ -53,7 +54,7 @@ def handed_back(tasks: Sequence[daisy.Task], states: Mapping[str, Any]) -> list[
     """
     left = [task for task in tasks if states[task.task_id].completed_count < states[task.task_id].total_block_count]
     own = [task for task in left if isinstance(task, DaCapoBlockwiseTask) and task.has_done_markers]
-    stopped = any(states[task.task_id].abandoned or (task.log_dir / START_ERROR).is_file() for task in own)
+    stopped = any(states[task.task_id].abandoned or is_file(task.log_dir / START_ERROR) for task in own)
     if stopped or len(own) < len(left):
         return []
     blocks = [{block.block_id[1] for block in task.failed_blocks()} & blocks_handed_back(task.log_dir) for task in own]
@@ -69,7 +70,7 @@ def _describe(task: daisy.Task, state: Any) -> str:
     if task.in_process is not None and task.in_process.stopped_by is not None:
         return f"{missing}\n{DISK_FULL}: {task.in_process.stopped_by} (logs in {task.log_dir})"
     start_error = task.log_dir / START_ERROR
-    if start_error.is_file():
+    if is_file(start_error):
         return f"{missing}\n{': '.join(reported(start_error))} ({start_error})"
     failed = _failed_blocks(task)
     if state.orphaned_count and len(failed) < total - done:
@@ -93,7 +94,7 @@ def _reason(task: DaCapoBlockwiseTask, number: int, dead: Mapping[int, tuple[Roi
     if number in dead:
         return f"its worker died or took too long ({log_file(task.log_dir, dead[number][1])})"
     file = report_file(task.log_dir, number)
-    if not file.is_file():
+    if not is_file(file):
         return f"its worker died or took too long (logs in {task.log_dir})"
     return f"{reported(file)[1]} ({file})"
 

@@ -11,9 +11,11 @@ from funlib.geometry import Roi
 from dacapo.blockwise.journal import Journal, Resume, open_journal
 from dacapo.blockwise.operation import WORKER, BlockwiseOperation
 from dacapo.compute_context import ComputeContext, Execution, create_compute_context, works_here
+from dacapo.store.files import storage_errors
 from dacapo.utils import distributed
 
 
+@storage_errors()
 def run_operation(
     operation: BlockwiseOperation,
     num_workers: int = 1,

@@ -24,6 +24,7 @@ from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import ComputeContext, Execution, create_compute_context
 from dacapo.errors import ConfigError
 from dacapo.options import Options
+from dacapo.store.files import paths_named, remove_file
 from dacapo.utils.blocks import BlockGrid, written_region
 
 # Daisy requires a limit; ten years are as good as none.
@@ -173,9 +174,9 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         if not self.keeps_logs:
             shutil.rmtree(self.log_dir, ignore_errors=True)
             return
-        useless = [self.log_dir / RESERVE, self.log_dir / JOB_FILE, *self.log_dir.glob(f"{PLACE}*")]
+        useless = [self.log_dir / RESERVE, self.log_dir / JOB_FILE, *paths_named(self.log_dir, f"{PLACE}*")]
         for file in (*useless, *progress_files(self.log_dir)):
-            file.unlink(missing_ok=True)
+            remove_file(file, missing_ok=True)
         blocks_handed_back(self.log_dir)
         if not self.keeps_done_markers:
             shutil.rmtree(str(self.done_marker_path), ignore_errors=True)

@@ -36,6 +36,7 @@ from dacapo.blockwise.segmentation.segment_function import (
 from dacapo.errors import ConfigError, DtypeError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import is_folder
 from dacapo.utils.blocks import as_roi, shell, slices_of
 from dacapo.utils.wording import in_channels
 
@@ -144,11 +145,11 @@ def _shared_array(folder: Path, like: ZarrArray, digest: str) -> ZarrArray:
         ConfigError: If the folder belongs to other work.
     """
     shared = LocalArrayIdentifier(folder / _FRAGMENTS, "fragments")
-    if not shared.container.exists():
+    if not is_folder(shared.container):
         folder.mkdir(parents=True, exist_ok=True)
         own = Path(tempfile.mkdtemp(prefix=".", dir=folder))
         chunks = [chunk for axis, chunk in zip(like.axes, like.chunks, strict=True) if axis != "c"]
-        array = ZarrArray.create_from_array_identifier(
+        ZarrArray.create_from_array_identifier(
             LocalArrayIdentifier(own / _FRAGMENTS, "fragments"),
             [axis for axis in like.axes if axis != "c"],
             like.roi,
@@ -157,12 +158,12 @@ def _shared_array(folder: Path, like: ZarrArray, digest: str) -> ZarrArray:
             np.uint64,
             write_size=Coordinate(chunks) * like.voxel_size,
             world=like.world,
+            attributes={ORIGIN: {"operation": "segment_worker", "of": digest}},
         )
-        array.add_metadata({ORIGIN: {"operation": "segment_worker", "of": digest}})
         try:
             (own / _FRAGMENTS).rename(shared.container)
         except OSError:
-            if not shared.container.exists():  # else another worker was faster
+            if not is_folder(shared.container):  # else another worker was faster
                 raise
         finally:
             shutil.rmtree(own)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from dacapo.blockwise.segmentation.block_segmenter import BLOCK_FILE
 from dacapo.blockwise.segmentation.joining import roots_of
 from dacapo.errors import BlockwiseError, ConfigError
+from dacapo.store.files import files_below, paths_named
 
 
 def block_contents(folder: Path) -> Iterable[dict[str, npt.NDArray[Any]]]:
@@ -23,7 +24,8 @@ def block_contents(folder: Path) -> Iterable[dict[str, npt.NDArray[Any]]]:
     Raises:
         BlockwiseError: If one is damaged, or the folder holds none.
     """
-    files = [*sorted(folder.glob(BLOCK_FILE.format("*"))), *sorted(folder.glob("pairs/*/*.npz"))]
+    files = paths_named(folder, BLOCK_FILE.format("*"))
+    files += [path for path in files_below(folder / "pairs") if path.suffix == ".npz"]
     if not files:
         raise BlockwiseError(f"{folder} holds no segments of blocks; run the segment worker first, with this folder")
     for file in files:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from dacapo.blockwise.segmentation.plan import SegmentationPlan, open_array
 from dacapo.blockwise.segmentation.workspace import RUNS, Workspace
 from dacapo.errors import DtypeError
+from dacapo.store.files import allocate
 
 Numbers = npt.NDArray[np.int64]
 
@@ -136,6 +137,7 @@ def _write_labels(file: Any, fragments: FragmentTable, absorb_below: int) -> int
     """
     spare = 1  # an empty file could not be mapped into memory
     labels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint64, shape=(int(fragments.first[-1]) + spare,))
+    allocate(file)
     roots = fragments.roots()
     sizes, sums = fragments.totals(roots)
     root_labels = np.zeros(len(roots), dtype=np.uint64)

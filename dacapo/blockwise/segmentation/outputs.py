@@ -69,7 +69,7 @@ def check_output(plan: SegmentationPlan) -> None:
 def _create(plan: SegmentationPlan, identifier: LocalArrayIdentifier, write_size: Coordinate) -> None:
     """Create an array of labels; it replaces an existing one, which the journal has allowed."""
     source = open_identifier(plan.input)
-    array = ZarrArray.create_from_array_identifier(
+    ZarrArray.create_from_array_identifier(
         identifier,
         [axis for axis in source.axes if axis not in ("b", "c")],
         plan.region,
@@ -79,8 +79,8 @@ def _create(plan: SegmentationPlan, identifier: LocalArrayIdentifier, write_size
         write_size=write_size,
         overwrite=True,
         world=source.world,
+        attributes={ORIGIN: {"operation": "segment_blockwise", "function": plan.function_file}},
     )
-    array.add_metadata({ORIGIN: {"operation": "segment_blockwise", "function": plan.function_file}})
 
 
 def _chunk_edge(block_edge: int) -> int:

@@ -21,6 +21,7 @@ from dacapo.errors import ConfigError, RoiError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
+from dacapo.store.files import is_file
 from dacapo.utils.blocks import BlockGrid, shell, written_region
 
 # The name in journals, from before there were plans.
@@ -88,11 +89,10 @@ class SegmentationPlan:
         region = written_region(total_roi, read_roi, write_roi)
         array.check_roi(region)
         around = _as_coordinate(context, array.dims)
-        is_file = Path(function_file).is_file()
         plan = cls(
             input=input_identifier,
             output=output_identifier,
-            function_file=str(Path(function_file).resolve()) if is_file else str(function_file),
+            function_file=str(Path(function_file).resolve()) if is_file(function_file) else str(function_file),
             region=region,
             before=write_roi.begin - read_roi.begin + around,
             after=read_roi.end - write_roi.end + around,

@@ -20,6 +20,7 @@ from dacapo.blockwise.segmentation.plan import SegmentationPlan
 from dacapo.blockwise.segmentation.relabeling import Relabeling
 from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.compute_context import Execution
+from dacapo.store.files import is_file
 
 
 def run_segmentation(
@@ -86,7 +87,7 @@ def _run_passes(
 def _join(plan: SegmentationPlan, folder: Path, journal: Journal | None, execution: Execution) -> None:
     """Join the fragments of all blocks, unless an earlier call did."""
     workspace = Workspace(folder)
-    if not workspace.labels_file.exists():
+    if not is_file(workspace.labels_file):
         gathering = Gathering.of(plan, folder)
         run_stage(gathering, journal, execution, in_process=gathering.most_workers() == 1)
         write_lookup_table(plan, workspace)

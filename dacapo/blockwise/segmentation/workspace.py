@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import numpy.typing as npt
 
 from dacapo.errors import BlockwiseError
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import paths_named, remove_file
+from dacapo.store.folders import remove_folder
 
 BLOCKS, PAIRS, RUNS = KINDS = ("blocks", "pairs", "runs")
 """Kinds of files of a segmentation."""
@@ -75,11 +76,15 @@ class Workspace:
             raise BlockwiseError(f"{self._file(kind, index)} is missing or damaged: {error}") from error
 
     def remove(self) -> None:
-        """Delete all intermediate results."""
+        """Delete all intermediate results.
+
+        Raises:
+            StorageError: If something cannot be deleted.
+        """
         for path in (self.fragments.container, *(self.folder / kind for kind in KINDS)):
-            shutil.rmtree(path, ignore_errors=True)
-        for file in self.folder.glob("*.npy"):
-            file.unlink()
+            remove_folder(path)
+        for file in paths_named(self.folder, "*.npy"):
+            remove_file(file)
 
     def _file(self, kind: str, index: int) -> Path:
         return self.folder / kind / str(index // _FILES_PER_FOLDER) / f"{index}.npz"

@@ -12,6 +12,7 @@ import numpy as np
 
 from dacapo.blockwise.worker.user_modules import ProcessBlock, open_module
 from dacapo.errors import ConfigError
+from dacapo.store.files import is_file
 from dacapo.utils.plain_json import parse_json
 
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
@@ -64,7 +65,7 @@ def write_job(job: str, log_dir: Path) -> Path:
         log_dir: The folder, on a file system that the workers see.
     """
     file = log_dir / JOB_FILE
-    if not file.exists():
+    if not is_file(file):
         partial = file.with_suffix(f".{os.getpid()}.partial")
         # Settings may hold passwords.
         with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:

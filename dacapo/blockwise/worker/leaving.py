@@ -21,6 +21,7 @@ import attrs
 import daisy.v2 as daisy
 
 from dacapo.blockwise.worker.lifetime import interrupt_main_thread
+from dacapo.store.files import paths_named
 
 logger = logging.getLogger(__name__)
 
@@ -171,7 +172,7 @@ class Leaving:
 
 def blocks_handed_back(log_dir: Path) -> set[int]:
     """Return the numbers of the blocks that were handed back, and forget them."""
-    files = list(log_dir.glob(f"{_HANDED_BACK}*"))
+    files = paths_named(log_dir, f"{_HANDED_BACK}*")
     for file in files:
         file.unlink(missing_ok=True)
     return {int(file.name.removeprefix(_HANDED_BACK)) for file in files}

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import attrs
 
 from dacapo.errors import StorageError
+from dacapo.store.files import paths_named
 
 _COUNT, _DID = "blocks_done", "did_"
 
@@ -66,7 +67,7 @@ def did_a_block(log_dir: Path, worker: int) -> Path:
 
 def progress_files(log_dir: Path) -> list[Path]:
     """Return all these files of a task."""
-    return [log_dir / _COUNT, *log_dir.glob(f"{_DID}*")]
+    return [log_dir / _COUNT, *paths_named(log_dir, f"{_DID}*")]
 
 
 def _text(count: int) -> bytes:

@@ -12,6 +12,7 @@ from dacapo.blockwise.worker.leaving import LEFT
 from dacapo.blockwise.worker.progress import blocks_done, did_a_block
 from dacapo.blockwise.worker.reports import forget_deaths, report_death, report_end
 from dacapo.errors import BlockwiseError
+from dacapo.store.files import is_file
 
 # Seconds of a life and of a pause.
 _SHORT = 60.0
@@ -67,7 +68,7 @@ class Replacing:
 
     def _is_progress(self) -> bool:
         # The number comes with some delay, but tells of blocks of all workers, also of those with their own loop.
-        return did_a_block(self.log_dir, self.worker).exists() or blocks_done(self.log_dir) != self._done
+        return is_file(did_a_block(self.log_dir, self.worker)) or blocks_done(self.log_dir) != self._done
 
     def wait(self) -> None:
         """Wait before the replacement starts, longer each time, if several workers in a row lived a short time."""

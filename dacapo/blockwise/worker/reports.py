@@ -11,7 +11,7 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-from dacapo.errors import StorageError
+from dacapo.store.files import make_folder, paths_named, storage_error
 
 logger = logging.getLogger(__name__)
 
@@ -74,20 +74,20 @@ def report_death(log_dir: Path, worker: int, error: BaseException) -> None:
     with suppress(OSError):
         with log_file(log_dir, worker).open("a", encoding="utf-8") as log:
             log.write(f"{text}\n")
-        before = len(list(log_dir.glob(_deaths_of(worker))))
+        before = len(paths_named(log_dir, _deaths_of(worker)))
         (log_dir / f"{_DEAD}{worker}_{before}.txt").write_text(text, encoding="utf-8")
 
 
 def forget_deaths(log_dir: Path, worker: int) -> None:
     """Delete what was written down about deaths in the place of a worker."""
-    for file in log_dir.glob(_deaths_of(worker)):
+    for file in paths_named(log_dir, _deaths_of(worker)):
         with suppress(OSError):
             file.unlink()
 
 
 def deaths(log_dir: Path) -> list[str]:
     """Return how workers died, the last one at the end, each with the path of its log."""
-    files = sorted(log_dir.glob(_deaths_of("*")), key=lambda file: file.stat().st_mtime_ns)
+    files = sorted(paths_named(log_dir, _deaths_of("*")), key=lambda file: file.stat().st_mtime_ns)
     numbers = [int(file.stem.removeprefix(_DEAD).partition("_")[0]) for file in files]
     return [
         f"{file.read_text(encoding='utf-8')} ({log_file(log_dir, number)})"
@@ -123,11 +123,11 @@ def reserve_space(log_dir: Path) -> None:
     Raises:
         StorageError: If the disk is full.
     """
+    make_folder(log_dir)
     try:
-        log_dir.mkdir(parents=True, exist_ok=True)
         (log_dir / RESERVE).write_bytes(b" " * _RESERVED_BYTES)
     except OSError as error:
-        raise StorageError(f"cannot write {log_dir}: {error}") from error
+        raise storage_error("write", log_dir / RESERVE, error) from error
 
 
 def is_disk_full(error: BaseException | None) -> bool:

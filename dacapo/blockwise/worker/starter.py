@@ -21,6 +21,7 @@ from dacapo.blockwise.worker.reports import START_ERROR, log_file, report_stop
 from dacapo.compute_context import ComputeContext
 from dacapo.errors import BlockwiseError
 from dacapo.options import Options
+from dacapo.store.files import is_file
 
 if TYPE_CHECKING:
     from dacapo.blockwise.worker.call import WorkerCall
@@ -75,7 +76,7 @@ class WorkerStarter:
             hand_back_one_block()
 
     def _is_stopped(self) -> bool:
-        return (self.log_dir / START_ERROR).exists()
+        return is_file(self.log_dir / START_ERROR)
 
     def _start(self, worker: int) -> None:
         environment = {JOB_VARIABLE: str(self._write_job()), "PYTHONPATH": self.python_path, **self._threads()}

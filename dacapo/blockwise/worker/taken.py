@@ -16,6 +16,8 @@ import attrs
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
+from dacapo.store.files import paths_named
+
 _TAKEN = "taken_"
 # Enough for regions of five axes with numbers of 64 bits.
 _BYTES = 1024
@@ -75,7 +77,7 @@ def blocks_of_dead_workers(log_dir: Path) -> dict[int, tuple[Roi, int]]:
     Another worker may have done a block since.
     """
     found = {}
-    for file in sorted(log_dir.glob(f"{_TAKEN}*.txt"), key=lambda file: file.stat().st_mtime_ns):
+    for file in sorted(paths_named(log_dir, f"{_TAKEN}*.txt"), key=lambda file: file.stat().st_mtime_ns):
         with suppress(OSError, ValueError):  # no block was taken, or the worker died while it wrote the note
             note = file.read_text(encoding="utf-8")
             number, region = int(note.split(" ", 1)[0]), _WRITTEN.search(note)

@@ -15,6 +15,7 @@ import daisy.v2 as daisy
 
 from dacapo.compute_context import Step
 from dacapo.errors import BlockwiseError, ConfigError, PathNotFoundError
+from dacapo.store import files
 
 STEP = "COMPUTE_STEP"
 """Name under which a module may declare the step of the compute context that gives its workers their resources."""
@@ -64,8 +65,9 @@ def load_module(source: str | Path) -> ModuleType:
         BlockwiseError: If the module raises while it is loaded.
     """
     path = Path(source)
-    is_file = path.suffix == ".py" or path.is_file()
-    if is_file and not path.is_file():
+    exists = files.is_file(path)
+    is_file = exists or path.suffix == ".py"
+    if is_file and not exists:
         raise PathNotFoundError(f"{path} does not exist; give a Python file or the import path of a module")
     try:
         return _load_file(path) if is_file else importlib.import_module(str(source))

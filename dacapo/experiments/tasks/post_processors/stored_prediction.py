@@ -150,7 +150,7 @@ class StoredPredictionPostProcessor(PostProcessor):
 
         prediction = self.prediction_array
         block_shape = fit_block_shape(block_size, prediction.roi.shape / prediction.voxel_size)
-        output = ZarrArray.create_from_array_identifier(
+        return ZarrArray.create_from_array_identifier(
             identifier,
             [axis for axis in prediction.axes if axis != "c"],
             prediction.roi,
@@ -160,7 +160,5 @@ class StoredPredictionPostProcessor(PostProcessor):
             write_size=block_shape * prediction.voxel_size,
             overwrite=True,
             world=prediction.world,
+            attributes={ORIGIN: {"operation": type(self).__name__}},
         )
-        # Mark it at once, so that it can be replaced after an interruption.
-        output.add_metadata({ORIGIN: {"operation": type(self).__name__}})
-        return output

@@ -11,7 +11,7 @@ import numpy as np
 
 from .remote import TIMEOUT, kvstore_spec, open_context
 from .remote_files import change_remote
-from .zarr_files import create_zarr2_group
+from .zarr_files import create_zarr2_group, groups_above
 
 _COMPRESSOR = {"id": "blosc", "cname": "zstd", "clevel": 3, "shuffle": 2, "blocksize": 0}
 
@@ -30,10 +30,8 @@ def create_remote_zarr2(
         StorageError: If the URL cannot be written.
         ValueError: Likewise.
     """
-    folder = container
-    for part in (None, *dataset.split("/")[:-1]):
-        folder = folder if part is None else folder / part
-        create_zarr2_group(folder)
+    for group in groups_above(container, dataset):
+        create_zarr2_group(group)
     metadata = {
         "zarr_format": 2,
         "shape": list(shape),

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from .axes import CHUNK_EDGE, NON_SPATIAL_AXES, spatial_axes_of
 from .places import has_file, parse_object, read_file, read_json
 from .remote_files import change_remote
 from .remote_zarr import create_with_tensorstore
+from .zarr_files import groups_above, new_array_folder
 
 HEADER = "zarr.json"
 
@@ -63,11 +64,8 @@ def create_zarr3(
         OSError: If the folder cannot be written.
         ValueError: Likewise, or if the format has no such data type.
     """
-    folder = container
-    create_zarr3_group(folder)
-    for part in dataset.split("/")[:-1]:
-        folder = folder / part
-        create_zarr3_group(folder)
+    for group in groups_above(container, dataset):
+        create_zarr3_group(group)
     inner: list[dict[str, Any]] = [
         {"name": "bytes", "configuration": {"endian": "little"}},
         {
@@ -98,7 +96,9 @@ def create_zarr3(
         "dimension_names": list(axes),
         "attributes": dict(attributes),
     }
-    create_with_tensorstore("zarr3", container / dataset, metadata)
+    place = nullcontext(container / dataset) if is_url(container) else new_array_folder(container / dataset)
+    with place as folder:
+        create_with_tensorstore("zarr3", folder, metadata)
 
 
 def chunks_in_shard(shards: Sequence[int], axes: Sequence[str]) -> list[int]:

@@ -264,6 +264,8 @@ class ZarrArray(MetadataArray):
         name: str | None = None,
         overwrite: bool = False,
         world: World | None = None,
+        *,
+        attributes: Mapping[str, Any] | None = None,
     ) -> ZarrArray:
         """Create an array filled with zeros: of Zarr v2, or of Zarr v3 with shards in a container of Zarr v3.
 
@@ -281,6 +283,7 @@ class ZarrArray(MetadataArray):
             overwrite: Whether to replace an existing array.
             world: What roi and voxel size count: ``world`` of the array that this one is made from. Nanometers by
                 default.
+            attributes: More attributes, which the array has from its first moment on.
 
         Raises:
             OutputExistsError: If an array exists and ``overwrite`` is false, or a group with arrays.
@@ -300,7 +303,8 @@ class ZarrArray(MetadataArray):
         metadata = ArrayMetadata.of_world(kept, voxel_size, roi.offset, counted)
         chunks = chunk_shape(shape, kept, kind.itemsize, None if write_size is None else write_size / voxel_size)
         forget_image(container, dataset)
-        create_files(container, dataset, shape, chunks, kind, kept, metadata.as_attributes())
+        everything = {**metadata.as_attributes(), **(attributes or {})}
+        create_files(container, dataset, shape, chunks, kind, kept, everything)
         return cls(ZarrArrayConfig(name or dataset, container, array_identifier.dataset, mode=mode))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dacapo.store.files import atomic_path
+from dacapo.store.folders import atomic_folder
 from dacapo.utils.paths import is_url, shown
 
 from .checked_blosc import CheckedBlosc, checked
@@ -51,6 +53,8 @@ def create_zarr2(
 ) -> Any:
     """Create an array filled with zeros, in place of an existing one, and the groups above it.
 
+    It appears with all of its attributes, and one that it replaces exists until then.
+
     Chunks lie in a folder per index, ``4/0/17``, since a folder with millions of files is slow on most file systems.
 
     Raises:
@@ -60,20 +64,36 @@ def create_zarr2(
     import numcodecs
     import zarr
 
-    created = zarr.create(
-        shape=tuple(shape),
-        chunks=tuple(chunks),
-        dtype=dtype,
-        fill_value=0,
-        compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
-        store=str(container) if is_zarr3() else zarr.DirectoryStore(str(container)),
-        path=dataset,
-        overwrite=True,
-        dimension_separator="/",
-        **{"zarr_format" if is_zarr3() else "zarr_version": 2},
-    )
-    created.attrs.put(dict(attributes))
-    return created
+    for group in groups_above(container, dataset):
+        create_zarr2_group(group)
+    with new_array_folder(container / dataset) as folder:
+        created = zarr.create(
+            shape=tuple(shape),
+            chunks=tuple(chunks),
+            dtype=dtype,
+            fill_value=0,
+            compressor=numcodecs.Blosc(cname="zstd", clevel=3, shuffle=numcodecs.Blosc.BITSHUFFLE),
+            store=str(folder) if is_zarr3() else zarr.DirectoryStore(str(folder)),
+            overwrite=True,
+            dimension_separator="/",
+            **{"zarr_format" if is_zarr3() else "zarr_version": 2},
+        )
+        created.attrs.put(dict(attributes))
+    return zarr.open_array(str(container / dataset), mode="r+", **({"zarr_format": 2} if is_zarr3() else {}))
+
+
+def groups_above(container: Path, dataset: str) -> list[Path]:
+    """Return the folders of the groups that hold an array, the container first; none if it is the array."""
+    parts = [part for part in dataset.split("/") if part]
+    return [container.joinpath(*parts[:depth]) for depth in range(len(parts))]
+
+
+def new_array_folder(folder: Path) -> AbstractContextManager[Path]:
+    """Give the folder to create an array in, which becomes ``folder`` when the ``with`` block succeeds.
+
+    In place of a link, whose owner has chosen where the array lies, it is ``folder`` itself.
+    """
+    return nullcontext(folder) if folder.is_symlink() else atomic_folder(folder)
 
 
 def open_zarr2(path: Path, mode: str) -> Any:
