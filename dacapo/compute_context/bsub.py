@@ -11,6 +11,7 @@ from typing import ClassVar
 import attrs
 
 from dacapo.compute_context.batch_system import BatchSystem, job_field, job_name, megabytes, seconds
+from dacapo.compute_context.waiting_jobs import ask, reasons
 
 
 @attrs.define
@@ -37,6 +38,14 @@ class Bsub(BatchSystem):
     environment_setup: list[str] = job_field("environment_setup", factory=list)
     host: str | None = job_field("host", default=None)
     gpu_memory: str | None = job_field("gpu_memory", default=None)
+
+    def waiting_jobs(self) -> dict[str, str]:
+        """Return the reason for which each job of the user waits, by its id, as ``bjobs -p`` tells it.
+
+        Raises:
+            BlockwiseError: If ``bjobs`` cannot be run, or fails.
+        """
+        return reasons(ask(["bjobs", "-p"], none="No pending job found"))
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the ``bsub`` command that runs ``command`` as a job and returns its exit code.

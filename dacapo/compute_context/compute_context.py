@@ -38,6 +38,7 @@ _STEPS_HELP = (
 ).format(", ".join(Step), CPU, *(step for step in Step if step.may_need_gpu))
 _TAIL = 30
 _GRACE = 5.0
+_JOB_NOTE = ".job_id"
 
 
 def _check_number(context: object, attribute: object, value: Any) -> None:
@@ -178,6 +179,14 @@ class ComputeContext(ABC):
         """Return the id of the job that a line of the output of its command names, None if it names none."""
         return None
 
+    def waiting_jobs(self) -> dict[str, str]:
+        """Return the reason for which each job of the user waits, by its id.
+
+        Raises:
+            BlockwiseError: If the cluster cannot be asked.
+        """
+        return {}
+
     def cancel(self, job: str) -> None:  # noqa: B027  # nothing to do where commands are the work itself
         """End a job, or take it out of the queue, if its command does not do so when it is ended.
 
@@ -236,7 +245,9 @@ def _follow(process: subprocess.Popen[str], log: Path | None, context: ComputeCo
             for line in process.stdout:
                 logger.info(line.rstrip("\n"))
                 tail.append(line)
-                job = context.job_in(line) or job
+                if (named := context.job_in(line)) is not None and named != job:
+                    job = named
+                    _note_job(log, job)
                 if file is not None:
                     with suppress(OSError):  # a full disk need not affect the command
                         file.write(line.encode())
@@ -247,7 +258,24 @@ def _follow(process: subprocess.Popen[str], log: Path | None, context: ComputeCo
         raise
     finally:
         process.wait()
+        if job is not None and log is not None:
+            log.with_suffix(_JOB_NOTE).unlink(missing_ok=True)
     return tail
+
+
+def _note_job(log: Path | None, job: str) -> None:
+    if log is not None:
+        with suppress(OSError):  # then nobody is told why the job waits
+            log.with_suffix(_JOB_NOTE).write_text(job, encoding="utf-8")
+
+
+def jobs_in(log_dir: Path) -> set[str]:
+    """Return the ids of the jobs whose commands run, with logs in a folder."""
+    found = set()
+    for note in log_dir.glob(f"*{_JOB_NOTE}"):
+        with suppress(OSError):  # the job ended while we looked
+            found.add(note.read_text(encoding="utf-8"))
+    return found
 
 
 def _end(process: subprocess.Popen[str]) -> None:

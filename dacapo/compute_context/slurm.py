@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import os
 import re
@@ -12,6 +13,7 @@ from typing import ClassVar
 import attrs
 
 from dacapo.compute_context.batch_system import BatchSystem, before_end, job_field, job_name, megabytes, seconds
+from dacapo.compute_context.waiting_jobs import ask, reasons
 from dacapo.utils.cores import node_cores
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,15 @@ class Slurm(BatchSystem):
                 self.cores,
             )
         return self.cores
+
+    def waiting_jobs(self) -> dict[str, str]:
+        """Return the reason for which each job of the user waits, by its id, as ``squeue`` tells it.
+
+        Raises:
+            BlockwiseError: If ``squeue`` cannot be run, or fails.
+        """
+        states = ["--noheader", "--states=PENDING", f"--user={getpass.getuser()}"]
+        return reasons(ask(["squeue", *states, "--format=%i %r"]))
 
     def wrap_command(self, command: Sequence[str], log: Path | None = None) -> list[str]:
         """Return the ``srun`` command that runs ``command`` as a job and returns its exit code.

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from dacapo.blockwise.scheduling.done_markers import allocate_done_markers
 from dacapo.blockwise.scheduling.failures import handed_back, raise_failures
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
+from dacapo.blockwise.scheduling.waiting import tell_waiting_jobs
 from dacapo.blockwise.worker.progress import DoneCount
 from dacapo.blockwise.worker.reports import reserve_space
 from dacapo.blockwise.worker.user_modules import ProcessBlock
@@ -123,6 +124,7 @@ def _run_workers_once(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) ->
             if isinstance(one, DaCapoBlockwiseTask):
                 reserve_space(one.log_dir)
                 counts[one.task_id] = stack.enter_context(closing(DoneCount.create(one.log_dir)))
+        stack.enter_context(tell_waiting_jobs([one for one in tasks if isinstance(one, DaCapoBlockwiseTask)]))
         states: Mapping[str, Any] = daisy.Server().run_blockwise(
             daisy.Pipeline(list(tasks), edges),
             progress=_Observer(counts),
