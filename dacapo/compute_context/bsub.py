@@ -56,6 +56,8 @@ class Bsub(BatchSystem):
                 ``.job``; without a log, output is discarded rather than mailed.
         """
         options = ["-K", "-q", self.queue, "-n", str(self.num_cpus)]
+        if self.num_cpus > 1:
+            options += ["-R", "span[hosts=1]"]  # or cores of other machines, which the worker cannot use, may count
         if self.num_gpus > 0:
             options += ["-gpu", f"num={self.num_gpus}"]
         options += ["-J", job_name(log)]

@@ -39,27 +39,60 @@ from dacapo.utils.memory_estimates import PROCESS_BYTES, WORKER_BYTES
 from dacapo.validate import validate, validate_run
 from tests.helpers.cluster import install_bsub
 
+ONE_HOST = ["-R", "span[hosts=1]"]
+
 
 class TestBsub:
     def test_command_has_all_that_was_asked_for(self, tmp_path: Path) -> None:
         context = Bsub(queue="gpu_short", num_gpus=2, num_cpus=12, billing="lab")
         command = context.wrap_command(["python", "-m", "x"], tmp_path / "worker 3.log")
         output = str(tmp_path / "worker 3.job")
-        expected = ["bsub", "-K", "-q", "gpu_short", "-n", "12", "-gpu", "num=2", "-J", "dacapo_worker_3", "-P", "lab"]
+        expected = [
+            "bsub",
+            "-K",
+            "-q",
+            "gpu_short",
+            "-n",
+            "12",
+            *ONE_HOST,
+            "-gpu",
+            "num=2",
+            "-J",
+            "dacapo_worker_3",
+            "-P",
+            "lab",
+        ]
         assert command == [*expected, "-o", output, "python", "-m", "x"]
 
     def test_no_gpu_and_no_billing(self) -> None:
         assert Bsub(num_gpus=0).wrap_command(["x"]) == [
-            *["bsub", "-K", "-q", "local", "-n", "5", "-J", "dacapo", "-o", "/dev/null"],
+            *["bsub", "-K", "-q", "local", "-n", "5", *ONE_HOST, "-J", "dacapo", "-o", "/dev/null"],
             "x",
         ]
 
     def test_memory_time_and_flags(self) -> None:
         context = Bsub(num_gpus=0, memory="1.5GB", time="1-00:00:01", extra_flags=["-m", "node 1"])
         assert context.wrap_command(["x"]) == [
-            *["bsub", "-K", "-q", "local", "-n", "5", "-J", "dacapo", "-R", "rusage[mem=1536MB]", "-M", "1536MB"],
+            *[
+                "bsub",
+                "-K",
+                "-q",
+                "local",
+                "-n",
+                "5",
+                *ONE_HOST,
+                "-J",
+                "dacapo",
+                "-R",
+                "rusage[mem=1536MB]",
+                "-M",
+                "1536MB",
+            ],
             *["-W", "24:01", "-o", "/dev/null", "-m", "node 1", "x"],
         ]
+
+    def test_a_single_core_is_on_one_host(self) -> None:
+        assert "-R" not in Bsub(num_cpus=1).wrap_command(["x"])
 
     def test_fields_keep_their_places(self) -> None:
         assert Bsub(True, "gpu", 2, 12, "lab") == Bsub(queue="gpu", num_gpus=2, num_cpus=12, billing="lab")
