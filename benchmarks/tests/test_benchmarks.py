@@ -16,10 +16,13 @@ import zarr
 
 from benchmarks import peer, scaling
 from benchmarks.cpu_time import tree_seconds
+from benchmarks.data import cells
 from benchmarks.floors import PlainBatches
 from benchmarks.harness import Case, Setting, Timing, WrongResultError, measure, table
 from benchmarks.run import CASES
 from benchmarks.targets import equal
+from benchmarks.watershed_context import MUCH, Comparison, noisy
+from dacapo.experiments.tasks.post_processors import watershed_post_processor
 from dacapo.options import DaCapoConfig
 from dacapo.utils.voi import voi
 from tests.helpers.processes import wait_until
@@ -179,6 +182,14 @@ def test_quick_runs_of_others(name: str, rows: list[str]) -> None:
     got = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert got.returncode == 0, got.stderr
     assert [row for row in rows if f"\n{row}" not in got.stdout] == []
+
+
+def test_pairs_that_share_half_join_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are closer to the whole than with a limit of half of the smaller segment."""
+    comparison = Comparison(noisy(cells(64), MUCH), tmp_path)
+    bits = sum(comparison.row(8, 32)[:2])
+    monkeypatch.setattr(watershed_post_processor, "MIN_OVERLAP", 0.5)
+    assert bits < sum(comparison.row(8, 32)[:2])
 
 
 @pytest.mark.parametrize("work", ["predict", "segment"])

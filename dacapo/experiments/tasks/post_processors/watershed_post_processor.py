@@ -34,8 +34,12 @@ TOGETHER = "results of several parameters are those of the mutex watershed of th
 """Declared by :meth:`WatershedPostProcessor.process`; an override may compute something else."""
 
 SEGMENT_FUNCTION = "dacapo.blockwise.watershed_function"
-MIN_OVERLAP = 0.5
-"""Segments of neighboring blocks are joined if they share more than this part of the smaller one."""
+MIN_OVERLAP = 0.8
+"""Segments of neighboring blocks are joined if they share more than this part of the smaller one.
+
+A wrong pair joins two objects everywhere, a missing one only cuts an object.
+``docs/concepts/blockwise.md`` has figures.
+"""
 
 
 @attrs.frozen
@@ -73,10 +77,10 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
 
     A volume of up to ``whole_voxels`` voxels is segmented at once, by one core. A larger one would take too much memory
     and is segmented in blocks. Segments of neighboring blocks are joined where both blocks find that they share more
-    than half of the smaller one, in a layer beyond the face between the blocks that is as thick as the longest offset.
-    The result is close to that of the whole volume, and the closer the larger the ``context`` of the parameters is, but
-    equal only where each block sees everything: one affinity can change decisions at any distance. It depends on blocks
-    and context, not on the number of workers.
+    than four fifths of the smaller one, in a layer beyond the face between the blocks that is as thick as the longest
+    offset. The result is close to that of the whole volume, and the closer the larger the ``context`` of the parameters
+    is, but equal only where each block sees everything: one affinity can change decisions at any distance. It depends
+    on blocks and context, not on the number of workers.
 
     Attributes:
         whole_voxels: Size of the largest volume to segment at once. This takes some 80 bytes of memory per voxel with 6
