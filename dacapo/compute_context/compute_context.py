@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import os
 import subprocess
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import attrs
 
+from dacapo.compute_context.commands import follow
 from dacapo.compute_context.steps import CPU, Step
 from dacapo.errors import BlockwiseError, ConfigError
 from dacapo.options import DaCapoConfig, Options
@@ -22,7 +20,6 @@ from dacapo.options import DaCapoConfig, Options
 if TYPE_CHECKING:
     import torch
 
-logger = logging.getLogger(__name__)
 
 DISTRIBUTE_HELP = (
     "Start a {} even for a single worker, and for predictions even without a number of workers. Otherwise, these run "
@@ -36,9 +33,6 @@ _STEPS_HELP = (
     "Fields that differ for the workers of a step, such as {{segment: {{num_workers: 4}}}}; the steps are {}, and {!r} "
     "stands for all of them but {} and {}."
 ).format(", ".join(Step), CPU, *(step for step in Step if step.may_need_gpu))
-_TAIL = 30
-_GRACE = 5.0
-_JOB_NOTE = ".job_id"
 
 
 def _check_number(context: object, attribute: object, value: Any) -> None:
@@ -226,65 +220,13 @@ class ComputeContext(ABC):
             )
         except OSError as error:
             raise BlockwiseError(f"cannot start {name!r}: {error}") from error
-        tail = _follow(process, log, self)
+        tail = follow(process, log, self)
         if process.returncode != 0:
             failure = BlockwiseError(
                 f"{name!r} ended with exit code {process.returncode}; its output ends:\n{''.join(tail)}"
             )
             failure.exit_code = process.returncode
             raise failure
-
-
-def _follow(process: subprocess.Popen[str], log: Path | None, context: ComputeContext) -> deque[str]:
-    """Log the output of a process until it ends, and return the last lines."""
-    tail: deque[str] = deque(maxlen=_TAIL)
-    job: str | None = None
-    try:
-        assert process.stdout is not None
-        with nullcontext() if log is None else log.open("ab", buffering=0) as file:
-            for line in process.stdout:
-                logger.info(line.rstrip("\n"))
-                tail.append(line)
-                if (named := context.job_in(line)) is not None and named != job:
-                    job = named
-                    _note_job(log, job)
-                if file is not None:
-                    with suppress(OSError):  # a full disk need not affect the command
-                        file.write(line.encode())
-    except BaseException:  # an interrupt ends the command too
-        _end(process)
-        if job is not None:
-            context.cancel(job)
-        raise
-    finally:
-        process.wait()
-        if job is not None and log is not None:
-            log.with_suffix(_JOB_NOTE).unlink(missing_ok=True)
-    return tail
-
-
-def _note_job(log: Path | None, job: str) -> None:
-    if log is not None:
-        with suppress(OSError):  # then nobody is told why the job waits
-            log.with_suffix(_JOB_NOTE).write_text(job, encoding="utf-8")
-
-
-def jobs_in(log_dir: Path) -> set[str]:
-    """Return the ids of the jobs whose commands run, with logs in a folder."""
-    found = set()
-    for note in log_dir.glob(f"*{_JOB_NOTE}"):
-        with suppress(OSError):  # the job ended while we looked
-            found.add(note.read_text(encoding="utf-8"))
-    return found
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a process, and give it time to end jobs that it has started."""
-    process.terminate()
-    try:
-        process.wait(_GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
 
 
 def free_gpu_memory(device: torch.device, num_processes: int) -> int:

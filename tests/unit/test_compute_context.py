@@ -204,7 +204,7 @@ class Interrupt(logging.Handler):
 class TestInterrupt:
     @pytest.fixture(autouse=True)
     def _interrupt(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        logger, handler = logging.getLogger("dacapo.compute_context.compute_context"), Interrupt()
+        logger, handler = logging.getLogger("dacapo.compute_context.commands"), Interrupt()
         level = logger.level
         logger.setLevel(logging.INFO)
         logger.addHandler(handler)
@@ -219,7 +219,7 @@ class TestInterrupt:
         assert (tmp_path / "ended").exists()
 
     def test_but_not_take_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("dacapo.compute_context.compute_context._GRACE", 0.1)
+        monkeypatch.setattr("dacapo.compute_context.commands._GRACE", 0.1)
         script = f"trap '' TERM; echo $$ > {tmp_path}/pid; echo ready; while true; do sleep 0.01; done"
         with pytest.raises(KeyboardInterrupt):
             LocalTorch().execute(["bash", "-c", script])

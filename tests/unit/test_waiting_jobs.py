@@ -12,7 +12,7 @@ import pytest
 
 from dacapo.blockwise.scheduling.waiting import tell_waiting_jobs
 from dacapo.compute_context import Bsub, LocalTorch, Slurm
-from dacapo.compute_context.compute_context import jobs_in
+from dacapo.compute_context.commands import jobs_in
 from dacapo.errors import BlockwiseError
 from tests.helpers.cluster import install
 from tests.helpers.processes import wait_until

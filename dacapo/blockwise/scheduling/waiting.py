@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
-from dacapo.compute_context.compute_context import jobs_in
+from dacapo.compute_context.commands import jobs_in
 from dacapo.compute_context.waiting_jobs import summary
 from dacapo.errors import BlockwiseError
 
