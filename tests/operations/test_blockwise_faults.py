@@ -111,9 +111,20 @@ def start_worker(how, last=99):
                 os.kill(os.getpid(), signal.SIGKILL)
             if how == "wait":
                 import time
+                with open(os.path.join(os.path.dirname(__file__), "context"), "w") as context:
+                    context.write(os.environ["DAISY_CONTEXT"])
                 open(os.path.join(os.path.dirname(__file__), "waiting"), "w").close()
                 time.sleep(600)
     return process
+"""
+STRANGER = """
+import sys
+import daisy.v2 as daisy
+
+host, port = sys.argv[1:]
+client = daisy.Client(daisy.Context(hostname=host, port=port, worker_id=0, task_id="guessed"))
+with client.acquire_block() as block:
+    print("got", block)
 """
 CALLER = """
 import sys
@@ -195,6 +206,17 @@ class TestWhatIsOnTheTerminal:
         assert text.splitlines()[-1] == "Error: interrupted; everything saved before is kept"
         assert "Traceback" not in text
         assert len(text.splitlines()) <= 4
+
+    def test_a_stranger_that_does_not_know_the_task_gets_no_block(self, options: DaCapoConfig, tmp_path: Path) -> None:
+        with self.start(tmp_path, "wait", 99) as caller:
+            wait_until((tmp_path / "waiting").exists)
+            known = dict(part.split("=", 1) for part in (tmp_path / "context").read_text().split(":"))
+            with Started([sys.executable, "-c", STRANGER, known["hostname"], known["port"]], stdout=-1) as stranger:
+                text = caller.communicate()[1]
+                assert stranger.communicate()[0] in ("", "got None\n")
+        assert caller.returncode == 1
+        assert "Error: Daisy cannot go on handing out blocks" in text
+        assert "The same call does the blocks that are missing" in text
 
     @pytest.mark.parametrize("workers", [1, 2])
     def test_a_termination(self, options: DaCapoConfig, tmp_path: Path, workers: int) -> None:

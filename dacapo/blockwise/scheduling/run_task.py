@@ -19,6 +19,7 @@ from dacapo.blockwise.worker.progress import DoneCount
 from dacapo.blockwise.worker.reports import reserve_space
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import works_here
+from dacapo.errors import BlockwiseError
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -125,6 +126,7 @@ def _run_workers_once(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) ->
                 reserve_space(one.log_dir)
                 counts[one.task_id] = stack.enter_context(closing(DoneCount.create(one.log_dir)))
         stack.enter_context(tell_waiting_jobs([one for one in tasks if isinstance(one, DaCapoBlockwiseTask)]))
+        stack.enter_context(_panics_explained())
         states: Mapping[str, Any] = daisy.Server().run_blockwise(
             daisy.Pipeline(list(tasks), edges),
             progress=_Observer(counts),
@@ -132,6 +134,24 @@ def _run_workers_once(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) ->
             summary=False,
         )
     return states
+
+
+@contextmanager
+def _panics_explained() -> Iterator[None]:
+    """Raise an error if Daisy cannot go on, for example after a message for a task that it does not have.
+
+    Raises:
+        BlockwiseError: In that case.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of Rust; it has no public name
+            raise
+        raise BlockwiseError(
+            f"Daisy cannot go on handing out blocks ({error}); a program that is no worker of this operation may have "
+            "connected to its port. The same call does the blocks that are missing"
+        ) from error
 
 
 class _Observer:
