@@ -127,7 +127,10 @@ class BatchSystem(ComputeContext):
 
     def worker_deadline(self, started: float) -> float | None:
         """Return a moment shortly before the ``time`` of the config is over."""
-        return None if self.time is None else before_end(started, started + seconds(self.time))
+        # A worker does not know its step, which may have another time.
+        if self.time is None or any("time" in fields for fields in self.steps.values()):
+            return None
+        return before_end(started, started + seconds(self.time))
 
     @property
     def has_gpus(self) -> bool:

@@ -103,6 +103,7 @@ def test_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     for context in (Slurm(time="1:00:00"), Bsub(time="1:00:00")):
         assert context.worker_deadline(500.0) == 500.0 + 3600 - 30
     assert Slurm(time="0:01:00").worker_deadline(500.0) == 500.0 + 54
+    assert Bsub(time="1:00:00", steps={"segment": {"time": "9:00:00"}}).worker_deadline(500.0) is None
     monkeypatch.setenv("SLURM_JOB_END_TIME", "2500")
     for slurm in (Slurm(), Slurm(time="1:00:00")):
         assert slurm.worker_deadline(500.0) == 2500 - 30, "also in an allocation of another length"
