@@ -125,12 +125,10 @@ class BatchSystem(ComputeContext):
         """The ``memory`` of the config, in bytes."""
         return None if self.memory is None else parse_size(self.memory)
 
-    def worker_deadline(self, started: float) -> float | None:
-        """Return a moment shortly before the ``time`` of the config is over."""
-        # A worker does not know its step, which may have another time.
-        if self.time is None or any("time" in fields for fields in self.steps.values()):
-            return None
-        return before_end(started, started + seconds(self.time))
+    @property
+    def time_limit(self) -> float | None:
+        """The ``time`` of the config in seconds, None if the cluster's default applies."""
+        return None if self.time is None else seconds(self.time)
 
     @property
     def has_gpus(self) -> bool:
@@ -182,16 +180,6 @@ class BatchSystem(ComputeContext):
         # The words of the command stay separate arguments, so that none needs quotes.
         script = "\n".join(["set -e", *self.environment_setup, 'exec "$@"'])
         return ["bash", "-c", script, "bash", *command]
-
-
-def before_end(started: float, end: float) -> float:
-    """Return the time by which a worker should have left: half a minute before the end of its job, less in short ones.
-
-    Args:
-        started: When the worker started, in seconds since 1970, as is the result.
-        end: When its job ends.
-    """
-    return end - min(30.0, (end - started) / 10)
 
 
 def job_name(log: Path | None) -> str:

@@ -66,6 +66,9 @@ class ComputeContext(ABC):
 
     _registry: ClassVar[dict[str, type[ComputeContext]]] = {}
 
+    end_variable: ClassVar[str] = ""
+    """Environment variable in which a worker finds when it will be killed, in seconds since 1970; empty for none."""
+
     distribute_workers: bool | None = attrs.field(
         default=False, metadata={"help_text": DISTRIBUTE_HELP.format("process")}
     )
@@ -130,12 +133,9 @@ class ComputeContext(ABC):
         """Memory of a worker on another machine in bytes, None if it is unknown."""
         return None
 
-    def worker_deadline(self, started: float) -> float | None:
-        """Return the time by which a worker should have left by itself, None if it may stay; asked for in the worker.
-
-        Args:
-            started: When the worker started, in seconds since 1970, as is the result.
-        """
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds after which a worker is killed, None if it may stay."""
         return None
 
     @property

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import ClassVar
 
 import attrs
 
-from dacapo.compute_context.batch_system import BatchSystem, before_end, job_field, job_name, megabytes, seconds
+from dacapo.compute_context.batch_system import BatchSystem, job_field, job_name, megabytes, seconds
 from dacapo.compute_context.waiting_jobs import ask, reasons
 from dacapo.utils.cores import node_cores
 
@@ -31,6 +30,7 @@ class Slurm(BatchSystem):
     # Not the job of an allocation that srun runs in, of which it says other things.
     job_pattern: ClassVar[re.Pattern[str] | None] = re.compile(r"^srun: job (\d+) (?:queued|has been allocated)")
     cancel_program: ClassVar[str | None] = "scancel"
+    end_variable: ClassVar[str] = "SLURM_JOB_END_TIME"
 
     distribute_workers: bool | None = job_field("distribute_workers", default=True)
     queue: str | None = attrs.field(
@@ -48,11 +48,6 @@ class Slurm(BatchSystem):
     environment_setup: list[str] = job_field("environment_setup", factory=list)
     host: str | None = job_field("host", default=None)
     gpu_memory: str | None = job_field("gpu_memory", default=None)
-
-    def worker_deadline(self, started: float) -> float | None:
-        """Return a moment shortly before the end of the job, as Slurm tells it, or else the ``time`` of the config."""
-        told = os.environ.get("SLURM_JOB_END_TIME", "")
-        return before_end(started, float(told)) if told.isdigit() else BatchSystem.worker_deadline(self, started)
 
     @property
     def cores(self) -> int:

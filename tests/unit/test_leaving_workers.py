@@ -12,8 +12,9 @@ import daisy.v2 as daisy
 import pytest
 from funlib.geometry import Roi
 
+from dacapo.blockwise.worker.job import Job
 from dacapo.blockwise.worker.leaving import LEFT, JobEnds, Leaving, blocks_handed_back
-from dacapo.compute_context import Bsub, LocalTorch, Slurm
+from dacapo.compute_context import Bsub, ComputeContext, LocalTorch, Slurm
 
 
 @pytest.fixture
@@ -96,14 +97,20 @@ def test_a_forked_process_is_not_the_worker(tmp_path: Path, block: daisy.Block) 
     assert not blocks_handed_back(tmp_path)
 
 
+def deadline(context: ComputeContext) -> float | None:
+    return Job("worker.py", [], {}, None, {}, context.time_limit, context.end_variable).deadline(500.0)
+
+
 def test_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
-    assert LocalTorch().worker_deadline(500.0) is None
-    assert Slurm().worker_deadline(500.0) is None
+    assert deadline(LocalTorch()) is None
+    assert deadline(Slurm()) is None
     for context in (Slurm(time="1:00:00"), Bsub(time="1:00:00")):
-        assert context.worker_deadline(500.0) == 500.0 + 3600 - 30
-    assert Slurm(time="0:01:00").worker_deadline(500.0) == 500.0 + 54
-    assert Bsub(time="1:00:00", steps={"segment": {"time": "9:00:00"}}).worker_deadline(500.0) is None
+        assert deadline(context) == 500.0 + 3600 - 30
+    assert deadline(Slurm(time="0:01:00")) == 500.0 + 54
+    of_a_step = Bsub(time="1:00:00", steps={"segment": {"time": "9:00:00"}}).for_step("segment")
+    assert deadline(of_a_step) == 500.0 + 9 * 3600 - 30
     monkeypatch.setenv("SLURM_JOB_END_TIME", "2500")
     for slurm in (Slurm(), Slurm(time="1:00:00")):
-        assert slurm.worker_deadline(500.0) == 2500 - 30, "also in an allocation of another length"
+        assert deadline(slurm) == 2500 - 30, "also in an allocation of another length"
+    assert deadline(LocalTorch()) is None, "its workers end with the process that started them"

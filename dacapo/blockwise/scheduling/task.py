@@ -110,7 +110,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         folder = log_base(context, log_dir) / task_id
         # The arguments of spawn_worker stay in this process, so JSON need not hold them.
         arguments = ([], {}) if call.spawns else (call.args, call.kwargs)
-        job = Job(call.worker_file, *arguments, str(folder), Options.instance().serialize())
+        options = Options.instance().serialize()
+        job = Job(call.worker_file, *arguments, str(folder), options, context.time_limit, context.end_variable)
         starter = WorkerStarter(
             context,
             job.to_json(),

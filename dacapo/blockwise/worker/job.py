@@ -31,6 +31,8 @@ class Job:
         kwargs: For the worker's function.
         log_dir: Folder for reports of failures; None in a task of the user, where Daisy reports them.
         options: The settings of the process that started the workers.
+        time_limit: Seconds after which a worker is killed; None if it may stay, or it is unknown.
+        end_variable: Environment variable in which a worker finds when that is; empty for none.
     """
 
     worker_file: str
@@ -38,6 +40,8 @@ class Job:
     kwargs: dict[str, Any]
     log_dir: str | None
     options: dict[str, Any]
+    time_limit: float | None = None
+    end_variable: str = ""
 
     def to_json(self) -> str:
         """Return the job as text.
@@ -51,6 +55,19 @@ class Job:
     def from_json(cls, text: str) -> Job:
         """Return the job that :meth:`to_json` wrote."""
         return cls(**parse_json(text))
+
+    def deadline(self, started: float) -> float | None:
+        """Return the time by which a worker should have left: half a minute before it is killed, less in short jobs.
+
+        Args:
+            started: When the worker started, in seconds since 1970, as is the result.
+
+        Returns:
+            None if it may stay, or the end is unknown.
+        """
+        told = os.environ.get(self.end_variable, "")
+        limit = float(told) - started if told.isdigit() else self.time_limit
+        return None if limit is None else started + limit - min(30.0, limit / 10)
 
     def open(self) -> ProcessBlock | None:
         """Load the worker module and return its function for one block, see :func:`.open_module`."""

@@ -15,7 +15,6 @@ from dacapo.blockwise.worker.job import JOB_VARIABLE, Job
 from dacapo.blockwise.worker.leaving import Leaving
 from dacapo.blockwise.worker.loop import process_all, process_and_report
 from dacapo.blockwise.worker.reports import START_ERROR, report
-from dacapo.compute_context import create_compute_context
 from dacapo.options import Options
 
 
@@ -39,7 +38,7 @@ def main() -> None:
     if process is None:
         return
     log_dir = None if job.log_dir is None else Path(job.log_dir)
-    leaving = Leaving(log_dir, create_compute_context().worker_deadline(started))
+    leaving = Leaving(log_dir, job.deadline(started))
     with leaving.watch():
         if log_dir is None:
             process_all(process, leaving)

@@ -62,9 +62,11 @@ class SpawnedWorker:
             if array is not None
             for part in ("container", "dataset")
         }
-        job = Job(worker_file, [], {**names, **kwargs}, None, Options.instance().serialize())
         step = declared_step(load_module(worker_file), worker_file, Step.BLOCKWISE)
-        return cls(Job.from_json(job.to_json()), create_compute_context(step=step))
+        context = create_compute_context(step=step)
+        options = Options.instance().serialize()
+        job = Job(worker_file, [], {**names, **kwargs}, None, options, context.time_limit, context.end_variable)
+        return cls(Job.from_json(job.to_json()), context)
 
     def __call__(self) -> None:
         """Start the worker.
