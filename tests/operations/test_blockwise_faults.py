@@ -214,7 +214,8 @@ class TestWhatIsOnTheTerminal:
             with Started([sys.executable, "-c", STRANGER, known["hostname"], known["port"]], stdout=-1) as stranger:
                 text = caller.communicate()[1]
                 assert stranger.communicate()[0] in ("", "got None\n")
-        assert caller.returncode == 1
+        # What is left of Daisy after its panic sometimes aborts the process as it exits, after the message.
+        assert caller.returncode in (1, -signal.SIGABRT), text
         assert "Error: Daisy cannot go on handing out blocks" in text
         assert "The same call does the blocks that are missing" in text
 
