@@ -35,15 +35,15 @@ def in_blocks(mask: np.ndarray) -> np.ndarray:
 
 def draw() -> str:
     """Return the drawing."""
-    canvas = Canvas(536, "A volume is predicted in blocks with context, and segmented in three passes")
+    canvas = Canvas(536, "A volume is predicted in blocks with context, and segmented in four passes")
     _prediction(canvas)
     mask = cells()
     separate = in_blocks(mask)
     joined, _ = ndimage.label(mask)
     pictures = (
         ("1  each block is segmented", "with context around it", separate),
-        ("2  segments are matched", "on both sides of each face", separate),
-        ("3  joined labels are written", "as if there were no blocks", joined),
+        ("2, 3  segments are matched", "at each face, and matches gathered", separate),
+        ("4  joined labels are written", "one number for each object", joined),
     )
     for number, (title, line, labels) in enumerate(pictures):
         _pass(canvas, (20 + 252 * number, 318), title, line, labels, matched=number == 1)
