@@ -205,8 +205,8 @@ class ZarrArray(MetadataArray):
         value = np.asarray(value)
         if value.ndim and value.shape != shape:
             raise RoiError(f"{self}: a value of shape {value.shape} does not fit roi {roi}, which has shape {shape}")
-        check_chunks(self._found, self._opened, index)
         try:
+            check_chunks(self._found, self._opened, index)
             write_values(self._found, self._opened, index, value)
         except Exception as error:
             raise StorageError(f"{self}: cannot write roi {roi}: {error}") from error
