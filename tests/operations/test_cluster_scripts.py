@@ -44,6 +44,7 @@ def test_all_commands_were_found() -> None:
     assert all("dacapo train cells" in script for script in SCRIPTS)
 
 
+@pytest.mark.slow
 @pytest.mark.destructive
 def test_a_job_of_slurm_whose_time_is_over_is_queued_again(options: DaCapoConfig, tmp_path: Path) -> None:
     programs = tmp_path / "bin"

@@ -61,6 +61,7 @@ def test_other_tasks(tmp_path: Path, options: DaCapoConfig, monkeypatch: pytest.
     assert names["longer"].train_until == 3
 
 
+@pytest.mark.slow
 def test_parts_of_ones_own(tmp_path: Path) -> None:
     # In a process of its own, since configs are registered for good by being defined.
     file = tmp_path / "test_parts.py"
