@@ -107,6 +107,31 @@ def test_keys(browser: Any, dashboard: Dashboard) -> None:
         assert "iteration 38" in page.inner_text(".tip")
 
 
+def test_a_late_answer_keeps_what_is_typed_meanwhile(browser: Any, dashboard: Dashboard) -> None:
+    with opened(browser) as page:
+        page.goto(dashboard.url)
+        page.evaluate(
+            """() => {
+                const real = window.fetch, gate = new Promise(open => { window.openGate = open; });
+                window.fetch = async (...request) => (await Promise.all([real(...request), gate]))[0];
+            }"""
+        )
+        for key in "jx/":
+            page.keyboard.press(key)
+        page.evaluate(
+            """() => {
+                document.querySelector("#live").dataset.old = "yes";
+                document.querySelector("#filter").value = "xj";
+                window.openGate();
+            }"""
+        )
+        page.wait_for_selector("#live:not([data-old])")
+        assert page.input_value("#filter") == "xj"
+        page.keyboard.type("k")
+        assert page.input_value("#filter") == "xjk"
+        wait_for_names(page, 0)
+
+
 def test_slices_come_after_the_page_and_new_losses_by_themselves(browser: Any, dashboard: Dashboard) -> None:
     with opened(browser) as page:
         page.goto(f"{dashboard.url}run/run5")

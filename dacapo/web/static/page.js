@@ -98,7 +98,11 @@ function replaceLive(fresh) {
   const open = all("details[id][open]", live()).map((one) => one.id);
   const row = find("tr.at", live())?.dataset.run;
   const focused = live().contains(document.activeElement) ? document.activeElement : null;
-  const again = focused?.id ? `#${CSS.escape(focused.id)}` : null;
+  let again = focused?.id ? find(`#${CSS.escape(focused.id)}`, fresh) : null;
+  if (again?.type === "search") { // keep what is being typed while the answer comes
+    again.replaceWith(focused);
+    again = focused;
+  }
   for (const place of all("[data-load]", fresh)) {
     const loaded = all("[data-load]", live()).find((one) => one.dataset.load === place.dataset.load && one.dataset.done);
     if (loaded) place.replaceWith(loaded);
@@ -106,7 +110,7 @@ function replaceLive(fresh) {
   live().replaceWith(fresh);
   for (const id of open) document.getElementById(id)?.setAttribute("open", "");
   all("tr[data-run]", fresh).find((one) => one.dataset.run === row)?.classList.add("at");
-  if (again) find(again)?.focus({ preventScroll: true });
+  again?.focus({ preventScroll: true });
   load();
 }
 
@@ -119,10 +123,10 @@ function addressOf(form) {
 
 let waiting;
 document.addEventListener("input", (event) => {
-  const form = event.target.form;
-  if (!form?.matches("form[data-live]")) return;
+  const field = event.target;
+  if (!field.form?.matches("form[data-live]")) return;
   clearTimeout(waiting);
-  waiting = setTimeout(() => reread(addressOf(form), true), event.target.type === "search" ? 150 : 0);
+  waiting = setTimeout(() => reread(addressOf(field.form), true), field.type === "search" ? 150 : 0);
 });
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form[data-live]") || event.submitter?.formAction.includes("/compare")) return;
