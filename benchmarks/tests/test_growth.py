@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import subprocess
 import sys
@@ -70,6 +71,25 @@ def test_what_would_not_fit_into_memory_is_left_out() -> None:
 
 def test_memory_is_that_of_the_work(series: None) -> None:
     assert measure("hungry", 80).peak / MIB == pytest.approx(80, abs=4)
+
+
+def test_memory_that_was_freed_before_counts_again(series: None) -> None:
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    mmap_threshold, trim_threshold, usual = -3, -1, 1 << 17
+    for option in (mmap_threshold, trim_threshold):
+        libc.mallopt(option, 1 << 30)
+    freed = libc.malloc(200 * MIB)
+    ctypes.memset(freed, 1, 200 * MIB)
+    above = libc.malloc(100_000)  # keeps the allocator from giving back what is freed below it
+    libc.free(freed)
+    try:
+        assert measure("hungry", 80).peak / MIB == pytest.approx(80, abs=4)
+    finally:
+        libc.free(above)
+        for option in (mmap_threshold, trim_threshold):
+            libc.mallopt(option, usual)
 
 
 @pytest.mark.parametrize("power", [0, 1, 1.5, 2])
