@@ -32,6 +32,7 @@ from dacapo.compute_context import Execution
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.progress import progress
+from tests.helpers.segments import plan_of_voxels
 
 from .harness import machine, timed
 
@@ -49,17 +50,7 @@ def make_plan(folder: Path, blocks: int) -> SegmentationPlan:
         output, ["z", "y", "x"], region, None, one, np.uint64, write_size=block
     )
     array.add_metadata({ORIGIN: {"operation": "benchmark"}})
-    return SegmentationPlan(
-        input=output,
-        output=output,
-        function_file="dacapo.blockwise.watershed_function",
-        region=region,
-        before=one,
-        after=one,
-        block_shape=block,
-        voxel_size=one,
-        growth=one,
-    )
+    return plan_of_voxels(output, region, block, "dacapo.blockwise.watershed_function")
 
 
 def write_blocks(plan: SegmentationPlan, workspace: Workspace) -> int:

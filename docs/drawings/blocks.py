@@ -46,7 +46,7 @@ def draw() -> str:
         ("4  joined labels are written", "one number for each object", joined),
     )
     for number, (title, line, labels) in enumerate(pictures):
-        _pass(canvas, (20 + 252 * number, 318), title, line, labels, matched=number == 1)
+        _pass(canvas, (20 + 252 * number, 318), title, line, labels, number)
     return str(canvas)
 
 
@@ -83,8 +83,8 @@ def _prediction(canvas: Canvas) -> None:
         canvas.text((x + 36, y + 27), line, size=12, color=MUTED)
 
 
-def _pass(canvas: Canvas, corner: Point, title: str, line: str, labels: np.ndarray, matched: bool) -> None:
-    """Draw the labels of one pass, and which ones are matched at the faces."""
+def _pass(canvas: Canvas, corner: Point, title: str, line: str, labels: np.ndarray, number: int) -> None:
+    """Draw the labels of a pass: in the first the context of a block, in the second what is matched at the faces."""
     cell = 7
     left, top = corner[0], corner[1] + 30
     canvas.text((left, corner[1]), title)
@@ -95,12 +95,12 @@ def _pass(canvas: Canvas, corner: Point, title: str, line: str, labels: np.ndarr
     middle = BLOCK * cell
     for points in ([(0, middle), (2 * middle, middle)], [(middle, 0), (middle, 2 * middle)]):
         canvas.path([(left + x, top + y) for x, y in points], MUTED, dashed=True, heads="none")
-    if matched:
+    if number == 1:
         for axis, along in _contacts(labels):
             ends = [(along * cell, middle - 11), (along * cell, middle + 11)]
             points = [(left + x, top + y) if axis == 0 else (left + y, top + x) for x, y in ends]
             canvas.path(points, INK, thick=3.5, heads="none")
-    if labels is not None and title.startswith("1"):
+    if number == 0:
         size = (BLOCK + CONTEXT) * cell
         canvas.rect((left, top), (size, size), stroke=ORANGE, thick=2, dashed=True)
 

@@ -1,8 +1,12 @@
-"""Segmentations and affinities to compare."""
+"""Segmentations and affinities to compare, and plans of segmentations."""
 
 from __future__ import annotations
 
 import numpy as np
+from funlib.geometry import Coordinate, Roi
+
+from dacapo.blockwise.segmentation.plan import SegmentationPlan
+from dacapo.store.array_store import LocalArrayIdentifier
 
 
 def same_parts(one: np.ndarray, other: np.ndarray) -> bool:
@@ -25,3 +29,26 @@ def noisy_cells(size: int, dims: int) -> tuple[np.ndarray, list[tuple[int, ...]]
         there = np.roll(cells, [-o for o in offset], axis=range(dims))
         channel[:] = np.clip((cells == there) * 0.6 + 0.2 + 0.15 * rng.standard_normal(shape), 0, 1)
     return affinities.astype(np.float32), offsets
+
+
+def plan_of_voxels(
+    output: LocalArrayIdentifier,
+    region: Roi,
+    block_shape: Coordinate,
+    function_file: str = "",
+    absorb_below: int = 0,
+) -> SegmentationPlan:
+    """Return the plan of a segmentation whose voxels, context and growth are 1 along each axis."""
+    one = Coordinate((1,) * region.dims)
+    return SegmentationPlan(
+        input=output,
+        output=output,
+        function_file=function_file,
+        region=region,
+        before=one,
+        after=one,
+        block_shape=block_shape,
+        voxel_size=one,
+        growth=one,
+        absorb_below=absorb_below,
+    )

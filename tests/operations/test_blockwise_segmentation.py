@@ -32,7 +32,7 @@ from dacapo.options import DaCapoConfig, Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.segmentation import absorb_small
 from tests.helpers.runs import stored_run
-from tests.helpers.segments import same_parts
+from tests.helpers.segments import plan_of_voxels, same_parts
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, new_volume, stored_values, write_array
 
 COMPONENTS = """
@@ -358,19 +358,7 @@ def test_order_and_number_of_workers_do_not_matter(
 
 
 def make(region: Roi, block_shape: Coordinate) -> SegmentationPlan:
-    identifier = LocalArrayIdentifier(Path("volume.zarr"), "raw")
-    one = Coordinate((1,) * region.dims)
-    return SegmentationPlan(
-        input=identifier,
-        output=identifier,
-        function_file="",
-        region=region,
-        before=one,
-        after=one,
-        block_shape=block_shape,
-        voxel_size=one,
-        growth=one,
-    )
+    return plan_of_voxels(LocalArrayIdentifier(Path("volume.zarr"), "raw"), region, block_shape)
 
 
 def test_numbers_of_segments_never_overflow() -> None:

@@ -27,6 +27,7 @@ from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers.segments import plan_of_voxels
 
 EDGES = st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=40)
 SMALL_EDGE = 3  # of a block, in voxels
@@ -86,18 +87,7 @@ class Blocks:
         ZarrArray.create_from_array_identifier(
             output, ["z", "y", "x"][-len(grid) :], region, None, one, np.uint64, write_size=one * edge
         )
-        plan = SegmentationPlan(
-            input=output,
-            output=output,
-            function_file="",
-            region=region,
-            before=one,
-            after=one,
-            block_shape=one * edge,
-            voxel_size=one,
-            growth=one,
-            absorb_below=absorb_below,
-        )
+        plan = plan_of_voxels(output, region, one * edge, absorb_below=absorb_below)
         workspace, count = Workspace(folder / "work"), plan.grid.count
         counts = rng.integers(fragments // 2, fragments + 1, count)
         sizes = [rng.integers(1, 20, number) for number in counts]
