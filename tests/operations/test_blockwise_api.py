@@ -194,13 +194,56 @@ class TestRunBlockwise:
             run_blockwise(file, TOTAL, BLOCK, BLOCK, 2)
         assert len((tmp_path / "tries").read_text()) <= 2
 
-    def test_a_block_that_takes_too_long(self, processes: DaCapoConfig, tmp_path: Path) -> None:
+    @pytest.mark.slow
+    def test_blocks_that_take_too_long(self, processes: DaCapoConfig, tmp_path: Path) -> None:
+        # The first four take too long, each in two attempts. Were the ends of workers counted in all, there would be
+        # no more than six, and the later blocks would not be tried.
         file = tmp_path / "slow.py"
         file.write_text(
-            "import time\ndef process_block(block):\n    time.sleep(60 * (block.write_roi.begin[0] == 0))\n"
+            "import hashlib, pathlib, time\n"
+            "def process_block(block, folder):\n"
+            "    begin = block.write_roi.begin[0]\n"
+            "    if begin < 12:\n"
+            "        with open(pathlib.Path(folder) / f'tried {begin}', 'a') as tried:\n"
+            "            tried.write('x')\n"
+            "        if begin == 0:  # in compiled code\n"
+            "            hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**9)\n"
+            "        time.sleep(600)\n"
+            "    (pathlib.Path(folder) / str(begin)).touch()\n"
+        )
+        done = tmp_path / "done"
+        done.mkdir()
+        with pytest.raises(BlockwiseError) as caught:
+            run_blockwise(file, Roi((0,), (36,)), BLOCK, BLOCK, 2, 1, 4, folder=done, log_dir=tmp_path / "logs")
+        first, *failed = str(caught.value).splitlines()
+        assert first.endswith(": 4 of 12 blocks are not done")
+        assert [line.partition(" (/")[0] for line in failed] == [
+            f"block [{begin}:{begin + 3}] (3): its worker died or took too long" for begin in range(0, 12, 3)
+        ]
+        assert {file.name: file.read_text() for file in done.glob("tried *")} == {
+            f"tried {begin}": "xx" for begin in range(0, 12, 3)
+        }
+        assert blocks_done(done) == [*range(12, 36, 3)]
+        logs = "".join(log.read_text() for log in (tmp_path / "logs").glob("*/worker_*.log"))
+        assert "in process_block" in logs, "where it was"
+        assert logs.count("its block took too long, so another worker takes its place") == 8
+
+    def test_a_worker_with_its_own_loop_that_takes_too_long(self, processes: DaCapoConfig, tmp_path: Path) -> None:
+        file = tmp_path / "own.py"
+        file.write_text(
+            "import daisy.v2 as daisy, time\n"
+            "def start_worker():\n"
+            "    client = daisy.Client()\n"
+            "    while True:\n"
+            "        with client.acquire_block() as block:\n"
+            "            if block is None:\n"
+            "                return\n"
+            "            time.sleep(60 * (block.write_roi.begin[0] == 0))\n"
         )
         with pytest.raises(BlockwiseError, match=r"(?s)1 of 4 .*took too long"):
-            run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, 4)
+            run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, 4, log_dir=tmp_path / "logs")
+        logs = "".join(log.read_text() for log in (tmp_path / "logs").glob("*/worker_*.log"))
+        assert "ended with exit code 87" in logs, "by which Daisy's end of a worker is known"
 
     def test_a_worker_with_its_own_loop(self, processes: DaCapoConfig, done: Path, tmp_path: Path) -> None:
         file = tmp_path / "own.py"

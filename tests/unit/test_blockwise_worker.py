@@ -212,11 +212,19 @@ class TestTask:
         upstream = self.make(tmp_path)
         task = self.make(tmp_path, 1, 4, 30.0, [upstream])
         assert isinstance(task, daisy.Task)
-        assert (task.max_workers, task.max_retries, task.timeout_secs) == (1, 4, 30.0)
+        assert (task.max_workers, task.max_retries, task.timeout_secs) == (1, 4, 90.0)
+        assert task.job.timeout == 30.0, "Daisy comes later, for workers that hang"
         assert task.upstream_tasks == [upstream]
         assert task.task_id != upstream.task_id
         assert task.max_worker_restarts == 5
         assert not task.log_dir.exists()
+
+    def test_the_timeout_of_workers_with_their_own_loop_is_left_to_daisy(
+        self, options: DaCapoConfig, tmp_path: Path
+    ) -> None:
+        file = write(tmp_path, "def start_worker(): pass")
+        task = DaCapoBlockwiseTask(file, Roi((0,), (5,)), BLOCK, BLOCK, timeout=30.0, log_dir=tmp_path)
+        assert (task.timeout_secs, task.job.timeout) == (30.0, None)
 
     def test_no_more_workers_than_blocks_and_cores(
         self, options: DaCapoConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

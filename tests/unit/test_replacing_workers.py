@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from daisy._worker_processes import EXIT_BLOCK_TIMEOUT
 
 from dacapo.blockwise.worker.progress import DoneCount, blocks_done, did_a_block
 from dacapo.blockwise.worker.replacing import Replacing
@@ -67,9 +67,18 @@ class TestReplacing:
         assert replacing.is_due(ended())
         assert not self.run(replacing, ended(), count=count), "the next one did none"
 
-    def test_a_block_that_took_too_long(self, tmp_path: Path, count: DoneCount) -> None:
+    @pytest.mark.parametrize("code", [-signal.SIGALRM, 128 + signal.SIGALRM], ids=["killed", "told by a shell"])
+    def test_a_block_that_took_too_long(self, tmp_path: Path, count: DoneCount, code: int) -> None:
+        replacing = Replacing(tmp_path, 0, 2)
+        assert all(self.run(replacing, ended(code), count=count) for _ in range(50))
+        assert not deaths(tmp_path), "they only ended"
+        assert log_file(tmp_path, 0).read_text().count("its block took too long, so another worker") == 50
+        for _ in range(5):
+            replacing.wait()  # would take minutes
+
+    def test_a_worker_that_daisy_ended(self, tmp_path: Path, count: DoneCount) -> None:
         # Daisy has started the next worker by then, so that another one would be too many.
-        assert not self.run(Replacing(tmp_path, 0, 2), ended(EXIT_BLOCK_TIMEOUT), 1, count=count)
+        assert not self.run(Replacing(tmp_path, 0, 2), ended(87), 1, count=count)
 
 
 def test_the_count_of_blocks_that_are_done(tmp_path: Path) -> None:

@@ -29,6 +29,8 @@ from dacapo.utils.blocks import BlockGrid, written_region
 
 # Daisy requires a limit; ten years are as good as none.
 _NO_LIMIT = 10 * 365 * 86400.0
+# Seconds after which Daisy gives up a worker that should have killed itself, since its machine may be gone.
+_GRACE = 60.0
 
 
 class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no types
@@ -44,8 +46,8 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         write_roi: The region that it writes, relative to the same origin and inside ``read_roi``.
         num_workers: Number of workers at most.
         max_retries: How often a failed block is tried again.
-        timeout: Seconds that a block may take before its worker is killed, which counts as a failure; no limit by
-            default.
+        timeout: Seconds that a block may take before its worker is killed, which counts as a failure of the block; no
+            limit by default.
         upstream_tasks: Tasks whose blocks come before those that read the same place in this one.
         *args: For the worker's function.
         log_dir: Folder for logs. By default the system's for temporary files, or ``dacapo_logs`` in the working
@@ -111,7 +113,11 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         # The arguments of spawn_worker stay in this process, so JSON need not hold them.
         arguments = ([], {}) if call.spawns else (call.args, call.kwargs)
         options = Options.instance().serialize()
-        job = Job(call.worker_file, *arguments, str(folder), options, context.time_limit, context.end_variable)
+        # Daisy counts the workers that it ends because of a timeout, in all, and gives up; so they end by themselves.
+        limit = _NO_LIMIT if timeout is None else min(timeout, _NO_LIMIT)
+        own_timeout = None if timeout is None or call.own_loop else limit
+        time_limit, end_variable = context.time_limit, context.end_variable
+        job = Job(call.worker_file, *arguments, str(folder), options, time_limit, end_variable, own_timeout)
         starter = WorkerStarter(
             context,
             job.to_json(),
@@ -133,7 +139,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             fit="shrink",
             max_workers=num_workers,
             max_retries=max_retries,
-            timeout=_NO_LIMIT if timeout is None else timeout,
+            timeout=limit if own_timeout is None else limit + _GRACE,
             # Each attempt at a block may cost a worker. Those that end after progress are replaced without Daisy.
             max_worker_restarts=num_workers * (max_retries + 1),
             tracking_path=tracking,

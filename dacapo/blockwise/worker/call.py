@@ -25,7 +25,8 @@ class WorkerCall:
         args: For its function.
         kwargs: For its function.
         spawns: Whether the function is ``spawn_worker``, whose result starts a worker.
-        needs_process: Whether workers ask for blocks by themselves, so that none can run in the scheduling process.
+        own_loop: Whether workers may ask for blocks by themselves.
+        needs_process: Whether they do, so that none can run in the scheduling process.
         step: Step of the compute context, which gives the workers their resources.
     """
 
@@ -33,6 +34,7 @@ class WorkerCall:
     args: list[Any]
     kwargs: dict[str, Any]
     spawns: bool
+    own_loop: bool
     needs_process: bool
     step: Step
 
@@ -51,7 +53,8 @@ class WorkerCall:
         function = function_of(module, worker_file, *(defined or ["process_block", "start_worker"]))
         step = declared_step(module, worker_file, Step.BLOCKWISE)
         spawn = getattr(module, SPAWN, None)
-        needs_process = callable(spawn) and not (hasattr(module, "process_block") or hasattr(module, "open_worker"))
+        own_loop = not (hasattr(module, "process_block") or hasattr(module, "open_worker"))
+        needs_process = callable(spawn) and own_loop
         block = [None] if hasattr(module, "process_block") else []
         try:
             check_arguments(function, worker_file, [*block, *args], kwargs)
@@ -60,13 +63,13 @@ class WorkerCall:
                 raise
             function = spawn
         if function is not spawn:
-            return cls(str(worker_file), list(args), dict(kwargs), False, needs_process, step)
+            return cls(str(worker_file), list(args), dict(kwargs), False, own_loop, needs_process, step)
         start = spawn(*args, **kwargs)
         if isinstance(start, SpawnedWorker):  # from a worker module of this package: call its other function directly
             return cls.of(start.job.worker_file, start.job.args, start.job.kwargs)
         if not callable(start):
             raise ConfigError(f"{SPAWN} of {worker_file} returned {start!r}; expected a function without arguments")
-        return cls(str(worker_file), list(args), dict(kwargs), True, True, step)
+        return cls(str(worker_file), list(args), dict(kwargs), True, True, True, step)
 
     def start(self) -> None:
         """Start a worker through ``spawn_worker`` and wait until it ends."""

@@ -33,6 +33,7 @@ class Job:
         options: The settings of the process that started the workers.
         time_limit: Seconds after which a worker is killed; None if it may stay, or it is unknown.
         end_variable: Environment variable in which a worker finds when that is; empty for none.
+        timeout: Seconds after which a worker kills itself if a block is not done; None for no limit.
     """
 
     worker_file: str
@@ -42,6 +43,7 @@ class Job:
     options: dict[str, Any]
     time_limit: float | None = None
     end_variable: str = ""
+    timeout: float | None = None
 
     def to_json(self) -> str:
         """Return the job as text.

@@ -15,6 +15,7 @@ from dacapo.blockwise.worker.job import JOB_VARIABLE, Job
 from dacapo.blockwise.worker.leaving import Leaving
 from dacapo.blockwise.worker.loop import process_all, process_and_report
 from dacapo.blockwise.worker.reports import START_ERROR, report
+from dacapo.blockwise.worker.time_limit import limited
 from dacapo.options import Options
 
 
@@ -43,5 +44,5 @@ def main() -> None:
         if log_dir is None:
             process_all(process, leaving)
         else:
-            process_and_report(process, log_dir, leaving)
+            process_and_report(limited(process, job.timeout), log_dir, leaving)
     leaving.leave()

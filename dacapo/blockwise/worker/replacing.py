@@ -6,14 +6,16 @@ import time
 from pathlib import Path
 
 import attrs
-from daisy._worker_processes import EXIT_BLOCK_TIMEOUT
 
 from dacapo.blockwise.worker.leaving import LEFT
 from dacapo.blockwise.worker.progress import blocks_done, did_a_block
 from dacapo.blockwise.worker.reports import forget_deaths, report_death, report_end
+from dacapo.blockwise.worker.time_limit import OUT_OF_TIME
 from dacapo.errors import BlockwiseError
 from dacapo.store.files import is_file
 
+# Daisy's exit code of a worker whose block took too long; it has no public name.
+_ENDED_BY_DAISY = 87
 # Seconds of a life and of a pause.
 _SHORT = 60.0
 _LONGEST_WAIT = 60.0
@@ -25,7 +27,8 @@ class Replacing:
 
     Daisy replaces only a certain number of workers in all, while jobs of a cluster may end as often as their time is
     over. So a worker is replaced here, unnoticed by Daisy, if a block was done while it ran, by whichever worker; after
-    that, so are a few in a row during which none was done. All others are left to Daisy, which gives up at some point.
+    that, so are a few in a row during which none was done. So is each one whose block took too long, which counts
+    against that block alone. All others are left to Daisy, which gives up at some point.
 
     Attributes:
         log_dir: Folder for the logs of the workers.
@@ -53,13 +56,17 @@ class Replacing:
             error: How it ended.
         """
         exit_code = error.exit_code if isinstance(error, BlockwiseError) else None
-        if exit_code == EXIT_BLOCK_TIMEOUT:
+        if exit_code == _ENDED_BY_DAISY:
             report_death(self.log_dir, self.worker, error)
             return False  # Daisy has replaced it when the time of its block was over
+        if exit_code in OUT_OF_TIME:
+            report_end(self.log_dir, self.worker, error, "its block took too long")
+            self._begun -= _SHORT  # no reason to wait
+            return True
         if self._is_progress():
             self._left = self.in_a_row
             if exit_code != LEFT:  # such a worker has said so itself
-                report_end(self.log_dir, self.worker, error)
+                report_end(self.log_dir, self.worker, error, "blocks were done since its start")
             forget_deaths(self.log_dir, self.worker)
             return True
         report_death(self.log_dir, self.worker, error)

@@ -62,10 +62,10 @@ def reported(file: Path) -> tuple[str, str]:
     return title, error.strip()
 
 
-def report_end(log_dir: Path, worker: int, error: BaseException) -> None:
-    """Write how a worker ended to the end of its log, when blocks were done in its time and another takes its place."""
+def report_end(log_dir: Path, worker: int, error: BaseException, why: str) -> None:
+    """Write to the end of the log of a worker how it ended, and why another one takes its place."""
     with suppress(OSError), log_file(log_dir, worker).open("a", encoding="utf-8") as log:
-        log.write(f"{_how_it_ended(error)}; blocks were done since its start, so another worker takes its place\n")
+        log.write(f"{_how_it_ended(error)}; {why}, so another worker takes its place\n")
 
 
 def report_death(log_dir: Path, worker: int, error: BaseException) -> None:
