@@ -20,9 +20,15 @@ from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
 
 
-def make_invert(folder: Path, values: np.ndarray, block: tuple[int, ...], output: Path | None = None) -> Invert:
+def make_invert(
+    folder: Path,
+    values: np.ndarray,
+    block: tuple[int, ...],
+    output: Path | None = None,
+    kind: type[Invert] | None = None,
+) -> Invert:
     """Write values into a folder, and return the operation that inverts them in blocks of so many voxels."""
-    return Invert(
+    return (kind or Invert)(
         input=write_array(folder / "in.zarr", "raw", values),
         output=LocalArrayIdentifier(output or folder / "out.zarr", "a/inverted"),
         region=Roi(OFFSET, Coordinate(values.shape) * VOXEL_SIZE),

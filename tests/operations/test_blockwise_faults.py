@@ -27,6 +27,7 @@ from dacapo.blockwise.voxelwise import Threshold
 from dacapo.errors import BlockwiseError, DacapoError, StorageError
 from dacapo.options import DaCapoConfig
 from dacapo.store.array_store import LocalArrayIdentifier
+from dacapo.store.files import files_below
 from tests.helpers.invert import Invert, make_invert, set_fault, tried
 from tests.helpers.processes import Started, is_alive, wait_until
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
@@ -303,6 +304,22 @@ def test_no_room_for_the_marks(options: DaCapoConfig, tmp_path: Path, small_disk
     # Written through a mapping into memory, they would end this process with a signal.
     operation = make_invert(tmp_path, np.zeros((64, 64, 32), np.uint8), (1, 1, 1), small_disk / "out.zarr")
     with pytest.raises(DacapoError, match=r"No space left|disk"):
+        run_operation(operation)
+
+
+class LosesMarks(Invert):
+    """Cannot reach the marks of its done blocks anymore, once it has begun."""
+
+    def open(self) -> None:
+        super().open()
+        for file in list(files_below(journal_folder(self.output) / "losesmarks" / "done")):
+            file.unlink()
+            file.symlink_to(file)  # a loop, which not even root can follow
+
+
+def test_marks_that_cannot_be_reached_anymore(options: DaCapoConfig, tmp_path: Path) -> None:
+    operation = make_invert(tmp_path, np.zeros(SHAPE, np.uint8), BLOCK, kind=LosesMarks)
+    with pytest.raises(StorageError, match=r"cannot write .*/losesmarks/done.*: Too many levels of symbolic links"):
         run_operation(operation)
 
 

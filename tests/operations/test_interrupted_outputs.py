@@ -24,7 +24,7 @@ from dacapo.blockwise.segmentation.workspace import Workspace
 from dacapo.blockwise.worker.reports import deaths
 from dacapo.blockwise.worker.taken import blocks_of_dead_workers
 from dacapo.convert import convert
-from dacapo.errors import StorageError
+from dacapo.errors import BlockwiseError, StorageError
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray, open_array
 from dacapo.experiments.datasplits.datasets.arrays.zarr3_files import create_zarr3_group
 from dacapo.options import DaCapoConfig
@@ -32,7 +32,7 @@ from dacapo.store import folders
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.files import files_below
 from tests.helpers.invert import Invert, make_invert
-from tests.helpers.processes import dying_at, killed
+from tests.helpers.processes import dying_at, killed, largest_file
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, stored_values, write_array
 
 VALUES = np.random.default_rng(0).integers(1, 200, (4, 4, 12)).astype(np.uint8)
@@ -150,6 +150,20 @@ def test_a_conversion_that_is_killed_while_it_replaces_another_leaves_no_half_of
         assert (found == VALUES).all() or (found == VALUES * 2).all()
         moment += 1
     assert moment > 1
+
+
+@pytest.mark.destructive
+@pytest.mark.parametrize("size", [1000, 100_000])
+def test_a_disk_that_is_full_leaves_a_file_of_hdf5_whole(tmp_path: Path, size: int) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (16, 300, 300)).astype(np.uint8)
+    source, output = write_array(tmp_path / "in.zarr", "raw", values), tmp_path / "out.h5"
+    make = functools.partial(convert, source.container / "raw", output)
+    with largest_file(size), pytest.raises((BlockwiseError, StorageError), match=r"cannot write .*File too large"):
+        make()
+    assert not output.exists()
+    make()
+    array = open_array(output)
+    np.testing.assert_array_equal(array[array.roi], values)
 
 
 @pytest.mark.destructive

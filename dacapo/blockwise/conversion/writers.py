@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ from funlib.geometry import Coordinate
 from dacapo.errors import ConfigError
 from dacapo.ext import optional_module
 from dacapo.store.files import allocate, is_file, write_text
+from dacapo.store.whole_changes import replace_file, whole_changes
 from dacapo.utils.exact_numbers import plain_number
 
 from .layout import Layout
@@ -139,19 +141,21 @@ class HDF5Writer(Writer):
     suffixes = (".h5", ".hdf5", ".hdf")
     alone = True
 
-    def _file(self, mode: str) -> Any:
-        return optional_module("h5py", "HDF5 files are written by h5py").File(str(self.path), mode)
+    def _file(self, content: Any, mode: str) -> Any:
+        return optional_module("h5py", "HDF5 files are written by h5py").File(content, mode)
 
     def create(self) -> None:
-        layout = self.layout
-        with self._file("w") as file:
+        layout, content = self.layout, io.BytesIO()
+        with self._file(content, "w") as file:
             array = file.create_dataset(
                 self.dataset, layout.shape, layout.dtype, chunks=layout.chunks, compression="gzip", compression_opts=1
             )
             array.attrs.update(layout.attributes)
+        replace_file(self.path, content.getvalue())
 
     def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
-        with self._file("r+") as file:  # closed after each block, so that the file is whole whenever work stops
+        # Where a write fails, the library may crash the process, and a process that stops in mid write breaks the file.
+        with whole_changes(self.path) as content, self._file(content, "r+") as file:
             file[self.dataset][index] = values
 
 

@@ -9,7 +9,7 @@ import daisy.v2 as daisy
 import numpy as np
 from funlib.geometry import Roi
 
-from dacapo.errors import BlockwiseError
+from dacapo.errors import BlockwiseError, StorageError
 from dacapo.store.files import allocate, files_below, storage_error
 from dacapo.utils.blocks import written_region
 
@@ -27,6 +27,8 @@ def allocate_done_markers(task: daisy.Task) -> None:
     try:
         # A task that skips every block creates the files and does nothing else.
         _look_at(task, [], lambda block: None)
+    except StorageError:
+        raise
     except OSError as error:
         raise storage_error("write", folder, error) from error
     except RuntimeError as error:

@@ -11,6 +11,7 @@ import daisy.v2 as daisy
 from daisy import logging as daisy_logging
 from tqdm import tqdm
 
+from dacapo.blockwise.scheduling.daisy_errors import daisy_errors
 from dacapo.blockwise.scheduling.done_markers import allocate_done_markers
 from dacapo.blockwise.scheduling.failures import handed_back, raise_failures
 from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
@@ -19,7 +20,6 @@ from dacapo.blockwise.worker.progress import DoneCount
 from dacapo.blockwise.worker.reports import reserve_space
 from dacapo.blockwise.worker.user_modules import ProcessBlock
 from dacapo.compute_context import works_here
-from dacapo.errors import BlockwiseError
 from dacapo.utils.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def run_task(task: DaCapoBlockwiseTask, in_process: Callable[[], ProcessBlock] |
 
     Raises:
         BlockwiseError: If blocks failed, or no worker could start.
-        StorageError: If the done markers cannot be written.
+        StorageError: If the done markers cannot be read or written.
     """
     tasks = _with_upstream(task)
     alone = not task.needs_process and works_here(task.num_workers, task.upstream_tasks, task.compute_context)
@@ -77,7 +77,11 @@ def _worker_logs(task: DaCapoBlockwiseTask) -> Iterator[None]:
 
 
 def _run_in_process(task: DaCapoBlockwiseTask, process: ProcessBlock) -> Mapping[str, Any]:
-    with progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar, _interrupted_quietly():
+    with (
+        progress(total=task.num_blocks, desc=task.task_id, unit="block") as bar,
+        daisy_errors(),
+        _interrupted_quietly(),
+    ):
         task.use_in_process(process, bar.update)
         states: Mapping[str, Any] = daisy.run_blockwise(
             task, multiprocessing=False, progress=False, summary=False, return_states=True
@@ -126,7 +130,7 @@ def _run_workers_once(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) ->
                 reserve_space(one.log_dir)
                 counts[one.task_id] = stack.enter_context(closing(DoneCount.create(one.log_dir)))
         stack.enter_context(tell_waiting_jobs([one for one in tasks if isinstance(one, DaCapoBlockwiseTask)]))
-        stack.enter_context(_panics_explained())
+        stack.enter_context(daisy_errors())
         states: Mapping[str, Any] = daisy.Server().run_blockwise(
             daisy.Pipeline(list(tasks), edges),
             progress=_Observer(counts),
@@ -134,24 +138,6 @@ def _run_workers_once(task: DaCapoBlockwiseTask, tasks: Sequence[daisy.Task]) ->
             summary=False,
         )
     return states
-
-
-@contextmanager
-def _panics_explained() -> Iterator[None]:
-    """Raise an error if Daisy cannot go on, for example after a message for a task that it does not have.
-
-    Raises:
-        BlockwiseError: In that case.
-    """
-    try:
-        yield
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of Rust; it has no public name
-            raise
-        raise BlockwiseError(
-            f"Daisy cannot go on handing out blocks ({error}); a program that is no worker of this operation may have "
-            "connected to its port. The same call does the blocks that are missing"
-        ) from error
 
 
 class _Observer:
