@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, ClassVar
@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import attrs
 
 from dacapo.utils import distributed
+from dacapo.utils.signals import heard, interrupt_main_thread
 
 logger = logging.getLogger(__name__)
 
@@ -66,21 +67,9 @@ def interrupted_by_sigterm() -> Iterator[Termination]:
     if threading.current_thread() is not threading.main_thread():
         yield state
         return
-    receiver, sender = socket.socketpair()
-    sender.setblocking(False)
     # A handler runs only once the main thread returns to Python, and a scheduler of blocks keeps it from that.
-    watcher = threading.Thread(target=_watch, args=(receiver, state), daemon=True)
-    before = signal.signal(signal.SIGTERM, _left_to_watcher)
-    descriptor = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
-    watcher.start()
-    try:
+    with heard((signal.SIGTERM,), _left_to_watcher, partial(_pass_on, state)):
         yield state
-    finally:
-        signal.set_wakeup_fd(descriptor)
-        signal.signal(signal.SIGTERM, before)
-        sender.close()
-        watcher.join()
-        receiver.close()
 
 
 def _left_to_watcher(number: int, frame: FrameType | None) -> None:
@@ -89,29 +78,19 @@ def _left_to_watcher(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
 
-def _watch(receiver: socket.socket, state: Termination) -> None:
-    """Wait for signals until the other end closes."""
-    for number in iter(lambda: receiver.recv(1), b""):
-        if number[0] == signal.SIGTERM and state.is_ours():
-            os.kill(os.getpid(), signal.SIGINT)
-            ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-            for child in _children():
-                with suppress(ProcessLookupError):
-                    os.kill(child, signal.SIGTERM if ignored else signal.SIGINT)
+def _pass_on(state: Termination, number: int) -> None:
+    """Pass a SIGTERM on as Ctrl-C, to child processes too."""
+    if state.is_ours():
+        interrupt_main_thread(signal.SIGINT)
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        for child in _children():
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def _children() -> list[int]:
     """Return the ids of the child processes; none where the system does not list them."""
     return [int(child) for file in Path("/proc/self/task").glob("*/children") for child in file.read_text().split()]
-
-
-def _leave_watcher_to_parent() -> None:
-    if signal.getsignal(signal.SIGTERM) is _left_to_watcher:
-        signal.set_wakeup_fd(-1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-os.register_at_fork(after_in_child=_leave_watcher_to_parent)
 
 
 class SafeStop:

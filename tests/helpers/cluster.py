@@ -55,6 +55,7 @@ if not any("worker_0" in word for word in words):
     signal.signal(signal.SIGTERM, end)
     srun, bsub = "srun: job 4711 queued and waiting for resources", "Job <4711> is submitted to queue <local>."
     print(srun if name == "srun" else bsub, flush=True)
+    open(os.environ["JOB_RECORD"] + "_waits", "w").close()
     time.sleep(600)
 sys.exit(subprocess.run(command).returncode)
 """
@@ -68,7 +69,11 @@ with open(os.environ["JOB_RECORD"], "a") as record:
 
 
 def install_queue(folder: Path, monkeypatch: pytest.MonkeyPatch, submit: str, cancel: str) -> Path:
-    """Put a cluster with room for a single job on the PATH; returns the file with what becomes of the others."""
+    """Put a cluster with room for a single job on the PATH.
+
+    Returns:
+        The file with what becomes of the others. One of the same name with ``_waits`` appended tells that one waits.
+    """
     record = install(folder, monkeypatch, submit, QUEUE)
     program = folder / "bin" / cancel
     program.write_text(CANCEL.format(python=sys.executable))

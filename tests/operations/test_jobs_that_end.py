@@ -12,9 +12,10 @@ import pytest
 from funlib.geometry import Roi
 
 from dacapo import run_blockwise
-from dacapo.blockwise.worker.lifetime import end_with, interrupt_main_thread
+from dacapo.blockwise.worker.lifetime import end_with
 from dacapo.compute_context import create_compute_context
 from dacapo.options import DaCapoConfig, Options
+from dacapo.utils.signals import interrupt_main_thread
 from tests.helpers.cluster import install_queue
 from tests.helpers.processes import wait_until
 
@@ -119,10 +120,13 @@ def test_a_block_that_cannot_be_interrupted_is_handed_back(tmp_path: Path) -> No
     assert all(text.count("done") == 1 for text in blocks.values())
 
 
-DONE = """
+DONE_WHILE_A_JOB_WAITS = """
+import os, time
 from pathlib import Path
 
 def process_block(block, folder):
+    while not os.path.exists(os.environ["JOB_RECORD"] + "_waits"):
+        time.sleep(0.01)
     Path(folder, str(block.write_roi.begin[0])).write_text("done ")
 """
 QUEUES = [("Slurm", "srun", "scancel"), ("Bsub", "bsub", "bkill")]
@@ -134,7 +138,7 @@ def test_jobs_that_wait_when_all_is_done_are_cancelled(
     # Before, the call waited until the cluster had room for jobs that found nothing to do.
     record = install_queue(tmp_path, monkeypatch, "bsub", "bkill")
     Options.instance(compute_context={"type": "Bsub", "config": {"num_gpus": 0, "host": "127.0.0.1"}})
-    assert run(tmp_path, DONE, 3, workers=2) == dict.fromkeys(range(3), "done ")
+    assert run(tmp_path, DONE_WHILE_A_JOB_WAITS, 3, workers=2) == dict.fromkeys(range(3), "done ")
     assert record.read_text().splitlines() == ["terminated", "bkill 4711"]
 
 

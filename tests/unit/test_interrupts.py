@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import time
+from threading import Event
 
 import pytest
 
@@ -50,21 +50,21 @@ def stop_at_a_safe_point(number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_watcher_that_is_told_late_does_not_interrupt_again(number, monkeypatch):
-    told_late, told_now = socket.socketpair(), interrupts._watch
+    is_told, was_told, told_now = Event(), Event(), interrupts._pass_on
 
-    def watch(receiver, state):
-        """Watch only once the safe stop is over."""
-        told_late[1].recv(1)
-        told_now(receiver, state)
+    def tell_late(*arguments):
+        """Tell the watcher only once the safe stop is over."""
+        is_told.wait()
+        told_now(*arguments)
+        was_told.set()
 
-    monkeypatch.setattr(interrupts, "_watch", watch)
+    monkeypatch.setattr(interrupts, "_pass_on", tell_late)
     with interrupted_by_sigterm() as sigterm:
         stop_at_a_safe_point(number)
-        told_late[0].send(b"x")
-        time.sleep(0.1)  # a second interrupt would end this
+        is_told.set()
+        if number == signal.SIGTERM:
+            was_told.wait()  # a second interrupt would end this
         assert sigterm.arrived == (number == signal.SIGTERM)
-    for end in told_late:
-        end.close()
 
 
 def test_sigterm_after_a_safe_stop_interrupts():

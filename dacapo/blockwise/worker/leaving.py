@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
 import attrs
 import daisy.v2 as daisy
 
-from dacapo.blockwise.worker.lifetime import interrupt_main_thread
 from dacapo.store.files import paths_named
+from dacapo.utils.signals import heard, interrupt_main_thread
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,6 @@ class Leaving:
     _block: daisy.Block | None = attrs.field(default=None, init=False)
     _blocks: int = attrs.field(default=0, init=False)
     _longest: float = attrs.field(default=0.0, init=False)
-    _is_watching: bool = attrs.field(default=False, init=False)
     _is_interrupted: bool = attrs.field(default=False, init=False)
     _is_told: bool = attrs.field(default=False, init=False)
     _has_logged: bool = attrs.field(default=False, init=False)
@@ -103,21 +101,31 @@ class Leaving:
     @contextmanager
     def watch(self) -> Iterator[None]:
         """Listen to signals, and to the clock."""
-        listening, told = socket.socketpair()
-        told.setblocking(False)
-        before = {number: signal.signal(number, self._interrupt) for number in _SIGNALS}
-        wakeup = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-        threading.Thread(target=self._listen, args=(listening,), daemon=True).start()
-        self._is_watching = True
-        os.register_at_fork(after_in_child=self._listen_no_more)
+        over = threading.Event()
+        with heard(_SIGNALS, self._interrupt, partial(self._prepare, over)), self._clock():
+            try:
+                yield
+            finally:
+                over.set()
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        """Interrupt the worker when its time is over."""
+        if self.end is None:
+            yield
+            return
+        clock = threading.Timer(max(0.0, self.end - time.time()), self._time_is_over)
+        clock.daemon = True
+        clock.start()
         try:
             yield
         finally:
-            self._is_watching = False
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            told.close()
+            clock.cancel()
+            clock.join()
+
+    def _time_is_over(self) -> None:
+        self.reason = _OUT_OF_TIME
+        interrupt_main_thread(signal.SIGTERM)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.reason = self.reason or f"it got {signal.Signals(number).name}"
@@ -125,37 +133,15 @@ class Leaving:
             self._is_interrupted = True
             raise JobEnds
 
-    def _listen_no_more(self) -> None:
-        """Restore the signals of a process that is forked from the worker."""
-        if self._is_watching:
-            signal.set_wakeup_fd(-1)
-            for number in _SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-
-    def _listen(self, listening: socket.socket) -> None:
-        """Do what cannot wait for the main thread, which runs no handler as long as compiled code keeps it busy."""
-        with listening:
-            while True:
-                left = None if self.end is None else max(0.0, self.end - time.time())
-                if not select.select([listening], [], [], left)[0]:
-                    self.reason, self.end = _OUT_OF_TIME, None
-                    interrupt_main_thread(signal.SIGTERM)
-                    continue
-                number = listening.recv(1)
-                if not number:
-                    return
-                if number[0] in _SIGNALS:
-                    self._prepare(number[0])
-
-    def _prepare(self, number: int) -> None:
+    def _prepare(self, over: threading.Event, number: int) -> None:
+        """Do what cannot wait for the main thread."""
         if (block := self._block) is not None:
             self._note(block)
             if not self._is_interrupted and not self._is_told:
                 self._is_told = True
                 interrupt_main_thread(number)
             return
-        time.sleep(_PATIENCE)
-        if self._is_watching and self._block is None:  # Daisy waits for a block without listening to signals
+        if not over.wait(_PATIENCE) and self._block is None:  # Daisy waits for a block without listening to signals
             self._log("it ends")
             os._exit(LEFT)
 

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from dacapo.utils.signals import interrupt_main_thread
+
 # Option of prctl(2): the signal that a process gets when its parent ends.
 _PR_SET_PDEATHSIG = 1
 # Seconds between questions whether blocks are still handed out, and for workers to end by themselves after that.
@@ -52,13 +54,6 @@ def end_with(parent: int, context: Mapping[str, str] | None = None) -> Iterator[
     finally:
         left.set()
         signal.signal(signal.SIGTERM, before)
-
-
-def interrupt_main_thread(number: int) -> None:
-    """Send a signal to the main thread; one to the process may reach another thread, and leave the main one asleep."""
-    main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, number)
 
 
 def is_over(context: Mapping[str, str]) -> bool:
