@@ -107,17 +107,18 @@ class AgglomeratingInWorkers(Agglomerating):
 
 
 class Converting(Writer):
-    """Converting an array to OME-Zarr with smaller levels, to N5, HDF5 and TIFF."""
+    """Converting an array to OME-Zarr with smaller levels, and to each of the other formats."""
 
-    outputs = ("image.zarr", "volume.n5", "volume.h5", "volume.tif")
+    outputs = ("image.zarr", "volume.n5", "volume.h5", "volume.tif", "volume.precomputed", "planes")
 
     def prepare(self) -> None:
-        shape, voxel = (200, 300), Coordinate(4, 4)
-        write_array(self.folder / "new.zarr", "raw", cells(shape, 5)[0], voxel, voxel * 10)
+        values = cells((6, 200, 300), 5)[0]
+        write_array(self.folder / "new.zarr", "raw", values, Coordinate(4, 4, 4), Coordinate(40, 40, 40))
 
     def work(self, report: Report) -> None:
         for number, output in enumerate(self.outputs):
-            convert(self.folder / "new.zarr", self.folder / output, "raw")
+            file_format = "png" if output == "planes" else None
+            convert(self.folder / "new.zarr", self.folder / output, "raw", file_format=file_format)
             report(number)
 
     def check(self, reported: int) -> None:
@@ -125,7 +126,7 @@ class Converting(Writer):
             expect(self.read(output) == self.read("new.zarr"), f"{output} is lost")
 
     def read(self, output: str) -> str:
-        array = open_array(self.folder / output, None if output.endswith((".h5", ".tif")) else "raw")
+        array = open_array(self.folder / output, "raw" if output.endswith((".zarr", ".n5")) else None)
         return digest(np.asarray(array[array.roi]))
 
     def result(self) -> dict[str, Any]:

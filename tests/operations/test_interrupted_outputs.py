@@ -15,6 +15,7 @@ import tifffile
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise import segment_blockwise
+from dacapo.blockwise.conversion import WRITERS, Layout
 from dacapo.blockwise.journal import Journal, Resume
 from dacapo.blockwise.journal.identity import code_identity
 from dacapo.blockwise.outputs import check_output
@@ -164,6 +165,22 @@ def test_a_disk_that_is_full_leaves_a_file_of_hdf5_whole(tmp_path: Path, size: i
     make()
     array = open_array(output)
     np.testing.assert_array_equal(array[array.roi], values)
+
+
+@pytest.mark.destructive
+@pytest.mark.parametrize("file_format", ["n5", "precomputed"])
+def test_a_disk_that_is_full_is_named_by_what_tensorstore_writes(tmp_path: Path, file_format: str) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (64, 64, 64)).astype(np.uint8)
+    source = write_array(tmp_path / "in.zarr", "raw", values)
+    writer = WRITERS[file_format](tmp_path / "out", "s0", Layout.like(open_array(source.container / "raw")))
+    message = r"cannot write .*out: File too large; raise"
+    with largest_file(10), pytest.raises(StorageError, match=message):
+        writer.create()
+    writer.create()
+    index = (slice(0, 64),) * 3
+    with largest_file(10_000), pytest.raises(StorageError, match=message):
+        writer.write(index, values)
+    writer.write(index, values)
 
 
 @pytest.mark.destructive

@@ -11,6 +11,7 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.datasplits.datasets.arrays.precomputed import PRECOMPUTED
 
 from .layout import Layout
+from .tensorstore_files import open_files, write_files
 from .writers import Writer
 
 TYPES = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32")
@@ -49,7 +50,9 @@ class PrecomputedWriter(Writer):
                 f"precomputed volumes begin at whole voxels, but the offset {offset} is no multiple of the voxel size "
                 f"{layout.voxel_size}; give another with offset"
             )
-        self._open(
+        open_files(
+            PRECOMPUTED,
+            self.path,
             {
                 "multiscale_metadata": {
                     "type": "segmentation" if is_labels else "image",
@@ -72,17 +75,11 @@ class PrecomputedWriter(Writer):
         import tensorstore
 
         if self._opened is None:
-            opened = self._open({"scale_metadata": {"key": self.dataset}}, open=True)
+            opened = open_files(PRECOMPUTED, self.path, {"scale_metadata": {"key": self.dataset}}, open=True)
             self._opened = opened.T[tensorstore.d[:].translate_to[0]]  # from the slowest axis, beginning at 0
         place = index if self.layout.channels is not None else (slice(0, 1), *index)
         stored = values.astype(self._dtype(), copy=False)
-        self._opened[place].write(stored if self.layout.channels is not None else stored[None]).result()
+        write_files(self.path, self._opened[place], stored if self.layout.channels is not None else stored[None])
 
     def _dtype(self) -> np.dtype[Any]:
         return np.dtype(np.uint8) if self.layout.dtype == np.bool_ else self.layout.dtype
-
-    def _open(self, spec: dict[str, Any], **options: Any) -> Any:
-        import tensorstore
-
-        place = {"driver": PRECOMPUTED, "kvstore": {"driver": "file", "path": f"{self.path.resolve()}/"}}
-        return tensorstore.open({**place, **spec}, **options).result()

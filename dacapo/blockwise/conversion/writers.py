@@ -20,6 +20,7 @@ from dacapo.store.whole_changes import replace_file, whole_changes
 from dacapo.utils.exact_numbers import plain_number
 
 from .layout import Layout
+from .tensorstore_files import open_files, write_files
 
 _SYMBOLS = {
     "angstrom": "Å",
@@ -109,18 +110,15 @@ class N5Writer(Writer):
             "dataType": "uint8" if layout.dtype == np.bool_ else layout.dtype.name,
             "compression": {"type": "gzip", "level": 1},
         }
-        self._open({"metadata": metadata}, create=True, delete_existing=True)
+        open_files("n5", self.path, {"metadata": metadata}, create=True, delete_existing=True)
 
     def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
         if self._opened is None:
-            self._opened = self._open({}, open=True).T  # N5 lists its axes from the fastest to the slowest
-        self._opened[index].write(values.astype(np.uint8) if values.dtype == np.bool_ else values).result()
-
-    def _open(self, spec: dict[str, Any], **options: Any) -> Any:
-        import tensorstore
-
-        place = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{self.path.resolve()}/"}}
-        return tensorstore.open({**place, **spec}, **options).result()
+            self._opened = open_files(
+                "n5", self.path, {}, open=True
+            ).T  # N5 lists its axes from the fastest to the slowest
+        stored = values.astype(np.uint8) if values.dtype == np.bool_ else values
+        write_files(self.path, self._opened[index], stored)
 
     def finish(self) -> None:
         """Add the attributes, whose lists N5 has in the order of its axes, with an entry for the channels too."""
