@@ -107,18 +107,17 @@ class FragmentGraph:
             BlockwiseError: If one is missing or damaged.
         """
         workspace, blocks = Workspace(made_by.folder), range(made_by.grid.count)
+        fragments = list(workspace.load_all(TILES, blocks, "numbers", "counts", "sizes"))
         counts = np.zeros(made_by.tiles.count + 1, dtype=np.int64)
-        for index in blocks:
-            numbers, of_tiles = workspace.load(TILES, index, "numbers", "counts")
+        for numbers, of_tiles, _ in fragments:
             counts[numbers + 1] = of_tiles
         first = np.cumsum(counts)
         sizes = np.zeros(int(first[-1]), dtype=np.int64)
-        graphs = []
-        for index in blocks:
-            numbers, of_tiles, of_fragments = workspace.load(TILES, index, "numbers", "counts", "sizes")
+        for numbers, of_tiles, of_fragments in fragments:
             within = np.arange(len(of_fragments)) - np.repeat(np.cumsum(of_tiles) - of_tiles, of_tiles)
             sizes[np.repeat(first[numbers], of_tiles) + within] = of_fragments
-            edges, *histograms = workspace.load(CONTACTS, index, "edges", "starts", "levels", "counts")
+        graphs = []
+        for edges, *histograms in workspace.load_all(CONTACTS, blocks, "edges", "starts", "levels", "counts"):
             dense = dense_numbers(edges.ravel(), first, made_by.tile_voxels).reshape(-1, 2)
             graphs.append(RegionGraph(dense, *histograms))
         return cls(made_by.output, first, made_by.tile_voxels, sizes, RegionGraph.together(graphs))

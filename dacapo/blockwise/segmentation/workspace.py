@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import zlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import attrs
 import numpy as np
@@ -19,6 +24,8 @@ BLOCKS, PAIRS, RUNS = KINDS = ("blocks", "pairs", "runs")
 """Kinds of files of a segmentation."""
 
 _FILES_PER_FOLDER = 1000
+# Files that are read at the same time, while storage answers or their content is decompressed, or wait for their turn.
+_READERS, _AHEAD = 8, 32
 
 
 @attrs.frozen
@@ -72,8 +79,23 @@ class Workspace:
         try:
             with np.load(self._file(kind, index), allow_pickle=False) as loaded:
                 return [np.asarray(loaded[name]) for name in names]
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise BlockwiseError(f"{self._file(kind, index)} is missing or damaged: {error}") from error
+
+    def load_all(self, kind: str, indices: Iterable[int], *names: str) -> Iterator[list[npt.NDArray[Any]]]:
+        """Yield content of many files in order, while threads read the next ones.
+
+        Raises:
+            BlockwiseError: If a file is missing or damaged.
+        """
+        with ThreadPoolExecutor(_READERS, thread_name_prefix="dacapo-files") as threads:
+            ahead: deque[Future[list[npt.NDArray[Any]]]] = deque()
+            for index in indices:
+                ahead.append(threads.submit(self.load, kind, index, *names))
+                if len(ahead) == _AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def remove(self) -> None:
         """Delete all intermediate results.
