@@ -244,9 +244,10 @@ def _export(
 
 def _export_levels(finest: Export, array: Array, target: _Target, execution: Execution) -> None:
     """Write smaller levels until one is small, each from the one before."""
-    number = 0
+    number, operation = 0, finest
     while (factors := level_factors(array)) is not None:
         number += 1
+        made_by = _journal_id(operation)
         source = ZarrArrayConfig("level", target.partial.resolve(), _LEVEL.format(number - 1), mode="r")
         layout = Layout.like(build(source)).coarser(factors)
         if not WRITERS[target.file_format].can_hold(layout):
@@ -265,6 +266,16 @@ def _export_levels(finest: Export, array: Array, target: _Target, execution: Exe
             block_shape=WRITERS[target.file_format].block_shape(layout),
             dataset=_LEVEL.format(number),
             factors=factors,
+            made_by=made_by,
         )
+        earlier = Journal.read(operation.output)
+        if earlier is not None and earlier.parameters.get("made_by") != made_by:
+            earlier.forget()  # what it describes was replaced, with all levels
         execute(operation, execution)
         array = build(attrs.evolve(source, dataset=operation.dataset))
+
+
+def _journal_id(operation: Export) -> str:
+    journal = Journal.read(operation.output)
+    assert journal is not None
+    return journal.id

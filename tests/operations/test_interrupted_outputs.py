@@ -15,7 +15,7 @@ import tifffile
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise import segment_blockwise
-from dacapo.blockwise.conversion import WRITERS, Layout
+from dacapo.blockwise.conversion import WRITERS, Export, Layout
 from dacapo.blockwise.journal import Journal, Resume
 from dacapo.blockwise.journal.identity import code_identity
 from dacapo.blockwise.outputs import check_output
@@ -181,6 +181,64 @@ def test_a_disk_that_is_full_is_named_by_what_tensorstore_writes(tmp_path: Path,
     with largest_file(10_000), pytest.raises(StorageError, match=message):
         writer.write(index, values)
     writer.write(index, values)
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> LocalArrayIdentifier:
+    """An array that has a smaller level."""
+    values = np.random.default_rng(1).integers(0, 256, (4, 300, 300)).astype(np.uint8)
+    return write_array(tmp_path / "large.zarr", "raw", values)
+
+
+@pytest.mark.parametrize("moment", ["a block of the level", "the note that it was created", "the end"])
+def test_a_level_of_a_conversion_that_stops_is_resumed(
+    tmp_path: Path, large: LocalArrayIdentifier, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    make = functools.partial(convert, large.container / "raw", tmp_path / "out.precomputed")
+    owner, name = {
+        "a block of the level": (Export, "process"),
+        "the note that it was created": (Journal, "save"),
+        "the end": (Journal, "complete"),
+    }[moment]
+    real = getattr(owner, name)
+
+    def stops(self: Any, *args: Any) -> None:
+        if str(self.output.dataset).endswith(".1") and (name != "save" or self.created):
+            raise KeyboardInterrupt
+        real(self, *args)
+
+    monkeypatch.setattr(owner, name, stops)
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    monkeypatch.undo()
+    make()
+    levels = [open_array(tmp_path / "out.precomputed", name) for name in ("s0", "s1")]
+    np.testing.assert_array_equal(levels[0][levels[0].roi], stored_values(large))
+    assert levels[1][levels[1].roi].any()
+
+
+def test_a_deleted_output_with_levels_is_made_again(tmp_path: Path, large: LocalArrayIdentifier) -> None:
+    output = tmp_path / "out.precomputed"
+    convert(large.container / "raw", output)
+    expected = {path.relative_to(output): path.read_bytes() for path in files_below(output)}
+    shutil.rmtree(output)
+    convert(large.container / "raw", output)
+    assert {path.relative_to(output): path.read_bytes() for path in files_below(output)} == expected
+
+
+@pytest.mark.parametrize("file_format", ["png", "precomputed", "n5", "tiff", "hdf5"])
+def test_nothing_of_a_conversion_that_was_not_finished_is_in_another(
+    tmp_path: Path, large: LocalArrayIdentifier, monkeypatch: pytest.MonkeyPatch, file_format: str
+) -> None:
+    output = tmp_path / "out" / "image"
+    make = functools.partial(convert, large.container / "raw", output, file_format=file_format)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "complete", full)
+        with pytest.raises(StorageError, match="full"):
+            make()
+    make(roi=Roi(OFFSET, Coordinate(2, 300, 300) * VOXEL_SIZE), overwrite=True)
+    array = open_array(output / "raw" if file_format == "n5" else output)
+    np.testing.assert_array_equal(array[array.roi], stored_values(large)[:2])
 
 
 @pytest.mark.destructive

@@ -20,6 +20,8 @@ from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.channels import channels_first
 from dacapo.experiments.datasplits.datasets.arrays.view import build
 from dacapo.store.converter import to_plain
+from dacapo.store.files import is_folder, remove_file
+from dacapo.store.folders import remove_folder
 from dacapo.utils.downsampling import METHODS
 
 from .formats import WRITERS
@@ -96,6 +98,7 @@ class Export(Conversion):
         path: The file or folder to write to.
         dataset: Name of the array inside a file.
         factors: How many times larger voxels become, per spatial axis; None for the array itself.
+        made_by: For a smaller level, the id of the journal of the level that it is made from.
         method: ``mean`` or ``mode`` of the voxels that become one.
     """
 
@@ -104,6 +107,12 @@ class Export(Conversion):
     dataset: str
     factors: list[int] | None = None
     method: str = "mean"
+    made_by: str = ""
+
+    def parameters(self) -> dict[str, Any]:
+        # A level is known by the one that it is made from; a file that describes all of them changes with each.
+        omitted = "made_by" if self.factors is None else "inputs"
+        return {key: value for key, value in super().parameters().items() if key != omitted}
 
     def writer(self) -> Writer:
         """Return what writes the array."""
@@ -116,6 +125,9 @@ class Export(Conversion):
         return 1 if WRITERS[self.file_format].alone else super().most_workers()
 
     def create_output(self) -> None:
+        if self.factors is None:
+            path = Path(self.path)
+            remove_folder(path) if is_folder(path) else remove_file(path, missing_ok=True)
         self.writer().create()
 
     def open(self) -> None:

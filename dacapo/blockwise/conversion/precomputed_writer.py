@@ -69,6 +69,7 @@ class PrecomputedWriter(Writer):
                 },
             },
             create=True,
+            open=True,  # a process may have died after it
         )
 
     def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:

@@ -110,7 +110,7 @@ class N5Writer(Writer):
             "dataType": "uint8" if layout.dtype == np.bool_ else layout.dtype.name,
             "compression": {"type": "gzip", "level": 1},
         }
-        open_files("n5", self.path, {"metadata": metadata}, create=True, delete_existing=True)
+        open_files("n5", self.path, {"metadata": metadata}, create=True)
 
     def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
         if self._opened is None:
