@@ -17,6 +17,7 @@ from dacapo.experiments.datasplits.datasets.arrays import (
     ImageStackArrayConfig,
     IntensitiesArrayConfig,
     tiff_array,
+    tiff_file,
 )
 from dacapo.experiments.datasplits.datasets.arrays.tiff_array import TiffArray, TiffArrayConfig
 
@@ -110,6 +111,47 @@ def test_pages_in_a_circle_are_refused_after_one_round(
     wrong: ArrayConfig = config(path) if name == "one file" else ImageStackArrayConfig("planes", tmp_path)
     with pytest.raises(StorageError, match=f"a.tif as TIFF: its {pages} pages form a circle: one leads back"):
         wrong.array_type(wrong)
+
+
+@pytest.fixture
+def walks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The files whose chains of pages were walked since."""
+    walked: list[Any] = []
+    walk = tiff_file._check_chain
+
+    def noted(file: Any) -> None:
+        walked.append(file.filename)
+        walk(file)
+
+    monkeypatch.setattr(tiff_file, "_check_chain", noted)
+    return walked
+
+
+def test_the_chain_of_a_file_is_walked_once(tmp_path: Path, walks: list[Any]) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, VALUES, compression="zlib", photometric="minisblack")
+    for _ in range(2):
+        array = config(path).array_type(config(path))
+        config(path).stated_metadata()
+        array[array.roi]
+    assert walks == ["a.tif"]
+    in_a_circle(path, 5, 3)
+    with pytest.raises(StorageError, match="form a circle"):
+        TiffArray(config(path))
+    with pytest.raises(StorageError, match="form a circle"):
+        TiffArray(config(path))
+    assert walks == ["a.tif"] * 3, "another version, which is not remembered because it is wrong"
+
+
+def test_few_files_are_remembered(tmp_path: Path, walks: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiff_file, "_checked", set())
+    monkeypatch.setattr(tiff_file, "_MOST_CHECKED", 3)
+    for name in "abcdea":
+        tifffile.imwrite(tmp_path / name, VALUES[0])
+        with tiff_file.opened_tiff(tmp_path / name):
+            pass
+    assert len(tiff_file._checked) <= 3
+    assert walks == list("abcdea")
 
 
 def test_a_file_of_many_pages(tmp_path: Path) -> None:

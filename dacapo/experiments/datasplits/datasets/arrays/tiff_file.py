@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dacapo.errors import DacapoError, StorageError
-from dacapo.utils.paths import shown
+from dacapo.utils.paths import is_url, shown
 
 from .remote_file import readable
 
 # tifffile takes more tags of a page for damage, and ends the chain of pages there.
 _MOST_TAGS = 4096
+
+# Versions of files whose pages come to an end; all are forgotten when they are this many.
+_checked: set[tuple[int, ...]] = set()
+_MOST_CHECKED = 1024
 
 
 @contextmanager
@@ -28,12 +33,26 @@ def opened_tiff(path: Path) -> Iterator[Any]:
 
     try:
         with tifffile.TiffFile(readable(path)) as file:
-            _check_chain(file)
+            _check_once(file, path)
             yield file
     except DacapoError:
         raise
     except (OSError, ValueError, IndexError, tifffile.TiffFileError) as error:
         raise StorageError(f"cannot read {shown(path)} as TIFF: {error}") from error
+
+
+def _check_once(file: Any, path: Path) -> None:
+    """Check the chain of pages, on a disk only if this version of the file was not checked before."""
+    if is_url(path):
+        _check_chain(file)
+        return
+    found = os.fstat(file.filehandle.fileno())
+    version = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    if version not in _checked:
+        _check_chain(file)
+        if len(_checked) >= _MOST_CHECKED:
+            _checked.clear()
+        _checked.add(version)
 
 
 def _check_chain(file: Any) -> None:
