@@ -11,10 +11,10 @@ import attrs
 from funlib.geometry import Coordinate
 
 from dacapo.compute_context import Execution
-from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.tasks.post_processors.affinities_post_processor import AffinitiesPostProcessor
 from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
-from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
+from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE
 from dacapo.utils.agglomeration import Cut, Fragmented
 from dacapo.utils.blocks import fit_block_shape, smaller_block
 from dacapo.utils.capabilities import declares
@@ -22,7 +22,6 @@ from dacapo.utils.fragments import FragmentParameters
 from dacapo.utils.memory_estimates import agglomeration_voxel_bytes
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import check_offsets
-from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     from dacapo.blockwise.journal import Journal
@@ -54,7 +53,7 @@ class AgglomerationPostProcessorParameters(PostProcessorParameters):
         return Cut(self.merge_threshold, self.quantile, self.min_size)
 
 
-class AgglomerationPostProcessor(StoredPredictionPostProcessor):
+class AgglomerationPostProcessor(AffinitiesPostProcessor):
     """Segment affinities by merging fragments, the pair with the highest score first.
 
     The first channels of the prediction are the affinities, one per offset. Only those to direct neighbors are used.
@@ -70,8 +69,6 @@ class AgglomerationPostProcessor(StoredPredictionPostProcessor):
             ``max_memory``, or without one into half of the memory that this machine, container or job has.
     """
 
-    whole_voxels: int = 2**25
-
     def __init__(
         self,
         offsets: Sequence[Sequence[int]],
@@ -85,7 +82,7 @@ class AgglomerationPostProcessor(StoredPredictionPostProcessor):
             parameters: The parameters to try in validation, by default five thresholds.
             fragments: The parameters of the fragments.
         """
-        self.offsets = [Coordinate(offset) for offset in offsets]
+        super().__init__(offsets)
         self.parameters = list(parameters) if parameters is not None else None
         self.fragments = fragments or FragmentParameters()
 
@@ -96,15 +93,6 @@ class AgglomerationPostProcessor(StoredPredictionPostProcessor):
             AgglomerationPostProcessorParameters(id=i, merge_threshold=threshold)
             for i, threshold in enumerate(DEFAULT_THRESHOLDS)
         ]
-
-    def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        super().set_prediction(prediction_array_identifier)
-        channels = self.prediction_array.num_channels or 1
-        if channels < len(self.offsets):
-            raise ChannelMismatchError(
-                f"the prediction has {in_channels(channels)}, but {len(self.offsets)} offsets need one affinity each; "
-                "predict with the task that has these offsets"
-            )
 
     @declares(TAKES_EXECUTION)
     def process(
@@ -174,7 +162,7 @@ class AgglomerationPostProcessor(StoredPredictionPostProcessor):
         block = smaller_block(block, block * 0, self._most_voxels(execution.block_memory.largest_block))
         plan = FragmentGraphPlan(
             input=self.prediction_array_identifier,
-            offsets=[[int(step) for step in offset] for offset in self.offsets],
+            offsets=self._plain_offsets(),
             fragments=self.fragments,
             block_shape=block,
         )
@@ -189,20 +177,11 @@ class AgglomerationPostProcessor(StoredPredictionPostProcessor):
         """Return all that defines a result except the prediction; it does not depend on blocks."""
         return {
             "operation": "agglomeration",
-            "offsets": [[int(step) for step in offset] for offset in self.offsets],
+            "offsets": self._plain_offsets(),
             "fragments": attrs.asdict(self.fragments),
             **attrs.asdict(parameters.cut),
         }
 
-    def _takes_blocks(self, execution: Execution) -> bool:
-        prediction = self.prediction_array
-        voxels: int = math.prod(prediction.roi.shape / prediction.voxel_size)
-        return voxels > min(self.whole_voxels, self._most_voxels(execution.memory_here.planned))
-
     def _voxel_bytes(self) -> float:
         prediction = self.prediction_array
         return agglomeration_voxel_bytes(len(self.offsets), prediction.num_channels or 1, prediction.dtype.itemsize)
-
-    def _most_voxels(self, limit: int | None) -> float:
-        """Return the number of voxels whose segmentation at once fits into a limit in bytes, None for no limit."""
-        return math.inf if limit is None else limit / self._voxel_bytes()

@@ -11,16 +11,15 @@ import attrs
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.compute_context import Execution
-from dacapo.errors import ChannelMismatchError
 from dacapo.experiments.datasplits.datasets.arrays import Array, ZarrArray
+from dacapo.experiments.tasks.post_processors.affinities_post_processor import AffinitiesPostProcessor
 from dacapo.experiments.tasks.post_processors.post_processor import TAKES_EXECUTION, PostProcessorParameters
-from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE, StoredPredictionPostProcessor
+from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_BLOCK_SIZE
 from dacapo.utils.blocks import fit_block_shape, last_axes, smaller_block
 from dacapo.utils.capabilities import can, declares
 from dacapo.utils.memory_estimates import watershed_voxel_bytes
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import MutexWatershedParameters, check_offsets, mutex_watersheds
-from dacapo.utils.wording import in_channels
 
 if TYPE_CHECKING:
     from dacapo.blockwise.journal import Journal
@@ -69,7 +68,7 @@ class WatershedPostProcessorParameters(PostProcessorParameters):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
-class WatershedPostProcessor(StoredPredictionPostProcessor):
+class WatershedPostProcessor(AffinitiesPostProcessor):
     """Segment affinities with the mutex watershed.
 
     The first channels of the prediction are the affinities, one per offset; further ones, such as local shape
@@ -89,8 +88,6 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             or without one into half of the memory that this machine, container or job has.
     """
 
-    whole_voxels: int = 2**25
-
     def __init__(
         self,
         offsets: Sequence[Sequence[int]],
@@ -102,22 +99,13 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             offsets: For each affinity the step, in voxels, to the other voxel of the pair.
             parameters: The parameters to try in validation, by default five biases.
         """
-        self.offsets = [Coordinate(offset) for offset in offsets]
+        super().__init__(offsets)
         self.parameters = list(parameters) if parameters is not None else None
 
     def enumerate_parameters(self) -> Iterable[WatershedPostProcessorParameters]:
         if self.parameters is not None:
             return list(self.parameters)
         return [WatershedPostProcessorParameters(id=i, bias=bias) for i, bias in enumerate(DEFAULT_BIASES)]
-
-    def set_prediction(self, prediction_array_identifier: LocalArrayIdentifier) -> None:
-        super().set_prediction(prediction_array_identifier)
-        channels = self.prediction_array.num_channels or 1
-        if channels < len(self.offsets):
-            raise ChannelMismatchError(
-                f"the prediction has {in_channels(channels)}, but {len(self.offsets)} offsets need one affinity each; "
-                "predict with the task that has these offsets"
-            )
 
     @declares(TAKES_EXECUTION)
     @declares(TOGETHER)
@@ -164,7 +152,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
     ) -> Array:
         what = {
             "operation": "mutex watershed",
-            "offsets": [[int(step) for step in offset] for offset in self.offsets],
+            "offsets": self._plain_offsets(),
             "bias": parameters.bias,
             "long_range_bias": parameters.long_range_bias,
             "min_size": parameters.min_size,
@@ -190,18 +178,9 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
                 bar.update()
                 yield index, output
 
-    def _takes_blocks(self, execution: Execution) -> bool:
-        prediction = self.prediction_array
-        voxels: int = math.prod(prediction.roi.shape / prediction.voxel_size)
-        return voxels > min(self.whole_voxels, self._most_voxels(execution.memory_here.planned))
-
     def _voxel_bytes(self) -> float:
         prediction = self.prediction_array
         return watershed_voxel_bytes(len(self.offsets), prediction.num_channels or 1, prediction.dtype.itemsize)
-
-    def _most_voxels(self, limit: int | None) -> float:
-        """Return the number of voxels whose segmentation at once fits into a limit in bytes, None for no limit."""
-        return math.inf if limit is None else limit / self._voxel_bytes()
 
     def _segment_in_blocks(
         self,
@@ -230,7 +209,7 @@ class WatershedPostProcessor(StoredPredictionPostProcessor):
             block,
             context * prediction.voxel_size,
             kwargs={
-                "offsets": [[int(step) for step in offset] for offset in self.offsets],
+                "offsets": self._plain_offsets(),
                 "bias": parameters.bias,
                 "long_range_bias": parameters.long_range_bias,
             },
