@@ -13,6 +13,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.experiments.config import field
 from dacapo.experiments.datasplits.datasets.arrays import Array, ArrayConfig, NumpyArray
 from dacapo.experiments.datasplits.datasets.arrays.reading import QUICK
+from tests.helpers.processes import PATIENCE
 
 
 class GivenArray(NumpyArray):
@@ -43,7 +44,7 @@ class MeetingArray(NumpyArray):
         return True
 
     def __getitem__(self, roi: Roi) -> np.ndarray:
-        self.barrier.wait(timeout=60)
+        self.barrier.wait(timeout=PATIENCE)
         time.sleep(2 * QUICK)
         return super().__getitem__(roi)
 

@@ -70,7 +70,7 @@ def control_group(limit: int) -> Iterator[Path]:
         for pid in (folder / "cgroup.procs").read_text().split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-        wait_until(lambda: not (folder / "cgroup.procs").read_text().split(), 20)
+        wait_until(lambda: not (folder / "cgroup.procs").read_text().split())
         folder.rmdir()
 
 

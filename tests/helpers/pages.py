@@ -20,6 +20,7 @@ from dacapo.experiments.training_iteration_stats import TrainingIterationStats
 from dacapo.experiments.training_stats import TrainingStats
 from dacapo.experiments.validation_iteration_scores import ValidationIterationScores
 from dacapo.store.create_store import create_config_store, create_stats_store
+from tests.helpers.processes import PATIENCE
 from tests.helpers.runs import affinities_run_config, unet_config
 
 HOSTILE = '<img src=x onerror="alert(1)"> & "quotes" \'{{ 7 * 7 }}\' %2e'
@@ -57,12 +58,12 @@ def served(**settings: Any) -> Iterator[Dashboard]:
     started = threading.Event()
     thread = threading.Thread(target=dashboard.serve, args=(started.set,), daemon=True)
     thread.start()
-    assert started.wait(30)
+    assert started.wait(PATIENCE)
     try:
         yield dashboard
     finally:
         dashboard.stop()
-        thread.join(20)
+        thread.join(PATIENCE)
 
 
 @attrs.frozen
@@ -83,7 +84,7 @@ def ask(url: str, method: str = "GET", **headers: str) -> Answer:
     """Send a request, without following redirects."""
     request = urllib.request.Request(url, method=method, headers={k.replace("_", "-"): v for k, v in headers.items()})
     try:
-        with urllib.request.build_opener(_Stay).open(request, timeout=60) as answer:
+        with urllib.request.build_opener(_Stay).open(request, timeout=PATIENCE) as answer:
             return Answer(answer.status, answer.read().decode(), answer.headers)
     except urllib.error.HTTPError as error:
         return Answer(error.code, error.read().decode(), error.headers)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.helpers.processes import PATIENCE
+
 # Where Debian and Fedora have the programs of the server, which are not on the path.
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/bin")
 PASSWORD = "s3cret"
@@ -50,11 +52,11 @@ def server(folder: Path) -> Iterator[str]:
         yield f"postgresql://dacapo:{PASSWORD}@127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)  # ends connections; SIGTERM waits for them
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
 
 
 def _wait(bin_folder: Path, port: int, log: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     ready = [str(bin_folder / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     while subprocess.run(ready).returncode != 0:
         assert process.poll() is None, f"the server has ended:\n{log.read_text()}"

@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+PATIENCE = 600
+"""Seconds after which a test takes what it waits for to hang; on a busy machine a process starts within minutes."""
+
 
 class Started(subprocess.Popen[str]):
     """A process in a group of its own, which is killed at the end of a ``with`` block if it still runs."""
@@ -77,7 +80,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 120, interval: float = 0.02) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = PATIENCE, interval: float = 0.02) -> None:
     """Wait until a condition holds, and fail if it does not in time."""
     end = time.monotonic() + seconds
     while not condition():
@@ -101,4 +104,4 @@ def wait_for_checkpoint(process: subprocess.Popen[Any], base: Path, run: str) ->
         assert process.poll() is None, f"training ended: {process.communicate()[1]}"
         return any(path.name.isdigit() for path in folder.glob("*"))
 
-    wait_until(stored, seconds=200, interval=0.005)
+    wait_until(stored, interval=0.005)

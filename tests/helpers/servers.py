@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests.helpers.processes import PATIENCE
+
 MOTO = Path(sys.prefix) / "moto"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -56,7 +58,7 @@ def _await(url: str, process: subprocess.Popen[bytes]) -> None:
 
 def put(url: str, content: bytes) -> None:
     headers = {"Content-Type": "application/octet-stream"}  # the default of urllib is that of a form
-    urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT"), timeout=30).close()
+    urllib.request.urlopen(urllib.request.Request(url, content, headers, method="PUT"), timeout=PATIENCE).close()
 
 
 def upload(folder: Path, url: str) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import neuroglancer
 import numpy as np
 
+from tests.helpers.processes import PATIENCE
+
 
 def layers_of(viewer: Any) -> list[str]:
     """Return the names of the layers."""
@@ -21,5 +23,5 @@ def fetch(viewer: Any, layer: str, shape: tuple[int, ...]) -> np.ndarray:
     volume = viewer.state.layers[layer].source[0].url.removeprefix("python://volume/")
     place = f"neuroglancer/npz/{volume}/{','.join('1' * len(shape))}/{','.join('0' * len(shape))}"
     url = f"{neuroglancer.server.get_server_url()}/{place}/{','.join(map(str, shape))}"
-    with urllib.request.urlopen(url, timeout=60) as response:
+    with urllib.request.urlopen(url, timeout=PATIENCE) as response:
         return np.load(io.BytesIO(zlib.decompress(response.read())))

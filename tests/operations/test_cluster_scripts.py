@@ -15,7 +15,7 @@ import pytest
 from dacapo.cli import cli
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_weights_store
-from tests.helpers.processes import Started, wait_for_checkpoint
+from tests.helpers.processes import PATIENCE, Started, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
@@ -64,7 +64,7 @@ def test_a_job_of_slurm_whose_time_is_over_is_queued_again(options: DaCapoConfig
     with Started(["bash", script], env={**os.environ, **job}) as process:
         wait_for_checkpoint(process, base, "cells")
         process.send_signal(signal.SIGUSR1)  # to this process alone, as B: says
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=PATIENCE)
     # 138 if the training was done before the script could ask again
     assert process.returncode in (130, 128 + signal.SIGUSR1), errors
     assert (base / "scontrol").read_text() == "requeue 17\n"

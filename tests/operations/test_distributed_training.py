@@ -26,7 +26,7 @@ from dacapo.store.create_store import create_config_store, create_stats_store, c
 from dacapo.train import train
 from dacapo.utils import distributed
 from tests.helpers import ranks
-from tests.helpers.processes import Started, free_port, wait_for_checkpoint
+from tests.helpers.processes import PATIENCE, Started, free_port, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config, dataset_config, dummy_run_config
 from tests.helpers.zarr_files import chunk_files
 
@@ -78,7 +78,7 @@ def two_ranks(bases: Sequence[Path]) -> Iterator[tuple[Started, Started]]:
 
 
 def finish(process: Started, status: int = 0) -> tuple[str, str]:
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == status, errors
     return output, errors
 

@@ -126,7 +126,7 @@ def test_start_loads_the_weights_of_another_run(options: DaCapoConfig) -> None:
 def test_dummy_run_trains_and_applies_in_about_a_second(options: DaCapoConfig, tmp_path: Path) -> None:
     config = dummy_run_config()
     create_config_store().store_run_config(config)
-    started = time.perf_counter()
+    started = time.process_time()
     run = train("dummy")
     assert run.training_stats.trained_until() == 20
     assert create_stats_store().retrieve_training_stats("dummy").trained_until() == 20
@@ -136,7 +136,7 @@ def test_dummy_run_trains_and_applies_in_about_a_second(options: DaCapoConfig, t
     applied = apply("dummy", raw.container, raw.dataset, tmp_path / "out", iteration=20, parameters=parameters)
     assert (applied.output.container / applied.output.dataset).is_dir()
     assert "as given" in applied.selection.reason
-    assert time.perf_counter() - started < 30, "generous, for a machine that is busy with other things"
+    assert time.process_time() - started < 30, "generous, for a slow machine"
 
 
 def test_training_again_does_nothing_more(options: DaCapoConfig) -> None:

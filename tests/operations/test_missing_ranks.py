@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch.distributed as dist
 
-from tests.helpers.processes import Started
+from tests.helpers.processes import PATIENCE, Started
 
 ALONE = """
 from datetime import timedelta
@@ -30,7 +30,7 @@ with distributed.process_group():
     distributed.barrier()
     if distributed.rank() == 0:
         os._exit(3)
-    time.sleep(600)
+    time.sleep(3600)
 """
 
 
@@ -50,14 +50,14 @@ def store() -> dist.TCPStore:
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_rank_does_not_wait_long_for_others_to_start(store: dist.TCPStore, rank: int) -> None:
     with start(ALONE, store, rank) as process:
-        _, errors = process.communicate(timeout=100)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert f"not all of 2 ranks have met at 127.0.0.1:{store.port} within 0.05 minutes" in errors
 
 
 def test_a_rank_ends_after_rank_0(store: dist.TCPStore) -> None:
     with start(LEFT, store, 0) as first, start(LEFT, store, 1) as second:
-        assert first.wait(100) == 3
-        _, errors = second.communicate(timeout=100)
+        assert first.wait(PATIENCE) == 3
+        _, errors = second.communicate(timeout=PATIENCE)
     assert second.returncode == 1
     assert "rank 0 has ended; this rank cannot go on without it and ends" in errors

@@ -17,7 +17,7 @@ import pytest
 from dacapo.experiments.trainers import TorchTrainerConfig
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store
-from tests.helpers.processes import Started, is_alive, wait_for_checkpoint, wait_until
+from tests.helpers.processes import PATIENCE, Started, is_alive, wait_for_checkpoint, wait_until
 from tests.helpers.runs import affinities_run_config, unet_config
 
 pytestmark = pytest.mark.destructive
@@ -92,10 +92,10 @@ def check_nothing_is_left(process: Started, children: set[int], temporary: Path)
         children: Some of those that it started.
         temporary: Its folder for temporary files.
     """
-    wait_until(lambda: not session(process.pid) and not any(map(is_alive, children)), 30)
+    wait_until(lambda: not session(process.pid) and not any(map(is_alive, children)))
     owners = [f"_{pid}_" for pid in (process.pid, *children)]
     own = {name for name in segments() if any(owner in name for owner in owners)}
-    wait_until(lambda: not own & segments(), 30)
+    wait_until(lambda: not own & segments())
     assert not [path for path in temporary.rglob("*") if path.is_socket()]
 
 
@@ -121,7 +121,7 @@ def test_training(options: DaCapoConfig, temporary: Path, number: signal.Signals
         children = family(training.pid)
         assert len(children) >= 2
         os.kill(training.pid, number)
-        training.communicate(timeout=60)
+        training.communicate(timeout=PATIENCE)
         check_nothing_is_left(training, children, temporary)
 
 
@@ -137,7 +137,7 @@ def test_training_to_its_end(temporary: Path) -> None:
     config.num_iterations = 2
     create_config_store().store_run_config(config)
     with Started([sys.executable, "-c", TO_THE_END], stdout=subprocess.PIPE) as training:
-        output, errors = training.communicate(timeout=100)
+        output, errors = training.communicate(timeout=PATIENCE)
         assert training.returncode == 0, errors
         children = children_told(output)
         assert len(children) >= 2
@@ -149,7 +149,7 @@ def test_a_failed_test(temporary: Path, tmp_path: Path) -> None:
     file.write_text(FAILING_TEST)
     command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", file]
     with Started(command, stdout=subprocess.PIPE, cwd=tmp_path) as tests:
-        output, _ = tests.communicate(timeout=100)
+        output, _ = tests.communicate(timeout=PATIENCE)
         assert tests.returncode == 1
         assert "AssertionError: as intended" in output, output
         children = children_told(output)

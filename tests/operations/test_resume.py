@@ -27,7 +27,7 @@ from dacapo.options import DaCapoConfig, Options
 from dacapo.store.create_store import create_config_store, create_stats_store, create_weights_store
 from dacapo.train import train
 from dacapo.validate import validate_run
-from tests.helpers.processes import Started, wait_for_checkpoint
+from tests.helpers.processes import PATIENCE, Started, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config
 
 pytestmark = pytest.mark.destructive
@@ -48,7 +48,7 @@ def interrupt(command: Sequence[str], base: Path, number: signal.Signals) -> tup
     with Started([sys.executable, *command]) as process:
         wait_for_checkpoint(process, base, "affinities")
         process.send_signal(number)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=PATIENCE)
     stopped_at = create_weights_store().latest_iteration("affinities")
     assert stopped_at is not None
     assert 0 < stopped_at < ITERATIONS, "the process was done before it was interrupted"

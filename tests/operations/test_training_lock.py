@@ -25,7 +25,7 @@ from dacapo.store.create_store import create_config_store, create_weights_store
 from dacapo.store.training_lock import FILE, training_lock
 from dacapo.train import train
 from dacapo.validate import validate
-from tests.helpers.processes import Started, is_alive, wait_until
+from tests.helpers.processes import PATIENCE, Started, is_alive, wait_until
 from tests.helpers.runs import affinities_run_config, dummy_run_config
 
 pytestmark = pytest.mark.destructive
@@ -56,7 +56,7 @@ def test_a_second_training_is_refused_and_a_dead_one_is_not_in_the_way(options: 
     with start(tmp_path / "runs") as first:
         wait_until(lambda: lock.is_file() and lock.read_bytes() and len(children(first.pid)) >= 2)
         with start(tmp_path / "runs") as second:
-            _, errors = second.communicate(timeout=120)
+            _, errors = second.communicate(timeout=PATIENCE)
         assert second.returncode == 1
         told = json.loads(lock.read_text())
         assert told["pid"] == first.pid

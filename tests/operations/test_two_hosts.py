@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.namespaces import ADDRESSES, two_hosts
+from tests.helpers.processes import PATIENCE
 
 pytestmark = pytest.mark.destructive
 
@@ -75,7 +76,7 @@ def _run(folder: Path, hosts: tuple[str, str], *host: str) -> subprocess.Complet
         env={**os.environ, "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.namespaces import Hosts, two_hosts
-from tests.helpers.processes import Started, wait_until
+from tests.helpers.processes import PATIENCE, Started, wait_until
 
 pytestmark = pytest.mark.destructive
 
@@ -25,7 +24,7 @@ with distributed.process_group():
     distributed.barrier()
     Path(sys.argv[1]).touch()
     if distributed.rank() == 0:
-        time.sleep(600)  # it validates, or waits for data
+        time.sleep(3600)  # it validates, or waits for data
     distributed.barrier()
 """
 
@@ -36,12 +35,10 @@ def test_ranks_end_without_the_machine_of_another(tmp_path: Path) -> None:
         with started[0] as first, started[1] as second:
             wait_until(lambda: (tmp_path / "0").exists() and (tmp_path / "1").exists())
             hosts.vanish()
-            begun = time.monotonic()
             for process, other in ((first, 1), (second, 0)):
-                _, errors = process.communicate(timeout=60)
+                _, errors = process.communicate(timeout=PATIENCE)
                 assert process.returncode == 1
                 assert f"the machine of rank {other} has not answered for 4 seconds" in errors
-            assert time.monotonic() - begun < 30
 
 
 def start(hosts: Hosts, rank: int, ready: Path) -> Started:

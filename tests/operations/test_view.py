@@ -23,7 +23,7 @@ from dacapo.options import DaCapoConfig, Options
 from dacapo.utils import view as run_view
 from dacapo.validate import validate_run
 from dacapo.view import View
-from tests.helpers.processes import wait_until
+from tests.helpers.processes import PATIENCE, wait_until
 from tests.helpers.runs import stored_run
 from tests.helpers.viewers import fetch, layers_of
 from tests.helpers.volumes import write_array
@@ -111,6 +111,6 @@ def test_the_command_prints_the_address_and_ends_with_ctrl_c(run: Run) -> None:
         assert process.stdout is not None
         address = process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert address.startswith("http://127.0.0.1:")
     assert (process.returncode, errors) == (0, "")

@@ -60,7 +60,7 @@ def process_block(block, folder):
         killed.write_text(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGKILL)
     (folder / f"living_{os.getpid()}").touch()
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while len(list(folder.glob("living_*"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     with open(folder / "done", "a") as done:

@@ -228,7 +228,7 @@ class TestServer:
             StorageError, match=r"cannot reach MongoDB at mongodb://127.0.0.1:1/, lab\..*mongo_db_host"
         ) as error:
             access()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 25, "the default of MongoDB is 30"
         assert "secret" not in str(error.value)
         assert len(str(error.value)) < 300
 

@@ -23,6 +23,7 @@ from dacapo.store.create_store import create_array_store, create_config_store, c
 from dacapo.store.file_config_store import FileConfigStore
 from dacapo.store.file_stats_store import FileStatsStore
 from tests.helpers.golden_data import items
+from tests.helpers.processes import PATIENCE
 
 
 @pytest.fixture
@@ -155,9 +156,9 @@ def test_overridden_options_stay_in_their_thread(home: Path) -> None:
 
     def work(name: str) -> None:
         with Options.override(runs_base_dir=name), Options.kept():
-            both_inside.wait(10)
+            both_inside.wait(PATIENCE)
             found[name] = create_weights_store().basedir  # type: ignore[attr-defined]
-            both_inside.wait(10)
+            both_inside.wait(PATIENCE)
 
     threads = [threading.Thread(target=work, args=(name,)) for name in ("one", "other")]
     for thread in threads:

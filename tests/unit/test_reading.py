@@ -31,6 +31,7 @@ from dacapo.experiments.datasplits.datasets.arrays.chunk_cache import cached_chu
 from dacapo.experiments.datasplits.datasets.arrays.reading import Read, read_all
 from dacapo.options import Options
 from tests.helpers.arrays import MeetingArray
+from tests.helpers.processes import PATIENCE
 from tests.helpers.zarr_files import write_zarr2
 
 SHAPE = (20, 30)
@@ -367,7 +368,7 @@ def test_forked_processes(tmp_path: Path, before: str, through_cache: bool) -> N
     """One reads through its own cache, or without if TensorStore was used before the fork, which would end it."""
     write(tmp_path / "data.zarr")
     command = [sys.executable, "-c", FORK, str(tmp_path / "data.zarr"), before]
-    got = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    got = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert int(got.stdout) == through_cache, got.stderr
 
 

@@ -10,6 +10,7 @@ from threading import Event, Timer, current_thread, main_thread
 import pytest
 
 from dacapo.utils.signals import heard
+from tests.helpers.processes import PATIENCE
 
 pytestmark = pytest.mark.destructive
 
@@ -22,7 +23,7 @@ def test_a_signal_is_heard_while_the_main_thread_is_busy():
         is_heard.set()
 
     def handle(number, frame):
-        is_heard.wait(60)
+        is_heard.wait(PATIENCE)
         order.append(("handled", number, current_thread() is main_thread()))
 
     before = signal.getsignal(signal.SIGUSR2)

@@ -30,6 +30,7 @@ from dacapo.store.stats_store import StatsStore
 from dacapo.testing.config_store import ConfigStoreContract, example
 from dacapo.testing.stats_store import StatsStoreContract, training, validation
 from tests.helpers import postgres
+from tests.helpers.processes import PATIENCE
 
 # Seconds for which processes write and read at the same time.
 TOGETHER = float(os.environ.get("DACAPO_TEST_TOGETHER_SECONDS", "3"))
@@ -280,7 +281,7 @@ def _write_and_read(url: str, name: str, others: list[str], start: Any, results:
     configs, stats = SqlConfigStore(url), SqlStatsStore(url)
     configs.store_run_config(example("run", name))
     seen, iteration = dict.fromkeys(others, 0), 0
-    start.wait(60)
+    start.wait(PATIENCE)
     until = time.time() + TOGETHER
     while time.time() < until:
         iteration += 10
@@ -305,11 +306,11 @@ def test_processes_that_write_and_read_at_the_same_time_lose_nothing(url: str) -
     for process in processes:
         process.start()
     for process in processes:
-        process.join(TOGETHER + 120)
+        process.join(TOGETHER + PATIENCE)
     assert [process.exitcode for process in processes] == [0] * len(names)
     stats = SqlStatsStore(url)
     assert SqlConfigStore(url).retrieve_run_config_names() == sorted(names)
     assert stats.run_names() == sorted(names)
-    for name, iteration in (results.get(timeout=10) for _ in names):
+    for name, iteration in (results.get(timeout=PATIENCE) for _ in names):
         assert iteration > 0
         assert stats.retrieve_training_stats(name) == training(0, iteration)

@@ -62,6 +62,7 @@ from tests.helpers.batch_training_contract import (
 )
 from tests.helpers.datasets import ArrayDataset, DamagedArray, array, blobs, coded_dataset
 from tests.helpers.networks import TinyNet, affinities, dummy_task
+from tests.helpers.processes import PATIENCE
 from tests.helpers.runs import affinities_run_config
 
 
@@ -240,7 +241,7 @@ def test_batches_are_worked_on_ahead_and_in_order() -> None:
     ahead = Prefetcher(iter(range(100)), work, CPU, lambda _: iter(()))
     results = iter(ahead)
     assert next(results) == 0
-    assert second.wait(60)  # without being asked for
+    assert second.wait(PATIENCE)  # without being asked for
     assert [next(results) for _ in range(5)] == [10, 20, 30, 40, 50]
     ahead.close()
     assert len(started) < 10
