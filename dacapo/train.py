@@ -16,7 +16,7 @@ from dacapo.experiments.fit import check_training, check_validation
 from dacapo.experiments.loggers import Logger, Loggers, make_loggers
 from dacapo.experiments.preflight import check_data
 from dacapo.experiments.run import Run
-from dacapo.experiments.trainers.training_memory import train_within
+from dacapo.experiments.trainers.training_memory import check_memory, train_within
 from dacapo.experiments.training_session import recorded_session
 from dacapo.options import Options
 from dacapo.store.create_store import create_array_store, create_config_store, create_weights_store
@@ -104,7 +104,8 @@ def train_run(
     Args:
         run: The run.
         max_memory: Memory limit of each training process, such as ``"8GB"``. If necessary, the samples of an iteration
-            are divided into smaller batches.
+            are divided into smaller batches. Without a limit, a training that cannot fit into the free memory is
+            refused.
         check: Whether to look at the data before the first iteration.
         loggers: Where to log beside the progress: names, such as ``"tensorboard"`` and ``"wandb"``, or objects of
             subclasses of :class:`.Logger`. By default those of the option ``loggers``.
@@ -124,7 +125,8 @@ def train_run(
         ConfigError: If several processes cannot train, because of the trainer or because GPUs are missing; or if the
             network cannot learn from the data, such as object ids as labels of a one-hot task.
         DacapoError: If parts of the run do not fit together; the message begins with the field of its config.
-        MemoryBudgetError: If not even a batch of one sample fits into the memory; the message says how much is enough.
+        MemoryBudgetError: If not even a batch of one sample fits into the limit; the message says how much is enough.
+            Without a limit, if the batches cannot fit into the free memory.
     """
     return _or_interrupt(train_or_stop(run, max_memory, check, loggers, force), run)
 
@@ -146,6 +148,8 @@ def train_or_stop(
         resume(run)
         check_validation(run)  # now, rather than after the first iterations
         if run.training_stats.trained_until() < run.train_until:
+            if max_memory is None:
+                check_memory(run.trainer, run.model, run.optimizer, create_compute_context().device)
             check_training(run, create_array_store().snapshot_container(run.name))
         if check and run.training_stats.trained_until() == 0 and distributed.is_main():
             _look_at_data(run)

@@ -32,8 +32,13 @@ def within_job(number: int, environment: Mapping[str, str] = os.environ) -> int:
 
     Processes that train together on this machine share its cores. Outside of jobs the number stays.
     """
-    cores, ranks = job_cores(environment), _number(environment.get(_RANKS)) or 1
-    return number if cores is None else min(number, max(1, cores // ranks))
+    cores = job_cores(environment)
+    return number if cores is None else min(number, max(1, cores // local_ranks(environment)))
+
+
+def local_ranks(environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many processes train together on this machine, this one included."""
+    return _number(environment.get(_RANKS)) or 1
 
 
 def node_cores(environment: Mapping[str, str] = os.environ) -> int | None:

@@ -32,6 +32,10 @@ _WEIGHT_COPIES = 3
 _SAMPLE_COPIES = 8
 # Values that the loss keeps for each predicted value, with those of target and weight.
 _LOSS_COPIES = 6
+# Part of the tensors of a network that a batch takes at the least, see `python -m benchmarks.training_memory`.
+_LEAST_OF_TENSORS = 0.8
+# Batches that each process that makes them holds ready.
+_BATCHES_AHEAD = 2
 
 
 def process_bytes(is_this_one: bool = True) -> int:
@@ -121,6 +125,29 @@ def trainer_bytes(
     fetchers = 0 if num_fetchers == 1 else num_fetchers * FETCHER_BYTES
     samples = _SAMPLE_COPIES * _FLOAT * (sample_values + 2 * predicted_values) * max(1, num_fetchers)
     return (_WEIGHT_COPIES + averages) * weights + process_bytes() + fetchers + samples
+
+
+def least_batch_bytes(tensors: int, is_reduced: bool) -> int:
+    """Return the memory that a batch takes in the network for certain.
+
+    Args:
+        tensors: Memory of the tensors of a forward and a backward pass in float32.
+        is_reduced: Whether there are fewer of them, or smaller ones: in mixed precision, or if the network is compiled.
+    """
+    return int(tensors * _LEAST_OF_TENSORS * (0.5 if is_reduced else 1.0))
+
+
+def least_trainer_bytes(weights: int, batch_values: int, num_fetchers: int, averages: bool = False) -> int:
+    """Return the memory that a training takes for certain, beside its batch and what its process holds before.
+
+    Args:
+        weights: Bytes of the weights that the optimizer has not seen yet.
+        batch_values: Number of values of the raw data of a batch.
+        num_fetchers: Number of processes that make batches; 1 is the training process itself.
+        averages: Whether the weights are averaged over iterations, too.
+    """
+    ready = 0 if num_fetchers == 1 else num_fetchers * _BATCHES_AHEAD * batch_values * _FLOAT
+    return (_WEIGHT_COPIES - 1 + averages) * weights + ready
 
 
 def voxelwise_bytes(voxels: int, channels: int, itemsize: int) -> int:

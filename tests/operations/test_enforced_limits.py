@@ -134,17 +134,50 @@ if __name__ == "__main__":
 """
 
 
-def test_a_training(options: DaCapoConfig, tmp_path: Path) -> None:
-    """An iteration that takes 1.5 GB more than the process does is divided into smaller batches."""
-    trainer = TorchTrainerConfig("trainer", 192, 1e-3, num_data_fetchers=1)
+def store_limited(folder: Path, batch_size: int) -> None:
+    """Store a run of which each sample takes some 8 MB in the network."""
+    trainer = TorchTrainerConfig("trainer", batch_size, 1e-3, num_data_fetchers=1)
     architecture = unet_config(3, num_fmaps=16)
-    config = affinities_run_config(
-        tmp_path, "limited", 3, 1, 1, trainer_config=trainer, architecture_config=architecture
-    )
+    config = affinities_run_config(folder, "limited", 3, 1, 1, trainer_config=trainer, architecture_config=architecture)
     split = attrs.evolve(config.datasplit_config, validate_configs=[])
     create_config_store().store_run_config(attrs.evolve(config, datasplit_config=split))
+
+
+def test_a_training(options: DaCapoConfig, tmp_path: Path) -> None:
+    """An iteration that takes 1.5 GB more than the process does is divided into smaller batches."""
+    store_limited(tmp_path, 192)
     (sizes,) = within(LIMIT, TRAIN, options.runs_base_dir, LIMIT)
     batch, accumulate = map(int, sizes.split())
     assert batch * accumulate == 192
     assert 16 < batch < 192
     assert create_stats_store().retrieve_training_stats("limited").trained_until() == 1
+
+
+WITHOUT_LIMIT = """
+import sys
+from pathlib import Path
+from dacapo.errors import MemoryBudgetError
+from dacapo.options import Options
+from dacapo.train import train
+
+if __name__ == "__main__":
+    Options.instance(runs_base_dir=Path(sys.argv[1]))
+    try:
+        print("trained", train("limited", check=False).trainer.iteration)
+    except MemoryBudgetError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "expected"),
+    [(192, "an iteration with 1 x 192 samples takes about 1."), (48, "trained 1")],
+    ids=["does not fit", "fits"],
+)
+def test_a_training_without_a_limit_of_its_own(
+    options: DaCapoConfig, tmp_path: Path, batch_size: int, expected: str
+) -> None:
+    """It is refused before the group would kill it, and no sooner."""
+    store_limited(tmp_path, batch_size)
+    (found,) = within(LIMIT, WITHOUT_LIMIT, options.runs_base_dir)
+    assert found.startswith(expected)

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dacapo.errors import ConfigError, MemoryBudgetError
+from dacapo.experiments.run import Run
 from dacapo.experiments.trainers import DummyTrainer, DummyTrainerConfig
-from dacapo.experiments.trainers.training_memory import train_within, training_memory
+from dacapo.experiments.trainers import training_memory as training_memory_module
+from dacapo.experiments.trainers.training_memory import check_memory, least_memory, train_within, training_memory
 from dacapo.utils import memory_estimates
 from dacapo.utils.memory import parse_size
 from tests.helpers.memory import training_run
@@ -45,6 +48,76 @@ def test_a_trainer_without_batches(tmp_path: Path) -> None:
     trainer = DummyTrainer(DummyTrainerConfig(name="dummy", batch_size=1, learning_rate=1e-3, mirror_augment=False))
     with pytest.raises(ConfigError, match="DummyTrainer has no batches"):
         train_within(trainer, training_run(tmp_path).model, "8GB")
+
+
+CPU = torch.device("cpu")
+
+
+class TestWithoutALimit:
+    @pytest.fixture
+    def run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+        monkeypatch.setattr(training_memory_module, "process_memory", lambda: 2**30)
+        return training_run(tmp_path)
+
+    def check(self, run: Run, monkeypatch: pytest.MonkeyPatch, free: int | None, device: torch.device = CPU) -> None:
+        monkeypatch.setattr(training_memory_module, "free_memory", lambda: free)
+        check_memory(run.trainer, run.model, run.optimizer, device)
+
+    def needed(self, run: Run, device: torch.device = CPU) -> int:
+        """Return what the training takes in addition to what the process holds."""
+        return least_memory(run.trainer, run.model, run.optimizer, device).total - 2**30
+
+    def test_what_cannot_fit_is_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        needed = self.needed(run)
+        self.check(run, monkeypatch, needed)
+        self.check(run, monkeypatch, None)
+        with pytest.raises(MemoryBudgetError, match=r"1 x 6 samples .* at the least, but only .* a smaller batch_size"):
+            self.check(run, monkeypatch, needed - 1)
+        self.check(run, monkeypatch, 0, torch.device("cuda"))  # what lies there is not in main memory
+
+    def test_ranks_of_one_machine_share_its_memory(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        needed = self.needed(run)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        self.check(run, monkeypatch, 2 * needed)
+        with pytest.raises(MemoryBudgetError):
+            self.check(run, monkeypatch, needed)
+
+    def test_the_state_of_a_resumed_optimizer_is_there_already(self, run: Run) -> None:
+        weights = sum(parameter.nbytes for parameter in run.model.parameters())
+        needed = self.needed(run)
+        parameter = next(run.model.parameters())
+        run.optimizer.state[parameter] = {"step": torch.zeros(())}
+        assert self.needed(run) == needed - 2 * weights
+
+    def test_smaller_numbers_take_less(self, run: Run) -> None:
+        exact = self.needed(run)
+        run.trainer.precision = "bfloat16"
+        assert self.needed(run) < 0.6 * exact
+
+    def test_fewer_processes_make_the_same_batches(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        run.trainer.num_data_fetchers = 2
+        two, sample = self.needed(run), 4 * 28**3
+        run.trainer.num_data_fetchers = 5
+        assert self.needed(run) == two + 3 * 2 * 6 * sample, "each has two batches ready"
+        self.check(run, monkeypatch, two)
+        assert run.trainer.num_data_fetchers == 2
+        assert "2 processes make batches instead of num_data_fetchers 5" in caplog.text
+
+    def test_the_number_stays_if_nothing_helps(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        run.trainer.num_data_fetchers = 5
+        with pytest.raises(MemoryBudgetError):
+            self.check(run, monkeypatch, 0)
+        assert run.trainer.num_data_fetchers == 5
+
+    def test_an_unknown_network_is_not_refused(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def look(module: torch.nn.Module, values: tuple[torch.Tensor]) -> None:
+            """Do what is impossible without computing."""
+            int(values[0].sum())
+
+        run.model.register_forward_pre_hook(look)
+        self.check(run, monkeypatch, 0)
 
 
 MEASURED = """

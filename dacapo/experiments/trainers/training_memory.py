@@ -1,4 +1,4 @@
-"""Train within a memory limit, by dividing an iteration into smaller batches."""
+"""Train within a memory limit, by dividing an iteration into smaller batches, or refuse what cannot fit."""
 
 from __future__ import annotations
 
@@ -10,12 +10,22 @@ import attrs
 
 from dacapo.errors import ConfigError, MemoryBudgetError
 from dacapo.experiments.architectures.network_memory import training_bytes
-from dacapo.utils.memory import format_size, parse_size
-from dacapo.utils.memory_estimates import trained_batch_bytes, trainer_bytes, unknown_network_bytes
+from dacapo.utils.cores import local_ranks
+from dacapo.utils.memory import format_size, parse_size, process_memory
+from dacapo.utils.memory_estimates import (
+    free_memory,
+    least_batch_bytes,
+    least_trainer_bytes,
+    trained_batch_bytes,
+    trainer_bytes,
+    unknown_network_bytes,
+)
 
 from .batch_trainer import BatchTrainer
 
 if TYPE_CHECKING:
+    import torch
+
     from dacapo.experiments.model import Model
     from dacapo.experiments.trainers.trainer import Trainer
 
@@ -106,3 +116,71 @@ def train_within(trainer: Trainer, model: Model, max_memory: str | int) -> Train
     logger.info("%s, %s may be used", memory, format_size(limit))
     trainer.batch_size, trainer.accumulate = memory.batch_size, memory.accumulate
     return memory
+
+
+def check_memory(trainer: Trainer, model: Model, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    """Refuse a training without a limit that cannot fit into the main memory that is free.
+
+    Only memory counts that the training takes for certain, and on a GPU none of what lies there; a network whose memory
+    cannot be estimated is not refused. Before that, fewer processes make batches, which are the same.
+
+    Args:
+        trainer: The trainer; its ``num_data_fetchers`` is changed if necessary.
+        model: The network.
+        optimizer: Its optimizer.
+        device: Device to train on.
+
+    Raises:
+        MemoryBudgetError: If it does not fit; the message says how much it takes at least.
+    """
+    free = free_memory()
+    if free is None or not isinstance(trainer, BatchTrainer):
+        return
+    usable = free // local_ranks() + (process_memory() or 0)
+    try:
+        memory = least_memory(trainer, model, optimizer, device)
+    except (NotImplementedError, RuntimeError) as error:
+        logger.info("the memory of the training is not checked, since that of the network is unknown: %s", error)
+        return
+    asked = trainer.num_data_fetchers
+    while memory.total > usable and trainer.num_data_fetchers > 1:
+        trainer.num_data_fetchers -= 1
+        memory = attrs.evolve(memory, rest=_least_rest(trainer, model, optimizer, device))
+    if memory.total > usable:
+        trainer.num_data_fetchers = asked
+        raise MemoryBudgetError(
+            f"{memory} at the least, but only {format_size(usable)} may be used; use a smaller batch_size or input "
+            "shape, or give max_memory (--max-memory), which divides the samples of an iteration into smaller batches"
+        )
+    if trainer.num_data_fetchers < asked:
+        logger.warning(
+            "%d processes make batches instead of num_data_fetchers %d, since only %s of memory may be used",
+            trainer.num_data_fetchers,
+            asked,
+            format_size(usable),
+        )
+
+
+def least_memory(
+    trainer: BatchTrainer, model: Model, optimizer: torch.optim.Optimizer, device: torch.device
+) -> TrainingMemory:
+    """Return the main memory that a training takes for certain, with what this process holds already.
+
+    Raises:
+        NotImplementedError: If the memory of the network cannot be estimated; or a RuntimeError.
+    """
+    network = 0
+    if device.type == "cpu":
+        tensors = training_bytes(model, (trainer.batch_size, model.num_in_channels, *model.input_shape))
+        network = least_batch_bytes(tensors, trainer.compile or trainer.precision != "float32")
+    rest = _least_rest(trainer, model, optimizer, device)
+    return TrainingMemory(trainer.batch_size, trainer.accumulate, network, rest)
+
+
+def _least_rest(trainer: BatchTrainer, model: Model, optimizer: torch.optim.Optimizer, device: torch.device) -> int:
+    # A resumed training holds the state of the optimizer already.
+    is_new = device.type == "cpu" and not optimizer.state
+    weights = sum(parameter.nbytes for parameter in model.parameters()) if is_new else 0
+    values = trainer.batch_size * math.prod(model.input_shape) * model.num_in_channels
+    averages = trainer.ema_decay is not None
+    return (process_memory() or 0) + least_trainer_bytes(weights, values, trainer.num_data_fetchers, averages)
