@@ -66,12 +66,14 @@ class BatchSystem(ComputeContext):
 
     Attributes:
         job_pattern: Finds the id of a job in the output of the command that submits it, as its first group.
+        chatter: Finds lines in that output that do not tell why a job failed.
         cancel_program: Ends the job of an id.
     """
 
     __slots__ = ()
 
     job_pattern: ClassVar[re.Pattern[str] | None] = None
+    chatter: ClassVar[re.Pattern[str] | None] = None
     cancel_program: ClassVar[str | None] = None
 
     num_gpus: int
@@ -159,6 +161,10 @@ class BatchSystem(ComputeContext):
         """Return the id of the job that a line of the output of its command names, None if it names none."""
         match = None if self.job_pattern is None else self.job_pattern.search(line)
         return None if match is None else match[1]
+
+    def tells_cause(self, line: str) -> bool:
+        """Return whether a line of the output of a command may tell why its job failed."""
+        return self.chatter is None or self.chatter.search(line) is None
 
     def cancel(self, job: str) -> None:
         """End a job, or take it out of the queue; the log has what the command says to that."""

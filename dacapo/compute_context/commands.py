@@ -34,7 +34,8 @@ def follow(process: subprocess.Popen[str], log: Path | None, context: ComputeCon
         with nullcontext() if log is None else log.open("ab", buffering=0) as file:
             for line in process.stdout:
                 logger.info(line.rstrip("\n"))
-                tail.append(line)
+                if context.tells_cause(line):
+                    tail.append(line)
                 if (named := context.job_in(line)) is not None and named != job:
                     job = named
                     _note_job(log, job)

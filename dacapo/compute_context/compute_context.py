@@ -173,6 +173,10 @@ class ComputeContext(ABC):
         """Return the id of the job that a line of the output of its command names, None if it names none."""
         return None
 
+    def tells_cause(self, line: str) -> bool:
+        """Return whether a line of the output of a command may tell why it failed."""
+        return True
+
     def waiting_jobs(self) -> dict[str, str]:
         """Return the reason for which each job of the user waits, by its id.
 

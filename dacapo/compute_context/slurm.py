@@ -29,6 +29,11 @@ class Slurm(BatchSystem):
 
     # Not the job of an allocation that srun runs in, of which it says other things.
     job_pattern: ClassVar[re.Pattern[str] | None] = re.compile(r"^srun: job (\d+) (?:queued|has been allocated)")
+    # It says that a job failed after the job has said why.
+    chatter: ClassVar[re.Pattern[str] | None] = re.compile(
+        r"^srun: (?:[Jj]ob |Step created|(?:Force )?Terminat|error: .*: task \d+: Exited with exit code)"
+        r'|^Try "srun --help"'
+    )
     cancel_program: ClassVar[str | None] = "scancel"
     end_variable: ClassVar[str] = "SLURM_JOB_END_TIME"
 

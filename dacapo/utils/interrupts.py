@@ -94,7 +94,10 @@ def _children() -> list[int]:
 
 
 class SafeStop:
-    """While active, the first Ctrl-C (or SIGTERM) only requests a stop; the second one interrupts at once.
+    """While active, the first Ctrl-C (or SIGTERM) only requests a stop; a second Ctrl-C interrupts at once.
+
+    More SIGTERMs change nothing: Slurm sends two when the time of a job is over, and launchers pass on those that all
+    processes of a job have got.
 
     Use as a context manager and check :attr:`requested` where stopping is safe. Outside the main thread signals cannot
     be handled, and nothing changes.
@@ -137,7 +140,9 @@ class SafeStop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         SafeStop.sigterms_taken += number == signal.SIGTERM
         if self.requested:
-            raise KeyboardInterrupt
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
         self.requested = True
         if distributed.is_main():
             logger.warning("stopping as soon as %s is done; press Ctrl-C again to stop at once", self.work)

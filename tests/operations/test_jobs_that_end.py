@@ -112,6 +112,29 @@ def test_a_block_is_handed_back(tmp_path: Path, number: signal.Signals, max_retr
     assert [file.name for file in folder.iterdir() if file.is_file()] == ["worker_0.log"], "nothing failed"
 
 
+# So does Slurm when the time of a job is over: the second signal may come while the process ends.
+TOLD_AGAIN_AT_THE_END = """
+import atexit, os, signal
+from pathlib import Path
+
+def process_block(block, folder):
+    file = Path(folder, str(block.write_roi.begin[0]))
+    if block.write_roi.begin[0] == 1 and not file.exists():
+        file.touch()
+        atexit.register(os.kill, os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    with file.open("a") as handle:
+        handle.write("done ")
+"""
+
+
+@pytest.mark.usefixtures("in_processes")
+def test_a_worker_that_leaves_is_told_so_again(tmp_path: Path) -> None:
+    assert run(tmp_path, TOLD_AGAIN_AT_THE_END, 3) == dict.fromkeys(range(3), "done ")
+    (log,) = (tmp_path / "logs").glob("*/worker_*.log")
+    assert log.read_text().strip() == "INFO: it got SIGTERM, so block [1:2] (1) is handed back; 1 blocks were done here"
+
+
 @pytest.mark.usefixtures("in_processes")
 def test_a_block_that_cannot_be_interrupted_is_handed_back(tmp_path: Path) -> None:
     arguments = {"number": int(signal.SIGTERM), "busy": True, "logs": str(tmp_path / "logs")}

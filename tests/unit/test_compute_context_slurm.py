@@ -1,13 +1,10 @@
-"""Workers as jobs of Slurm: a stand-in really runs them, and so does the real one where there is one."""
+"""Workers as jobs of Slurm: a stand-in really runs them."""
 
 from __future__ import annotations
 
 import json
 import os
 import pickle
-import shutil
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +106,20 @@ class TestJobs:
         with pytest.raises(BlockwiseError, match=r"exit code 3.*\n.*no licence"):
             Slurm().execute([sys.executable, "-c", script])
 
+    def test_errors_leave_out_what_srun_says_after_the_job(self) -> None:
+        said = [
+            "srun: job 7 queued and waiting for resources",
+            "srun: Job 7 step creation temporarily disabled, retrying (Requested nodes are busy)",
+            "/bin/bash: line 2: module: command not found",
+            "srun: error: n1: task 0: Exited with exit code 127",
+            "srun: error: n1: task 0: Killed",
+            "srun: Force Terminated StepId=7.0",
+            "srun: unrecognized option '--qs'",
+            'Try "srun --help" for more information',
+            "srun: error: Unable to allocate resources: Invalid partition name specified",
+        ]
+        assert [line for line in said if Slurm().tells_cause(line)] == [said[2], said[4], said[6], said[8]]
+
     def test_no_srun(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(BlockwiseError, match="cannot start 'srun"):
@@ -149,54 +160,3 @@ class TestBlocks:
         job = Job(str(file), [], {}, str(tmp_path), {}).to_json()
         WorkerStarter(Numbered(), job, tmp_path, os.pathsep.join(sys.path), None)(context={"worker_id": "7"})
         assert (tmp_path / "0").exists(), "no other worker lives"
-
-
-def is_slurm_node() -> bool:
-    """Whether this machine is one that Slurm runs jobs on."""
-    if shutil.which("sinfo") is None:
-        return False
-    asked = subprocess.run(
-        ["timeout", "3", "sinfo", "--noheader", "--Node", "--format=%N"], capture_output=True, text=True
-    )
-    return asked.returncode == 0 and socket.gethostname().split(".")[0] in asked.stdout.split()
-
-
-@pytest.fixture(scope="module")
-def real_slurm() -> None:
-    """Skips a test where there is no Slurm."""
-    if not is_slurm_node():
-        pytest.skip("no Slurm runs jobs on this machine")
-
-
-@pytest.mark.usefixtures("real_slurm")
-class TestRealSlurm:
-    CONFIG = {"num_gpus": 0, "num_cpus": 1, "memory": "300MB", "time": "0:10:00"}
-
-    @pytest.fixture(autouse=True)
-    def _outside_of_jobs(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for name in [name for name in os.environ if name.startswith("SLURM_")]:
-            monkeypatch.delenv(name)
-
-    @pytest.fixture
-    def config(self) -> dict[str, object]:
-        """A config for jobs on this machine, which has the files of the test."""
-        return {**self.CONFIG, "extra_flags": [f"--nodelist={socket.gethostname().split('.')[0]}"]}
-
-    def test_all_blocks_are_done_by_jobs(
-        self, options: DaCapoConfig, tmp_path: Path, config: dict[str, object]
-    ) -> None:
-        blocks = run_marks(tmp_path, {**config, "environment_setup": ["export GREETING='hello  you'"]})
-        assert sorted(blocks) == [0, 3, 6, 9]
-        assert all(greeting == "hello  you" and job.isdigit() for _, _, greeting, job in blocks.values())
-
-    def test_exit_code_and_output(self, config: dict[str, object]) -> None:
-        context = create_compute_context(DaCapoConfig(compute_context={"type": "Slurm", "config": config}))
-        with pytest.raises(BlockwiseError, match=r"exit code 3.*\n(.*\n)*no licence"):
-            context.execute(["bash", "-c", "echo no licence >&2; exit 3"])
-
-    def test_limits_of_the_job(self, tmp_path: Path, config: dict[str, object]) -> None:
-        context = create_compute_context(DaCapoConfig(compute_context={"type": "Slurm", "config": config}))
-        log = tmp_path / "worker_5.log"
-        context.execute(["bash", "-c", "scontrol show job $SLURM_JOB_ID"], log)
-        shown = log.read_text().split()
-        assert {"JobName=dacapo_worker_5", "TimeLimit=00:10:00", "MinMemoryNode=300M", "CPUs/Task=1"} <= set(shown)

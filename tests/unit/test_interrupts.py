@@ -42,6 +42,15 @@ def test_the_second_signal_ends_at_once():
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_more_sigterms_change_nothing():
+    with SafeStop() as stop:
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
 def stop_at_a_safe_point(number):
     with SafeStop() as stop:
         os.kill(os.getpid(), number)

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 
 LEFT = os.EX_TEMPFAIL
 """Exit code of a worker that left."""
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+LEAVING_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
+"""Signals after which a worker leaves."""
 _OUT_OF_TIME = "the time of its job is nearly over"
 _HANDED_BACK = "handed_back_"
 # Seconds in which a worker without a block leaves by itself, unless it waits for one.
@@ -102,7 +103,7 @@ class Leaving:
     def watch(self) -> Iterator[None]:
         """Listen to signals, and to the clock."""
         over = threading.Event()
-        with heard(_SIGNALS, self._interrupt, partial(self._prepare, over)), self._clock():
+        with heard(LEAVING_SIGNALS, self._interrupt, partial(self._prepare, over)), self._clock():
             try:
                 yield
             finally:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from pathlib import Path
 
 from dacapo.blockwise.worker.job import JOB_VARIABLE, Job
-from dacapo.blockwise.worker.leaving import Leaving
+from dacapo.blockwise.worker.leaving import LEAVING_SIGNALS, Leaving
 from dacapo.blockwise.worker.loop import process_all, process_and_report
 from dacapo.blockwise.worker.reports import START_ERROR, report
 from dacapo.blockwise.worker.time_limit import limited
@@ -40,6 +41,9 @@ def main() -> None:
         return
     log_dir = None if job.log_dir is None else Path(job.log_dir)
     leaving = Leaving(log_dir, job.deadline(started))
+    # In force once the watch is over: Slurm sends a signal twice when the time of a job is over.
+    for number in LEAVING_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     with leaving.watch():
         if log_dir is None:
             process_all(process, leaving)
