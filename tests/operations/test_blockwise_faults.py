@@ -20,6 +20,7 @@ from funlib.geometry import Coordinate, Roi
 from dacapo.blockwise import run_blockwise
 from dacapo.blockwise.journal import Resume, journal_folder
 from dacapo.blockwise.scheduling.run_operation import run_operation
+from dacapo.blockwise.scheduling.task import DaCapoBlockwiseTask
 from dacapo.blockwise.segmentation import lookup_table
 from dacapo.blockwise.segmentation.lookup_table import FragmentTable
 from dacapo.blockwise.segmentation.workspace import Workspace
@@ -321,6 +322,24 @@ def test_marks_that_cannot_be_reached_anymore(options: DaCapoConfig, tmp_path: P
     operation = make_invert(tmp_path, np.zeros(SHAPE, np.uint8), BLOCK, kind=LosesMarks)
     with pytest.raises(StorageError, match=r"cannot write .*/losesmarks/done.*: Too many levels of symbolic links"):
         run_operation(operation)
+
+
+@pytest.mark.parametrize("content", ["", '{"zarr_format": 3, "sha'])
+def test_marks_that_a_full_disk_left_unfinished_are_made_again(
+    options: DaCapoConfig, operation: Invert, values: np.ndarray, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    def fill(task: DaCapoBlockwiseTask) -> None:
+        description = Path(str(task.done_marker_path)) / "done" / "zarr.json"
+        description.parent.mkdir(parents=True)
+        description.write_text(content)
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("dacapo.blockwise.scheduling.run_task.allocate_done_markers", fill)
+    with pytest.raises(StorageError, match="full"):
+        run_operation(operation)
+    monkeypatch.undo()
+    run_operation(operation)
+    np.testing.assert_array_equal(stored_values(operation.output), 255 - values)
 
 
 def test_no_room_for_the_lookup_table_of_a_segmentation(small_disk: Path) -> None:

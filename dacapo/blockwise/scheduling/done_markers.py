@@ -10,8 +10,10 @@ import numpy as np
 from funlib.geometry import Roi
 
 from dacapo.errors import BlockwiseError, StorageError
-from dacapo.store.files import allocate, files_below, storage_error
+from dacapo.store.files import allocate, files_below, is_file, paths_in, read_text, storage_error
+from dacapo.store.folders import remove_folder
 from dacapo.utils.blocks import written_region
+from dacapo.utils.plain_json import parse_json
 
 
 def allocate_done_markers(task: daisy.Task) -> None:
@@ -24,6 +26,8 @@ def allocate_done_markers(task: daisy.Task) -> None:
         BlockwiseError: If they belong to other blocks.
     """
     folder = Path(str(task.done_marker_path))
+    for marks in paths_in(folder):
+        _remove_unfinished(marks)
     try:
         # A task that skips every block creates the files and does nothing else.
         _look_at(task, [], lambda block: None)
@@ -35,6 +39,15 @@ def allocate_done_markers(task: daisy.Task) -> None:
         raise BlockwiseError(f"cannot keep done markers of blocks in {folder}: {error}") from error
     for file in files_below(folder):
         allocate(file)
+
+
+def _remove_unfinished(marks: Path) -> None:
+    """Remove an array of marks whose making ended before its description was written: it marks nothing yet."""
+    try:
+        if is_file(marks / "zarr.json"):
+            parse_json(read_text(marks / "zarr.json"))
+    except ValueError:
+        remove_folder(marks)
 
 
 def not_done(task: daisy.Task, regions: Iterable[Roi]) -> list[daisy.Block]:
