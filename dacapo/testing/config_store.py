@@ -161,11 +161,11 @@ class ConfigStoreContract:
         with pytest.raises(NotFoundError, match="did you mean 'example'"):
             _call(store, "retrieve", kind, "exmaple")
 
-    @pytest.mark.parametrize("name", ["", " ", ".", "..", "../x", "a/b", "/x", "a\\b", "a\nb", "a\0b", "n" * 300])
-    def test_names_that_lead_elsewhere_are_refused(self, store: ConfigStore, kind: str, name: str) -> None:
-        for verb, what in (("store", example(kind, name)), ("retrieve", name), ("delete", name)):
-            with pytest.raises(ConfigError, match=f"name of a {kind}"):
-                _call(store, verb, kind, what)
+    def test_names_that_lead_elsewhere_are_refused(self, store: ConfigStore, kind: str) -> None:
+        for name in ("", " ", ".", "..", "../x", "a/b", "/x", "a\\b", "a\nb", "a\0b", "n" * 300):
+            for verb, what in (("store", example(kind, name)), ("retrieve", name), ("delete", name)):
+                with pytest.raises(ConfigError, match=f"name of a {kind}"):
+                    _call(store, verb, kind, what)
 
     def test_a_config_of_another_kind_is_refused(self, store: ConfigStore, kind: str) -> None:
         other = next(k for k in KINDS if k != kind)
