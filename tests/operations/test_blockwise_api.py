@@ -267,11 +267,11 @@ class TestRunBlockwise:
             "def process_block(block, folder):\n"
             "    assert (pathlib.Path(folder) / str(block.write_roi.begin[0])).exists()\n"
         )
-        first = DaCapoBlockwiseTask(mark, TOTAL, BLOCK, BLOCK, 2, folder=done)
-        assert run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, upstream_tasks=[first], folder=done)
-        first = DaCapoBlockwiseTask(mark, TOTAL, BLOCK, BLOCK, 2, 0, None, None, done, fault="raise", place=3)
+        first = DaCapoBlockwiseTask(mark, TOTAL, BLOCK, BLOCK, 1, folder=done)
+        assert run_blockwise(file, TOTAL, BLOCK, BLOCK, 1, 0, upstream_tasks=[first], folder=done)
+        first = DaCapoBlockwiseTask(mark, TOTAL, BLOCK, BLOCK, 1, 0, None, None, done, fault="raise", place=3)
         with pytest.raises(BlockwiseError, match="this block is bad"):
-            run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, upstream_tasks=[first], folder=done)
+            run_blockwise(file, TOTAL, BLOCK, BLOCK, 1, 0, upstream_tasks=[first], folder=done)
 
     def test_workers_see_the_settings_of_this_process(self, options: DaCapoConfig, done: Path, tmp_path: Path) -> None:
         file = tmp_path / "settings.py"

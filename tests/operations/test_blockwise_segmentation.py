@@ -335,6 +335,7 @@ class TestExistingOutputs:
             segment(folder, self.values, (12, 12), into_existing=True)
 
 
+@pytest.mark.slow
 def test_order_and_number_of_workers_do_not_matter(
     options: DaCapoConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
