@@ -25,6 +25,7 @@ DEFAULT_BLOCK_BYTES = 2 * 1024**3
 
 _NETWORK_MARGIN = 1.25  # libraries take slightly more than the tensors
 _WATERSHED_MARGIN = 1.2
+_AGGLOMERATION_MARGIN = 1.1
 _FLOAT = 4
 # A weight, and the two moments of the optimizer; gradients are measured with the network.
 _WEIGHT_COPIES = 3
@@ -155,15 +156,18 @@ def voxelwise_bytes(voxels: int, channels: int, itemsize: int) -> int:
     return voxels * (channels * (itemsize + _FLOAT) + 16)
 
 
-def agglomeration_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> float:
-    """Return the memory of agglomeration per voxel, as measured with small fragments.
+def agglomeration_voxel_bytes(num_direct: int, channels: int, itemsize: int) -> float:
+    """Return the memory of agglomeration per voxel, as ``python -m benchmarks.agglomeration_memory`` measures it.
 
     Args:
-        num_offsets: Number of affinities.
+        num_direct: Number of affinities to direct neighbors; the others are read, but not used.
         channels: Number of channels of the prediction.
         itemsize: Bytes of a value of the prediction.
     """
-    return 2 * channels * itemsize + num_offsets * (1 if itemsize == 1 else 9) + 40
+    levels = 1 if itemsize == 1 else 3 * max(itemsize, _FLOAT) + 1  # all but uint8 is computed in steps
+    reading = channels * itemsize + num_direct * levels + 16
+    counting = num_direct + 50  # of the contacts of fragments as small as those of noise
+    return _AGGLOMERATION_MARGIN * max(reading, counting)
 
 
 def watershed_voxel_bytes(num_offsets: int, channels: int, itemsize: int) -> float:

@@ -15,7 +15,13 @@ from dacapo.errors import ConfigError
 from dacapo.experiments.architectures.network_memory import forward_bytes, training_bytes
 from dacapo.utils import memory
 from dacapo.utils.memory import available_memory, format_size, parse_size, process_memory
-from dacapo.utils.memory_estimates import PROCESS_BYTES, network_bytes, process_bytes, watershed_voxel_bytes
+from dacapo.utils.memory_estimates import (
+    PROCESS_BYTES,
+    agglomeration_voxel_bytes,
+    network_bytes,
+    process_bytes,
+    watershed_voxel_bytes,
+)
 
 
 @pytest.mark.parametrize(
@@ -154,3 +160,11 @@ def test_estimates_have_a_margin() -> None:
     assert process_bytes() >= process_bytes(is_this_one=False) == PROCESS_BYTES
     # Channels behind the affinities are only read.
     assert watershed_voxel_bytes(3, 5, 4) == watershed_voxel_bytes(3, 3, 4) + 8 == 1.2 * (53 + 3 * 34) + 8
+
+
+# Bytes per voxel that `python -m benchmarks.agglomeration_memory` measured with noise, in November 2026.
+@pytest.mark.parametrize(("channels", "itemsize", "measured"), [(3, 1, 52.9), (3, 1, 54.4), (9, 4, 92.2)])
+def test_the_estimate_of_agglomeration_is_slightly_above_measurements(
+    channels: int, itemsize: int, measured: float
+) -> None:
+    assert measured < agglomeration_voxel_bytes(3, channels, itemsize) < 1.3 * measured

@@ -18,7 +18,7 @@ from dacapo.experiments.tasks.post_processors.stored_prediction import DEFAULT_B
 from dacapo.utils.agglomeration import Cut, Fragmented
 from dacapo.utils.blocks import fit_block_shape, smaller_block
 from dacapo.utils.capabilities import declares
-from dacapo.utils.fragments import FragmentParameters
+from dacapo.utils.fragments import FragmentParameters, direct_channels
 from dacapo.utils.memory_estimates import agglomeration_voxel_bytes
 from dacapo.utils.progress import progress
 from dacapo.utils.segmentation import check_offsets
@@ -184,4 +184,5 @@ class AgglomerationPostProcessor(AffinitiesPostProcessor):
 
     def _voxel_bytes(self) -> float:
         prediction = self.prediction_array
-        return agglomeration_voxel_bytes(len(self.offsets), prediction.num_channels or 1, prediction.dtype.itemsize)
+        direct = len(direct_channels(self.offsets))
+        return agglomeration_voxel_bytes(direct, prediction.num_channels or 1, prediction.dtype.itemsize)
