@@ -13,3 +13,9 @@ def code_blocks(page: Path) -> list[str]:
         "\n" * text.count("\n", 0, match.start(1)) + match[1]
         for match in re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     ]
+
+
+def scripts(page: Path) -> list[str]:
+    """Return the scripts for bash of a Markdown page."""
+    text = page.read_text(encoding="utf-8")
+    return re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", text, re.MULTILINE | re.DOTALL)

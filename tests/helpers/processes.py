@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,19 @@ class Started(subprocess.Popen[str]):
 
 def free_port() -> int:
     """Return a port to listen on that no other process chooses, nor the system for its connections."""
-    with socket.socket() as one:
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """Return several such ports."""
+    found: list[int] = []
+    with ExitStack() as stack:
         for port in range(20_000 + os.getpid() % 1000 * 10, 32_000):
             with suppress(OSError):
-                one.bind(("127.0.0.1", port))
-                return port
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
     raise AssertionError("all ports are taken")
 
 

@@ -15,13 +15,13 @@ import pytest
 from dacapo.cli import cli
 from dacapo.options import DaCapoConfig
 from dacapo.store.create_store import create_config_store, create_weights_store
+from tests.helpers.markdown import scripts
 from tests.helpers.processes import PATIENCE, Started, wait_for_checkpoint
 from tests.helpers.runs import affinities_run_config
 
 PAGE = Path(__file__).parents[2] / "docs" / "clusters.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-SCRIPTS = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-SLURM, LSF = SCRIPTS
+SLURM, LSF = SCRIPTS = scripts(PAGE)
 COMMANDS = re.findall(r"dacapo (?:train|predict|apply) [^`\n&]+", TEXT)
 
 
