@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
@@ -18,7 +19,8 @@ from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
 from dacapo.blockwise.segmentation.segment_function import with_parameters
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import plain_values
-from dacapo.compute_context import Execution
+from dacapo.blockwise.worker.pool import WorkerPool
+from dacapo.compute_context import Execution, Step
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
@@ -197,14 +199,17 @@ def segment_blockwise(
         min_overlap=min_overlap,
         absorb_below=absorb_below,
     )
-    run_segmentation(
-        plan,
-        execution,
-        upstream_tasks=upstream_tasks,
-        into_existing=False if overwrite else into_existing,
-        keep=keep_tmpdir,
-    )
-    write_image(plan.output, execution, is_labels=True, pyramid=pyramid)
+    with WorkerPool({Step.SEGMENT, Step.MATCH, Step.RELABEL, Step.PYRAMID}) as pool:
+        execution = attrs.evolve(execution, pool=pool)
+        run_segmentation(
+            plan,
+            execution,
+            upstream_tasks=upstream_tasks,
+            into_existing=False if overwrite else into_existing,
+            keep=keep_tmpdir,
+        )
+        pool.over(Step.RELABEL)
+        write_image(plan.output, execution, is_labels=True, pyramid=pyramid)
     return True
 
 
