@@ -13,6 +13,7 @@ import torch
 
 from dacapo.errors import ConfigError
 from dacapo.experiments import replace_config
+from dacapo.experiments.architectures import ResidualUNetConfig
 from dacapo.experiments.fit import check_training
 from dacapo.experiments.loggers import Loggers
 from dacapo.experiments.run import Run
@@ -77,6 +78,23 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(trained: Any, options: D
     assert same(resumed.model, weights.model)
     assert same(resumed.trainer["weight_average"]["kept"], weights.trainer["weight_average"]["kept"])
     assert [scores.scores for scores in run.validation_scores.scores] == scores
+
+
+def test_running_means_of_a_normalization_are_averaged_and_resumed(options: DaCapoConfig, tmp_path: Path) -> None:
+    network = ResidualUNetConfig("net", (16, 24), 1, 4, [4, 6], [(2, 2), (2, 2)])
+    found = []
+    for stops in ([4], [2, 4]):
+        for until in stops:
+            train_to(attrs.evolve(config(tmp_path, until), architecture_config=network))
+        found.append(create_weights_store().retrieve_weights(NAME, 4))
+        create_weights_store().remove(NAME, 4)
+    whole, resumed = found
+    kept = whole.trainer["weight_average"]["kept"]
+    means = [name for name in kept if name.endswith("running_mean")]
+    assert means
+    assert not any(torch.equal(whole.model[name], kept[name]) for name in means)
+    assert same(whole.model, resumed.model)
+    assert same(kept, resumed.trainer["weight_average"]["kept"])
 
 
 def test_the_average_is_validated_loaded_and_started_from(trained: Any, tmp_path: Path) -> None:

@@ -19,7 +19,12 @@ import torch
 from funlib.geometry import Coordinate, Roi
 
 from dacapo.errors import ConfigError
-from dacapo.experiments.architectures import ArchitectureConfig, CNNectomeUNetConfig, WrappedArchitectureConfig
+from dacapo.experiments.architectures import (
+    ArchitectureConfig,
+    CNNectomeUNetConfig,
+    ResidualUNetConfig,
+    WrappedArchitectureConfig,
+)
 from dacapo.experiments.block_plan import BlockPlan, plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import NumpyArray
 from dacapo.experiments.model import Model
@@ -275,6 +280,22 @@ def test_unets_that_lose_an_odd_number_of_voxels(folder: Path, case: str) -> Non
     geometry = config.geometry()
     config.input_shape = Coordinate(geometry.usable_size_from(axis, n) for axis, n in enumerate(config.input_shape))
     check(folder, config, 2, 0)
+
+
+RESIDUAL = {
+    "two levels": {"input_shape": (16, 24), "downsample_factors": [(2, 2), (2, 2)]},
+    "factors of 3": {"input_shape": (18, 24), "downsample_factors": [(3, 1), (2, 3)]},
+    "3D": {"input_shape": (4, 12, 8), "downsample_factors": [(1, 2, 2), (2, 3, 2)]},
+}
+
+
+@pytest.mark.parametrize("case", RESIDUAL)
+def test_residual_unets(folder: Path, case: str) -> None:
+    shape, factors = map(RESIDUAL[case].__getitem__, ("input_shape", "downsample_factors"))
+    config = ResidualUNetConfig(
+        name="residual", fmaps_in=1, fmaps_out=2, num_fmaps=[2, 3], input_shape=shape, downsample_factors=factors
+    )
+    check(folder, config, len(shape), 0)
 
 
 def test_own_networks(folder: Path) -> None:

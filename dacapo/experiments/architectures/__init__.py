@@ -8,6 +8,8 @@ from .cnnectome_unet import CNNectomeUNet as CNNectomeUNet
 from .cnnectome_unet import CNNectomeUNetConfig as CNNectomeUNetConfig
 from .dummy_architecture import DummyArchitecture as DummyArchitecture
 from .dummy_architecture import DummyArchitectureConfig as DummyArchitectureConfig
+from .residual_unet import ResidualUNet as ResidualUNet
+from .residual_unet import ResidualUNetConfig as ResidualUNetConfig
 from .wrapped_architecture import WrappedArchitecture as WrappedArchitecture
 from .wrapped_architecture import WrappedArchitectureConfig as WrappedArchitectureConfig
 
@@ -18,6 +20,8 @@ __all__ = [
     "CNNectomeUNetConfig",
     "DummyArchitecture",
     "DummyArchitectureConfig",
+    "ResidualUNet",
+    "ResidualUNetConfig",
     "WrappedArchitecture",
     "WrappedArchitectureConfig",
 ]

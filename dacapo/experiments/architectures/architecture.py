@@ -139,6 +139,11 @@ def as_coordinate(value: Iterable[int] | None) -> Coordinate | None:
     return None if value is None else Coordinate(value)
 
 
+def as_coordinates(values: Iterable[Iterable[int]] | None) -> list[Coordinate] | None:
+    """Return the lists of numbers of a config field as coordinates; None stays None."""
+    return None if values is None else [Coordinate(value) for value in values]
+
+
 def is_count(value: Any) -> bool:
     """Return whether a value is an integer of at least 1."""
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1

@@ -15,6 +15,7 @@ from dacapo.experiments.architectures.architecture import (
     Architecture,
     ArchitectureConfig,
     as_coordinate,
+    as_coordinates,
     check_dims,
     is_count,
 )
@@ -140,10 +141,6 @@ class CNNectomeUNet(Architecture):
         return result
 
 
-def _coordinates(values: Iterable[Iterable[int]] | None) -> list[Coordinate] | None:
-    return None if values is None else [Coordinate(value) for value in values]
-
-
 def _kernels(passes: Iterable[Iterable[Iterable[int]]] | None) -> list[list[Coordinate]] | None:
     return None if passes is None else [[Coordinate(kernel) for kernel in kernels] for kernels in passes]
 
@@ -163,7 +160,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
     fmap_inc_factor: int = field("Factor by which the number of feature maps grows from each level to the next.")
     downsample_factors: list[Coordinate] = field(
         "Factors per axis by which each level is smaller than the one above; one entry per level.",
-        converter=_coordinates,
+        converter=as_coordinates,
     )
     kernel_size_down: list[list[Coordinate]] | None = field(
         "Kernel sizes of the convolutions on the way down, one list per level and one for the lowest; "
@@ -186,7 +183,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
         "Factors per axis of each enlargement after the U-Net, for an output of higher resolution than the input; each "
         "repeats voxels and is followed by two convolutions of size 3.",
         default=None,
-        converter=_coordinates,
+        converter=as_coordinates,
     )
     constant_upsample: bool = field(
         "Whether to repeat voxels on the way up instead of learning to upsample; avoids checkerboard patterns. The "

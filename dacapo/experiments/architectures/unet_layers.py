@@ -29,10 +29,19 @@ _relu = partial(nn.ReLU, inplace=True)
 _LINEAR_MODE = {2: "bilinear", 3: "trilinear"}
 
 
-def convolution(fmaps_in: int, fmaps_out: int, kernel_size: Size, padding: str) -> nn.Module:
-    """Return a 2D or 3D convolution, depending on the length of ``kernel_size``."""
+def convolution(
+    fmaps_in: int, fmaps_out: int, kernel_size: Size, padding: str, stride: Size | None = None
+) -> nn.Module:
+    """Return a 2D or 3D convolution, depending on the length of ``kernel_size``, by default at each voxel."""
     kernel = tuple(kernel_size)
-    return _CONVOLUTION[len(kernel)](fmaps_in, fmaps_out, kernel, padding=padding)  # type: ignore[arg-type]
+    steps = (1,) * len(kernel) if stride is None else tuple(stride)
+    return _CONVOLUTION[len(kernel)](fmaps_in, fmaps_out, kernel, steps, padding=padding)  # type: ignore[arg-type]
+
+
+def transposed_convolution(fmaps_in: int, fmaps_out: int, factors: Size) -> nn.Module:
+    """Return a 2D or 3D layer that makes a block of voxels, of shape ``factors``, of each voxel."""
+    block = tuple(factors)
+    return _TRANSPOSED[len(block)](fmaps_in, fmaps_out, block, stride=block)  # type: ignore[arg-type]
 
 
 def center_crop(x: torch.Tensor, shape: Size) -> torch.Tensor:
@@ -95,7 +104,7 @@ class Upsample(nn.Module):
             enlarge = nn.Upsample(scale_factor=tuple(float(factor) for factor in block), mode="nearest")
             layers = [enlarge, convolution(fmaps_in, fmaps_out, (1,) * dims, "valid")]
         else:
-            layers = [_TRANSPOSED[dims](fmaps_in, fmaps_out, block, stride=block)]  # type: ignore[arg-type]
+            layers = [transposed_convolution(fmaps_in, fmaps_out, block)]
         self.up = nn.Sequential(*layers, _relu())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
