@@ -6,8 +6,8 @@
 PATH is a volume as ``examples/fib25.py`` takes it. Ours is what that file configures, trained once for each of the
 given times, the learning rate falling until the time is over; the states on the way, every five minutes, are scored
 too. PYTHON is the interpreter of an environment with the original (see ``benchmarks/original/README.md``), which trains
-once, at a constant rate, with the same network, neighborhood, augmentations and part of the volume through its own
-interface; what it segments is scored here.
+once, at a constant rate, with its U-Net and the same neighborhood, augmentations and part of the volume through its own
+interface; what it segments is scored here. Ours then has that U-Net too, and with ``--as-original`` also alone.
 
     python -m benchmarks.fib25 PATH --minutes 60 --until 25 --every 120 --ema 0.99 0.999 --seeds 1 2 3 --curves ema.json
 
@@ -34,9 +34,11 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
+from funlib.geometry import Coordinate
 
 from dacapo import Options
-from dacapo.experiments import Run
+from dacapo.experiments import Run, RunConfig
+from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.trainers.weight_average import WeightAverage
 from dacapo.store.create_store import create_weights_store
 from dacapo.utils.text_table import text_table
@@ -137,12 +139,30 @@ def train(run: Run, schedule: Schedule, averages: dict[Run, float]) -> list[Stat
     return states
 
 
+def config_of_ours(path: Path, as_original: bool) -> RunConfig:
+    """Return the config of ``examples/fib25.py``, or the same with the U-Net of the original and a rate for it."""
+    config: RunConfig = example().run_config(path, 1_000_000)
+    if as_original:
+        config.architecture_config = CNNectomeUNetConfig(
+            name="fib25_unet_of_original",
+            input_shape=Coordinate(64, 64, 64),
+            eval_shape_increase=Coordinate(64, 200, 200),
+            fmaps_in=1,
+            num_fmaps=16,
+            fmap_inc_factor=2,
+            fmaps_out=16,
+            downsample_factors=[Coordinate(2, 2, 2)] * 3,
+            padding="same",
+        )
+        config.trainer_config.learning_rate = 2e-3
+    return config
+
+
 def rows_of_ours(
-    path: Path, folder: Path, schedule: Schedule, ema: Sequence[float], seed: int | None, curves: Curves
+    config: RunConfig, folder: Path, schedule: Schedule, ema: Sequence[float], seed: int | None, curves: Curves
 ) -> list[list[str]]:
     """Train ours for a time; return a row for each state on the way, and for each average of its weights."""
     Options.instance(runs_base_dir=folder, compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
-    config = example().run_config(path, 1_000_000)
     config.trainer_config.num_data_fetchers = 1
     config.trainer_config.decay_iterations = None
     config.trainer_config.seed = seed
@@ -196,6 +216,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[None], help="seeds of trainings; one by default")
     parser.add_argument("--curves", type=Path, metavar="JSON", help="file for all scores; a picture lies beside it")
     parser.add_argument("--original", metavar="PYTHON", help="interpreter of an environment with the original")
+    parser.add_argument("--as-original", action="store_true", help="train the U-Net of the original without it, too")
     parser.add_argument("--output", type=Path, help="folder to keep what is written; a temporary one without")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -207,7 +228,8 @@ def main(arguments: list[str] | None = None) -> None:
         for schedule in schedules:
             for seed in options.seeds:
                 folder = made(output / f"ours_{schedule.minutes:g}" / ("" if seed is None else f"seed_{seed}"))
-                rows += rows_of_ours(path, folder, schedule, options.ema, seed, curves)
+                config = config_of_ours(path, options.as_original or options.original is not None)
+                rows += rows_of_ours(config, folder, schedule, options.ema, seed, curves)
         if options.original:
             longest = max(schedules, key=lambda schedule: schedule.minutes)
             rows += rows_of_original(

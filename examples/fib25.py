@@ -33,7 +33,7 @@ from skimage.segmentation import watershed
 
 from dacapo import Options
 from dacapo.experiments import Run, RunConfig
-from dacapo.experiments.architectures import CNNectomeUNetConfig
+from dacapo.experiments.architectures import ResidualUNetConfig
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
 from dacapo.experiments.datasplits.datasets.arrays import (
@@ -102,21 +102,19 @@ def run_config(path: Path, iterations: int) -> RunConfig:
             long_range_bias=0.5,
             min_size=500,
         ),
-        architecture_config=CNNectomeUNetConfig(
+        architecture_config=ResidualUNetConfig(
             name="fib25_unet",
             input_shape=Coordinate(64, 64, 64),
-            eval_shape_increase=Coordinate(64, 200, 200),  # the whole slab at once when validating
+            eval_shape_increase=Coordinate(64, 208, 208),  # the whole slab at once when validating
             fmaps_in=1,
-            num_fmaps=16,
-            fmap_inc_factor=2,
             fmaps_out=16,
+            num_fmaps=[32, 64, 128],
             downsample_factors=[Coordinate(2, 2, 2)] * 3,
-            padding="same",
         ),
         trainer_config=TorchTrainerConfig(
             name="fib25_trainer",
             batch_size=1,
-            learning_rate=2e-3,
+            learning_rate=6e-3,
             warmup_iterations=200,
             decay_iterations=iterations,
             precision="bfloat16",

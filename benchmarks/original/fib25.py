@@ -60,7 +60,7 @@ def readable(path: Path, folder: Path) -> UPath:
 
 
 def make_run(path: UPath, learning_rate: float) -> Run:
-    """Build the run: network, neighborhood, data and augmentations as in ``examples/fib25.py``."""
+    """Build the run: neighborhood, data and augmentations as in ``examples/fib25.py``."""
     roi = Roi((0, 0, 0), (BORDER * VOXEL, SIZE * VOXEL, SIZE * VOXEL))
     raw, labels = (
         CropArrayConfig(

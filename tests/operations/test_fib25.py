@@ -32,7 +32,7 @@ def example() -> ModuleType:
 @pytest.fixture
 def run(example: ModuleType, fib25: Path, options: DaCapoConfig) -> Run:
     config = example.run_config(fib25, iterations=5000)
-    network = attrs.evolve(config.architecture_config, input_shape=Coordinate(32, 32, 32), num_fmaps=4)
+    network = attrs.evolve(config.architecture_config, input_shape=Coordinate(32, 32, 32), num_fmaps=[4, 6, 8])
     trainer = attrs.evolve(config.trainer_config, num_data_fetchers=1)
     return Run(attrs.evolve(config, trainer_config=trainer, architecture_config=network))
 
