@@ -36,7 +36,7 @@ from dacapo.utils.text_table import text_table
 from dacapo.utils.voi import voi
 from dacapo.validate import validate_run
 
-from .fib25 import Schedule, State, example, made, train
+from .fib25 import Schedule, State, config_of_ours, example, made, train
 from .harness import machine
 
 DEPTH, SIDE, VOXEL = 180, 250, 10  # voxels, voxels, nm
@@ -87,37 +87,48 @@ class Fold:
 FOLDS = (Fold((0, 40), (160, 180)), Fold((70, 110), (160, 180)), Fold((140, 180), (0, 20)))
 
 
-def run_config(path: Path, fold: Fold, name: str, biases: list[float], validated: tuple[int, int]) -> RunConfig:
-    """Return the config of ``examples/fib25.py`` with the parts of a fold.
+@attrs.frozen
+class Setup:
+    """What is trained.
 
-    Args:
+    Attributes:
         path: The volume.
         fold: The division of its slices.
-        name: Name of the run, and of what is validated.
-        biases: Biases to try.
-        validated: First and end of the slices to validate.
+        as_original: Whether the network is the U-Net of the original.
     """
-    part = example()
-    config: RunConfig = part.run_config(path, 1_000_000)
-    config.name = name
-    config.task_config.biases = biases
-    config.trainer_config.num_data_fetchers = 1
-    config.trainer_config.decay_iterations = None
-    everything = slab(0, DEPTH)
-    config.datasplit_config = TrainValidateDataSplitConfig(
-        name="fold",
-        train_configs=[
-            part.dataset(path, f"train_{a}", slab(a, b), slab(a - CONTEXT, b + CONTEXT).intersect(everything))
-            for a, b in fold.trained()
-        ],
-        validate_configs=[part.dataset(path, name, slab(*validated), everything)],
-    )
-    return config
+
+    path: Path
+    fold: Fold
+    as_original: bool = False
+
+    def config(self, name: str, biases: list[float], validated: tuple[int, int]) -> RunConfig:
+        """Return the config of ``examples/fib25.py`` with the parts of the fold.
+
+        Args:
+            name: Name of the run, and of what is validated.
+            biases: Biases to try.
+            validated: First and end of the slices to validate.
+        """
+        config = config_of_ours(self.path, self.as_original)
+        config.name = name
+        config.task_config.biases = biases
+        config.trainer_config.num_data_fetchers = 1
+        config.trainer_config.decay_iterations = None
+        dataset, everything = example().dataset, slab(0, DEPTH)
+        config.datasplit_config = TrainValidateDataSplitConfig(
+            name="fold",
+            train_configs=[
+                dataset(self.path, f"train_{a}", slab(a, b), slab(a - CONTEXT, b + CONTEXT).intersect(everything))
+                for a, b in self.fold.trained()
+            ],
+            validate_configs=[dataset(self.path, name, slab(*validated), everything)],
+        )
+        return config
 
 
-def trained(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> tuple[Run, list[State]]:
+def trained(setup: Setup, folder: Path, minutes: float, seed: int) -> tuple[Run, list[State]]:
     """Train, or find what was trained before; return the run with the averaged weights, and its states."""
-    config = run_config(path, fold, "chosen", BIASES, fold.chosen)
+    config = setup.config("chosen", BIASES, setup.fold.chosen)
     config.trainer_config.seed = seed
     run, average = Run(config), Run(attrs.evolve(config, name="average"))
     file = folder / "states.json"
@@ -127,14 +138,15 @@ def trained(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> 
     return average, [State(**state) for state in json.loads(file.read_text())]
 
 
-def row(path: Path, folder: Path, fold: Fold, minutes: float, seed: int) -> list[str]:
+def row(setup: Setup, folder: Path, minutes: float, seed: int) -> list[str]:
     """Train a fold, choose, score what was left out, and return what the table shows."""
     made(folder)
     Options.instance(runs_base_dir=folder, compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
-    run, states = trained(path, folder, fold, minutes, seed)
+    fold = setup.fold
+    run, states = trained(setup, folder, minutes, seed)
     best = min((chosen_on(run, state) for state in states), key=lambda found: found[0])
     voi_of_chosen, state, bias = best
-    scored = Run(run_config(path, fold, "scored", [bias], fold.scored))
+    scored = Run(setup.config("scored", [bias], fold.scored))
     create_weights_store().load_model(run, state.iteration)
     scored.model.load_state_dict(run.model.state_dict())
     create_weights_store().store_weights(scored, state.iteration)
@@ -180,6 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[5.0, 60.0], help="processor time of training")
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3], choices=[1, 2, 3], help="which of three")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="seeds of trainings")
+    parser.add_argument("--as-original", action="store_true", help="train the U-Net of the original")
     parser.add_argument("--output", type=Path, help="folder to keep what is written; a temporary one without")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -191,7 +204,8 @@ def main(arguments: list[str] | None = None) -> None:
             for number in options.folds:
                 for seed in options.seeds:
                     folder = output / f"{minutes:g}_minutes" / f"fold_{number}" / f"seed_{seed}"
-                    rows.append(row(path, folder, FOLDS[number - 1], minutes, seed))
+                    setup = Setup(path, FOLDS[number - 1], options.as_original)
+                    rows.append(row(setup, folder, minutes, seed))
                     print(text_table(HEADER, rows[-1:]), flush=True)
     print("\n".join([*about, "", text_table(HEADER, rows)]))
 

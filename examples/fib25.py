@@ -105,7 +105,7 @@ def run_config(path: Path, iterations: int) -> RunConfig:
         architecture_config=ResidualUNetConfig(
             name="fib25_unet",
             input_shape=Coordinate(64, 64, 64),
-            eval_shape_increase=Coordinate(64, 208, 208),  # the whole slab at once when validating
+            eval_shape_increase=Coordinate(72, 200, 200),  # the whole slab at once when validating
             fmaps_in=1,
             fmaps_out=16,
             num_fmaps=[32, 64, 128],
