@@ -189,8 +189,9 @@ def test_seconds(time: timedelta) -> None:
 
 
 def test_what_batch_systems_share_is_no_choice() -> None:
-    with pytest.raises(ConfigError, match=r"unknown compute_context type 'BatchSystem'.*Bsub, .*Slurm$"):
+    with pytest.raises(ConfigError, match=r"unknown compute_context type 'BatchSystem'.*Bsub, .*Slurm") as error:
         create_compute_context(DaCapoConfig(compute_context={"type": "BatchSystem"}))
+    assert str(error.value).count("BatchSystem") == 1
 
 
 class Interrupt(logging.Handler):
