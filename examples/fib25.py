@@ -98,9 +98,10 @@ def run_config(path: Path, iterations: int) -> RunConfig:
         task_config=AffinitiesTaskConfig(
             name="fib25_affinities",
             neighborhood=affinity_offsets(),
-            biases=[0.35, 0.4, 0.45],
-            long_range_bias=0.5,
+            biases=[0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5],
+            long_range_bias=0.65,
             min_size=500,
+            fill_background=True,  # every voxel belongs to a neuron
         ),
         architecture_config=ResidualUNetConfig(
             name="fib25_unet",

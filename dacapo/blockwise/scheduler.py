@@ -110,6 +110,7 @@ def segment_blockwise(
     output_array_identifier: LocalArrayIdentifier | None = None,
     min_overlap: float = 0.0,
     absorb_below: int = 0,
+    fill_background: bool = False,
     overwrite: bool = False,
     into_existing: bool | None = None,
     pyramid: bool = True,
@@ -159,6 +160,7 @@ def segment_blockwise(
         absorb_below: Segments of fewer voxels in the whole volume are absorbed by those that they touch, or removed, as
             by :func:`~dacapo.utils.segmentation.absorb_small`. The result is exact if others reach all their voxels
             within the context.
+        fill_background: Whether segments also grow into the background, at most as far as the context beyond a block.
         overwrite: Whether to replace the output if this package wrote it. Otherwise nothing is done if it was
             finished with the same arguments.
         into_existing: Whether to write labels into an output that exists, so that voxels outside the region stay. By
@@ -198,6 +200,7 @@ def segment_blockwise(
         **plain_values({"args": args, "kwargs": with_parameters(segment_function_file, kwargs)}),
         min_overlap=min_overlap,
         absorb_below=absorb_below,
+        fill_background=fill_background,
     )
     with WorkerPool({Step.SEGMENT, Step.MATCH, Step.RELABEL, Step.PYRAMID}) as pool:
         execution = attrs.evolve(execution, pool=pool)

@@ -24,11 +24,13 @@ class MutexWatershedParameters:
         bias: The affinity that separates "different" from "same".
         long_range_bias: The same for offsets beyond direct neighbors, by default ``bias``.
         min_size: Smaller segments, in voxels, are absorbed, see :func:`absorb_small`.
+        fill_background: Whether segments grow into the background, and into small segments through it.
     """
 
     bias: float
     long_range_bias: float | None = None
     min_size: int = 0
+    fill_background: bool = False
 
     @property
     def biases(self) -> tuple[float, float]:
@@ -43,6 +45,7 @@ def mutex_watershed(
     long_range_bias: float | None = None,
     min_size: int = 0,
     value_range: tuple[float, float] | None = None,
+    fill_background: bool = False,
 ) -> npt.NDArray[np.uint64]:
     """Segment a volume from its affinities with the mutex watershed.
 
@@ -67,6 +70,7 @@ def mutex_watershed(
         min_size: Smaller segments, in voxels, are absorbed, see :func:`absorb_small`.
         value_range: Affinities of the lowest and the highest integer, if the affinities are stored as unsigned
             integers; by default integers are used as they are.
+        fill_background: Whether segments grow into the background, until none is left between them.
 
     Returns:
         Labels of the spatial shape, from 1 without gaps; 0 is background.
@@ -76,7 +80,7 @@ def mutex_watershed(
         ConfigError: If the number of entries of an offset differs from the number of axes, an affinity is NaN, or the
             volume is too large.
     """
-    parameters = MutexWatershedParameters(bias, long_range_bias, min_size)
+    parameters = MutexWatershedParameters(bias, long_range_bias, min_size, fill_background)
     ((_, labels),) = mutex_watersheds(affinities, offsets, [parameters], value_range)
     return labels
 
@@ -114,7 +118,7 @@ def _segment_all(
         if len(parameters) > 1:
             affinities.contract(chosen.bias)
         labels = affinities.segment(*chosen.biases)
-        yield k, _without_small(labels, chosen.min_size)
+        yield k, _without_small(labels, chosen.min_size, chosen.fill_background)
 
 
 def segments_and_evidence(
@@ -138,32 +142,34 @@ def segments_and_evidence(
     return ordered.segment(*biases, weak=True), ordered.sums.reshape(ordered.shape) - bias
 
 
-def _without_small(labels: npt.NDArray[np.uint64], min_size: int) -> npt.NDArray[np.uint64]:
+def _without_small(labels: npt.NDArray[np.uint64], min_size: int, fill_background: bool) -> npt.NDArray[np.uint64]:
     import fastremap
 
-    absorbed = absorb_small(labels, min_size)
+    absorbed = absorb_small(labels, min_size, fill_background)
     if absorbed is labels:
         return labels
     return np.asarray(fastremap.renumber(absorbed, preserve_zero=True)[0], dtype=np.uint64)
 
 
-def absorb_small(labels: npt.NDArray[Any], min_size: int) -> npt.NDArray[Any]:
-    """Let neighboring segments grow into small segments.
+def absorb_small(labels: npt.NDArray[Any], min_size: int, fill_background: bool = False) -> npt.NDArray[Any]:
+    """Let neighboring segments grow into small segments, and on request into the background.
 
     A voxel of a small segment is assigned to the segment that reaches it first, growing voxel by voxel through small
-    segments only. Small segments that no other segment can reach become background.
+    segments only, and through the background if that is filled. Small segments that no other segment can reach become
+    background.
 
     Args:
         labels: Labels from 0 (background), two or three axes.
-        min_size: Segments with fewer voxels are small; values up to 1 change nothing.
+        min_size: Segments with fewer voxels are small; with values up to 1 none is.
+        fill_background: Whether segments grow into the background too.
     """
-    if min_size <= 1:
+    if min_size <= 1 and not fill_background:
         return labels
     sizes = np.bincount(labels.ravel().astype(np.int64, copy=False))
-    small_ids = sizes < min_size
-    small_ids[0] = False
-    small = small_ids[labels]
-    return grow_into(np.where(small, 0, labels), small) if small.any() else labels
+    free_ids = sizes < min_size
+    free_ids[0] = fill_background
+    free = free_ids[labels]
+    return grow_into(np.where(free, 0, labels), free) if free.any() else labels
 
 
 def grow_into(labels: npt.NDArray[Any], free: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:

@@ -130,9 +130,9 @@ def test_evidence_is_summed_up_over_the_whole(
 
 
 @quick
-@given(volumes_and_blocks(), st.integers(0, 12))
+@given(volumes_and_blocks(), st.integers(0, 12), st.booleans())
 def test_small_segments_are_absorbed_as_in_the_whole(
-    options: DaCapoConfig, folder: Path, case: tuple[np.ndarray, tuple[int, ...]], smallest: int
+    options: DaCapoConfig, folder: Path, case: tuple[np.ndarray, tuple[int, ...]], smallest: int, fill: bool
 ) -> None:
     clear(folder)
     # Runs of equal values along the last axis, which touch one another; so there is something to grow.
@@ -142,20 +142,21 @@ def test_small_segments_are_absorbed_as_in_the_whole(
         "from scipy import ndimage\n"
         "def segment_function(input_array, roi):\n"
         "    values, labels, last = input_array[roi] // 64, 0, 0\n"
-        "    for value in range(4):\n"
+        f"    for value in range({int(fill)}, 4):\n"
         "        part, count = ndimage.label(values == value)\n"
         "        labels, last = labels + np.where(part > 0, part + last, 0), last + count\n"
         "    return labels\n"
     )
     shutil.copy(folder / "runs.py", folder / "components.py")
-    labels = segment(folder, values, block, context=values.shape, absorb_below=smallest)
+    more = {"absorb_below": smallest, "fill_background": fill}
+    labels = segment(folder, values, block, context=values.shape, **more)
     (folder / "components.py").write_text(COMPONENTS)
     whole, last = np.zeros(values.shape, dtype=np.int64), 0
-    for value in range(4):
+    for value in range(int(fill), 4):
         part, count = ndimage.label(values // 64 == value)
         whole[part > 0] = part[part > 0] + last
         last += count
-    expected = absorb_small(whole, smallest)
+    expected = absorb_small(whole, smallest, fill)
     # Which of two at the same distance grows into a voxel depends on the order of their voxels, which is the same.
     assert same_parts(labels, expected)
     assert labels.max() == len(np.unique(expected[expected > 0]))

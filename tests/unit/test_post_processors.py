@@ -562,6 +562,38 @@ def test_absorbing_keeps_large_segments_and_leaves_no_small_one(labels, min_size
     assert not set(parts[lost]) & set(parts[large])
 
 
+def test_segments_grow_into_the_background_at_the_same_pace():
+    labels = np.array([[0, 1, 1, 0, 0, 0, 0, 2, 2, 0]])
+    assert absorb_small(labels, 0, fill_background=True).tolist() == [[1, 1, 1, 1, 1, 2, 2, 2, 2, 2]]
+    assert absorb_small(labels, 0).tolist() == labels.tolist()
+    assert not absorb_small(np.zeros_like(labels), 3, fill_background=True).any()
+    # A small segment takes part in nothing, and is reached through the background.
+    small = np.array([[1, 1, 1, 0, 0, 2, 0]])
+    assert absorb_small(small, 2, fill_background=True).tolist() == [[1] * 7]
+
+
+@given(arrays(np.uint32, (6, 7), elements=st.integers(0, 5)), st.integers(0, 12))
+def test_filling_leaves_no_background_and_keeps_large_segments(labels, min_size):
+    sizes = np.bincount(labels.ravel(), minlength=6)
+    result = absorb_small(labels, min_size, fill_background=True)
+    large = (sizes[labels] >= min_size) & (labels > 0)
+    np.testing.assert_array_equal(result[large], labels[large])
+    assert (result > 0).all() == large.any()
+
+
+def test_a_filled_mutex_watershed_keeps_its_segments():
+    data, about = item_arrays("post_processors", "watershed_function_bias_0.25"), GOLDEN["watershed_function_bias_0.25"]
+    before = mutex_watershed(data["prediction"], about["offsets"], 0.25, min_size=50)
+    after = mutex_watershed(data["prediction"], about["offsets"], 0.25, min_size=50, fill_background=True)
+    assert (before == 0).any()
+    assert (after > 0).all()
+    kept = before > 0
+    pairs = np.unique(np.stack([before[kept], after[kept]]), axis=1)
+    # Only small segments are reached by other ways than before.
+    large = np.bincount(mutex_watershed(data["prediction"], about["offsets"], 0.25).ravel().astype(int))[1:] >= 50
+    assert len(np.unique(after)) == large.sum() == len(np.unique(pairs[0]))
+
+
 def test_watershed_labels_are_dense_after_absorbing():
     data, about = item_arrays("post_processors", "watershed_function_bias_0.25"), GOLDEN["watershed_function_bias_0.25"]
     labels = mutex_watershed(data["prediction"], about["offsets"], 0.25, min_size=50)

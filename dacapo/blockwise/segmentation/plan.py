@@ -49,7 +49,8 @@ class SegmentationPlan:
         depth: Width of the halo in which blocks compare their segments, at most a block; it ends with the context.
         min_overlap: See :func:`.overlapping_pairs`.
         absorb_below: Segments with fewer voxels are absorbed, as by :func:`~dacapo.utils.segmentation.absorb_small`.
-        growth: How far others may grow into those beyond a block.
+        fill_background: Whether segments grow into the background too.
+        growth: How far segments may grow beyond a block.
     """
 
     input: LocalArrayIdentifier
@@ -65,6 +66,7 @@ class SegmentationPlan:
     depth: Coordinate = attrs.field(default=attrs.Factory(lambda self: self.voxel_size, takes_self=True))
     min_overlap: float = 0.0
     absorb_below: int = 0
+    fill_background: bool = False
     growth: Coordinate
 
     @classmethod
@@ -148,6 +150,8 @@ class SegmentationPlan:
         """Return everything that defines the result, for the journal."""
         inputs = {"input": array_identity(self.input)}
         fields: dict[str, Any] = converter.unstructure(self)
+        if not self.fill_background:  # then the journal is that of earlier versions
+            del fields["fill_background"]
         return {CLASS_KEY: _CLASS, **fields, "inputs": inputs, "code": code_identity(self.function_file)}
 
     def blocks(self) -> dict[str, Any]:

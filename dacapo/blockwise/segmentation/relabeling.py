@@ -23,8 +23,8 @@ class Relabeling(SegmentationPass):
 
     @classmethod
     def of(cls, plan: SegmentationPlan, folder: Path) -> Self:
-        """Make the pass, with context only if segments grow into small ones."""
-        growth = plan.growth if plan.absorb_below > 1 else plan.growth * 0
+        """Make the pass, with context only if segments grow."""
+        growth = plan.growth if plan.absorb_below > 1 or plan.fill_background else plan.growth * 0
         return attrs.evolve(super().of(plan, folder), before=growth, after=growth)
 
     @property
@@ -50,10 +50,12 @@ class Relabeling(SegmentationPass):
         rank = rank.reshape(tuple(roi.shape / plan.voxel_size))
         table = np.zeros(len(ids), dtype=np.uint64)
         table[ids > 0] = self.labels[dense_numbers(ids[ids > 0], self.first, plan.block_voxels)]
-        small = table == SMALL
-        table[small] = 0
+        free = table == SMALL
+        table[free] = 0
+        if plan.fill_background:
+            free = table == 0
         labels = table[rank]
-        if small.any():
-            labels = grow_into(labels, small[rank])
+        if free.any():
+            labels = grow_into(labels, free[rank])
         written = labels[slices_of(write_roi, roi, plan.voxel_size)].astype(self.target.dtype)
         self.target[write_roi] = in_form_of(self.target, written, None)

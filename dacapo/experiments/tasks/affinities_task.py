@@ -33,7 +33,11 @@ def _mutex_watershed(config: AffinitiesTaskConfig) -> WatershedPostProcessor:
         offsets=config.neighborhood,
         parameters=[
             WatershedPostProcessorParameters(
-                id=number, bias=bias, min_size=config.min_size, long_range_bias=config.long_range_bias
+                id=number,
+                bias=bias,
+                min_size=config.min_size,
+                long_range_bias=config.long_range_bias,
+                fill_background=config.fill_background,
             )
             for number, bias in enumerate(config.biases)
         ],
@@ -146,6 +150,12 @@ class AffinitiesTaskConfig(TaskConfig):
         "The same for offsets beyond direct neighbors; by default equal to biases.", default=None, kw_only=True
     )
     min_size: int = field("Smaller segments, in voxels, are merged into neighboring ones.", default=0, kw_only=True)
+    fill_background: bool = field(
+        "Whether objects grow into the background that the mutex watershed leaves between them, for tissue in which "
+        "every voxel belongs to an object.",
+        default=False,
+        kw_only=True,
+    )
 
     def verify(self) -> tuple[bool, str]:
         """Check offsets, limits and ratio."""
@@ -174,6 +184,8 @@ class AffinitiesTaskConfig(TaskConfig):
         if self.post_processor not in POST_PROCESSORS:
             names = " or ".join(map(repr, POST_PROCESSORS))
             return f"post_processor is {self.post_processor!r}, but must be {names}"
+        if self.fill_background and self.post_processor != "mutex_watershed":
+            return f"fill_background is for the mutex watershed only, but post_processor is {self.post_processor!r}"
         if not self.merge_thresholds or not all(0 <= threshold < 1 for threshold in self.merge_thresholds):
             return f"merge_thresholds are {self.merge_thresholds}, but must be at least 0 and below 1"
         if self.merge_quantile is not None and not 0 < self.merge_quantile <= 1:

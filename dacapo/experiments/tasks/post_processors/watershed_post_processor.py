@@ -51,20 +51,21 @@ class WatershedPostProcessorParameters(PostProcessorParameters):
             2D, the last axes of a 3D context are used.
         min_size: Segments with fewer voxels are absorbed by those they touch, or removed.
         long_range_bias: Bias of the offsets that are not to a direct neighbor, ``bias`` by default.
+        fill_background: Whether segments grow into the background between them, such as membranes.
     """
 
     bias: int | float = attrs.field(default=0.5)
     context: Coordinate = attrs.field(default=Coordinate((32, 32, 32)))
     min_size: int = attrs.field(default=0)
     long_range_bias: int | float | None = attrs.field(default=None)
+    fill_background: bool = attrs.field(default=False)
 
     def __repr__(self) -> str:
         # Names of arrays hold this string; fields at their default stay out of it where the older package had none.
         values = attrs.asdict(self, recurse=False)
-        if self.min_size == 0:
-            del values["min_size"]
-        if self.long_range_bias is None:
-            del values["long_range_bias"]
+        for name, default in {"min_size": 0, "long_range_bias": None, "fill_background": False}.items():
+            if values[name] == default:
+                del values[name]
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
 
@@ -156,6 +157,8 @@ class WatershedPostProcessor(AffinitiesPostProcessor):
             "bias": parameters.bias,
             "long_range_bias": parameters.long_range_bias,
             "min_size": parameters.min_size,
+            # As in earlier versions where nothing is filled.
+            **({"fill_background": True} if parameters.fill_background else {}),
         }
         return self.once(
             output, what, execution, lambda journal: list(self._segment([parameters], [output], block_size, journal))
@@ -171,7 +174,10 @@ class WatershedPostProcessor(AffinitiesPostProcessor):
         from dacapo.blockwise.watershed_function import read_affinities
 
         affinities, value_range = read_affinities(self.prediction_array, len(self.offsets))
-        chosen = [MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size) for one in parameters]
+        chosen = [
+            MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size, one.fill_background)
+            for one in parameters
+        ]
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
             for index, labels in mutex_watersheds(affinities, self.offsets, chosen, value_range):
                 output = self.write_labels(outputs[index], labels, block_size, journal)
@@ -218,6 +224,7 @@ class WatershedPostProcessor(AffinitiesPostProcessor):
             * prediction.voxel_size,
             min_overlap=MIN_OVERLAP,
             absorb_below=parameters.min_size,
+            fill_background=parameters.fill_background,
         )
         run_segmentation(plan, execution.for_blocks(int(seen * self._voxel_bytes())))
         return ZarrArray.open_from_array_identifier(output)
