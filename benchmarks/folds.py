@@ -10,8 +10,15 @@ one thread. A checkpoint is kept every five minutes. All that is written is kept
 trained is only scored again.
 
 Scores are the variation of information (VOI, in bits; split and merge apart) and the adapted Rand error, both over
-labeled voxels of the slices that were left out. The column "one segment" is the VOI of everything as one segment, the
-last one says how well the chosen slices were segmented.
+labeled voxels of the slices that were left out. The column "cut" is the part of "split" that no segmentation of these
+slices avoids, since they hold neurons in several parts: the split of their connected parts. "Worst" is the part of
+"merge" that the segment has which merges the most. "One segment" is the VOI of everything as one segment, the last
+column says how well the chosen slices were segmented.
+
+    python -m benchmarks.folds PATH --minutes 5 --folds 2 --pictures FOLDER
+
+also draws sections of the slices that were left out: raw data, neurons, segments, and the worst segment in the colors
+of the neurons.
 """
 
 from __future__ import annotations
@@ -25,6 +32,7 @@ import attrs
 import numpy as np
 import torch
 from funlib.geometry import Roi
+from skimage.measure import label
 
 from dacapo import Options
 from dacapo.experiments import Run, RunConfig
@@ -32,6 +40,7 @@ from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.create_store import create_array_store, create_weights_store
 from dacapo.utils.contingency import ContingencyTable, adapted_rand
+from dacapo.utils.label_colors import label_colors, match_labels
 from dacapo.utils.text_table import text_table
 from dacapo.utils.voi import voi
 from dacapo.validate import validate_run
@@ -44,6 +53,7 @@ CONTEXT = 40  # voxels of raw data that training may see beside its labels, sinc
 DECAY = 0.999
 BIASES = [0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5]
 EVERY = 5.0  # minutes
+SECTIONS = 3  # in a picture
 HEADER = (
     "left out",
     "seed",
@@ -51,7 +61,9 @@ HEADER = (
     "checkpoint",
     "bias",
     "split",
+    "cut",
     "merge",
+    "worst",
     "VOI",
     "Rand error",
     "one segment",
@@ -138,8 +150,8 @@ def trained(setup: Setup, folder: Path, minutes: float, seed: int) -> tuple[Run,
     return average, [State(**state) for state in json.loads(file.read_text())]
 
 
-def row(setup: Setup, folder: Path, minutes: float, seed: int) -> list[str]:
-    """Train a fold, choose, score what was left out, and return what the table shows."""
+def row(setup: Setup, folder: Path, minutes: float, seed: int, picture: Path | None = None) -> list[str]:
+    """Train a fold, choose, score what was left out and draw it if wanted, and return what the table shows."""
     made(folder)
     Options.instance(runs_base_dir=folder, compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
     fold = setup.fold
@@ -154,9 +166,13 @@ def row(setup: Setup, folder: Path, minutes: float, seed: int) -> list[str]:
     found = ZarrArray.open_from_array_identifier(
         create_array_store().best_validation_array(scored.name, "voi", "scored")
     )
-    truth = scored.datasplit.validate[0].gt
-    labels = truth[found.roi]
-    split, merge, error = scores(found[found.roi], labels)
+    validated = scored.datasplit.validate[0]
+    labels, segments = validated.gt[found.roi], found[found.roi]
+    split, merge, error = scores(segments, labels)
+    worst, merged = worst_merge(segments, labels)
+    if picture is not None:
+        draw(picture, validated.raw[found.roi], labels, segments, worst)
+    cut, _, _ = scores(label(labels, connectivity=1), labels)
     nothing = sum(scores(np.ones_like(labels), labels)[:2])
     Options.reset()
     return [
@@ -165,7 +181,7 @@ def row(setup: Setup, folder: Path, minutes: float, seed: int) -> list[str]:
         f"{minutes:g} min",
         f"{state.seconds / 60:.0f} min",
         str(bias),
-        *(f"{value:.3f}" for value in (split, merge, split + merge, error, nothing)),
+        *(f"{value:.3f}" for value in (split, cut, merge, merged, split + merge, error, nothing)),
         f"{fold.chosen[0]} to {fold.chosen[1]}",
         f"{voi_of_chosen:.3f}",
     ]
@@ -186,6 +202,28 @@ def scores(segmentation: np.ndarray, labels: np.ndarray) -> tuple[float, float, 
     return *voi(segmentation, labels, ignore_groundtruth=[0]), adapted_rand(table).error
 
 
+def worst_merge(segmentation: np.ndarray, labels: np.ndarray) -> tuple[int, float]:
+    """Return the segment that merges the most, and its part of the VOI merge in bits, over labeled voxels."""
+    table = ContingencyTable.of(segmentation[labels > 0], labels[labels > 0])
+    segments, index = np.unique(table.first, return_inverse=True)
+    sizes = np.bincount(index, table.counts)
+    bits = np.bincount(index, table.counts * np.log2(sizes[index] / table.counts)) / table.total
+    return int(segments[bits.argmax()]), float(bits.max())
+
+
+def draw(file: Path, raw: np.ndarray, labels: np.ndarray, segmentation: np.ndarray, worst: int) -> None:
+    """Draw sections: raw data, neurons, segments, and one of the segments in the colors of the neurons."""
+    from matplotlib.image import imsave
+
+    neurons, segments = label_colors(labels), label_colors(match_labels(segmentation, labels))
+    gray = np.repeat(np.interp(raw, (raw.min(), raw.max()), (0, 1))[..., None], 3, axis=-1)
+    within = np.where((segmentation == worst)[..., None], 0.6 * neurons + 0.4 * gray, gray)
+    parts = [gray, 0.6 * neurons + 0.4 * gray, 0.6 * segments + 0.4 * gray, within]
+    shown = np.linspace(0, len(raw) - 1, SECTIONS + 2).astype(int)[1:-1]
+    sheet = np.concatenate([np.concatenate([part[section] for part in parts], axis=1) for section in shown])
+    imsave(file, sheet.clip(0, 1))
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.folds", description="Score slices that nothing was chosen on.")
     parser.add_argument("path", type=Path, help="Zarr container with the datasets raw and labels")
@@ -193,6 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2, 3], choices=[1, 2, 3], help="which of three")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="seeds of trainings")
     parser.add_argument("--as-original", action="store_true", help="train the U-Net of the original")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures of the slices that were left out")
     parser.add_argument("--output", type=Path, help="folder to keep what is written; a temporary one without")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -205,7 +244,10 @@ def main(arguments: list[str] | None = None) -> None:
                 for seed in options.seeds:
                     folder = output / f"{minutes:g}_minutes" / f"fold_{number}" / f"seed_{seed}"
                     setup = Setup(path, FOLDS[number - 1], options.as_original)
-                    rows.append(row(setup, folder, minutes, seed))
+                    picture = None
+                    if options.pictures is not None:
+                        picture = made(options.pictures) / f"{minutes:g}_minutes_fold_{number}_seed_{seed}.png"
+                    rows.append(row(setup, folder, minutes, seed, picture))
                     print(text_table(HEADER, rows[-1:]), flush=True)
     print("\n".join([*about, "", text_table(HEADER, rows)]))
 
