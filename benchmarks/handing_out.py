@@ -2,17 +2,15 @@
 
     python -m benchmarks.handing_out           # some two minutes
     python -m benchmarks.handing_out --quick   # small, to see that all works
-    python -m benchmarks.handing_out --passes  # what it saves to keep workers for the next pass
 
 Both hand out blocks that do nothing, from this process to two worker processes, and mark each block on disk as done.
 They take turns. The time per block is that of many blocks less that of few, so that the start of workers does not
-count. A pass of ``--passes`` hands out ten such blocks; its time is that of many passes less that of one.
+count.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 import tempfile
 import time
@@ -26,11 +24,8 @@ import numpy as np
 from daisy import logging as daisy_logging
 from funlib.geometry import Roi
 
-from dacapo.blockwise.journal import Resume
 from dacapo.blockwise.operation import BlockwiseOperation
-from dacapo.blockwise.scheduling.run_operation import execute, run_operation
-from dacapo.blockwise.worker.pool import WorkerPool
-from dacapo.compute_context import Execution, Step
+from dacapo.blockwise.scheduling.run_operation import run_operation
 from dacapo.options import Options
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.text_table import text_table
@@ -55,16 +50,12 @@ def nothing(block: Any) -> None:
 
 def by_package(count: int, folder: Path) -> None:
     """Hand out blocks with the package."""
-    _use_workers(folder)
-    output = LocalArrayIdentifier(folder / "out.zarr", "result")
-    run_operation(Nothing(output=output, region=Roi((0, 0, 0), (count, 1, 1)), block_shape=BLOCK.shape), WORKERS)
-
-
-def _use_workers(folder: Path) -> None:
     Options.instance(
         runs_base_dir=folder / "runs",
         compute_context={"type": "LocalTorch", "config": {"_device": "cpu", "distribute_workers": True}},
     )
+    output = LocalArrayIdentifier(folder / "out.zarr", "result")
+    run_operation(Nothing(output=output, region=Roi((0, 0, 0), (count, 1, 1)), block_shape=BLOCK.shape), WORKERS)
 
 
 def by_daisy(count: int, folder: Path) -> None:
@@ -87,11 +78,11 @@ def by_daisy(count: int, folder: Path) -> None:
 WAYS: dict[str, Callable[[int, Path], None]] = {"dacapo": by_package, "Daisy": by_daisy}
 
 
-def timed(way: Callable[[Path], None]) -> np.ndarray[Any, Any]:
-    """Return the seconds that work in a new folder takes, and those of processors in all processes."""
+def timed(way: Callable[[int, Path], None], count: int) -> np.ndarray[Any, Any]:
+    """Return the seconds that some blocks take, and those of processors in all processes."""
     with tempfile.TemporaryDirectory(prefix="handing_out_") as folder:
         before, started = sum(os.times()[:4]), time.perf_counter()
-        way(Path(folder))
+        way(count, Path(folder))
         return np.array([time.perf_counter() - started, sum(os.times()[:4]) - before])
 
 
@@ -100,8 +91,8 @@ def per_block(few: int, many: int, rounds: int) -> dict[str, np.ndarray[Any, Any
     taken: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in WAYS}
     for number in range(rounds):
         for name in list(WAYS)[:: 1 if number % 2 == 0 else -1]:
-            start, end = (timed(functools.partial(WAYS[name], count)) for count in (few, many))
-            taken[name].append((end - start) / (many - few) * 1e6)
+            start = timed(WAYS[name], few)
+            taken[name].append((timed(WAYS[name], many) - start) / (many - few) * 1e6)
     return {name: np.stack(each) for name, each in taken.items()}
 
 
@@ -118,30 +109,6 @@ def table(measured: dict[str, np.ndarray[Any, Any]]) -> str:
     return "\n".join(lines)
 
 
-def passes(count: int, keep: bool, folder: Path) -> None:
-    """Do passes over a few blocks one after the other, and keep the workers or not."""
-    _use_workers(folder)
-    with WorkerPool(set(Step)) as pool:
-        execution = Execution(WORKERS, resume=Resume.UNFINISHED, pool=pool if keep else None)
-        for number in range(count):
-            output = LocalArrayIdentifier(folder / "out.zarr", f"result_{number}")
-            execute(Nothing(output=output, region=Roi((0, 0, 0), (10, 1, 1)), block_shape=BLOCK.shape), execution)
-
-
-def table_of_passes(count: int, rounds: int) -> str:
-    """Return what a pass takes, with workers that are kept and with new ones, as medians over the rounds."""
-    taken: dict[bool, list[np.ndarray[Any, Any]]] = {True: [], False: []}
-    for _ in range(rounds):
-        for keep, each in taken.items():
-            first, all_of_them = (timed(functools.partial(passes, number, keep)) for number in (1, count))
-            each.append((all_of_them - first) / (count - 1))
-    medians = {keep: np.median(each, axis=0) for keep, each in taken.items()}
-    rows = [[name, *(f"{x:.2f}" for x in medians[keep])] for name, keep in (("kept", True), ("new", False))]
-    ratios = medians[True] / medians[False]
-    lines = [text_table(("workers", "seconds per pass", "seconds of processors"), rows)]
-    return "\n".join([*lines, f"ratio of time: {ratios[0]:.2f}", f"ratio of processors: {ratios[1]:.2f}"])
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -149,14 +116,10 @@ def main() -> None:
     parser.add_argument("--many", type=int, default=50_000, help="number of blocks of the long calls")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one small round")
-    parser.add_argument("--passes", action="store_true", help="measure passes instead of blocks")
     options = parser.parse_args()
     sizes = (10, 500, 1) if options.quick else (options.few, options.many, options.rounds)
     print("\n".join(machine()), end="\n\n", flush=True)
-    if options.passes:
-        print(table_of_passes(*((2, 1) if options.quick else (9, options.rounds))))
-    else:
-        print(table(per_block(*sizes)))
+    print(table(per_block(*sizes)))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ from funlib.geometry import Roi
 from dacapo.blockwise.journal import Resume, check_free, is_complete
 from dacapo.blockwise.outputs import output_exists, prepare_container
 from dacapo.blockwise.pyramid import holds_labels, write_image
-from dacapo.blockwise.worker.pool import WorkerPool
-from dacapo.compute_context import Execution, Step
+from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig, ZarrArray
 from dacapo.experiments.datasplits.datasets.arrays.ome_images import name_dataset
@@ -42,8 +41,6 @@ from dacapo.store.files import storage_errors
 from dacapo.utils.world_text import PhysicalRoi, parse_roi
 
 logger = logging.getLogger(__name__)
-
-_POST_PROCESSING = (Step.SEGMENT, Step.MATCH, Step.RELABEL, Step.BLOCKWISE)
 
 
 @attrs.frozen
@@ -214,24 +211,20 @@ def _apply(
     origin = {"operation": "apply", "run": run.name, "iteration": iteration, "parameters": str(parameters)}
     # Until the output is finished, a finished prediction is part of the work to resume.
     is_part = execution.resume is Resume.UNFINISHED and not is_complete(arrays.output)
-    with WorkerPool({Step.PREDICT, *_POST_PROCESSING, Step.PYRAMID}) as pool:
-        execution = attrs.evolve(execution, pool=pool)
-        predict_array(
-            run,
-            raw,
-            arrays.prediction,
-            attrs.evolve(execution, resume=Resume.ALWAYS) if is_part else execution,
-            output_roi=region,
-            output_dtype=output_dtype,
-            metadata={ORIGIN: origin},
-            iteration=iteration,
-            raw_config=config_for_workers(raw_config_of(run.config, arrays.raw)),
-        )
-        pool.over(Step.PREDICT)
-        run.task.post_processor.set_prediction(arrays.prediction)
-        run.task.post_processor.process_within(parameters, arrays.output, execution)
-        pool.over(*_POST_PROCESSING)
-        output = ZarrArray.open_from_array_identifier(arrays.output)
-        output.add_metadata({ORIGIN: origin})
-        write_image(arrays.prediction, execution, is_labels=False, pyramid=arrays.pyramid)
-        write_image(arrays.output, execution, holds_labels(output), arrays.pyramid)
+    predict_array(
+        run,
+        raw,
+        arrays.prediction,
+        attrs.evolve(execution, resume=Resume.ALWAYS) if is_part else execution,
+        output_roi=region,
+        output_dtype=output_dtype,
+        metadata={ORIGIN: origin},
+        iteration=iteration,
+        raw_config=config_for_workers(raw_config_of(run.config, arrays.raw)),
+    )
+    run.task.post_processor.set_prediction(arrays.prediction)
+    run.task.post_processor.process_within(parameters, arrays.output, execution)
+    output = ZarrArray.open_from_array_identifier(arrays.output)
+    output.add_metadata({ORIGIN: origin})
+    write_image(arrays.prediction, execution, is_labels=False, pyramid=arrays.pyramid)
+    write_image(arrays.output, execution, holds_labels(output), arrays.pyramid)

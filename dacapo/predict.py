@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import attrs
 import numpy as np
 import numpy.typing as npt
 from funlib.geometry import Roi
@@ -12,8 +11,7 @@ from funlib.geometry import Roi
 from dacapo.blockwise.journal import Resume, check_free
 from dacapo.blockwise.outputs import prepare_container
 from dacapo.blockwise.pyramid import write_image
-from dacapo.blockwise.worker.pool import WorkerPool
-from dacapo.compute_context import Execution, Step
+from dacapo.compute_context import Execution
 from dacapo.experiments.block_plan import plan_blocks
 from dacapo.experiments.datasplits.datasets.arrays import ArrayConfig
 from dacapo.experiments.datasplits.datasets.arrays.world import placed_roi
@@ -110,21 +108,18 @@ def predict(
     check_free(output, overwrite, resume)
     create_weights_store().load_model(trained, iteration)
     prepare_container(output.container, file_format)
-    with WorkerPool({Step.PREDICT, Step.PYRAMID}) as pool:
-        execution = attrs.evolve(execution, pool=pool)
-        predict_array(
-            trained,
-            raw,
-            output,
-            execution,
-            output_roi=region,
-            output_dtype=output_dtype,
-            metadata={ORIGIN: {"operation": "predict", "run": trained.name, "iteration": iteration}},
-            iteration=iteration,
-            raw_config=config_for_workers(raw_config_of(trained.config, source)),
-        )
-        pool.over(Step.PREDICT)
-        write_image(output, execution, is_labels=False, pyramid=pyramid)
+    predict_array(
+        trained,
+        raw,
+        output,
+        execution,
+        output_roi=region,
+        output_dtype=output_dtype,
+        metadata={ORIGIN: {"operation": "predict", "run": trained.name, "iteration": iteration}},
+        iteration=iteration,
+        raw_config=config_for_workers(raw_config_of(trained.config, source)),
+    )
+    write_image(output, execution, is_labels=False, pyramid=pyramid)
     return output
 
 

@@ -173,7 +173,6 @@ def test_processor_time_is_that_of_all_processes() -> None:
         ("teravoxel", ["8 x H200  ", "watershed     ", "joining       ", "4 per GPU: "]),
         ("joining", ["27 blocks, ", "gathering, 1 worker(s): ", "its memory: "]),
         ("handing_out", ["dacapo  ", "Daisy  ", "ratio of time: ", "ratio of processors: "]),
-        ("handing_out --passes", ["kept  ", "new  ", "ratio of time: ", "ratio of processors: "]),
         ("watershed_context", ["cells, much noise, ", "noise alone, "]),
         ("watershed_context --growth", ["cells, much noise, in blocks ", "8  "]),
     ],

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
@@ -19,8 +18,7 @@ from dacapo.blockwise.segmentation import SegmentationPlan, run_segmentation
 from dacapo.blockwise.segmentation.segment_function import with_parameters
 from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import plain_values
-from dacapo.blockwise.worker.pool import WorkerPool
-from dacapo.compute_context import Execution, Step
+from dacapo.compute_context import Execution
 from dacapo.errors import ConfigError
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.converter import converter
@@ -202,17 +200,14 @@ def segment_blockwise(
         absorb_below=absorb_below,
         fill_background=fill_background,
     )
-    with WorkerPool({Step.SEGMENT, Step.MATCH, Step.RELABEL, Step.PYRAMID}) as pool:
-        execution = attrs.evolve(execution, pool=pool)
-        run_segmentation(
-            plan,
-            execution,
-            upstream_tasks=upstream_tasks,
-            into_existing=False if overwrite else into_existing,
-            keep=keep_tmpdir,
-        )
-        pool.over(Step.RELABEL)
-        write_image(plan.output, execution, is_labels=True, pyramid=pyramid)
+    run_segmentation(
+        plan,
+        execution,
+        upstream_tasks=upstream_tasks,
+        into_existing=False if overwrite else into_existing,
+        keep=keep_tmpdir,
+    )
+    write_image(plan.output, execution, is_labels=True, pyramid=pyramid)
     return True
 
 

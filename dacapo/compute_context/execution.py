@@ -19,7 +19,6 @@ from dacapo.utils.symmetries import NONE, TTA
 
 if TYPE_CHECKING:
     from dacapo.blockwise.journal import Resume
-    from dacapo.blockwise.worker.pool import WorkerPool
 
 
 def _check_precision(instance: object, attribute: object, value: str) -> None:
@@ -50,7 +49,6 @@ class Execution:
         timeout: Time limit of a block in a worker process, in seconds; None for no limit.
         tta: Test-time augmentation: ``none``; ``flips`` averages the predictions for mirrored raw data; ``turns`` also
             those for raw data turned by 90 degrees, between axes of the same voxel size.
-        pool: Keeps workers for the passes that come after theirs; None starts new ones for each pass.
 
     Raises:
         ConfigError: If a value is invalid, or the compute context of the options.
@@ -64,7 +62,6 @@ class Execution:
     max_retries: int = 2
     timeout: float | None = None
     tta: str = attrs.field(default=NONE, validator=_check_tta)
-    pool: WorkerPool | None = attrs.field(default=None, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         too_few = self.num_workers is not None and self.num_workers < 1
@@ -74,11 +71,6 @@ class Execution:
                 "expected at least 1 worker, no less than 0 retries, and a timeout above 0 or none"
             )
         create_compute_context()  # invalid settings are an error before anything is written
-
-    def over(self, *steps: Step) -> None:
-        """Let workers go whose resources only steps need that are over."""
-        if self.pool is not None:
-            self.pool.over(*steps)
 
     @property
     def workers(self) -> int:

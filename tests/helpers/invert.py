@@ -15,7 +15,6 @@ from funlib.geometry import Coordinate, Roi
 
 from dacapo.blockwise.operation import BlockwiseOperation
 from dacapo.blockwise.outputs import create_output
-from dacapo.compute_context import Step
 from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
 from dacapo.store.array_store import LocalArrayIdentifier
 from tests.helpers.volumes import OFFSET, VOXEL_SIZE, write_array
@@ -59,12 +58,7 @@ class Invert(BlockwiseOperation):
 
     input: LocalArrayIdentifier
     number: int = 255
-    of_step: str = "blockwise"
     folder: Path = attrs.field()
-
-    @property
-    def step(self) -> Step:
-        return Step(self.of_step)
 
     def create_output(self) -> None:
         like = ZarrArray.open_from_array_identifier(self.input, mode="r")

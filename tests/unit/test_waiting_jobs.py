@@ -38,7 +38,7 @@ class Task(SimpleNamespace):
     """The fields of a task that matter here."""
 
     compute_context: Any
-    jobs_dir: Path
+    log_dir: Path
 
 
 def test_reasons_of_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def told(folder: Path, caplog: pytest.LogCaptureFixture) -> list[str]:
     caplog.set_level(logging.INFO, "dacapo.blockwise.scheduling.waiting")
     for job in ("7", "12", "14"):
         (folder / f"worker_{job}.job_id").write_text(job)
-    with tell_waiting_jobs([Task(compute_context=Slurm(), jobs_dir=folder)], 0.01):  # type: ignore[list-item]
+    with tell_waiting_jobs([Task(compute_context=Slurm(), log_dir=folder)], 0.01):  # type: ignore[list-item]
         wait_until(lambda: caplog.messages)
     return caplog.messages
 

@@ -26,7 +26,7 @@ from dacapo.blockwise.journal.journal import journal_folder
 from dacapo.blockwise.scheduling.run_operation import run_stage
 from dacapo.blockwise.segmentation.lookup_table import dense_numbers
 from dacapo.blockwise.segmentation.workspace import Workspace
-from dacapo.compute_context import Execution, Step
+from dacapo.compute_context import Execution
 from dacapo.experiments.datasplits.datasets.arrays import open_identifier
 from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.utils.fragments import FragmentParameters, direct_channels
@@ -193,9 +193,7 @@ def _made(stages: tuple[CutFragments, CountContacts], journal: Journal | None, e
         journal.create(cut.create_output)
     if journal is None or not journal.is_complete:
         run_stage(cut, journal, execution)
-        execution.over(Step.SEGMENT)
         run_stage(count, journal, execution)
-        execution.over(Step.MATCH)
         if journal is not None:
             journal.complete()
     return FragmentGraph.read(cut)

@@ -188,9 +188,6 @@ def run_stage(
         **kwargs,
     )
 
-    if execution.pool is not None and journal is not None and not here and not upstream_tasks:
-        task.use_pool(execution.pool, execution.workers_for(operation.step), journal.folder)
-
     def open_operation() -> Callable[[daisy.Block], None]:
         operation.open()
         return lambda block: operation.process(block) if wanted(block) else None

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import attrs
 import daisy.v2 as daisy
 from funlib.geometry import Roi
 
@@ -18,7 +17,6 @@ from dacapo.blockwise.worker.call import WorkerCall
 from dacapo.blockwise.worker.job import JOB_FILE, Job
 from dacapo.blockwise.worker.leaving import blocks_handed_back
 from dacapo.blockwise.worker.place import PLACE
-from dacapo.blockwise.worker.pool import WorkerPool
 from dacapo.blockwise.worker.progress import progress_files
 from dacapo.blockwise.worker.reports import RESERVE
 from dacapo.blockwise.worker.starter import WorkerStarter, log_base, search_path
@@ -72,7 +70,6 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
         job: The job of its workers.
         compute_context: Where they run.
         log_dir: Folder for everything about this run of the task, created when needed.
-        jobs_dir: Folder with the logs of the commands that start them.
         keeps_logs: Whether the logs stay after success.
         has_done_markers: Whether blocks that are done are marked on disk.
         keeps_done_markers: Whether the markers stay after success.
@@ -84,7 +81,6 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
     """
 
     job: Job
-    process_function: Any
     in_process: InProcess | None
 
     def __new__(
@@ -148,8 +144,7 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
             max_worker_restarts=num_workers * (max_retries + 1),
             tracking_path=tracking,
         )
-        task.job, task.compute_context = Job.from_json(job.to_json()), context
-        task.log_dir = task.jobs_dir = folder
+        task.job, task.compute_context, task.log_dir = Job.from_json(job.to_json()), context, folder
         task.num_blocks, task.num_workers, task.keeps_logs = num_blocks, num_workers, log_dir is not None
         task.upstream_tasks = list(upstream_tasks or ())
         task.has_done_markers, task.keeps_done_markers = tracking_path is not False, bool(tracking_path)
@@ -170,20 +165,6 @@ class DaCapoBlockwiseTask(daisy.Task):  # type: ignore[misc]  # Daisy has no typ
                 "use more than one worker, or a compute context with distribute_workers: true"
             )
         return process
-
-    def use_pool(self, pool: WorkerPool, most: int, folder: Path) -> None:
-        """Let the workers of a pool do the blocks.
-
-        Args:
-            pool: The pool.
-            most: Number of workers for whose memory there is room, see :meth:`.WorkerPool.lend`.
-            folder: Where the pool may keep its files.
-        """
-        starter = self.process_function
-        if starter.spawn is None:
-            slots = pool.lend(starter, self.num_workers, most, folder)
-            self.process_function = attrs.evolve(starter, slots=slots)
-            self.jobs_dir = slots[0].slot.folder
 
     def use_in_process(self, process: ProcessBlock, done: Callable[[], object]) -> None:
         """Let blocks be processed in this process.

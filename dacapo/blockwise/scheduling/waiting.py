@@ -50,7 +50,7 @@ def _tell(tasks: Sequence[DaCapoBlockwiseTask], interval: float, done: threading
 
 
 def _waiting(tasks: Sequence[DaCapoBlockwiseTask]) -> str:
-    jobs = {job: task.compute_context for task in tasks for job in jobs_in(task.jobs_dir)}
+    jobs = {job: task.compute_context for task in tasks for job in jobs_in(task.log_dir)}
     waiting: dict[str, str] = {}
     for context in {id(context): context for context in jobs.values()}.values():
         waiting |= {job: reason for job, reason in context.waiting_jobs().items() if jobs.get(job) is context}

@@ -19,7 +19,7 @@ from dacapo.blockwise.segmentation.outputs import check_output, create_arrays
 from dacapo.blockwise.segmentation.plan import SegmentationPlan
 from dacapo.blockwise.segmentation.relabeling import Relabeling
 from dacapo.blockwise.segmentation.workspace import Workspace
-from dacapo.compute_context import Execution, Step
+from dacapo.compute_context import Execution
 from dacapo.store.files import is_file
 
 
@@ -79,10 +79,8 @@ def _run_passes(
     upstream_tasks: Sequence[daisy.Task] | None,
 ) -> None:
     run_stage(Fragments.of(plan, folder), journal, execution, upstream_tasks=upstream_tasks)
-    execution.over(Step.SEGMENT)
     run_stage(Matching.of(plan, folder), journal, execution)
     _join(plan, folder, journal, execution)
-    execution.over(Step.MATCH)
     run_stage(Relabeling.of(plan, folder), journal, execution)
 
 

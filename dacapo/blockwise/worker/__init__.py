@@ -4,8 +4,6 @@
 - :mod:`.job` is the file that tells a process its worker module and arguments.
 - :mod:`.starter` starts the workers of our tasks, :mod:`.spawned` one for a Daisy task of the user. Both end with the
   process that hands out the blocks, see :mod:`.lifetime`; :mod:`.place` finds a free GPU.
-- :mod:`.pool` keeps workers for the passes that come after theirs, by a :mod:`.slot` for each, which a process holds
-  (:mod:`.holder`), and which is leased for a pass (:mod:`.lease`).
 - :mod:`.replacing` decides whether a worker that ended is replaced, by the files of :mod:`.progress`.
 - :mod:`.process` is the main function of the process, :mod:`.loop` its loop over blocks.
 - :mod:`.leaving` lets a worker end before all blocks are done, when its job does.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from dacapo.errors import ConfigError
 from dacapo.store.files import is_file
 from dacapo.utils.plain_json import parse_json
 
-WORKER_COMMAND = [sys.executable, "-m", "dacapo.blockwise"]
-"""Starts a worker process."""
 JOB_VARIABLE = "DACAPO_WORKER_JOB"
 """Environment variable with the path of the :data:`JOB_FILE`; a job can be too large for the variable itself."""
 JOB_FILE = "job.json"

@@ -37,26 +37,15 @@ def taken_place(log_dir: Path, worker: int) -> Iterator[tuple[int, Sequence[int]
 
 
 def _lock_place(log_dir: Path) -> tuple[int, BinaryIO]:
-    number = 0
-    while (handle := locked_file(log_dir / f"{PLACE}{number}")) is None:
-        number += 1
-    return number, handle
-
-
-def locked_file(path: Path) -> BinaryIO | None:
-    """Return a file locked, which is created if it is missing; None if another process holds its lock.
-
-    The lock lasts until every process that holds the descriptor has closed it, or ended.
-    """
     import fcntl
 
-    handle = path.open("ab")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.close()
-        return None
-    except BaseException:
-        handle.close()
-        raise
-    return handle
+    number = 0
+    while True:
+        handle = (log_dir / f"{PLACE}{number}").open("wb")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.close()
+            number += 1
+        else:
+            return number, handle

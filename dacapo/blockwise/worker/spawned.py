@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 import daisy.v2 as daisy
 
-from dacapo.blockwise.worker.job import JOB_VARIABLE, WORKER_COMMAND, Job, write_job
+from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.worker.lifetime import end_with
 from dacapo.blockwise.worker.loop import check_is_worker
-from dacapo.blockwise.worker.starter import log_base, search_path
+from dacapo.blockwise.worker.starter import WORKER_COMMAND, log_base, search_path
 from dacapo.blockwise.worker.user_modules import declared_step, load_module
 from dacapo.compute_context import ComputeContext, Step, create_compute_context
 from dacapo.options import Options

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 import daisy.v2 as daisy
 
-from dacapo.blockwise.worker.job import JOB_VARIABLE, WORKER_COMMAND, Job, write_job
-from dacapo.blockwise.worker.lease import HeldSlot, leased
+from dacapo.blockwise.worker.job import JOB_VARIABLE, Job, write_job
 from dacapo.blockwise.worker.lifetime import end_with, is_over
 from dacapo.blockwise.worker.loop import hand_back_one_block
 from dacapo.blockwise.worker.place import taken_place
@@ -28,7 +26,8 @@ from dacapo.store.files import is_file
 if TYPE_CHECKING:
     from dacapo.blockwise.worker.call import WorkerCall
 
-_LOGS, _THREADS = "dacapo_logs", "OMP_NUM_THREADS"
+WORKER_COMMAND = [sys.executable, "-m", "dacapo.blockwise"]
+_LOGS = "dacapo_logs"
 
 
 @attrs.frozen
@@ -43,7 +42,6 @@ class WorkerStarter:
         num_threads: How many threads it may use, None if it may choose.
         in_a_row: How many workers are replaced during which no block is done, after one during which some were.
         spawn: Starts the worker instead, if its module has a function of its own for that.
-        slots: The slots of a pool whose workers do the job, instead of one that is started for it.
         parent: The process that hands out the blocks; the worker ends when that does.
     """
 
@@ -54,7 +52,6 @@ class WorkerStarter:
     num_threads: int | None
     in_a_row: int = 0
     spawn: WorkerCall | None = None
-    slots: Sequence[HeldSlot] = ()
     parent: int = attrs.field(factory=os.getpid)
 
     def __call__(self, *, context: daisy.Context) -> None:
@@ -67,7 +64,7 @@ class WorkerStarter:
                 while not self._is_stopped():  # or this worker would end like the one before
                     replacing.begin()
                     try:
-                        self._start(worker, context)
+                        self._start(worker)
                         break
                     except (BlockwiseError, OSError) as error:
                         if not replacing.is_due(error) or is_over(context):
@@ -81,14 +78,8 @@ class WorkerStarter:
     def _is_stopped(self) -> bool:
         return is_file(self.log_dir / START_ERROR)
 
-    def _start(self, worker: int, context: daisy.Context) -> None:
-        job = self._write_job()
-        if self.slots:
-            with leased(self.slots) as slot:
-                threads = self.environment.get(_THREADS, "") if self.compute_context.local_cores else ""
-                slot.do(job, context.to_env(), log_file(self.log_dir, worker), threads)
-            return
-        environment = {JOB_VARIABLE: str(job), **self.environment}
+    def _start(self, worker: int) -> None:
+        environment = {JOB_VARIABLE: str(self._write_job()), "PYTHONPATH": self.python_path, **self._threads()}
         place = taken_place(self.log_dir, worker) if self.compute_context.local_cores else nullcontext((worker, ()))
         with place as (number, lock):
             environment |= self.compute_context.worker_environment(number)
@@ -104,14 +95,12 @@ class WorkerStarter:
                 **({"keep_open": lock} if lock else {}),
             )
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables to set for each worker."""
+    def _threads(self) -> dict[str, str]:
         if self.num_threads is None:
-            return {"PYTHONPATH": self.python_path}
-        asked = os.environ.get(_THREADS, "")
+            return {}
+        asked = os.environ.get("OMP_NUM_THREADS", "")
         most = int(asked) if asked.isdigit() and int(asked) > 0 else self.num_threads
-        return {"PYTHONPATH": self.python_path, _THREADS: str(min(most, self.num_threads))}
+        return {"OMP_NUM_THREADS": str(min(most, self.num_threads))}
 
     def _write_job(self) -> Path:
         try:
