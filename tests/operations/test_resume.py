@@ -45,7 +45,9 @@ def prepare(base: Path, folder: Path) -> None:
 
 def interrupt(command: Sequence[str], base: Path, number: signal.Signals) -> tuple[int, str]:
     """Send a signal to a command that trains, after its first checkpoint; return its status and what it wrote."""
-    with Started([sys.executable, *command]) as process:
+    # Sums over several threads round differently, and a test before may have changed the number of this process.
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    with Started([sys.executable, *command], env=environment) as process:
         wait_for_checkpoint(process, base, "affinities")
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE)
