@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,11 +44,18 @@ def prepare(base: Path, folder: Path) -> None:
     create_config_store().store_run_config(config)
 
 
+def train_command(base: Path) -> list[str]:
+    return ["-m", "dacapo.cli", "--runs-dir", str(base), "train", "affinities"]
+
+
+def finish(base: Path) -> None:
+    """Train to the end in a process of its own, since tests before may have left another number of threads in this."""
+    subprocess.run([sys.executable, *train_command(base)], check=True)
+
+
 def interrupt(command: Sequence[str], base: Path, number: signal.Signals) -> tuple[int, str]:
     """Send a signal to a command that trains, after its first checkpoint; return its status and what it wrote."""
-    # Sums over several threads round differently, and a test before may have changed the number of this process.
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    with Started([sys.executable, *command], env=environment) as process:
+    with Started([sys.executable, *command]) as process:
         wait_for_checkpoint(process, base, "affinities")
         process.send_signal(number)
         _, errors = process.communicate(timeout=PATIENCE)
@@ -89,7 +97,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]
     folder = tmp_path_factory.mktemp("data")
     base = tmp_path_factory.mktemp("whole")
     prepare(base, folder)
-    train("affinities")
+    finish(base)
     Options.reset()
     return folder, base
 
@@ -100,10 +108,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 ) -> None:
     folder, whole = uninterrupted
     prepare(tmp_path, folder)
-    command = ["-m", "dacapo.cli", "--runs-dir", str(tmp_path), "train", "affinities"]
-    status, errors = interrupt(command, tmp_path, number)
+    status, errors = interrupt(train_command(tmp_path), tmp_path, number)
     assert status == (-signal.SIGKILL if number == signal.SIGKILL else 130), errors
-    train("affinities")
+    finish(tmp_path)
 
     model, losses, scores, optimizer = result(whole)
     resumed_model, resumed_losses, resumed_scores, resumed_optimizer = result(tmp_path)
