@@ -149,6 +149,29 @@ def is_count(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
+def find_bad_count(config: ArchitectureConfig, names: Iterable[str]) -> str | None:
+    """Return the first of some fields that is no integer of at least 1, or None."""
+    for name in names:
+        if not is_count(getattr(config, name)):
+            return f"{name} must be an integer of at least 1, got {getattr(config, name)!r}"
+    return None
+
+
+def find_bad_axes(input_shape: Coordinate | None) -> str | None:
+    """Return the problem with an input shape that is neither 2D nor 3D, or None."""
+    if input_shape is not None and input_shape.dims in (2, 3):
+        return None
+    given = None if input_shape is None else tuple(input_shape)
+    return f"input_shape must have 2 or 3 axes, without batch and channels, got {given}"
+
+
+def find_bad_increase(increase: Coordinate | None, dims: int) -> str | None:
+    """Return the problem with an ``eval_shape_increase`` of another number of axes, or of negative numbers, or None."""
+    if increase is None or (increase.dims == dims and min(increase) >= 0):
+        return None
+    return f"eval_shape_increase needs {dims} numbers of at least 0, as input_shape has, got {tuple(increase)}"
+
+
 def check_dims(name: str, given: Coordinate, dims: int) -> None:
     """Check that something has one number per spatial axis of a network.
 
@@ -172,6 +195,27 @@ class ArchitectureConfig(Config):
         "Name of this architecture, unique among the stored ones; short names are easier to read.",
         alters_training=False,
     )
+
+    def verify(self) -> tuple[bool, str]:
+        """Check the config without building the network."""
+        mistake = self.find_mistake()
+        if mistake is not None:
+            return False, f"architecture {self.name!r}: {mistake}"
+        return super().verify()
+
+    def check(self) -> None:
+        """Check the config before the network is built.
+
+        Raises:
+            ConfigError: With what :meth:`find_mistake` finds.
+        """
+        mistake = self.find_mistake()
+        if mistake is not None:
+            raise ConfigError(f"architecture {self.name!r}: {mistake}")
+
+    def find_mistake(self) -> str | None:
+        """Return the first problem that keeps the network from being built or used, or None."""
+        return None
 
 
 def compute_shape(module: torch.nn.Module, num_in_channels: int, input_shape: Coordinate) -> tuple[int, Coordinate]:

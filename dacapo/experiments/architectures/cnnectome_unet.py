@@ -17,7 +17,9 @@ from dacapo.experiments.architectures.architecture import (
     as_coordinate,
     as_coordinates,
     check_dims,
-    is_count,
+    find_bad_axes,
+    find_bad_count,
+    find_bad_increase,
 )
 from dacapo.experiments.architectures.unet_geometry import UNetGeometry
 from dacapo.experiments.architectures.unet_layers import ConvPass, UNet, Upsample, initialize
@@ -45,9 +47,7 @@ class CNNectomeUNet(Architecture):
                 it fails, the size there, and the nearest suitable shapes.
         """
         super().__init__()
-        mistake = architecture_config.find_mistake()
-        if mistake is not None:
-            raise ConfigError(f"architecture {architecture_config.name!r}: {mistake}")
+        architecture_config.check()
         config = architecture_config
         self.name = config.name
         self.fmaps_out = config.fmaps_out
@@ -196,15 +196,7 @@ class CNNectomeUNetConfig(ArchitectureConfig):
     )
     use_attention: bool = field("Whether to weight the skip connections by attention gates.", default=False)
 
-    def verify(self) -> tuple[bool, str]:
-        """Check that the numbers are consistent and the input shapes usable, without building the network."""
-        mistake = self.find_mistake()
-        if mistake is not None:
-            return False, f"architecture {self.name!r}: {mistake}"
-        return super().verify()
-
     def find_mistake(self) -> str | None:
-        """Return the first problem that keeps the network from being built or used, or None."""
         return self._find_bad_number() or self._find_bad_structure() or self._find_bad_shape()
 
     def geometry(self) -> UNetGeometry:
@@ -221,15 +213,12 @@ class CNNectomeUNetConfig(ArchitectureConfig):
         )
 
     def _find_bad_number(self) -> str | None:
-        for name in ("fmaps_in", "fmaps_out", "num_fmaps", "fmap_inc_factor"):
-            if not is_count(getattr(self, name)):
-                return f"{name} must be an integer of at least 1, got {getattr(self, name)!r}"
+        problem = find_bad_count(self, ("fmaps_in", "fmaps_out", "num_fmaps", "fmap_inc_factor"))
+        if problem is not None:
+            return problem
         if self.padding not in ("valid", "same"):
             return f"padding must be 'valid' or 'same', got {self.padding!r}"
-        if self.input_shape is None or self.input_shape.dims not in (2, 3):
-            given = None if self.input_shape is None else tuple(self.input_shape)
-            return f"input_shape must have 2 or 3 axes, without batch and channels, got {given}"
-        return None
+        return find_bad_axes(self.input_shape)
 
     def _find_bad_structure(self) -> str | None:
         levels = len(self.downsample_factors or [])
@@ -255,13 +244,10 @@ class CNNectomeUNetConfig(ArchitectureConfig):
         return None
 
     def _find_bad_shape(self) -> str | None:
-        increase = self._eval_shape_increase
-        if increase is not None and (increase.dims != self.input_shape.dims or min(increase) < 0):
-            return (
-                f"eval_shape_increase needs {self.input_shape.dims} numbers of at least 0, as input_shape has, "
-                f"got {tuple(increase)}"
-            )
-        geometry = self.geometry()
+        increase, geometry = self._eval_shape_increase, self.geometry()
+        problem = find_bad_increase(increase, self.input_shape.dims)
+        if problem is not None:
+            return problem
         problem = geometry.find_problem(self.input_shape)
         if problem is not None:
             return f"input_shape {tuple(self.input_shape)} cannot be used: {problem}"

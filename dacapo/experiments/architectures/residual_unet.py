@@ -17,6 +17,9 @@ from dacapo.experiments.architectures.architecture import (
     as_coordinate,
     as_coordinates,
     check_dims,
+    find_bad_axes,
+    find_bad_count,
+    find_bad_increase,
     is_count,
 )
 from dacapo.experiments.architectures.residual_layers import NORMALIZATIONS, CoarseUNet
@@ -44,9 +47,7 @@ class ResidualUNet(Architecture):
             ConfigError: If the config is invalid.
         """
         super().__init__()
-        mistake = architecture_config.find_mistake()
-        if mistake is not None:
-            raise ConfigError(f"architecture {architecture_config.name!r}: {mistake}")
+        architecture_config.check()
         self.config = architecture_config
         self.name = architecture_config.name
         self.unet = CoarseUNet(
@@ -145,13 +146,6 @@ class ResidualUNetConfig(ArchitectureConfig):
         default="batch",
     )
 
-    def verify(self) -> tuple[bool, str]:
-        """Check that the numbers are consistent and the input shapes usable, without building the network."""
-        mistake = self.find_mistake()
-        if mistake is not None:
-            return False, f"architecture {self.name!r}: {mistake}"
-        return super().verify()
-
     @property
     def stride(self) -> Coordinate:
         """Product of all downsample factors along each axis."""
@@ -167,7 +161,6 @@ class ResidualUNetConfig(ArchitectureConfig):
         return UNetGeometry(factors, (kernels,) * (len(factors) + 1), (kernels,) * len(factors), padded=True)
 
     def find_mistake(self) -> str | None:
-        """Return the first problem that keeps the network from being built or used, or None."""
         return self._find_bad_number() or self._find_bad_structure() or self._find_bad_shapes()
 
     def find_bad_shape(self, shape: Sequence[int]) -> str | None:
@@ -181,17 +174,14 @@ class ResidualUNetConfig(ArchitectureConfig):
         )
 
     def _find_bad_number(self) -> str | None:
-        for name in ("fmaps_in", "fmaps_out"):
-            if not is_count(getattr(self, name)):
-                return f"{name} must be an integer of at least 1, got {getattr(self, name)!r}"
+        problem = find_bad_count(self, ("fmaps_in", "fmaps_out"))
+        if problem is not None:
+            return problem
         if not self.num_fmaps or not all(map(is_count, self.num_fmaps)):
             return f"num_fmaps needs an integer of at least 1 for each level, got {self.num_fmaps!r}"
         if self.normalization not in NORMALIZATIONS:
             return f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {self.normalization!r}"
-        if self.input_shape is None or self.input_shape.dims not in (2, 3):
-            given = None if self.input_shape is None else tuple(self.input_shape)
-            return f"input_shape must have 2 or 3 axes, without batch and channels, got {given}"
-        return None
+        return find_bad_axes(self.input_shape)
 
     def _find_bad_structure(self) -> str | None:
         factors, dims = self.downsample_factors or [], self.input_shape.dims
@@ -207,11 +197,9 @@ class ResidualUNetConfig(ArchitectureConfig):
 
     def _find_bad_shapes(self) -> str | None:
         increase = self.eval_shape_increase
-        if increase is not None and (increase.dims != self.input_shape.dims or min(increase) < 0):
-            return (
-                f"eval_shape_increase needs {self.input_shape.dims} numbers of at least 0, as input_shape has, "
-                f"got {tuple(increase)}"
-            )
+        problem = find_bad_increase(increase, self.input_shape.dims)
+        if problem is not None:
+            return problem
         problem = self.find_bad_shape(self.input_shape)
         if problem is not None:
             return f"cannot use input_shape {tuple(self.input_shape)}: {problem}"

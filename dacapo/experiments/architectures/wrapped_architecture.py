@@ -49,9 +49,7 @@ class WrappedArchitecture(Architecture):
         """
         super().__init__()
         config = architecture_config
-        mistake = config.find_mistake()
-        if mistake is not None:
-            raise ConfigError(f"architecture {config.name!r}: {mistake}")
+        config.check()
         self.name = config.name
         self._config = config
         self.network = _build(config)
