@@ -47,6 +47,11 @@ def storage_error(action: str, path: Path, error: OSError) -> StorageError:
     return StorageError(f"cannot {action} {path}: {error.strerror or error}" + (f"; {advice}" if advice else ""))
 
 
+def system_error(action: str, path: Path, number: int) -> StorageError:
+    """Return the same, given the number of the system's error."""
+    return storage_error(action, path, OSError(number, os.strerror(number)))
+
+
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Raise a :class:`~dacapo.errors.StorageError` for any system call on a file that fails in a ``with`` block.

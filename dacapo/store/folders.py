@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .files import is_folder, make_folder, status, storage_error
+from .files import is_folder, make_folder, status, storage_error, system_error
 
 _CANNOT_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV}
 _AT_FDCWD = -100
@@ -124,7 +124,7 @@ def exchange(first: Path, second: Path) -> bool:
         return False
     number = ctypes.get_errno()
     if failed and number not in _CANNOT_EXCHANGE:
-        raise storage_error("replace", second, OSError(number, os.strerror(number)))
+        raise system_error("replace", second, number)
     return not failed
 
 

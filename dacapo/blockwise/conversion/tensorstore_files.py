@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dacapo.store.files import storage_error
+from dacapo.store.files import system_error
 
 _SYSTEM_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 
@@ -51,5 +50,4 @@ def _system_errors(folder: Path) -> Iterator[None]:
         found = _SYSTEM_ERROR.search(str(error))
         if found is None:
             raise
-        number = int(found[1])
-        raise storage_error("write", folder, OSError(number, os.strerror(number))) from error
+        raise system_error("write", folder, int(found[1])) from error

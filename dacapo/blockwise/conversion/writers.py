@@ -114,9 +114,8 @@ class N5Writer(Writer):
 
     def write(self, index: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
         if self._opened is None:
-            self._opened = open_files(
-                "n5", self.path, {}, open=True
-            ).T  # N5 lists its axes from the fastest to the slowest
+            # N5 lists its axes from the fastest to the slowest.
+            self._opened = open_files("n5", self.path, {}, open=True).T
         stored = values.astype(np.uint8) if values.dtype == np.bool_ else values
         write_files(self.path, self._opened[index], stored)
 

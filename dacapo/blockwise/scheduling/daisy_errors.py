@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dacapo.errors import BlockwiseError
-from dacapo.store.files import storage_error
+from dacapo.store.files import system_error
 
 _IO_ERROR = re.compile(r"io error .*? at (?P<path>.+): .*\(os error (?P<number>\d+)\)$")
 
@@ -28,8 +27,7 @@ def daisy_errors() -> Iterator[None]:
         found = _IO_ERROR.search(str(error))
         if found is None:
             raise
-        number = int(found["number"])
-        raise storage_error("write", Path(found["path"]), OSError(number, os.strerror(number))) from error
+        raise system_error("write", Path(found["path"]), int(found["number"])) from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of Rust; it has no public name
             raise
