@@ -60,6 +60,11 @@ class WatershedPostProcessorParameters(PostProcessorParameters):
     long_range_bias: int | float | None = attrs.field(default=None)
     fill_background: bool = attrs.field(default=False)
 
+    @property
+    def mutex_watershed(self) -> MutexWatershedParameters:
+        """The parameters of the segmentation of a whole volume."""
+        return MutexWatershedParameters(self.bias, self.long_range_bias, self.min_size, self.fill_background)
+
     def __repr__(self) -> str:
         # Names of arrays hold this string; fields at their default stay out of it where the older package had none.
         values = attrs.asdict(self, recurse=False)
@@ -174,10 +179,7 @@ class WatershedPostProcessor(AffinitiesPostProcessor):
         from dacapo.blockwise.watershed_function import read_affinities
 
         affinities, value_range = read_affinities(self.prediction_array, len(self.offsets))
-        chosen = [
-            MutexWatershedParameters(one.bias, one.long_range_bias, one.min_size, one.fill_background)
-            for one in parameters
-        ]
+        chosen = [one.mutex_watershed for one in parameters]
         with progress(total=len(parameters), desc="mutex watershed", unit="volume") as bar:
             for index, labels in mutex_watersheds(affinities, self.offsets, chosen, value_range):
                 output = self.write_labels(outputs[index], labels, block_size, journal)
