@@ -140,8 +140,15 @@ def train(run: Run, schedule: Schedule, averages: dict[Run, float]) -> list[Stat
 
 
 def config_of_ours(path: Path, as_original: bool) -> RunConfig:
-    """Return the config of ``examples/fib25.py``, or the same with the U-Net of the original and a rate for it."""
+    """Return the config of ``examples/fib25.py`` for one process, whose training :class:`Schedule` ends.
+
+    Args:
+        path: The volume.
+        as_original: Whether to train the U-Net of the original instead, at a rate that suits it.
+    """
     config: RunConfig = example().run_config(path, 1_000_000)
+    config.trainer_config.num_data_fetchers = 1
+    config.trainer_config.decay_iterations = None
     if as_original:
         config.architecture_config = CNNectomeUNetConfig(
             name="fib25_unet_of_original",
@@ -163,8 +170,6 @@ def rows_of_ours(
 ) -> list[list[str]]:
     """Train ours for a time; return a row for each state on the way, and for each average of its weights."""
     Options.instance(runs_base_dir=folder, compute_context={"type": "LocalTorch", "config": {"_device": "cpu"}})
-    config.trainer_config.num_data_fetchers = 1
-    config.trainer_config.decay_iterations = None
     config.trainer_config.seed = seed
     run = Run(config)
     averages = {Run(attrs.evolve(config, name=f"fib25_ema_{decay}")): decay for decay in ema}

@@ -124,8 +124,6 @@ class Setup:
         config = config_of_ours(self.path, self.as_original)
         config.name = name
         config.task_config.biases = biases
-        config.trainer_config.num_data_fetchers = 1
-        config.trainer_config.decay_iterations = None
         dataset, everything = example().dataset, slab(0, DEPTH)
         config.datasplit_config = TrainValidateDataSplitConfig(
             name="fold",

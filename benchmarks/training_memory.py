@@ -24,12 +24,12 @@ from typing import Any
 import attrs
 import numpy as np
 import torch
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Coordinate
 
 from dacapo.experiments.architectures import CNNectomeUNetConfig
 from dacapo.experiments.datasplits import TrainValidateDataSplitConfig
 from dacapo.experiments.datasplits.datasets import RawGTDatasetConfig
-from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, ZarrArray, ZarrArrayConfig
+from dacapo.experiments.datasplits.datasets.arrays import IntensitiesArrayConfig, ZarrArrayConfig
 from dacapo.experiments.run import Run
 from dacapo.experiments.run_config import RunConfig
 from dacapo.experiments.tasks import AffinitiesTaskConfig
@@ -38,11 +38,12 @@ from dacapo.experiments.trainers.batch_trainer import BatchTrainer
 from dacapo.experiments.trainers.gp_augments import IntensityAugmentConfig, SimpleAugmentConfig
 from dacapo.experiments.trainers.training_memory import least_memory, training_memory
 from dacapo.options import Options
-from dacapo.store.array_store import LocalArrayIdentifier
 from dacapo.store.create_store import create_config_store
 from dacapo.train import train
 from dacapo.utils.text_table import text_table
+from tests.helpers.volumes import write_array
 
+from .growth import status
 from .harness import machine
 
 MIB = 1 << 20
@@ -79,14 +80,9 @@ def store_run(folder: Path, network: Network, trainer: str, batch: int, fetchers
         "raw": rng.integers(0, 256, (edge,) * dims).astype(np.uint8),
         "labels": np.indices((edge,) * dims).sum(0) // 12 + 1,
     }
-    stored = {}
+    stored, ones = {}, Coordinate((1,) * dims)
     for name, values in volumes.items():
-        identifier = LocalArrayIdentifier(folder / "data.zarr", name)
-        roi, ones = Roi((0,) * dims, values.shape), Coordinate((1,) * dims)
-        array = ZarrArray.create_from_array_identifier(
-            identifier, ["z", "y", "x"][-dims:], roi, None, ones, values.dtype
-        )
-        array[roi] = values
+        identifier = write_array(folder / "data.zarr", name, values, ones, ones * 0)
         stored[name] = ZarrArrayConfig(name, identifier.container, name)
     raw = IntensitiesArrayConfig("raw", stored["raw"], min=0.0, max=255.0)
     data = RawGTDatasetConfig("noise", raw_config=raw, gt_config=stored["labels"])
@@ -127,8 +123,7 @@ def train_stored(name: str) -> dict[str, int]:
     told = training_memory(run.trainer, run.model, run.trainer.batch_size, run.trainer.accumulate).total
     least = least_memory(run.trainer, run.model, run.optimizer, torch.device("cpu")).total
     train(name, check=False)
-    (peak,) = (int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-    return {"told": told, "least": least, "peak": peak * 1024}
+    return {"told": told, "least": least, "peak": status("VmHWM")}
 
 
 def own_memory(pid: int) -> int:

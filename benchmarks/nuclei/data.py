@@ -7,10 +7,9 @@ from pathlib import Path
 import attrs
 import numpy as np
 import tifffile
-from funlib.geometry import Coordinate, Roi
+from funlib.geometry import Coordinate
 
-from dacapo.experiments.datasplits.datasets.arrays import ZarrArray
-from dacapo.store.array_store import LocalArrayIdentifier
+from tests.helpers.volumes import write_array
 
 BANDS = 4
 VOXEL = Coordinate(1, 1)  # the size of a pixel is not known, so units are pixels
@@ -44,12 +43,8 @@ class Nuclei:
 
     def write(self, container: Path) -> Path:
         """Write both as datasets of a Zarr container, and return its path."""
-        roi = Roi((0, 0), Coordinate(self.raw.shape) * VOXEL)
         for name, values in (("raw", self.raw), ("labels", self.labels.astype(np.uint32))):
-            array = ZarrArray.create_from_array_identifier(
-                LocalArrayIdentifier(container, name), ["y", "x"], roi, None, VOXEL, values.dtype
-            )
-            array[roi] = values
+            write_array(container, name, values, VOXEL, VOXEL * 0)
         return container
 
 
