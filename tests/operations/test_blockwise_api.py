@@ -58,6 +58,19 @@ def segment_function(input_array, roi, connectivity=1, shift=0):
     return labels + shift * (labels > 0)
 """
 
+# Asks for blocks itself; the place is that of what it does with each.
+OWN_LOOP = """
+import daisy.v2 as daisy, pathlib, time
+
+def start_worker(folder=None):
+    client = daisy.Client()
+    while True:
+        with client.acquire_block() as block:
+            if block is None:
+                return
+            {}
+"""
+
 TOTAL, BLOCK = Roi((0,), (10,)), Roi((0,), (3,))
 
 
@@ -230,16 +243,7 @@ class TestRunBlockwise:
 
     def test_a_worker_with_its_own_loop_that_takes_too_long(self, processes: DaCapoConfig, tmp_path: Path) -> None:
         file = tmp_path / "own.py"
-        file.write_text(
-            "import daisy.v2 as daisy, time\n"
-            "def start_worker():\n"
-            "    client = daisy.Client()\n"
-            "    while True:\n"
-            "        with client.acquire_block() as block:\n"
-            "            if block is None:\n"
-            "                return\n"
-            "            time.sleep(60 * (block.write_roi.begin[0] == 0))\n"
-        )
+        file.write_text(OWN_LOOP.format("time.sleep(60 * (block.write_roi.begin[0] == 0))"))
         with pytest.raises(BlockwiseError, match=r"(?s)1 of 4 .*took too long"):
             run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, 0, 4, log_dir=tmp_path / "logs")
         logs = "".join(log.read_text() for log in (tmp_path / "logs").glob("*/worker_*.log"))
@@ -247,16 +251,7 @@ class TestRunBlockwise:
 
     def test_a_worker_with_its_own_loop(self, processes: DaCapoConfig, done: Path, tmp_path: Path) -> None:
         file = tmp_path / "own.py"
-        file.write_text(
-            "import daisy.v2 as daisy, pathlib\n"
-            "def start_worker(folder):\n"
-            "    client = daisy.Client()\n"
-            "    while True:\n"
-            "        with client.acquire_block() as block:\n"
-            "            if block is None:\n"
-            "                return\n"
-            "            (pathlib.Path(folder) / str(block.write_roi.begin[0])).touch()\n"
-        )
+        file.write_text(OWN_LOOP.format("(pathlib.Path(folder) / str(block.write_roi.begin[0])).touch()"))
         assert run_blockwise(file, TOTAL, BLOCK, BLOCK, 2, folder=done)
         assert blocks_done(done) == [0, 3, 6, 9]
 
